@@ -1,0 +1,220 @@
+"""The humanoid: gains, torques, segment masses, and the MJCF text that any MuJoCo reader accepts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from physhmr_kit.body.hinges import axis_orders, dof_limits
+from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, PARENTS, SOLE_DEPTH, mean_offsets
+
+# (kp N m/rad, kd N m s/rad, largest torque N m): SMPLSim's table GAINS_PHC. Upstream gives the right thorax and
+# shoulder less torque than the left (150 and 250 against 500); we use the left's values on both sides.
+_GAINS = {
+    "hip": (800, 80, 500), "knee": (800, 80, 500), "ankle": (800, 80, 500), "foot": (500, 50, 500),
+    "spine1": (1000, 100, 500), "spine2": (1000, 100, 500), "spine3": (1000, 100, 500),
+    "neck": (500, 50, 250), "head": (500, 50, 250), "collar": (500, 50, 500), "shoulder": (500, 50, 500),
+    "elbow": (500, 50, 150), "wrist": (300, 30, 150), "hand": (300, 30, 150),
+}  # fmt: skip
+
+# Share of body mass in percent: de Leva (1996), men, with the trunk spread over SMPL's segments.
+_MASS_PERCENT = {
+    "pelvis": 11.17, "spine1": 8.00, "spine2": 8.33, "spine3": 11.96, "collar": 2.00, "neck": 1.20, "head": 5.74,
+    "shoulder": 2.71, "elbow": 1.62, "wrist": 0.35, "hand": 0.26, "hip": 14.16, "knee": 4.33, "ankle": 1.10, "foot": 0.27,
+}  # fmt: skip
+
+ARMATURE = 0.02
+"""Rotor inertia of each hinge, kg m^2 (SMPLSim)."""
+
+
+def _base(name: str) -> str:
+    return name.removeprefix("left_").removeprefix("right_")
+
+
+def _per_dof(column: int) -> torch.Tensor:
+    return torch.tensor([float(_GAINS[_base(n)][column]) for n in JOINT_NAMES[1:] for _ in range(3)])
+
+
+@dataclass(frozen=True)
+class Humanoid:
+    """A body to simulate: skeleton, drives and the MJCF made of them.
+
+    Attributes:
+        offsets: (24, 3) metres, each joint from its parent in the y-up rest frame (the mean shape by default).
+        mass: total mass, kg.
+    """
+
+    offsets: torch.Tensor
+    mass: float = 70.0
+
+    @classmethod
+    def mean(cls) -> Humanoid:
+        """The humanoid of SMPL's mean shape, 70 kg."""
+        return cls(mean_offsets())
+
+    @property
+    def kp(self) -> torch.Tensor:
+        """(69,) proportional gains, N m/rad."""
+        return _per_dof(0)
+
+    @property
+    def kd(self) -> torch.Tensor:
+        """(69,) derivative gains, N m s/rad."""
+        return _per_dof(1)
+
+    @property
+    def torque_limit(self) -> torch.Tensor:
+        """(69,) largest torque, N m."""
+        return _per_dof(2)
+
+    @property
+    def dof_limits(self) -> torch.Tensor:
+        """(69, 2) anatomical limits, radians."""
+        return dof_limits()
+
+    def mjcf(self, timestep: float = 1 / 120) -> str:
+        """MJCF of the body on a floor, with position actuators and one contact-force sensor for each body.
+
+        The PD law sits in the model, where the `implicitfast` integrator can see its gains; joints carry no
+        passive spring. Bodies are nested depth first and named with `BODY_NAMES`, hinges `<Body>_<axis>`.
+
+        Args:
+            timestep: physics step, seconds.
+        """
+        return _mjcf(self, timestep)
+
+
+# Collision shapes in the rest frame. Capsules run along the bone to a child; boxes are (centre, half size).
+_CAPSULES = {
+    "left_hip": ("left_knee", 0.062), "left_knee": ("left_ankle", 0.048), "left_shoulder": ("left_elbow", 0.042),
+    "left_elbow": ("left_wrist", 0.034),
+}  # fmt: skip
+_SPHERES = {
+    "spine1": ((0.0, 0.05, 0.005), 0.090), "spine2": ((0.0, 0.02, 0.010), 0.095), "spine3": ((0.0, 0.09, -0.015), 0.110),
+    "neck": ((0.0, 0.035, 0.015), 0.045), "head": ((0.0, 0.085, 0.005), 0.090),
+    "left_collar": ((0.045, 0.010, 0.0), 0.060), "left_wrist": ((0.035, 0.0, 0.0), 0.030), "left_hand": ((0.035, 0.0, 0.0), 0.030),
+}  # fmt: skip
+_FOOT_HALF_WIDTH = 0.045
+
+
+def _number(values) -> str:
+    return " ".join(f"{float(v):.6g}" for v in values)
+
+
+def _geom(name: str, humanoid: Humanoid) -> str:
+    """The collision geom of one body; right-side shapes are mirror images of the left."""
+    mirror = -1.0 if name.startswith("right_") else 1.0
+    left = name.replace("right_", "left_")
+    base = _base(name)
+    mass = f'mass="{humanoid.mass * _MASS_PERCENT[base] / 100:.5g}"'
+    label = f'name="{BODY_NAMES[JOINT_NAMES.index(name)]}"'
+    if base == "pelvis":
+        return f'<geom {label} type="box" pos="0 -0.015 0" size="0.105 0.065 0.080" {mass}/>'
+    if base in ("ankle", "foot"):
+        pos, size = _foot_box(base, mirror, humanoid)
+        return f'<geom {label} type="box" pos="{_number(pos)}" size="{_number(size)}" {mass} class="sole"/>'
+    if left in _CAPSULES:
+        child, radius = _CAPSULES[left]
+        end = humanoid.offsets[JOINT_NAMES.index(child if mirror > 0 else child.replace("left_", "right_"))]
+        length = float(end.norm())
+        start, stop = end * (radius * 0.8 / length), end * (1 - radius * 0.8 / length)
+        return f'<geom {label} type="capsule" fromto="{_number([*start, *stop])}" size="{radius}" {mass}/>'
+    (x, y, z), radius = _SPHERES[left]
+    return f'<geom {label} type="sphere" pos="{_number((mirror * x, y, z))}" size="{radius}" {mass}/>'
+
+
+def _foot_box(base: str, mirror: float, humanoid: Humanoid) -> tuple[tuple, tuple]:
+    """Centre and half size of the box under the ankle (heel to ball) or the toes; both end on the same sole plane."""
+    toe = humanoid.offsets[JOINT_NAMES.index("left_foot")]
+    if base == "ankle":
+        heel, ball = -0.062, float(toe[2]) - 0.010
+        return (mirror * 0.022, -SOLE_DEPTH + 0.040, (heel + ball) / 2), (_FOOT_HALF_WIDTH, 0.040, (ball - heel) / 2)
+    below = SOLE_DEPTH + float(toe[1])  # sole below the toe joint
+    return (mirror * -0.003, -below + 0.020, 0.030), (_FOOT_HALF_WIDTH, 0.020, 0.040)
+
+
+def foot_corners(humanoid: Humanoid | None = None) -> dict[int, torch.Tensor]:
+    """The sole: lower corners of the foot and toe boxes, for floor alignment and foot metrics.
+
+    Returns:
+        joint index (7, 8, 10, 11) -> (4, 3) metres in that body's frame; heel corners first for the ankles.
+    """
+    humanoid = humanoid or Humanoid.mean()
+    corners = {}
+    for joint in (7, 8, 10, 11):
+        name = JOINT_NAMES[joint]
+        mirror = -1.0 if name.startswith("right_") else 1.0
+        (px, py, pz), (sx, sy, sz) = _foot_box(_base(name), mirror, humanoid)
+        corners[joint] = torch.tensor([(px + a * sx, py - sy, pz + b * sz) for b in (-1, 1) for a in (-1, 1)])
+    return corners
+
+
+def _body_xml(joint: int, humanoid: Humanoid, indent: int) -> list[str]:
+    name, body = JOINT_NAMES[joint], BODY_NAMES[joint]
+    pad = "  " * indent
+    lines = [f'{pad}<body name="{body}" pos="{_number(humanoid.offsets[joint])}">']
+    if joint == 0:
+        lines.append(f'{pad}  <freejoint name="root"/>')
+    else:
+        for k, axis in enumerate(axis_orders()[joint - 1]):
+            low, high = (math.degrees(float(v)) for v in dof_limits()[3 * (joint - 1) + k])
+            vector = _number(float(a == axis) for a in "xyz")
+            lines.append(f'{pad}  <joint name="{body}_{axis}" axis="{vector}" range="{low:.6g} {high:.6g}"/>')
+    lines.append(f"{pad}  {_geom(name, humanoid)}")
+    for child, parent in enumerate(PARENTS):
+        if parent == joint:
+            lines += _body_xml(child, humanoid, indent + 1)
+    return [*lines, f"{pad}</body>"]
+
+
+def _excluded_pairs() -> list[tuple[str, str]]:
+    """Bodies that may overlap by design: neighbours at two joints' distance, and the crowded shoulder girdle."""
+    pairs = []
+    for a in range(24):
+        for b in range(a + 1, 24):
+            near = PARENTS[b] == PARENTS[a] or PARENTS[b] == a or (PARENTS[b] >= 0 and PARENTS[PARENTS[b]] == a)
+            girdle = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {"spine1", "spine2", "spine3", "neck", "head", "collar", "shoulder", "pelvis"}
+            thighs = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {"hip", "pelvis", "spine1", "spine2"}
+            if near or girdle or thighs:
+                pairs.append((BODY_NAMES[a], BODY_NAMES[b]))
+    return pairs
+
+
+def _mjcf(humanoid: Humanoid, timestep: float) -> str:
+    actuators, sensors = [], []
+    for i, (joint, order) in enumerate(zip(BODY_NAMES[1:], axis_orders(), strict=True)):
+        kp, kd, torque = (float(t[3 * i]) for t in (humanoid.kp, humanoid.kd, humanoid.torque_limit))
+        for axis in order:
+            name = f"{joint}_{axis}"
+            actuators.append(f'    <position name="{name}" joint="{name}" kp="{kp:g}" kv="{kd:g}" forcerange="{-torque:g} {torque:g}"/>')
+            sensors.append(f'    <actuatorfrc name="torque_{name}" actuator="{name}"/>')
+    contacts = [f'    <contact name="contact_{b}" body1="{b}" data="force" reduce="netforce"/>' for b in BODY_NAMES]
+    excludes = [f'    <exclude body1="{a}" body2="{b}"/>' for a, b in _excluded_pairs()]
+    nl = "\n"
+    return f"""<mujoco model="physhmr_humanoid">
+  <compiler angle="degree" autolimits="true"/>
+  <option timestep="{timestep:.10g}" integrator="implicitfast" gravity="0 0 -9.81" iterations="10" ls_iterations="20"/>
+  <default>
+    <joint type="hinge" armature="{ARMATURE}" damping="0" stiffness="0"/>
+    <geom condim="3" friction="1 0.005 0.0001" contype="1" conaffinity="1" rgba="0.35 0.55 0.75 1"/>
+    <default class="sole"><geom rgba="0.25 0.40 0.60 1"/></default>
+  </default>
+  <worldbody>
+    <light pos="0 0 4" dir="0 0 -1"/>
+    <geom name="floor" type="plane" size="50 50 1" rgba="0.9 0.9 0.9 1"/>
+{nl.join(_body_xml(0, humanoid, 2))}
+  </worldbody>
+  <contact>
+{nl.join(excludes)}
+  </contact>
+  <actuator>
+{nl.join(actuators)}
+  </actuator>
+  <sensor>
+{nl.join(contacts)}
+{nl.join(sensors)}
+  </sensor>
+</mujoco>
+"""

@@ -1,0 +1,49 @@
+"""`BodyState`: where every body is and how it moves, for N environments or T frames alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+
+@dataclass(frozen=True)
+class BodyState:
+    """Pose and velocity of the 24 bodies and the 69 hinges. World frame, z-up, SMPL order, metres, radians, seconds.
+
+    Attributes:
+        body_pos: (N, 24, 3) joint positions; body 0 is the root.
+        body_rot: (N, 24, 4) world rotations, quaternions xyzw.
+        body_lin_vel: (N, 24, 3) velocity of the body origins, m/s.
+        body_ang_vel: (N, 24, 3) angular velocity in the world frame, rad/s.
+        dof_pos: (N, 69) hinge angles, rad.
+        dof_vel: (N, 69) hinge velocities, rad/s.
+    """
+
+    body_pos: torch.Tensor
+    body_rot: torch.Tensor
+    body_lin_vel: torch.Tensor
+    body_ang_vel: torch.Tensor
+    dof_pos: torch.Tensor
+    dof_vel: torch.Tensor
+
+    @property
+    def root_pos(self) -> torch.Tensor:
+        """(N, 3) pelvis position, m."""
+        return self.body_pos[:, 0]
+
+    @property
+    def root_rot(self) -> torch.Tensor:
+        """(N, 4) pelvis rotation, xyzw."""
+        return self.body_rot[:, 0]
+
+    def __len__(self) -> int:
+        return self.body_pos.shape[0]
+
+    def __getitem__(self, rows):
+        """The same fields for a selection of rows (index tensor, mask or slice)."""
+        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def to(self, device):
+        """The same state on another device."""
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
