@@ -1,0 +1,102 @@
+"""`load_clips`: from what a user types (files, folders, "demo") to clips at the control rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+
+
+def _read_npz(path: Path) -> Clip:
+    return Clip.load(path)
+
+
+def _read_amc(path: Path) -> Clip:
+    from data_prep.cmu import read_amc  # data_prep imports this room, so it is imported when needed
+
+    return read_amc(path)
+
+
+def _read_bvh(path: Path) -> Clip:
+    from data_prep.bvh import read_bvh
+
+    return read_bvh(path)
+
+
+_READERS: dict[str, Callable[[Path], Clip]] = {".npz": _read_npz, ".amc": _read_amc, ".bvh": _read_bvh}
+
+
+def find_motion_files(spec: str | Path) -> list[Path]:
+    """The motion files a path names: itself, or all below a folder in sorted order.
+
+    Raises:
+        KitError: no such path, a kind of file the kit cannot read, or a folder without motions.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file())
+        if not found:
+            raise KitError(f"{path}: no motion files in this folder; expected {', '.join(_READERS)}")
+        return found
+    if path.suffix.lower() not in _READERS:
+        known = ", ".join(_READERS)
+        if path.exists():
+            raise KitError(f"{path}: not a motion file of a known kind ({known})")
+        raise KitError(f"{path}: no such file or folder; expected {known}, a folder, 'demo' or 'demo:<name>'")
+    if not path.is_file():
+        raise KitError(f"{path}: no such file")
+    return [path]
+
+
+def _demo(spec: str) -> list[Clip]:
+    from physhmr_kit.motion.demo import demo_clips
+
+    clips = demo_clips()
+    _, _, wanted = spec.partition(":")
+    if not wanted:
+        return clips
+    found = [clip for clip in clips if clip.name == wanted]
+    if not found:
+        raise KitError(f"{spec}: no such demo motion; there are {', '.join(clip.name for clip in clips)}")
+    return found
+
+
+def load_clips(specs: Sequence[str | Path]) -> list[Clip]:
+    """Clips at 30 fps from any mixture of sources, each with a name of its own.
+
+    Args:
+        specs: "demo" (all demo motions), "demo:<name>", a .npz, .bvh or .amc file (its .asf found beside it), or a
+            folder, searched recursively in sorted order. Captured motions arrive retargeted and on the floor.
+
+    Returns:
+        the clips in the order given; a second clip of the same name is called <name>_2, and so on.
+
+    Raises:
+        KitError: what was asked for is missing, unreadable or broken; names the file and the fault.
+    """
+    if isinstance(specs, str | Path):
+        specs = [specs]
+    clips: list[Clip] = []
+    for spec in specs:
+        if str(spec) == "demo" or str(spec).startswith("demo:"):
+            clips += _demo(str(spec))
+        else:
+            clips += [_READERS[path.suffix.lower()](path) for path in find_motion_files(spec)]
+    if not clips:
+        raise KitError("no clips asked for; name files, folders or 'demo'")
+    return _unique([clip.resample(CONTROL_FPS) for clip in clips])
+
+
+def _unique(clips: list[Clip]) -> list[Clip]:
+    taken: set[str] = set()
+    named = []
+    for clip in clips:
+        name, count = clip.name, 2
+        while name in taken:
+            name, count = f"{clip.name}_{count}", count + 1
+        taken.add(name)
+        named.append(clip if name == clip.name else replace(clip, name=name))
+    return named
