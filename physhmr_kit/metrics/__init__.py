@@ -1,0 +1,26 @@
+"""Honest figures: accuracy, the path through the world, physical plausibility, tracking; and the table that prints them.
+
+`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Names collide between
+papers: every docstring says whose rule it is.
+"""
+
+from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
+from physhmr_kit.metrics.physical import (
+    Floating,
+    FootSliding,
+    HeightVariance,
+    Jitter,
+    LimitExcess,
+    LimitViolation,
+    Penetration,
+    SkatingRatio,
+)
+from physhmr_kit.metrics.table import measures, score_rollouts, summarise, to_csv, to_markdown
+from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, SuccessRate, VelError
+from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
+
+__all__ = [
+    "MPJPE", "PAMPJPE", "RTE", "WAMPJPE", "WMPJPE", "Accel", "AccelError", "Floating", "FootSliding", "GlobalMPJPE",
+    "HeightVariance", "Jitter", "LimitExcess", "LimitViolation", "Penetration", "RootMPJPE", "SkatingRatio",
+    "SuccessRate", "VelError", "measures", "score_rollouts", "summarise", "to_csv", "to_markdown",
+]  # fmt: skip

@@ -1,0 +1,372 @@
+"""Every measure as a pure function: tensors of one clip in, one value for each frame (or contact, or degree of freedom) out.
+
+Nothing is averaged here; pooling is the business of the torchmetrics classes beside this file. Names collide between
+papers, so each docstring says whose rule it follows:
+
+- WHAM family: WHAM, GVHMR and TRAM, whose world metrics follow SLAHMR (GVHMR, hmr4d/utils/eval/eval_utils.py).
+- PHC family: PHC and UHC, trackers of a known reference (PHC, im_amp_players.py; SMPLSim, smpl_eval.py).
+- PhysHMR: its released evaluator (scripts/visualize.py).
+- ours: no common published rule exists; what we chose is written down.
+
+Input is in metres, z-up, floor at 0, and at 30 frames per second: the 1 cm/frame contact rule and every mm/frame value
+mean something else at another rate. Feet are the 16 lower corners of the humanoid's foot and toe boxes (`sole_points`)
+where the papers use SMPL vertices, so foot figures are comparable within the kit, not digit for digit with theirs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import roma
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid, foot_corners
+from physhmr_kit.body.skeleton import FEET, NUM_JOINTS
+
+HIPS = (1, 2)
+"""The two hip joints: their midpoint is the WHAM family's pelvis."""
+
+EVALUATION_BODIES = tuple(j for j in range(NUM_JOINTS) if j not in (10, 11, 22, 23))
+"""PHC judges a fall on these 20 bodies: toes and hands are left out."""
+
+CHUNK = 100
+"""Frames in a chunk of the world metrics."""
+
+CONTACT_STEP = 0.01
+"""A reference foot point that moves less than this between two frames is in contact, m (0.3 m/s at 30 fps)."""
+
+MM = 1000.0
+
+
+# Alignment
+
+
+def align(points: torch.Tensor, target: torch.Tensor, scale: bool = True, fit: slice | None = None) -> torch.Tensor:
+    """Points moved onto their targets by the least-squares similarity (Umeyama, 1991), or rigidly.
+
+    Args:
+        points, target: (..., N, 3).
+        scale: False fits rotation and translation only.
+        fit: which of the N points decide the transform; all of them by default.
+
+    Returns:
+        (..., N, 3) all points, transformed.
+    """
+    fit = slice(None) if fit is None else fit
+    moved = roma.rigid_points_registration(points[..., fit, :], target[..., fit, :], compute_scaling=scale)
+    rotation, translation = moved[0], moved[1]
+    size = moved[2][..., None, None] if scale else 1.0
+    return size * points @ rotation.transpose(-1, -2) + translation.unsqueeze(-2)
+
+
+def _distance(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over joints of the L2 distance, mm: (..., J, 3) -> (...)."""
+    return (pred - target).norm(dim=-1).mean(-1) * MM
+
+
+def _hip_centred(joints: torch.Tensor) -> torch.Tensor:
+    return joints - joints[..., HIPS, :].mean(-2, keepdim=True)
+
+
+def _root_centred(joints: torch.Tensor) -> torch.Tensor:
+    return joints - joints[..., :1, :]
+
+
+def _second_difference(x: torch.Tensor) -> torch.Tensor:
+    return x.diff(n=2, dim=0)
+
+
+# Accuracy of the pose
+
+
+def mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+    """Mean per-joint position error, both bodies centred on the midpoint of their hips (WHAM family).
+
+    PhysHMR centres on joint 0 after a rigid fit of the whole clip, PHC on joint 0 alone (`e_mpjpe`): other numbers.
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m.
+
+    Returns:
+        (T,) mm.
+
+    Example:
+        >>> target = torch.zeros(1, 24, 3)
+        >>> pred = target.clone()
+        >>> pred[:, 15, 2] = 0.24  # the head 24 cm too high, the other 23 joints exact
+        >>> round(mpjpe(pred, target).item(), 4)
+        10.0
+    """
+    return _distance(_hip_centred(pred_joints), _hip_centred(target_joints))
+
+
+def pa_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+    """The same after a similarity fit of every frame on its own (Procrustes; all families agree).
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m.
+
+    Returns:
+        (T,) mm.
+    """
+    return _distance(align(pred_joints, target_joints), target_joints)
+
+
+def accel(pred_joints: torch.Tensor, target_joints: torch.Tensor, fps: float = 30.0) -> torch.Tensor:
+    """Error of joint accelerations, hip-centred (WHAM family; GVHMR keeps all values, WHAM and TRAM drop the ends).
+
+    The family measures in camera coordinates; the norm is the same in world coordinates while the camera does not turn.
+    PHC's E_acc (`e_acc`) is in the world and in mm/frame^2, PhysHMR's ACC is the root joint's alone.
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m.
+
+    Returns:
+        (T - 2,) m/s^2, empty below three frames.
+    """
+    error = _second_difference(_hip_centred(pred_joints)) - _second_difference(_hip_centred(target_joints))
+    return error.norm(dim=-1).mean(-1) * fps**2
+
+
+# Accuracy in the world
+
+
+def w_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
+    """W-MPJPE_100 (WHAM family): chunks of 100 frames, each aligned by a similarity of its first TWO frames.
+
+    Drift shows fully. A short last chunk is kept, as in WHAM and GVHMR (TRAM merges it).
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m, world.
+
+    Returns:
+        (T,) mm.
+    """
+    return _chunked(pred_joints, target_joints, chunk, slice(0, 2 * pred_joints.shape[-2]))
+
+
+def wa_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
+    """WA-MPJPE_100 (WHAM family): the same chunks, each aligned by a similarity of all its frames.
+
+    PhysHMR prints another measure under this name (translation by the first root only); never compare the two.
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m, world.
+
+    Returns:
+        (T,) mm.
+    """
+    return _chunked(pred_joints, target_joints, chunk, slice(None))
+
+
+def _chunked(pred: torch.Tensor, target: torch.Tensor, chunk: int, fit: slice) -> torch.Tensor:
+    parts = []
+    for x, y in zip(pred.split(chunk), target.split(chunk), strict=True):
+        moved = align(x.flatten(0, 1), y.flatten(0, 1), fit=fit).unflatten(0, x.shape[:2])
+        parts.append(_distance(moved, y))
+    return torch.cat(parts)
+
+
+def rte(pred_root: torch.Tensor, target_root: torch.Tensor, shortest_path: float = 0.1) -> torch.Tensor:
+    """Root translation error (WHAM family): distance after one rigid fit of the path, in percent of the path walked.
+
+    A body that stays in place has no path to divide by: below `shortest_path` the result is empty (ours; the family
+    divides by almost nothing).
+
+    Args:
+        pred_root, target_root: (T, 3) m, world.
+        shortest_path: length of the reference path below which the ratio says nothing, m.
+
+    Returns:
+        (T,) percent, or (0,).
+    """
+    length = target_root.diff(dim=0).norm(dim=-1).sum()
+    if length < shortest_path:
+        return pred_root.new_zeros(0)
+    return (align(pred_root, target_root, scale=False) - target_root).norm(dim=-1) / length * 100
+
+
+# Physical plausibility
+
+
+def sole_points(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
+    """The 16 lower corners of foot and toe boxes in the world.
+
+    Args:
+        body_pos: (..., 24, 3) m. body_rot: (..., 24, 4) world rotations, xyzw.
+
+    Returns:
+        (..., 16, 3) m: left foot, right foot, left toes, right toes, four corners each.
+    """
+    corners = foot_corners(humanoid)
+    local = torch.stack([corners[j] for j in FEET]).to(body_pos)
+    rot = body_rot[..., FEET, None, :].expand(*body_rot.shape[:-2], len(FEET), 4, 4)
+    placed = roma.quat_action(rot, local.expand(*rot.shape[:-1], 3)) + body_pos[..., FEET, None, :]
+    return placed.flatten(-3, -2)
+
+
+def foot_contact(target_soles: torch.Tensor, step: float = CONTACT_STEP) -> torch.Tensor:
+    """Reference foot points at rest: moved less than 1 cm to the next frame (WHAM family, point by point, not per foot).
+
+    Args:
+        target_soles: (T, P, 3) m.
+
+    Returns:
+        (T - 1, P) bool, for the step from frame t to t + 1.
+    """
+    return target_soles.diff(dim=0).norm(dim=-1) < step
+
+
+def foot_sliding(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.Tensor:
+    """Displacement of the predicted foot points while the reference's are in contact (WHAM family; PhysHMR's rule too).
+
+    Sole corners instead of the four SMPL vertices. UHC's "skate" is another measure.
+
+    Args:
+        pred_soles, target_soles: (T, P, 3) m.
+
+    Returns:
+        (number of contacts,) mm/frame, empty when the reference never touches.
+    """
+    return pred_soles.diff(dim=0).norm(dim=-1)[foot_contact(target_soles)] * MM
+
+
+def penetration(pred_soles: torch.Tensor) -> torch.Tensor:
+    """Depth of the lowest foot point below the floor (ours; UHC averages over all sunk vertices).
+
+    Only the soles are looked at: a knee or a hand in the floor is not seen.
+
+    Args:
+        pred_soles: (T, P, 3) m.
+
+    Returns:
+        (T,) mm, 0 where nothing is below.
+    """
+    return (-_lowest(pred_soles)).clamp(min=0) * MM
+
+
+def floating(pred_soles: torch.Tensor, target_soles: torch.Tensor, dead_zone: float = 0.005) -> torch.Tensor:
+    """Height of the lowest foot point in frames where the reference is in contact (ours).
+
+    Args:
+        pred_soles, target_soles: (T, P, 3) m.
+        dead_zone: heights up to this count as touching, m.
+
+    Returns:
+        (frames with contact,) mm, 0 within the dead zone; empty when the reference never touches.
+    """
+    height = _lowest(pred_soles)[:-1][foot_contact(target_soles).any(-1)]
+    return torch.where(height > dead_zone, height, 0.0) * MM
+
+
+def height_variance(pred_soles: torch.Tensor, lowest_share: float = 0.25) -> torch.Tensor:
+    """PhysHMR's HV: variance of the lowest point's height over the lowest quarter of the frames.
+
+    It sees an unsteady ground height; a constant float or sink is not punished. Needs no reference. The published values
+    use the whole mesh, ours the soles.
+
+    Args:
+        pred_soles: (T, P, 3) m.
+
+    Returns:
+        (1,) mm^2; empty below four frames, where the lowest quarter holds nothing.
+    """
+    height = _lowest(pred_soles).sort().values
+    kept = height[: math.floor(len(height) * lowest_share)]
+    return kept.var(unbiased=False).reshape(1) * MM**2 if len(kept) else kept
+
+
+def skating(
+    pred_soles: torch.Tensor, fps: float = 30.0, height: float = 0.05, speed: float = 0.02
+) -> torch.Tensor:  # fmt: skip
+    """Does a low foot point move sideways? (ours; thresholds to be reported with the figure)
+
+    Args:
+        pred_soles: (T, P, 3) m.
+        height: points lower than this count, m. speed: horizontal, m/s.
+
+    Returns:
+        (T - 1,) 100 where any low point moves faster, else 0: the mean is a percentage of frames.
+    """
+    step = pred_soles[..., :2].diff(dim=0).norm(dim=-1) * fps
+    low = torch.minimum(pred_soles[1:, :, 2], pred_soles[:-1, :, 2]) < height
+    return ((step > speed) & low).any(-1).to(pred_soles.dtype) * 100
+
+
+def jitter(pred_joints: torch.Tensor, fps: float = 30.0) -> torch.Tensor:
+    """Third difference of the joint positions (WHAM family; EMDB's evaluator blanks nine joints, giving less).
+
+    Args:
+        pred_joints: (T, 24, 3) m, world.
+
+    Returns:
+        (T - 3,) units of 10 m/s^3, empty below four frames.
+    """
+    return pred_joints.diff(n=3, dim=0).norm(dim=-1).mean(-1) * fps**3 / 10
+
+
+def limit_excess(dof_pos: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """How far hinges are beyond their anatomical range (ours).
+
+    Args:
+        dof_pos: (T, 69) rad. limits: (69, 2) rad, low and high.
+
+    Returns:
+        (T, 69) degrees, 0 inside the range.
+    """
+    low, high = limits.to(dof_pos).unbind(-1)
+    return torch.rad2deg(torch.maximum(low - dof_pos, dof_pos - high).clamp(min=0))
+
+
+def _lowest(points: torch.Tensor) -> torch.Tensor:
+    return points[..., 2].amin(-1)
+
+
+# Tracking of a reference (PHC family): 24 simulated bodies, world frame, the first frame not counted
+
+
+def e_g_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+    """E_g-mpjpe (PHC): distance of the bodies in the world, no alignment; the common "tracking error".
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m.
+
+    Returns:
+        (T - 1,) mm: frame 0, where both start together, is not counted.
+    """
+    return _distance(pred_joints[1:], target_joints[1:])
+
+
+def e_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+    """E_mpjpe (PHC): both minus body 0. (T, 24, 3) m -> (T - 1,) mm."""
+    return _distance(_root_centred(pred_joints[1:]), _root_centred(target_joints[1:]))
+
+
+def e_acc(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+    """E_acc (PHC): second-difference error in the world, no frame-rate factor. (T, 24, 3) m -> (T - 3,) mm/frame^2."""
+    return _distance(_second_difference(pred_joints[1:]), _second_difference(target_joints[1:]))
+
+
+def e_vel(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+    """E_vel (PHC): first-difference error in the world, no frame-rate factor. (T, 24, 3) m -> (T - 2,) mm/frame."""
+    return _distance(pred_joints[1:].diff(dim=0), target_joints[1:].diff(dim=0))
+
+
+def fail_frame(
+    pred_joints: torch.Tensor, target_joints: torch.Tensor, threshold: float = 0.5, strict: bool = False
+) -> int | None:
+    """The first frame at which the body has lost its reference (PHC and UHC's rule at evaluation).
+
+    Args:
+        pred_joints, target_joints: (T, 24, 3) m, world.
+        threshold: failure when the mean distance over `EVALUATION_BODIES` exceeds it, m.
+        strict: judge the worst body instead of the mean.
+
+    Returns:
+        A frame index >= 2 (steps 0 and 1 are never judged), or None: tracked to the end.
+    """
+    distance = (pred_joints - target_joints)[:, EVALUATION_BODIES].norm(dim=-1)
+    lost = (distance.amax(-1) if strict else distance.mean(-1)) > threshold
+    lost |= ~torch.isfinite(distance).all(-1)  # a simulation that blew up is not a success
+    lost[:2] = False
+    return int(lost.int().argmax()) if lost.any() else None

@@ -1,0 +1,119 @@
+"""Does the motion obey physics? Feet, floor, smoothness and joint limits.
+
+Read foot sliding, floating and penetration together: any one can look good while another is bad. A body that hovers
+neither skates nor sinks. All foot figures are taken on the humanoid's sole corners (`functional.sole_points`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from physhmr_kit.body.hinges import dof_limits
+from physhmr_kit.metrics import functional as F
+from physhmr_kit.metrics.pooling import PooledMean
+
+
+class FootSliding(PooledMean):
+    """Movement of foot points that are at rest in the reference, mm/frame; WHAM family and PhysHMR's rule.
+
+    Pooled over contacts (WHAM family). PhysHMR averages clip means and counts a clip without contact as 0; here such a
+    clip adds nothing.
+    """
+
+    def update(self, pred_soles: Tensor, target_soles: Tensor) -> None:
+        """Add one clip: (T, 16, 3) m each."""
+        self._add(F.foot_sliding(pred_soles, target_soles))
+
+
+class Penetration(PooledMean):
+    """Depth of the lowest sole point below the floor, mm; ours, pooled over frames."""
+
+    def update(self, pred_soles: Tensor) -> None:
+        """Add one clip: (T, 16, 3) m."""
+        self._add(F.penetration(pred_soles))
+
+
+class Floating(PooledMean):
+    """Height of the lowest sole point while the reference touches, mm, 5 mm dead zone; ours, pooled over such frames."""
+
+    def update(self, pred_soles: Tensor, target_soles: Tensor) -> None:
+        """Add one clip: (T, 16, 3) m each."""
+        self._add(F.floating(pred_soles, target_soles))
+
+
+class HeightVariance(PooledMean):
+    """Variance of the ground height, mm^2; PhysHMR's HV: a mean over clips of per-clip values. A constant float scores 0."""
+
+    def update(self, pred_soles: Tensor) -> None:
+        """Add one clip: (T, 16, 3) m; fewer than four frames add nothing."""
+        self._add(F.height_variance(pred_soles))
+
+
+class SkatingRatio(PooledMean):
+    """Share of frames with a sole point below 5 cm that moves sideways faster than 2 cm/s, percent; ours, pooled over frames.
+
+    The thresholds are tight: a rolling foot in a good walk counts too, so compare bodies on the same clips only.
+
+    Args:
+        fps: frame rate of the clips.
+    """
+
+    def __init__(self, fps: float = 30.0, **kwargs):
+        super().__init__(**kwargs)
+        self.fps = fps
+
+    def update(self, pred_soles: Tensor) -> None:
+        """Add one clip: (T, 16, 3) m."""
+        self._add(F.skating(pred_soles, self.fps))
+
+
+class Jitter(PooledMean):
+    """Third difference of the joints, 10 m/s^3, no reference needed; WHAM family, pooled over frames.
+
+    Args:
+        fps: frame rate of the clips.
+    """
+
+    def __init__(self, fps: float = 30.0, **kwargs):
+        super().__init__(**kwargs)
+        self.fps = fps
+
+    def update(self, pred_joints: Tensor) -> None:
+        """Add one clip: (T, 24, 3) m, world."""
+        self._add(F.jitter(pred_joints, self.fps))
+
+
+class LimitViolation(PooledMean):
+    """Share of (frame, hinge) pairs outside the anatomical range, percent; ours, pooled over pairs.
+
+    Args:
+        limits: (69, 2) rad; the humanoid's by default.
+        tolerance: excess that is forgiven, degrees. The engine's limits are springs and give a little.
+    """
+
+    def __init__(self, limits: Tensor | None = None, tolerance: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.limits = dof_limits() if limits is None else limits
+        self.tolerance = tolerance
+
+    def update(self, pred_dof: Tensor) -> None:
+        """Add one clip: (T, 69) rad."""
+        self._add((F.limit_excess(pred_dof, self.limits) > self.tolerance).to(torch.float32) * 100)
+
+
+class LimitExcess(PooledMean):
+    """Mean excess over the violating (frame, hinge) pairs, degrees; ours. Read it beside `LimitViolation`.
+
+    Args:
+        limits: (69, 2) rad; the humanoid's by default.
+    """
+
+    def __init__(self, limits: Tensor | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.limits = dof_limits() if limits is None else limits
+
+    def update(self, pred_dof: Tensor) -> None:
+        """Add one clip: (T, 69) rad."""
+        excess = F.limit_excess(pred_dof, self.limits)
+        self._add(excess[excess > 0])

@@ -1,0 +1,227 @@
+"""The table of an evaluation: one row for each clip, two closing rows, and what the columns mean.
+
+A rollout is scored up to the frame where its body fell or lost its reference, and the table says how far that was: the
+errors of a clip that failed early are those of its easy beginning. Hence the two closing rows, over everything that was
+scored and over the clips that were tracked to the end (PHC's papers quote the latter).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from torchmetrics import MetricCollection
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.metrics import functional as F
+from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
+from physhmr_kit.metrics.physical import (
+    Floating,
+    FootSliding,
+    HeightVariance,
+    Jitter,
+    LimitExcess,
+    LimitViolation,
+    Penetration,
+    SkatingRatio,
+)
+from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
+from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
+
+COLUMNS = {
+    "clip": "clip", "frames": "frames", "outcome": "outcome", "tracking_mm": "tracking mm", "mpjpe_mm": "MPJPE mm",
+    "pa_mpjpe_mm": "PA-MPJPE mm", "foot_sliding_mm_per_frame": "foot sliding mm/frame", "floating_mm": "floating mm",
+    "penetration_mm": "penetration mm", "height_variance_mm2": "height var. mm²",
+}  # fmt: skip
+"""Columns of the printed table; the CSV holds every measure."""
+
+NOTES = (
+    "tracking: E_g-mpjpe (PHC), world, 24 bodies, no alignment. MPJPE: hips' midpoint aligned, PA-MPJPE: similarity per frame (WHAM family).",
+    "Every figure covers the frames until the body was lost; outcome says how far that was. A clip that failed early shows its easy beginning.",
+    "success: mean distance of 20 bodies never above 0.5 m (PHC) and played to the end. Foot figures are taken on sole corners, not SMPL vertices.",
+    "Pooled over all frames, not a mean of clip means (height variance: mean over clips).",
+)
+"""What a reader must know to compare the figures."""
+
+
+def measures(fps: float = 30.0) -> MetricCollection:
+    """Every measure of the kit that compares a simulated body with its reference.
+
+    `compute_groups` stays off: torchmetrics would merge measures whose first values happen to agree, e.g. two zeros.
+    """
+    return MetricCollection(
+        {
+            "tracking_mm": GlobalMPJPE(),
+            "mpjpe_mm": MPJPE(),
+            "pa_mpjpe_mm": PAMPJPE(),
+            "foot_sliding_mm_per_frame": FootSliding(),
+            "floating_mm": Floating(),
+            "penetration_mm": Penetration(),
+            "height_variance_mm2": HeightVariance(),
+            "skating_percent": SkatingRatio(fps),
+            "jitter_10_m_per_s3": Jitter(fps),
+            "accel_m_per_s2": Accel(fps),
+            "w_mpjpe_mm": WMPJPE(),
+            "wa_mpjpe_mm": WAMPJPE(),
+            "rte_percent": RTE(),
+            "e_mpjpe_mm": RootMPJPE(),
+            "e_acc_mm_per_frame2": AccelError(),
+            "e_vel_mm_per_frame": VelError(),
+            "limit_violation_percent": LimitViolation(),
+            "limit_excess_deg": LimitExcess(),
+        },
+        compute_groups=False,
+    )
+
+
+def score_rollouts(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str, Any]]:
+    """One row of figures for each rollout.
+
+    Args:
+        rollouts: objects with `name`, `reference` and `simulated` (BodyState over frames, 30 fps, both from frame 0),
+            `fail_frame` (int or None) and optionally `fps`. The reference covers the whole clip; the simulated body may
+            be shorter.
+        humanoid: whose sole to use; the mean shape by default.
+
+    Returns:
+        Dicts with clip, frames (of the clip), scored (frames that enter the figures), success, outcome (words), and
+        every key of `measures()`; NaN where a clip has nothing to say.
+    """
+    return [_row(r, measures(_fps(r)), humanoid) for r in rollouts]
+
+
+def summarise(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str, Any]]:
+    """The two closing rows: all clips until their failure, and the successful ones; the same keys as `score_rollouts`.
+
+    `outcome` gives the success rate, or the share of all frames that the figures cover.
+    """
+    rows = score_rollouts(rollouts, humanoid)
+    good = [i for i, row in enumerate(rows) if row["success"]]
+    frames = sum(row["frames"] for row in rows)
+    closing = []
+    for name, chosen in (("all clips", range(len(rows))), ("successful clips", good)):
+        pooled = measures()
+        for i in chosen:
+            pooled.update(**_inputs(rollouts[i], rows[i]["scored"], humanoid))
+        scored = sum(rows[i]["scored"] for i in chosen)
+        words = f"{len(good)}/{len(rows)} success, {_percent(scored, frames)} of frames"
+        if name != "all clips":
+            words = f"{_percent(scored, frames)} of frames"
+        closing.append(
+            {
+                "clip": name,
+                "frames": sum(rows[i]["frames"] for i in chosen),
+                "scored": scored,
+                "success": 100 * len(good) / len(rows) if rows else math.nan,
+                "outcome": words,
+                **_values(pooled, bool(chosen)),
+            }
+        )
+    return closing
+
+
+def _fps(rollout) -> float:
+    return float(getattr(rollout, "fps", 30.0))
+
+
+def _row(rollout, metrics: MetricCollection, humanoid: Humanoid | None) -> dict[str, Any]:
+    frames, played = len(rollout.reference), len(rollout.simulated)
+    shared = min(frames, played)
+    lost = F.fail_frame(rollout.simulated.body_pos[:shared], rollout.reference.body_pos[:shared])
+    stops = [f for f in (lost, rollout.fail_frame) if f is not None]
+    scored = max(1, min([shared, *stops]))
+    success = not stops and played >= frames
+    metrics.update(**_inputs(rollout, scored, humanoid))
+    words = "tracked" if success else f"lost at {scored / _fps(rollout):.1f} s ({_percent(scored, frames)})"
+    base = {"clip": rollout.name, "frames": frames, "scored": scored, "success": success, "outcome": words}
+    return {**base, **_values(metrics, True)}
+
+
+def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
+    pred, target = rollout.simulated[slice(0, scored)], rollout.reference[slice(0, scored)]
+    return {
+        "pred_joints": pred.body_pos,
+        "target_joints": target.body_pos,
+        "pred_soles": F.sole_points(pred.body_pos, pred.body_rot, humanoid),
+        "target_soles": F.sole_points(target.body_pos, target.body_rot, humanoid),
+        "pred_dof": pred.dof_pos,
+    }
+
+
+def _values(metrics: MetricCollection, any_clip: bool) -> dict[str, float]:
+    if not any_clip:  # computing a metric that saw nothing makes torchmetrics warn
+        return {name: math.nan for name in metrics}
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+# Printing
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row as the words of the printed table; NaN becomes a dash."""
+    return [_word(row[key]) for key in COLUMNS]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.1f}"
+    return str(value)
+
+
+def to_markdown(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None, title: str = "") -> str:
+    """A Markdown table of clip rows and closing rows, with `NOTES` under it."""
+    body = [cells(row) for row in rows] + [[f"**{row['clip']}**", *cells(row)[1:]] for row in closing or []]
+    lines = [f"# {title}", ""] if title else []
+    lines.append("| " + " | ".join(COLUMNS.values()) + " |")
+    lines.append("|---|---:|---|" + "---:|" * (len(COLUMNS) - 3))
+    lines += ["| " + " | ".join(_escape(c) for c in line) + " |" for line in body]
+    return "\n".join([*lines, "", *(f"- {note}" for note in NOTES), ""])
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|")
+
+
+def to_csv(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None) -> str:
+    """Every measure as CSV, closing rows last; an empty cell where a measure has nothing to say."""
+    lines = [*rows, *(closing or [])]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(lines[0]) if lines else list(COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    for row in lines:
+        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+    return out.getvalue()
+
+
+def rich_table(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None, title: str = ""):
+    """The same table for a terminal (a `rich.table.Table`)."""
+    from rich.table import Table
+
+    table = Table(title=title or None, header_style="bold")
+    for key, head in COLUMNS.items():
+        table.add_column(head, justify="left" if key in ("clip", "outcome") else "right")
+    for row in rows:
+        table.add_row(*cells(row), style=None if row["success"] else "yellow")
+    if closing:
+        table.add_section()
+    for row in closing or []:
+        table.add_row(*cells(row), style="bold")
+    return table
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a table; the file appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+    return path

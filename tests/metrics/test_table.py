@@ -1,0 +1,102 @@
+import csv
+import io
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import STANDING, standing_height
+from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
+from physhmr_kit.metrics.table import rich_table, write_text
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.state import BodyState
+
+
+@dataclass
+class Run:
+    name: str
+    reference: BodyState
+    simulated: BodyState
+    fail_frame: int | None = None
+    fps: float = 30.0
+
+
+def standing(frames=60, shift=(0.0, 0.0, 0.0), away_from=None):
+    rot = torch.zeros(frames, 24, 4)
+    rot[..., 3] = 1
+    rot[:, 0] = torch.tensor(STANDING)
+    root = torch.tensor([0.0, 0.0, standing_height()]) + torch.tensor(shift).expand(frames, 3).clone()
+    if away_from is not None:
+        root[away_from:, 0] += 1.0
+    pos, rot = forward_kinematics(root, rot, Humanoid.mean().offsets)
+    zero, dof = torch.zeros(frames, 24, 3), torch.zeros(frames, 69)
+    return BodyState(pos, rot, zero, zero, dof, dof)
+
+
+@pytest.fixture
+def rollouts():
+    return [
+        Run("good", standing(), standing(shift=(0.03, 0.0, 0.0))),
+        Run("fell", standing(), standing(away_from=20)),
+        Run("stopped", standing(), standing(30), fail_frame=15),
+        Run("short", standing(), standing(30)),
+    ]
+
+
+def test_a_clip_tracked_to_the_end_is_a_success_with_its_error(rollouts):
+    row = score_rollouts(rollouts)[0]
+    assert row["success"] and row["outcome"] == "tracked" and row["scored"] == row["frames"] == 60
+    assert row["tracking_mm"] == pytest.approx(30, abs=1e-2)
+    assert row["mpjpe_mm"] == pytest.approx(0, abs=1e-2)
+    assert row["foot_sliding_mm_per_frame"] == 0
+    assert math.isnan(row["rte_percent"])  # nobody walked
+
+
+def test_a_lost_clip_is_scored_until_it_was_lost_and_says_so(rollouts):
+    rows = score_rollouts(rollouts)
+    assert not rows[1]["success"] and rows[1]["scored"] == 20
+    assert rows[1]["outcome"] == "lost at 0.7 s (33 %)"
+    assert rows[1]["tracking_mm"] == pytest.approx(0, abs=1e-2)  # the frames after the loss are not hidden in a mean
+    assert rows[2]["scored"] == 15  # the environment stopped it first
+    assert not rows[3]["success"] and rows[3]["scored"] == 30  # never failed, but never played to the end
+
+
+def test_the_closing_rows_pool_frames_and_state_their_coverage(rollouts):
+    everything, good = summarise(rollouts)
+    assert everything["success"] == good["success"] == 25
+    assert everything["outcome"] == "1/4 success, 52 % of frames"  # (60 + 20 + 15 + 30) / 240
+    assert good["outcome"] == "25 % of frames"
+    assert good["tracking_mm"] == pytest.approx(30, abs=1e-2)
+    assert everything["tracking_mm"] == pytest.approx(30 * 59 / (59 + 19 + 14 + 29), abs=1e-2)
+
+
+def test_when_nothing_succeeded_the_second_row_is_empty_not_zero(rollouts):
+    _, good = summarise(rollouts[1:])
+    assert math.isnan(good["tracking_mm"]) and good["scored"] == 0
+    assert "-" in to_markdown(score_rollouts(rollouts[1:]), summarise(rollouts[1:]))
+
+
+def test_markdown_has_one_line_for_each_clip_and_the_notes(rollouts):
+    text = to_markdown(score_rollouts(rollouts), summarise(rollouts), title="expert")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4 + 2
+    assert len({line.count("|") for line in lines}) == 1
+    assert "E_g-mpjpe" in text and "not SMPL vertices" in text
+
+
+def test_csv_holds_every_measure_and_reads_back(rollouts):
+    rows = list(csv.DictReader(io.StringIO(to_csv(score_rollouts(rollouts), summarise(rollouts)))))
+    assert [r["clip"] for r in rows] == ["good", "fell", "stopped", "short", "all clips", "successful clips"]
+    assert float(rows[0]["tracking_mm"]) == pytest.approx(30, abs=1e-2)
+    assert rows[0]["rte_percent"] == "" and "limit_violation_percent" in rows[0]
+
+
+def test_the_terminal_table_has_the_same_rows(rollouts):
+    assert rich_table(score_rollouts(rollouts), summarise(rollouts)).row_count == 6
+
+
+def test_tables_are_written_whole(tmp_path):
+    path = write_text(tmp_path / "new" / "table.md", "text")
+    assert path.read_text() == "text" and [p.name for p in path.parent.iterdir()] == ["table.md"]
