@@ -82,16 +82,15 @@ def score_rollouts(rollouts: list, humanoid: Humanoid | None = None) -> list[dic
     """One row of figures for each rollout.
 
     Args:
-        rollouts: objects with `name`, `reference` and `simulated` (BodyState over frames, 30 fps, both from frame 0),
-            `fail_frame` (int or None) and optionally `fps`. The reference covers the whole clip; the simulated body may
-            be shorter.
+        rollouts: `env.Rollout`s, or anything with their `name`, `reference` and `simulated` (BodyStates of T rows from
+            frame 0), `length` (frames of the whole clip), `fail_frame` (int or None) and `fps`.
         humanoid: whose sole to use; the mean shape by default.
 
     Returns:
         Dicts with clip, frames (of the clip), scored (frames that enter the figures), success, outcome (words), and
         every key of `measures()`; NaN where a clip has nothing to say.
     """
-    return [_row(r, measures(_fps(r)), humanoid) for r in rollouts]
+    return [_row(r, measures(r.fps), humanoid) for r in rollouts]
 
 
 def summarise(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str, Any]]:
@@ -124,19 +123,14 @@ def summarise(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str
     return closing
 
 
-def _fps(rollout) -> float:
-    return float(getattr(rollout, "fps", 30.0))
-
-
 def _row(rollout, metrics: MetricCollection, humanoid: Humanoid | None) -> dict[str, Any]:
-    frames, played = len(rollout.reference), len(rollout.simulated)
-    shared = min(frames, played)
-    lost = F.fail_frame(rollout.simulated.body_pos[:shared], rollout.reference.body_pos[:shared])
+    frames, played = rollout.length, len(rollout.simulated)
+    lost = F.fail_frame(rollout.simulated.body_pos, rollout.reference.body_pos)
     stops = [f for f in (lost, rollout.fail_frame) if f is not None]
-    scored = max(1, min([shared, *stops]))
+    scored = max(1, min([played, *stops]))
     success = not stops and played >= frames
     metrics.update(**_inputs(rollout, scored, humanoid))
-    words = "tracked" if success else f"lost at {scored / _fps(rollout):.1f} s ({_percent(scored, frames)})"
+    words = "tracked" if success else f"lost at {scored / rollout.fps:.1f} s ({_percent(scored, frames)})"
     base = {"clip": rollout.name, "frames": frames, "scored": scored, "success": success, "outcome": words}
     return {**base, **_values(metrics, True)}
 

@@ -20,6 +20,7 @@ class Run:
     reference: BodyState
     simulated: BodyState
     fail_frame: int | None = None
+    length: int = 60
     fps: float = 30.0
 
 
@@ -40,8 +41,8 @@ def rollouts():
     return [
         Run("good", standing(), standing(shift=(0.03, 0.0, 0.0))),
         Run("fell", standing(), standing(away_from=20)),
-        Run("stopped", standing(), standing(30), fail_frame=15),
-        Run("short", standing(), standing(30)),
+        Run("stopped", standing(30), standing(30), fail_frame=15),
+        Run("short", standing(30), standing(30)),
     ]
 
 
