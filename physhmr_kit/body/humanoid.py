@@ -69,16 +69,39 @@ class Humanoid:
         """(69,) largest torque, N m."""
         return _per_dof(2)
 
+    def limit_targets(self, target: torch.Tensor, dof_pos: torch.Tensor, dof_vel: torch.Tensor) -> torch.Tensor:
+        """Hold PD targets so that no drive starts the control step beyond its torque limit.
+
+        The torque kp (target - q) - kd v is clamped where it is known, at the start of the step; within the step it
+        still moves as q and v do.
+
+        Args:
+            target, dof_pos, dof_vel: (N, 69) rad, rad, rad/s.
+        """
+        kp, kd, limit = (t.to(target) for t in (self.kp, self.kd, self.torque_limit))
+        neutral, reach = dof_pos + kd * dof_vel / kp, limit / kp
+        return torch.maximum(torch.minimum(target, neutral + reach), neutral - reach)
+
     @property
     def dof_limits(self) -> torch.Tensor:
         """(69, 2) anatomical limits, radians."""
         return dof_limits()
+
+    def segment_masses(self) -> torch.Tensor:
+        """(24,) mass of each body, kg; they add up to `mass`."""
+        return torch.tensor([self.mass * _MASS_PERCENT[_base(n)] / 100 for n in JOINT_NAMES])
+
+    def segment_centres(self) -> torch.Tensor:
+        """(24, 3) centre of mass of each body in its own frame, metres: the middle of its collision shape."""
+        return torch.tensor([_centre(n, self) for n in JOINT_NAMES])
 
     def mjcf(self, timestep: float = 1 / 120) -> str:
         """MJCF of the body on a floor, with position actuators and one contact-force sensor for each body.
 
         The PD law sits in the model, where the `implicitfast` integrator can see its gains; joints carry no
         passive spring. Bodies are nested depth first and named with `BODY_NAMES`, hinges `<Body>_<axis>`.
+        Actuators have no force range: a clamped drive loses its implicit damping and random targets of 0.3 rad
+        then blow up within half a second. The simulator holds the targets instead (`limit_targets`).
 
         Args:
             timestep: physics step, seconds.
@@ -123,6 +146,22 @@ def _geom(name: str, humanoid: Humanoid) -> str:
         return f'<geom {label} type="capsule" fromto="{_number([*start, *stop])}" size="{radius}" {mass}/>'
     (x, y, z), radius = _SPHERES[left]
     return f'<geom {label} type="sphere" pos="{_number((mirror * x, y, z))}" size="{radius}" {mass}/>'
+
+
+def _centre(name: str, humanoid: Humanoid) -> tuple[float, float, float]:
+    """Middle of the collision geom of one body, in the body's frame."""
+    mirror = -1.0 if name.startswith("right_") else 1.0
+    left, base = name.replace("right_", "left_"), _base(name)
+    if base == "pelvis":
+        return 0.0, -0.015, 0.0
+    if base in ("ankle", "foot"):
+        return _foot_box(base, mirror, humanoid)[0]
+    if left in _CAPSULES:
+        child = _CAPSULES[left][0]
+        child = child if mirror > 0 else child.replace("left_", "right_")
+        return tuple((humanoid.offsets[JOINT_NAMES.index(child)] / 2).tolist())
+    (x, y, z), _ = _SPHERES[left]
+    return mirror * x, y, z
 
 
 def _foot_box(base: str, mirror: float, humanoid: Humanoid) -> tuple[tuple, tuple]:
@@ -185,10 +224,10 @@ def _excluded_pairs() -> list[tuple[str, str]]:
 def _mjcf(humanoid: Humanoid, timestep: float) -> str:
     actuators, sensors = [], []
     for i, (joint, order) in enumerate(zip(BODY_NAMES[1:], axis_orders(), strict=True)):
-        kp, kd, torque = (float(t[3 * i]) for t in (humanoid.kp, humanoid.kd, humanoid.torque_limit))
+        kp, kd = float(humanoid.kp[3 * i]), float(humanoid.kd[3 * i])
         for axis in order:
             name = f"{joint}_{axis}"
-            actuators.append(f'    <position name="{name}" joint="{name}" kp="{kp:g}" kv="{kd:g}" forcerange="{-torque:g} {torque:g}"/>')
+            actuators.append(f'    <position name="{name}" joint="{name}" kp="{kp:g}" kv="{kd:g}"/>')
             sensors.append(f'    <actuatorfrc name="torque_{name}" actuator="{name}"/>')
     contacts = [f'    <contact name="contact_{b}" body1="{b}" data="force" reduce="netforce"/>' for b in BODY_NAMES]
     excludes = [f'    <exclude body1="{a}" body2="{b}"/>' for a, b in _excluded_pairs()]

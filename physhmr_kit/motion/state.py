@@ -44,6 +44,10 @@ class BodyState:
         """The same fields for a selection of rows (index tensor, mask or slice)."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
+    def with_rows(self, rows: torch.Tensor, other):
+        """A new state with `rows` (K,) taken from `other` (K rows) and the rest shared in value."""
+        return type(self)(**{f.name: getattr(self, f.name).index_copy(0, rows, getattr(other, f.name)) for f in fields(self)})
+
     def to(self, device):
         """The same state on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

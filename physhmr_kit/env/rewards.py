@@ -1,0 +1,82 @@
+"""Reward terms: pure functions of tensors, (N,) each, 1 (or 0 for costs) at a perfect imitation.
+
+The imitation terms and their scales are PHC's, as PhysHMR uses them (humanoid_im.py): errors in the world frame,
+averaged over the 24 bodies and, for vectors, over the three axes.
+"""
+
+from __future__ import annotations
+
+import roma
+import torch
+
+from physhmr_kit.body.skeleton import FEET
+from physhmr_kit.motion.state import BodyState
+
+
+def position(sim: BodyState, ref: BodyState, scale: float = 100.0) -> torch.Tensor:
+    """exp(-scale * mean squared distance of body positions in m^2)."""
+    return (-scale * (sim.body_pos - ref.body_pos).square().mean((1, 2))).exp()
+
+
+def rotation(sim: BodyState, ref: BodyState, scale: float = 10.0) -> torch.Tensor:
+    """exp(-scale * mean squared geodesic angle of body rotations in rad^2)."""
+    angle = roma.unitquat_geodesic_distance(sim.body_rot, ref.body_rot)
+    return (-scale * angle.square().mean(1)).exp()
+
+
+def velocity(sim: BodyState, ref: BodyState, scale: float = 0.1) -> torch.Tensor:
+    """exp(-scale * mean squared difference of body velocities in (m/s)^2)."""
+    return (-scale * (sim.body_lin_vel - ref.body_lin_vel).square().mean((1, 2))).exp()
+
+
+def angular_velocity(sim: BodyState, ref: BodyState, scale: float = 0.1) -> torch.Tensor:
+    """exp(-scale * mean squared difference of angular velocities in (rad/s)^2)."""
+    return (-scale * (sim.body_ang_vel - ref.body_ang_vel).square().mean((1, 2))).exp()
+
+
+def power(dof_torque: torch.Tensor, dof_vel: torch.Tensor) -> torch.Tensor:
+    """Mechanical power of all drives, sum |torque x velocity| in W (a cost; PhysHMR weighs it -0.0005)."""
+    return (dof_torque * dof_vel).abs().sum(1)
+
+
+def balance(sim: BodyState, masses: torch.Tensor, scale: float = 20.0) -> torch.Tensor:
+    """exp(-scale * d^2), d the horizontal distance from the centre of mass to the line between the two feet, m.
+
+    A foot is the midpoint of its ankle and toe joints, the centre of mass the mass-weighted mean of the joints
+    (ours: the paper names a balance reward without giving its formula).
+
+    Args:
+        masses: (24,) share of body mass of each segment, summing to 1.
+    """
+    com = (sim.body_pos * masses[:, None]).sum(1)[:, :2]
+    left, right = sim.body_pos[:, [7, 10], :2].mean(1), sim.body_pos[:, [8, 11], :2].mean(1)
+    line = right - left
+    along = ((com - left) * line).sum(1) / line.square().sum(1).clamp(min=1e-6)
+    nearest = left + along.clamp(0, 1).unsqueeze(1) * line
+    return (-scale * (com - nearest).square().sum(1)).exp()
+
+
+def reference_contact(ref: BodyState, speed: float = 0.3, height: float = 0.12) -> torch.Tensor:
+    """Which of the four foot bodies (ankles, toes) the reference rests on: slow and low -> (N, 4) bool.
+
+    0.3 m/s is the field's 1 cm a frame at 30 fps; the height is that of the joint, not of the sole.
+    """
+    feet = list(FEET)
+    return (ref.body_lin_vel[:, feet].norm(dim=-1) < speed) & (ref.body_pos[:, feet, 2] < height)
+
+
+def foot_contact(sim: BodyState, ref: BodyState, contact_force: torch.Tensor, slip_scale: float = 10.0) -> torch.Tensor:
+    """Feet stand when the reference stands, lift when it lifts, and do not slip while they stand -> 0..1.
+
+    The share of the two feet whose contact agrees with the reference, each standing foot discounted by
+    exp(-slip_scale * v^2) with its horizontal speed v in m/s (ours).
+
+    Args:
+        contact_force: (N, 24, 3) N; a foot touches when ankle and toe together carry more than 10 N.
+    """
+    wanted = reference_contact(ref).view(-1, 2, 2).any(1)  # rows of FEET: ankles then toes; columns: left, right
+    load = contact_force[:, list(FEET), 2].view(-1, 2, 2).sum(1)
+    touching = load > 10.0
+    speed = sim.body_lin_vel[:, list(FEET), :2].norm(dim=-1).view(-1, 2, 2).amin(1)
+    firm = torch.where(touching, (-slip_scale * speed.square()).exp(), torch.ones_like(speed))
+    return ((wanted == touching).float() * firm).mean(1)

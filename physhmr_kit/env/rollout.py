@@ -1,0 +1,178 @@
+"""`track_clips`: let a policy follow whole clips from the first frame, and keep what happened as `Rollout`s."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
+from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation.registry import make_simulator
+
+Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+"""Observation groups to actions (N, 69)."""
+
+FAILURE_DISTANCE = 0.5
+"""Metres of mean body distance at which a clip counts as failed (PHC's rule in evaluation)."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One clip as tracked, from its first frame to its end or to the failure. T frames at 30 fps.
+
+    Attributes:
+        name: the clip's.
+        reference, simulated: BodyStates of T rows.
+        contact_force: (T, 24, 3) N. dof_torque: (T, 69) N m.
+        rewards: term -> (T,) unweighted values (the first frame, before any step, is 0).
+        length: frames of the whole clip; T is smaller after a failure.
+        success: the clip was followed to its end.
+        fail_frame: frame of the failure, or None.
+    """
+
+    name: str
+    reference: BodyState
+    simulated: BodyState
+    contact_force: torch.Tensor
+    dof_torque: torch.Tensor
+    rewards: dict[str, torch.Tensor]
+    length: int
+    success: bool
+    fail_frame: int | None
+    fps: float = 30.0
+
+    def __len__(self) -> int:
+        return len(self.simulated)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write an .npz; the file appears whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {"name": np.array(self.name), "fps": np.array(self.fps), "length": np.array(self.length)}
+        arrays |= {"fail_frame": np.array(-1 if self.fail_frame is None else self.fail_frame)}
+        arrays |= {"contact_force": self.contact_force.numpy(), "dof_torque": self.dof_torque.numpy()}
+        for side in ("reference", "simulated"):
+            arrays |= {f"{side}/{f.name}": getattr(getattr(self, side), f.name).numpy() for f in fields(BodyState)}
+        arrays |= {f"reward/{k}": v.numpy() for k, v in self.rewards.items()}
+        part = path.with_name(path.name + ".part")
+        with open(part, "wb") as f:
+            np.savez_compressed(f, **arrays)
+        os.replace(part, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Rollout:
+        """Read a rollout.
+
+        Raises:
+            KitError: missing or not a rollout file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                arrays = {k: data[k] for k in data.files}
+            states = {
+                side: BodyState(**{f.name: torch.from_numpy(arrays[f"{side}/{f.name}"]) for f in fields(BodyState)})
+                for side in ("reference", "simulated")
+            }
+            fail = int(arrays["fail_frame"])
+            return cls(
+                name=str(arrays["name"]),
+                contact_force=torch.from_numpy(arrays["contact_force"]),
+                dof_torque=torch.from_numpy(arrays["dof_torque"]),
+                rewards={k.split("/", 1)[1]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("reward/")},
+                length=int(arrays["length"]),
+                success=fail < 0,
+                fail_frame=None if fail < 0 else fail,
+                fps=float(arrays["fps"]),
+                **states,
+            )
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as fault:
+            raise KitError(f"{path}: not a readable rollout ({fault})") from fault
+
+
+@torch.no_grad()
+def track_clips(
+    policy: Policy,
+    library: MotionLibrary,
+    config: TrackingConfig,
+    visual: VisualLibrary | None = None,
+    simulator: str = "auto",
+    substeps: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Rollout]:
+    """Follow every clip of the library once, all side by side, each from its first frame.
+
+    An episode fails by PHC's evaluation rule (mean body distance beyond 0.5 m) whatever `config` says; rewards and
+    observations are `config`'s. View 0 of each clip is shown to a policy that sees.
+
+    Args:
+        policy: deterministic map from observation groups to actions.
+        progress: called with (frames done, frames of the longest clip).
+    """
+    everything = replace(config, termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0)
+    sim = make_simulator(simulator, num_envs=library.num_clips, substeps=substeps)
+    env = TrackingEnv(library, sim, everything, visual)
+    ids = torch.arange(library.num_clips)
+    obs, _ = env.reset(seed=0, options={"clip": ids, "frame": torch.zeros_like(ids), "view": torch.zeros_like(ids)})
+    recorder = _Recorder(env)
+    longest = int(library.lengths.max())
+    for frame in range(1, longest):
+        obs, _, terminated, truncated, info = env.step(policy(obs))
+        recorder.add(frame, terminated, truncated)
+        if progress:
+            progress(frame + 1, longest)
+        if not recorder.running.any():
+            break
+    env.close()
+    return recorder.rollouts(library)
+
+
+class _Recorder:
+    """Collects the simulated states of the episodes that began at frame 0, until each one ends."""
+
+    def __init__(self, env: TrackingEnv):
+        self.env = env
+        self.running = torch.ones(env.num_envs, dtype=torch.bool)
+        self.last = torch.zeros(env.num_envs, dtype=torch.long)
+        self.failed = torch.zeros(env.num_envs, dtype=torch.bool)
+        self.frames = [env.simulator.state]
+        self.terms: list[dict[str, torch.Tensor]] = [{}]
+
+    def add(self, frame: int, terminated: torch.Tensor, truncated: torch.Tensor) -> None:
+        self.frames.append(self.env.last_state)
+        self.terms.append(self.env.reward_terms)
+        ended = self.running & (terminated | truncated)
+        self.last[self.running] = frame
+        self.failed |= ended & terminated
+        self.running &= ~ended
+
+    def rollouts(self, library: MotionLibrary) -> list[Rollout]:
+        result = []
+        for c, name in enumerate(library.names):
+            count, failed = int(self.last[c]) + 1, bool(self.failed[c])
+            rows = [f[c : c + 1] for f in self.frames[:count]]
+            join = lambda key, rows=rows: torch.cat([getattr(r, key) for r in rows])  # noqa: E731
+            terms = {k: torch.tensor([0.0] + [float(t[k][c]) for t in self.terms[1:count]]) for k in self.terms[-1]}
+            result.append(
+                Rollout(
+                    name=name,
+                    reference=library.clip(c)[:count],
+                    simulated=BodyState(**{f.name: join(f.name) for f in fields(BodyState)}),
+                    contact_force=join("contact_force"),
+                    dof_torque=join("dof_torque"),
+                    rewards=terms,
+                    length=int(library.lengths[c]),
+                    success=not failed,
+                    fail_frame=count - 1 if failed else None,
+                )
+            )
+        return result

@@ -1,0 +1,50 @@
+"""Which clip, and where in it, an episode begins: reference-state initialisation with attention to failures."""
+
+from __future__ import annotations
+
+import torch
+
+
+class StartSampler:
+    """Draws (clip, frame) starts: clips equally and by how often they fail, never by length; frames uniformly.
+
+    Half of the draws (`hard_share`) go to clips in proportion to their running failure rate, the rest to all clips
+    alike. Drawn by frame count instead, a long clip would crowd out the short ones.
+
+    Args:
+        lengths: (C,) frames of each clip at 30 fps.
+        hard_share: share of draws that follow the failure rate.
+        memory: weight of the past in the running failure rate.
+    """
+
+    def __init__(self, lengths: torch.Tensor, hard_share: float = 0.5, memory: float = 0.98):
+        self.lengths, self.hard_share, self.memory = lengths, hard_share, memory
+        self.failure = torch.full((len(lengths),), 0.5)
+
+    @property
+    def clip_weights(self) -> torch.Tensor:
+        """(C,) probability of each clip."""
+        equal = torch.full_like(self.failure, 1.0 / len(self.failure))
+        hard = self.failure / self.failure.sum().clamp(min=1e-6)
+        return (1 - self.hard_share) * equal + self.hard_share * hard
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """`count` starts: clip ids and frame ids, (count,) each; a start leaves at least one frame to track."""
+        clips = torch.multinomial(self.clip_weights, count, replacement=True, generator=generator)
+        share = torch.rand(count, generator=generator)
+        return clips, (share * (self.lengths[clips] - 1)).long()
+
+    def report(self, clip_ids: torch.Tensor, failed: torch.Tensor) -> None:
+        """Episodes that ended: their clips (K,) and whether they failed (K,) bool."""
+        ended = torch.bincount(clip_ids, minlength=len(self.failure)).float()
+        fell = torch.bincount(clip_ids, weights=failed.float(), minlength=len(self.failure)).float()
+        keep = self.memory**ended
+        self.failure = torch.where(ended > 0, keep * self.failure + (1 - keep) * fell / ended.clamp(min=1), self.failure)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The running failure rates."""
+        return {"failure": self.failure.clone()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up saved failure rates."""
+        self.failure = state["failure"].clone()

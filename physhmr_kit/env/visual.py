@@ -1,0 +1,46 @@
+"""`VisualLibrary`: what cameras saw of each clip, packed for one gather a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.vision.track import VisualTrack
+
+
+class VisualLibrary:
+    """Views of clips: for every clip one or more `VisualTrack`s, frame by frame in step with it.
+
+    Args:
+        views: views[c] are the tracks of clip c; every clip has the same number of views.
+        lengths: (C,) frames of each clip at 30 fps, to check against.
+
+    Raises:
+        KitError: a clip without a view, or a track whose length is not its clip's.
+    """
+
+    def __init__(self, views: Sequence[Sequence[VisualTrack]], lengths: torch.Tensor):
+        counts = {len(v) for v in views}
+        if len(counts) != 1 or counts == {0}:
+            raise KitError("visual library: every clip needs the same number of views, at least one")
+        self.num_views = counts.pop()
+        tracks = [track for clip in views for track in clip]
+        for i, track in enumerate(tracks):
+            expected = int(lengths[i // self.num_views])
+            if len(track) != expected:
+                raise KitError(f"visual track of clip {i // self.num_views}: {len(track)} frames, the clip has {expected}")
+        sizes = torch.tensor([len(t) for t in tracks])
+        self._lengths = sizes
+        self._starts = torch.cumsum(sizes, 0) - sizes
+        self.ray_point = torch.cat([torch.as_tensor(t.ray_point, dtype=torch.float32) for t in tracks])
+        self.ray_confidence = torch.cat([torch.as_tensor(t.ray_confidence, dtype=torch.float32) for t in tracks])
+        self.centre = torch.cat([torch.as_tensor(t.centre, dtype=torch.float32) for t in tracks])
+        self.feature = torch.cat([torch.as_tensor(t.feature, dtype=torch.float32) for t in tracks])
+        self.root_rot = torch.cat([torch.as_tensor(t.root_rot, dtype=torch.float32) for t in tracks])
+
+    def rows(self, clip_ids: torch.Tensor, view_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
+        """Packed row of each (clip, view, frame), frames held inside the clip: (N,) each -> (N,)."""
+        track = clip_ids * self.num_views + view_ids
+        return self._starts[track] + torch.minimum(frame_ids.clamp(min=0), self._lengths[track] - 1)

@@ -1,0 +1,114 @@
+"""`MotionLibrary`: many clips packed end to end, looked up by clip and time in one batched gather."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import roma
+import torch
+
+from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
+from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip, slerp
+from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, linear_velocity
+from physhmr_kit.motion.state import BodyState
+
+
+class MotionLibrary:
+    """Clips at the control rate with everything a tracker asks for worked out once.
+
+    Poses come from forward kinematics on the humanoid's offsets, velocities from central differences. Hinge angles
+    are clamped to the anatomical limits, since the simulated body cannot leave them.
+
+    Args:
+        clips: motions at any rate; each is resampled to 30 fps.
+        offsets: (24, 3) m, the humanoid's; the mean shape when omitted.
+        device: where the tensors live.
+
+    Raises:
+        KitError: no clips, or a clip shorter than two frames at 30 fps.
+    """
+
+    def __init__(self, clips: Sequence[Clip], offsets: torch.Tensor | None = None, device: str | torch.device = "cpu"):
+        if not clips:
+            raise KitError("motion library: no clips given")
+        self.offsets = (mean_offsets() if offsets is None else offsets).to(device)
+        self.names = [c.name for c in clips]
+        parts = []
+        for clip in clips:
+            clip = clip.resample(CONTROL_FPS)
+            if len(clip) < 2:
+                raise KitError(f"{clip.name}: {len(clip)} frame(s) at {CONTROL_FPS:g} fps; a motion needs at least two")
+            parts.append(_states(clip, self.offsets.cpu()))
+        self.lengths = torch.tensor([len(p) for p in parts], device=device)
+        """(C,) frames of each clip at 30 fps."""
+        self._starts = torch.cumsum(self.lengths, 0) - self.lengths
+        self._packed = BodyState(
+            *(
+                torch.cat([getattr(p, f) for p in parts]).to(device)
+                for f in ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel", "dof_pos", "dof_vel")
+            )
+        )
+
+    @property
+    def num_clips(self) -> int:
+        """How many clips."""
+        return len(self.names)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all clips together."""
+        return len(self._packed)
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def rows(self, clip_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
+        """Packed row of each (clip, frame), frames held inside the clip: (N,), (N,) -> (N,)."""
+        last = self.lengths[clip_ids] - 1
+        return self._starts[clip_ids] + torch.minimum(frame_ids.clamp(min=0), last)
+
+    def frames(self, clip_ids: torch.Tensor, frame_ids: torch.Tensor) -> BodyState:
+        """States at whole frames: clip_ids (N,), frame_ids (N,) at 30 fps -> BodyState of N rows."""
+        return self._packed[self.rows(clip_ids, frame_ids)]
+
+    def clip(self, clip_id: int) -> BodyState:
+        """All frames of one clip, as views."""
+        start = int(self._starts[clip_id])
+        return self._packed[start : start + int(self.lengths[clip_id])]
+
+    def lookup(self, clip_ids: torch.Tensor, seconds: torch.Tensor) -> BodyState:
+        """States between frames: positions and velocities linear, rotations spherical-linear.
+
+        Args:
+            clip_ids: (N,) clip index.
+            seconds: (N,) time in the clip, held inside its duration.
+        """
+        at = (seconds * CONTROL_FPS).clamp(min=0).minimum((self.lengths[clip_ids] - 1).to(seconds))
+        frame = at.floor().long()
+        a, b, w = self.frames(clip_ids, frame), self.frames(clip_ids, frame + 1), at - frame
+        body, dof = w[:, None, None], w[:, None]
+        return BodyState(
+            torch.lerp(a.body_pos, b.body_pos, body),
+            slerp(a.body_rot, b.body_rot, w[:, None].expand(-1, a.body_rot.shape[1])),
+            torch.lerp(a.body_lin_vel, b.body_lin_vel, body),
+            torch.lerp(a.body_ang_vel, b.body_ang_vel, body),
+            torch.lerp(a.dof_pos, b.dof_pos, dof),
+            torch.lerp(a.dof_vel, b.dof_vel, dof),
+        )
+
+
+def _states(clip: Clip, offsets: torch.Tensor) -> BodyState:
+    rot = clip.joint_rot
+    body_pos, body_rot = forward_kinematics(clip.root_pos, rot, offsets)
+    limits = dof_limits()
+    dof = rotation_to_dof(rot[:, 1:]).clamp(limits[:, 0], limits[:, 1])
+    return BodyState(
+        body_pos,
+        roma.quat_normalize(body_rot),
+        linear_velocity(body_pos, clip.fps),
+        angular_velocity(body_rot, clip.fps),
+        dof,
+        linear_velocity(dof, clip.fps),
+    )

@@ -1,0 +1,88 @@
+"""The contract every simulator meets: physics state in, physics state out, batched. No rewards, no motion."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.motion.state import BodyState
+
+CONTROL_DT = 1.0 / 30.0
+"""Seconds between two PD targets."""
+
+
+@dataclass(frozen=True)
+class SimState(BodyState):
+    """What a simulator reports after a control step: a `BodyState` and the forces behind it.
+
+    Body poses and velocities belong to the same instant as the hinges. Forces are those of the last physics step
+    (at a reset: zero), because that is what every engine can give.
+
+    Attributes:
+        contact_force: (N, 24, 3) net contact force on each body, world frame, N.
+        dof_torque: (N, 69) torque of each drive, N m.
+        diverged: (N,) bool, the physics of this environment blew up during the step; its state is not to be used.
+    """
+
+    contact_force: torch.Tensor
+    dof_torque: torch.Tensor
+    diverged: torch.Tensor
+
+
+class Simulator(ABC):
+    """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz.
+
+    Everything is in the kit's conventions: SMPL joint order, quaternions xyzw, velocities in the world frame; an
+    engine that thinks otherwise converts here and nowhere else.
+    """
+
+    name: str
+    deterministic: bool
+    """Same inputs, same bits."""
+
+    def __init__(self, humanoid: Humanoid, num_envs: int, device: str | torch.device = "cpu", substeps: int = 4):
+        from physhmr_kit.errors import KitError
+
+        if num_envs < 1:
+            raise KitError(f"simulator {self.name}: num_envs is {num_envs}; at least one environment is needed")
+        if substeps < 1:
+            raise KitError(f"simulator {self.name}: substeps is {substeps}; at least one physics step is needed")
+        self.humanoid, self.num_envs, self.substeps = humanoid, num_envs, substeps
+        self.device = torch.device(device)
+
+    @property
+    def timestep(self) -> float:
+        """Physics step, seconds."""
+        return CONTROL_DT / self.substeps
+
+    @abstractmethod
+    def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
+        """Place some environments; the others are untouched to the last bit.
+
+        Args:
+            env_ids: (K,) long, without repeats.
+            state: K rows; root pose and velocity (body 0) and the hinges are used, the rest follows from them.
+        """
+
+    @abstractmethod
+    def step(self, pd_targets: torch.Tensor) -> SimState:
+        """One control step (`substeps` physics steps) towards hinge targets (N, 69) rad; the new state."""
+
+    @property
+    @abstractmethod
+    def state(self) -> SimState:
+        """The current state, fresh also right after a reset. Valid until the next call of `step` or `reset`."""
+
+    @abstractmethod
+    def save(self) -> dict[str, torch.Tensor]:
+        """Everything needed to go on from here to the same bits (where `deterministic`)."""
+
+    @abstractmethod
+    def restore(self, saved: dict[str, torch.Tensor]) -> None:
+        """Go back to a `save`."""
+
+    def close(self) -> None:  # noqa: B027
+        """Give back threads, processes, memory."""
