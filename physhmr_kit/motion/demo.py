@@ -1,0 +1,188 @@
+"""Demo motions the kit makes itself: no download, no licence, and each one short enough to read.
+
+Each function writes one motion in the words of `choreography.py`. They are meant for a 70 kg body whose torques are
+limited: slow where a person would be slow, weight shifted before a foot is lifted, soles flat in stance.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both, left, right
+from physhmr_kit.motion.clip import Clip
+
+
+def stand() -> Choreography:
+    """Quiet stance: a slow sway from foot to foot and a look to either side."""
+    m = Choreography("stand", 6.0)
+    for start, share in ((0.2, 0.60), (1.6, 0.42), (3.0, 0.57), (4.4, 0.50)):
+        m.shift(start, start + 1.4, share)
+    m.move(0.8, 1.8, neck_y=14, head_y=12, spine3_y=4)
+    m.move(2.2, 3.4, neck_y=-14, head_y=-12, spine3_y=-4)
+    m.move(4.0, 5.0, neck_y=0, head_y=0, spine3_y=0)
+    return m
+
+
+def squat() -> Choreography:
+    """Two squats, the arms reaching forwards as a counterweight."""
+    m = Choreography("squat", 6.5, width=0.28, splay=14)
+    low = both(shoulder_y=-80, shoulder_z=-12, elbow_y=-8) | {"spine1_x": 8, "spine2_x": 6, "neck_x": -12}
+    for start, height in ((0.5, -0.17), (3.4, -0.26)):
+        m.move(start, start + 1.2, pelvis_height=height, pelvis_pitch=-90 * height, **low)
+        m.move(start + 1.4, start + 2.5, **m.rest)
+    return m
+
+
+def wave() -> Choreography:
+    """The right hand waves beside the head."""
+    m = Choreography("wave", 5.0)
+    m.move(0.4, 1.4, **right(shoulder_z=8, shoulder_x=-70, shoulder_y=-20, elbow_y=-95, collar_z=10), spine3_z=-3, neck_z=4)
+    for k in range(3):
+        m.move(1.4 + 0.7 * k, 1.75 + 0.7 * k, **right(elbow_y=-65))
+        m.move(1.75 + 0.7 * k, 2.1 + 0.7 * k, **right(elbow_y=-105))
+    m.move(3.6, 4.7, **m.rest)
+    return m
+
+
+GUARD = both(shoulder_z=-62, shoulder_y=-35, elbow_y=-125) | {"pelvis_yaw": -25, "spine3_x": 6, "neck_y": 20, "pelvis_height": -0.06}
+
+
+def punch() -> Choreography:
+    """Jab and cross, twice, from a staggered guard."""
+    m = Choreography("punch", 6.0, width=0.22, splay=10, stagger=0.24, pelvis_height=-0.035)
+    jab = left(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": -32, "spine3_y": -12, "neck_y": 36}
+    cross = right(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": 5, "spine3_y": 18, "neck_y": -15}
+    m.move(0.4, 1.3, **GUARD)
+    for start in (1.6, 3.3):
+        m.move(start, start + 0.30, **jab)
+        m.move(start + 0.34, start + 0.70, **GUARD, spine3_y=0)
+        m.move(start + 0.72, start + 1.06, **cross)
+        m.move(start + 1.12, start + 1.55, **GUARD, spine3_y=0)
+    m.move(5.0, 5.9, **m.rest)
+    return m
+
+
+def bow() -> Choreography:
+    """A deep bow from the hips, the hands sliding to the thighs."""
+    m = Choreography("bow", 5.0)
+    m.move(0.5, 1.9, pelvis_height=-0.05, pelvis_pitch=38, spine1_x=10, spine2_x=10, spine3_x=6, neck_x=8, **both(shoulder_y=-42, elbow_y=-18))
+    m.move(2.5, 4.0, **m.rest)
+    return m
+
+
+def arm_raise() -> Choreography:
+    """Both arms to the sides and overhead, and down again in front."""
+    m = Choreography("arm_raise", 6.0)
+    m.move(0.4, 2.0, **both(shoulder_z=45, shoulder_y=-5, elbow_y=-8, collar_z=22), spine3_x=-4, neck_x=-12)
+    m.move(2.4, 3.6, **both(shoulder_z=-10, shoulder_y=-85, collar_z=0), spine3_x=2, neck_x=0)
+    m.move(3.9, 5.2, **m.rest)
+    return m
+
+
+def reach() -> Choreography:
+    """Reach up and across with the right hand, then low to the left with a bend of the knees."""
+    m = Choreography("reach", 6.0, width=0.26, splay=12)
+    m.shift(0.4, 1.6, 0.75)
+    m.move(0.4, 1.6, **right(shoulder_y=-120, shoulder_z=-10, elbow_y=-10, collar_z=15), pelvis_yaw=15, spine2_y=12, spine3_y=12)
+    m.shift(2.0, 3.4, 0.25)
+    m.move(2.0, 3.4, **m.rest | right(shoulder_y=-40, elbow_y=-20) | left(shoulder_y=-55, elbow_y=-12))
+    return m
+
+
+def turn() -> Choreography:
+    """A quarter turn to the left in place, in four steps."""
+    m = Choreography("turn", 7.5, pelvis_height=-0.03)
+    now = 0.4
+    for heading in (45, 90):
+        for side, other in (("left", "right"), ("right", "left")):
+            m.shift(now, now + 0.6, other)
+            m.step(side, now + 0.6, now + 1.3, lift=0.05, heel=12, **m.place(side, heading=heading))
+            now += 1.4
+        m.move(now - 2.4, now - 0.4, pelvis_yaw=heading)
+    m.shift(now, now + 0.8, "both")
+    return m
+
+
+def side_step() -> Choreography:
+    """Two steps to the left: the left foot opens, the right one closes."""
+    m = Choreography("side_step", 7.5, pelvis_height=-0.06)
+    now = 0.4
+    for y in (0.16, 0.32):
+        for side, other in (("left", "right"), ("right", "left")):
+            m.shift(now, now + 0.6, other)
+            m.step(side, now + 0.6, now + 1.3, lift=0.05, **m.place(side, y=y))
+            now += 1.4
+    m.shift(now, now + 0.8, "both")
+    return m
+
+
+def lunge() -> Choreography:
+    """A step forwards into a lunge and back again."""
+    m = Choreography("lunge", 7.5)
+    m.shift(0.3, 1.1, "right")
+    m.step("left", 1.1, 2.0, lift=0.07, toe=8, **m.place("left", x=0.50))
+    m.shift(2.0, 3.0, 0.6)
+    m.move(1.6, 2.2, right_sole_press=0.13)
+    m.move(2.1, 3.2, pelvis_height=-0.22, right_sole_heel=42)
+    m.move(3.7, 4.8, pelvis_height=m.rest["pelvis_height"], right_sole_heel=0)
+    return m
+
+
+def _walk(name: str, seconds: float, strides: list[float], lift: float, heel: float, toe: float, pace: float = 1.0) -> Choreography:
+    """Steps to the given places ahead, left foot first; `pace` is the time from one step to the next."""
+    m = Choreography(name, seconds, pelvis_height=-0.045)
+    m.shift(0.4, 1.1, "right")
+    swing, now = 0.66 * pace, 1.1
+    for k, x in enumerate(strides):
+        side, other = ("left", "right") if k % 2 == 0 else ("right", "left")
+        last = k + 1 == len(strides)
+        moving = heel > 0 and not last
+        m.step(side, now, now + swing, lift=lift, heel=heel, toe=0 if last else toe, **m.place(side, x))
+        if heel:
+            # the floor pushes under the heel first, then ever further forwards until the foot leaves from its ball
+            m.move(now, now + swing, **{f"{side}_sole_press": 0.0 if moving else MID_SOLE, f"{other}_sole_press": MID_SOLE if last else 0.10})
+        sign = 1 if side == "left" else -1
+        twist = 0 if last or not heel else 4
+        arms = right(shoulder_y=-22, elbow_y=-22) | left(shoulder_y=12, elbow_y=-10)
+        if side == "right":
+            arms = left(shoulder_y=-22, elbow_y=-22) | right(shoulder_y=12, elbow_y=-10)
+        if last:
+            arms = {key: m.rest[key] for key in arms}
+        m.move(now - 0.15, now + pace - 0.15, pelvis_yaw=-sign * twist, spine3_y=1.5 * sign * twist, **arms)
+        m.shift(now + swing, now + pace, "both" if last else side)
+        now += pace
+    return m
+
+
+def walk_in_place() -> Choreography:
+    """Six steps on the spot."""
+    return _walk("walk_in_place", 8.0, [0.0] * 6, lift=0.10, heel=0, toe=0)
+
+
+def walk_forward() -> Choreography:
+    """Five steps and a closing one, heel first, starting and ending in quiet stance."""
+    return _walk("walk_forward", 8.0, [0.2, 0.55, 0.9, 1.25, 1.45, 1.45], lift=0.04, heel=22, toe=10)
+
+
+MOTIONS = {
+    f.__name__: f
+    for f in (stand, squat, wave, punch, bow, arm_raise, turn, side_step, walk_in_place, walk_forward)
+}
+
+
+@lru_cache(maxsize=1)
+def demo_clips() -> list[Clip]:
+    """All demo motions at 30 fps, standing at the origin and facing +x in their first frame."""
+    return [write().clip() for write in MOTIONS.values()]
+
+
+def demo_clip(name: str) -> Clip:
+    """One demo motion by name.
+
+    Raises:
+        KitError: no motion of that name.
+    """
+    if name not in MOTIONS:
+        raise KitError(f"demo:{name}: no such demo motion, choose from {', '.join(MOTIONS)}")
+    return MOTIONS[name]().clip()

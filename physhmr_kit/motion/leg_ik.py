@@ -1,0 +1,85 @@
+"""Where a leg must bend so that its foot lies where we want it: a closed form for two bones and a hinge."""
+
+from __future__ import annotations
+
+import roma
+import torch
+
+from physhmr_kit.body.skeleton import SOLE_DEPTH, STANDING
+from physhmr_kit.motion.kinematics import yaw_quaternion
+
+HEEL_EDGE = -0.062
+"""The heel's lower edge behind the ankle joint, metres (the end of the foot box, see `body.humanoid.foot_corners`)."""
+
+
+def turn_x(angle: torch.Tensor) -> torch.Tensor:
+    """Rotation about a body's left axis (bending forwards is positive): (...) rad -> (..., 4) xyzw."""
+    zero = torch.zeros_like(angle)
+    return torch.stack([(angle / 2).sin(), zero, zero, (angle / 2).cos()], dim=-1)
+
+
+def foot_pose(
+    x: torch.Tensor, y: torch.Tensor, yaw: torch.Tensor, lift: torch.Tensor, heel: torch.Tensor, toe: torch.Tensor, ball: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """World pose of an ankle whose sole was laid flat and then rolled.
+
+    A foot leaves the floor by rolling about its ball and comes back by rolling about its heel. The two angles are
+    given apart, each never negative, so that the pivot that touches the floor stays where it is.
+
+    Args:
+        x, y: (T,) ankle joint above the flat sole, m. yaw: (T,) rad. lift: (T,) height of the whole foot, m.
+        heel: (T,) heel raised about the toe joint, rad. toe: (T,) toes raised about the heel's edge, rad.
+        ball: (3,) m, toe joint in the ankle's frame.
+
+    Returns:
+        ankle position (T, 3) m and ankle rotation (T, 4) xyzw in the world.
+    """
+    flat = roma.quat_product(yaw_quaternion(yaw), yaw.new_tensor(STANDING).expand(*yaw.shape, 4))
+    heel_edge = ball.new_tensor([0.0, -SOLE_DEPTH, HEEL_EDGE])
+    on_ball, on_heel = turn_x(heel), turn_x(-toe)
+    ankle = ball - roma.quat_action(on_ball, ball.expand(*heel.shape, 3))
+    ankle = heel_edge + roma.quat_action(on_heel, ankle - heel_edge)
+    pos = torch.stack([x, y, lift + SOLE_DEPTH], dim=-1) + roma.quat_action(flat, ankle)
+    return pos, roma.quat_product(flat, roma.quat_product(on_heel, on_ball))
+
+
+def leg_ik(
+    hip: torch.Tensor, ankle: torch.Tensor, thigh: torch.Tensor, shank: torch.Tensor, knee_axis: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Thigh rotation and knee angle that bring the ankle to its place.
+
+    The knee is a pure hinge about the left axis. Its angle follows from the distance between hip and ankle (law of
+    cosines, kept exact for bones that are not parallel to an axis), the thigh's swing from the direction, and the
+    thigh's twist from `knee_axis`: the hinge is turned as near to it as the direction allows.
+
+    Args:
+        hip, ankle: (T, 3) joint positions in the world, m.
+        thigh, shank: (3,) rest offsets of knee from hip and of ankle from knee, m.
+        knee_axis: (T, 3) wished world direction of the knee's hinge.
+
+    Returns:
+        thigh rotation in the world (T, 4) xyzw, knee angle (T,) rad (positive bends), and the reach (T,): distance
+        over the length of the straight leg. Beyond 1 the ankle cannot be reached and the knee stays straight.
+    """
+    line = ankle - hip
+    distance = line.norm(dim=-1)
+    # |thigh + Rx(knee) shank|^2 = distance^2, with thigh . Rx(knee) shank = along + size cos(knee - phase)
+    along = thigh[0] * shank[0]
+    cosine, sine = thigh[1] * shank[1] + thigh[2] * shank[2], thigh[2] * shank[1] - thigh[1] * shank[2]
+    size, phase = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
+    bend = (distance**2 - thigh @ thigh - shank @ shank) / 2 - along
+    knee = phase + torch.acos((bend / size).clamp(-1, 1))
+    longest = (thigh @ thigh + shank @ shank + 2 * (along + size)).sqrt()
+
+    leg = thigh + roma.quat_action(turn_x(knee), shank.expand(*knee.shape, 3))
+    left = torch.zeros_like(leg)
+    left[..., 0] = 1
+    thigh_rot = roma.rotmat_to_unitquat(_frame(line, knee_axis) @ _frame(leg, left).mT)
+    return thigh_rot, knee, distance / longest
+
+
+def _frame(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Right-handed frames whose first column is `first` and whose second lies nearest `second`: (T, 3) x2 -> (T, 3, 3)."""
+    first = torch.nn.functional.normalize(first, dim=-1)
+    second = torch.nn.functional.normalize(second - (second * first).sum(-1, keepdim=True) * first, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
