@@ -1,0 +1,18 @@
+"""What a camera sees: cameras, pixel-as-ray, COCO-17 keypoints, and the encoder that turns a keypoint track into a feature.
+
+Start with `rays.py`, the geometry the policy lives on; `track.py` gathers everything a policy is told about a video.
+"""
+
+from physhmr_kit.vision.camera import Camera, sample_cameras
+from physhmr_kit.vision.encoder import FEATURE_DIM, VisionEncoder
+from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies
+from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip
+from physhmr_kit.vision.rays import lift, ray_confidence, ray_residual
+from physhmr_kit.vision.synthetic import KeypointNoise, detect
+from physhmr_kit.vision.track import VisualTrack, synthesize_track, track_from_keypoints
+
+__all__ = [
+    "COCO_NAMES", "FEATURE_DIM", "RAY_COCO", "RAY_JOINTS", "Camera", "KeypointNoise", "KeypointTrack", "VisionEncoder",
+    "VisualTrack", "coco_from_bodies", "detect", "estimate_scale", "initial_pose", "kinematic_clip", "lift",
+    "ray_confidence", "ray_residual", "sample_cameras", "synthesize_track", "track_from_keypoints",
+]  # fmt: skip

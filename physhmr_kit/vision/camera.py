@@ -1,0 +1,336 @@
+"""`Camera`: a calibrated pinhole with OpenCV's lens model, alone or as a batch, and synthetic cameras around a body.
+
+Convention (OpenCV): x right, y down, z forward in the camera; x_cam = R x_world + t; the world is z-up, metres.
+Lens: k1 k2 p1 p2 k3 acting on normalised coordinates (OpenCV, "Camera Calibration and 3D Reconstruction").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+
+from physhmr_kit.errors import KitError
+
+UP = (0.0, 0.0, 1.0)
+_NEAR = 1e-3  # metres; nearer points (and those behind) are projected as if they were here
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """One camera, or a batch (one for each clip, or one for each frame of a moving camera) with one image size.
+
+    Attributes:
+        K: (..., 3, 3) intrinsics, pixels, upper triangular.
+        R: (..., 3, 3) world-to-camera rotation.
+        t: (..., 3) world-to-camera translation, metres.
+        distortion: (..., 5) k1 k2 p1 p2 k3; zeros for a perfect lens.
+        image_size: (width, height), pixels.
+        name: file or label, for messages.
+    """
+
+    K: torch.Tensor
+    R: torch.Tensor
+    t: torch.Tensor
+    distortion: torch.Tensor = field(default_factory=lambda: torch.zeros(5))
+    image_size: tuple[int, int] = (1920, 1080)
+    name: str = "camera"
+
+    def __post_init__(self):
+        for key, shape in (("K", (3, 3)), ("R", (3, 3)), ("t", (3,)), ("distortion", (5,))):
+            value = torch.as_tensor(getattr(self, key), dtype=torch.float32)
+            if tuple(value.shape[-len(shape) :]) != shape:
+                raise KitError(f"{self.name}: {key} has shape {tuple(value.shape)}; expected {shape}")
+            if not torch.isfinite(value).all():
+                raise KitError(f"{self.name}: {key} holds values that are not finite")
+            object.__setattr__(self, key, value)
+        batch = self.R.shape[:-2]
+        for key, ends in (("K", 2), ("t", 1), ("distortion", 1)):
+            value = getattr(self, key)
+            object.__setattr__(self, key, value.expand(*batch, *value.shape[value.ndim - ends :]))
+        size = tuple(int(v) for v in self.image_size)
+        object.__setattr__(self, "image_size", size)
+        _check(self)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the batch; empty for a single camera."""
+        return self.R.shape[:-2]
+
+    @property
+    def centre(self) -> torch.Tensor:
+        """(..., 3) position of the camera in the world, m: c = -R^T t."""
+        return -(self.R.mT @ self.t.unsqueeze(-1)).squeeze(-1)
+
+    @property
+    def camera_to_world(self) -> torch.Tensor:
+        """(..., 3, 3) R_wc = R^T; its columns are the camera's right, down and forward axes in the world."""
+        return self.R.mT
+
+    def to_camera(self, points: torch.Tensor) -> torch.Tensor:
+        """World points in the camera frame: (*batch, ..., 3) m -> (*batch, ..., 3) m."""
+        R, t = self._spread(self.R, 2, points), self._spread(self.t, 1, points)
+        return (R @ points.unsqueeze(-1)).squeeze(-1) + t
+
+    def project(self, points: torch.Tensor) -> torch.Tensor:
+        """Pixels of world points, lens included.
+
+        Args:
+            points: (*batch, ..., 3) metres, world.
+
+        Returns:
+            (*batch, ..., 2) pixels u, v. Points behind the camera have no image; see `sees`.
+        """
+        x = self.to_camera(points)
+        xy = x[..., :2] / x[..., 2:].clamp(min=_NEAR)
+        return self._to_pixels(distort(xy, self._spread(self.distortion, 1, points)))
+
+    def sees(self, points: torch.Tensor) -> torch.Tensor:
+        """Whether world points lie in front of the camera and inside the image: (*batch, ..., 3) -> (*batch, ...) bool."""
+        pixels = self.project(points)
+        size = pixels.new_tensor(self.image_size)
+        return (self.to_camera(points)[..., 2] > _NEAR) & ((pixels >= 0) & (pixels < size)).all(-1)
+
+    def undistort(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels as a perfect lens would have made them: (*batch, ..., 2) -> (*batch, ..., 2)."""
+        return self._to_pixels(self.normalise(pixels))
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Undistorted coordinates on the plane z = 1 of the camera: (*batch, ..., 2) pixels -> (*batch, ..., 2)."""
+        K = self._spread(self.K, 2, pixels)
+        y = (pixels[..., 1] - K[..., 1, 2]) / K[..., 1, 1]
+        x = (pixels[..., 0] - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+        return undistort(torch.stack([x, y], dim=-1), self._spread(self.distortion, 1, pixels))
+
+    def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+        """World points at a depth along the optical axis: pixels (*batch, ..., 2), depth (*batch, ...) m -> (*batch, ..., 3)."""
+        xy = self.normalise(pixels)
+        x_cam = torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth.unsqueeze(-1)
+        t = self._spread(self.t, 1, pixels)
+        return (self._spread(self.R, 2, pixels).mT @ (x_cam - t).unsqueeze(-1)).squeeze(-1)
+
+    def scaled(self, factor: float) -> Camera:
+        """The same camera in a world whose lengths are multiplied by `factor`: images stay, the centre moves."""
+        return replace(self, t=self.t * factor)
+
+    def __getitem__(self, rows) -> Camera:
+        """Some cameras of a batch."""
+        return replace(self, K=self.K[rows], R=self.R[rows], t=self.t[rows], distortion=self.distortion[rows])
+
+    def to(self, device) -> Camera:
+        """The same camera on another device."""
+        return replace(self, **{k: getattr(self, k).to(device) for k in ("K", "R", "t", "distortion")})
+
+    @classmethod
+    def look_at(
+        cls,
+        position,
+        target,
+        focal: float | torch.Tensor = 1500.0,
+        image_size: tuple[int, int] = (1920, 1080),
+        roll: float | torch.Tensor = 0.0,
+        name: str = "camera",
+    ) -> Camera:
+        """A camera at `position` whose optical axis meets `target`, horizon level but for `roll`.
+
+        Args:
+            position, target: (..., 3) metres, world; not vertically above each other.
+            focal: (...) pixels. roll: (...) radians about the optical axis.
+        """
+        position, target = (torch.as_tensor(v, dtype=torch.float32) for v in (position, target))
+        R = _facing(target - position, torch.as_tensor(roll, dtype=torch.float32))
+        t = -(R @ position.unsqueeze(-1)).squeeze(-1)
+        return cls(_intrinsics(torch.as_tensor(focal, dtype=torch.float32), image_size), R, t, torch.zeros(5), image_size, name)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Camera:
+        """Read a .json with K, R_world_to_camera, t_world_to_camera, width, height and optionally dist.
+
+        `R`, `t`, `distortion` and `image_size` are understood too.
+
+        Raises:
+            KitError: missing or unreadable file, missing entry, wrong shape, K or R that is not what it should be.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise KitError(f"{path}: no such camera file")
+        try:
+            data = json.loads(path.read_text())
+        except (ValueError, OSError) as fault:
+            raise KitError(f"{path}: not a readable .json camera ({fault})") from fault
+        if not isinstance(data, dict):
+            raise KitError(f"{path}: a camera file holds one object with K, R_world_to_camera, t_world_to_camera, width, height")
+        size = _entry(data, path, "image_size") if "image_size" in data else [_entry(data, path, k) for k in ("width", "height")]
+        values = {
+            "K": _entry(data, path, "K"),
+            "R": _entry(data, path, "R_world_to_camera", "R"),
+            "t": _entry(data, path, "t_world_to_camera", "t"),
+            "distortion": data.get("dist", data.get("distortion", [0.0] * 5)),
+        }
+        try:
+            arrays = {k: np.asarray(v, np.float32) for k, v in values.items()}
+            size = tuple(int(v) for v in size)
+        except (TypeError, ValueError) as fault:
+            raise KitError(f"{path}: K, R, t, dist, width and height must be numbers ({fault})") from fault
+        if len(size) != 2:
+            raise KitError(f"{path}: image_size has {len(size)} numbers; expected width and height")
+        arrays["t"] = arrays["t"].reshape(-1)  # a 3 x 1 column is common
+        arrays["distortion"] = _five(arrays["distortion"].reshape(-1), path)
+        return cls(**{k: torch.from_numpy(v) for k, v in arrays.items()}, image_size=size, name=str(path))
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write a single camera in the layout that `load` reads; the file appears whole or not at all."""
+        if self.batch_shape:
+            raise KitError(f"{path}: a camera file holds one camera, not a batch of {tuple(self.batch_shape)}")
+        width, height = self.image_size
+        data = {
+            "convention": "OpenCV pinhole: x_cam = R_world_to_camera x_world + t_world_to_camera, metres, world z-up, dist = k1 k2 p1 p2 k3",
+            "width": width,
+            "height": height,
+            "K": self.K.double().tolist(),
+            "dist": self.distortion.double().tolist(),
+            "R_world_to_camera": self.R.double().tolist(),
+            "t_world_to_camera": self.t.double().tolist(),
+        }
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(data, indent=1))
+        os.replace(part, path)
+        return path
+
+    def _spread(self, value: torch.Tensor, ends: int, like: torch.Tensor) -> torch.Tensor:
+        """Give a camera quantity the extra axes that `like` has between its batch axes and its last one."""
+        batch = len(self.batch_shape)
+        return value.reshape(*value.shape[:batch], *[1] * (like.ndim - 1 - batch), *value.shape[-ends:])
+
+    def _to_pixels(self, xy: torch.Tensor) -> torch.Tensor:
+        K = self._spread(self.K, 2, xy)
+        u = K[..., 0, 0] * xy[..., 0] + K[..., 0, 1] * xy[..., 1] + K[..., 0, 2]
+        v = K[..., 1, 1] * xy[..., 1] + K[..., 1, 2]
+        return torch.stack([u, v], dim=-1)
+
+
+def distort(xy: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
+    """What the lens does to normalised coordinates: xy (..., 2), lens (..., 5) -> (..., 2)."""
+    x, y = xy.unbind(-1)
+    k1, k2, p1, p2, k3 = lens.unbind(-1)
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    return torch.stack([x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1)
+
+
+def undistort(xy: torch.Tensor, lens: torch.Tensor, steps: int = 8) -> torch.Tensor:
+    """The inverse of `distort` by Newton's method on its 2 x 2 Jacobian; exact where the lens model is one-to-one."""
+    if not lens.any():
+        return xy
+    k1, k2, p1, p2, k3 = lens.unbind(-1)
+    found = xy
+    for _ in range(steps):
+        x, y = found.unbind(-1)
+        r2 = x * x + y * y
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
+        xx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
+        yy = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x
+        cross = slope * x * y + 2 * p1 * x + 2 * p2 * y  # the Jacobian is symmetric
+        ex, ey = (distort(found, lens) - xy).unbind(-1)
+        det = xx * yy - cross * cross
+        found = found - torch.stack([yy * ex - cross * ey, xx * ey - cross * ex], dim=-1) / det.unsqueeze(-1)
+    return found
+
+
+def sample_cameras(points: torch.Tensor, generator: torch.Generator, image_size: tuple[int, int] | None = None) -> Camera:
+    """Random cameras that keep moving bodies in view, one for each body.
+
+    Field of view (diagonal 35 to 85 degrees), azimuth (anywhere), pitch (10 degrees up to 45 down), roll (about 4 degrees),
+    aim (off the body by 0.2 m) and distance (1.05 to 2 times the nearest that holds the whole motion) are drawn; the camera
+    stays at least 0.2 m above the floor.
+
+    Args:
+        points: (B, T, J, 3) joints in the world, m; T frames that must be in view.
+        generator: of the draws, on the CPU.
+        image_size: (width, height); portrait or landscape full HD, by a coin, when omitted.
+
+    Returns:
+        Camera with batch shape (B,).
+    """
+    count = points.shape[0]
+    points = points.flatten(1, 2)
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return (low + (high - low) * torch.rand(count, generator=generator)).to(points)
+
+    if image_size is None:
+        image_size = (1080, 1920) if torch.rand((), generator=generator) < 0.5 else (1920, 1080)
+    width, height = image_size
+    focal = 0.5 * math.hypot(width, height) / torch.tan(uniform(math.radians(35), math.radians(85)) / 2)
+    roll = 0.07 * torch.randn(count, generator=generator).to(points)
+    aim = (points.amax(1) + points.amin(1)) / 2 + 0.2 * torch.randn(count, 3, generator=generator).to(points)
+    azimuth, down = uniform(-math.pi, math.pi), uniform(math.radians(-10), math.radians(45))
+    slack = uniform(1.05, 2.0)
+    for _ in range(3):  # the distance depends on the pitch, and a pitch that would dig the camera in on the distance
+        forward = torch.stack([azimuth.cos() * down.cos(), azimuth.sin() * down.cos(), -down.sin()], dim=-1)
+        R = _facing(forward, roll)
+        x, y, z = ((points - aim.unsqueeze(1)) @ R.mT).unbind(-1)
+        reach = torch.maximum(x.abs() * 2 / width, y.abs() * 2 / height) * focal.unsqueeze(1)
+        distance = slack * (reach / 0.95 - z).amax(1).clamp(min=1.5)
+        sine = ((0.2 - aim[:, 2]) / distance).clamp(-0.5, 0.5)
+        down = torch.maximum(down, torch.asin(sine))
+    centre = aim - distance.unsqueeze(-1) * forward
+    t = -(R @ centre.unsqueeze(-1)).squeeze(-1)
+    return Camera(_intrinsics(focal, image_size), R, t, points.new_zeros(5), image_size, "synthetic camera")
+
+
+def _intrinsics(focal: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
+    K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
+    K[..., 0, 0] = K[..., 1, 1] = focal
+    K[..., 0, 2], K[..., 1, 2], K[..., 2, 2] = image_size[0] / 2, image_size[1] / 2, 1.0
+    return K
+
+
+def _facing(forward: torch.Tensor, roll: torch.Tensor) -> torch.Tensor:
+    """World-to-camera rotation that looks along `forward` (..., 3) with the horizon level but for `roll` (...)."""
+    forward = torch.nn.functional.normalize(forward, dim=-1)
+    right = torch.linalg.cross(forward, forward.new_tensor(UP).expand_as(forward))
+    right = torch.nn.functional.normalize(right, dim=-1)
+    down = torch.linalg.cross(forward, right)
+    cos, sin = roll.cos().unsqueeze(-1), roll.sin().unsqueeze(-1)
+    return torch.stack([cos * right + sin * down, cos * down - sin * right, forward.expand_as(right)], dim=-2)
+
+
+def _entry(data: dict, path: Path, *names: str):
+    for name in names:
+        if name in data:
+            return data[name]
+    raise KitError(f"{path}: no '{names[0]}' in the file; a camera holds K, R_world_to_camera, t_world_to_camera, width, height")
+
+
+def _five(lens: np.ndarray, path: Path) -> np.ndarray:
+    if len(lens) not in (0, 4, 5):
+        raise KitError(f"{path}: dist has {len(lens)} numbers; expected k1 k2 p1 p2 k3 (4 or 5 of them)")
+    return np.concatenate([lens, np.zeros(5 - len(lens), np.float32)])
+
+
+def _check(camera: Camera) -> None:
+    K, R, name = camera.K, camera.R, camera.name
+    if (K[..., 0, 0] <= 0).any() or (K[..., 1, 1] <= 0).any():
+        raise KitError(f"{name}: K has a focal length that is not positive; OpenCV's K is [[fx, s, cx], [0, fy, cy], [0, 0, 1]]")
+    lower = torch.stack([K[..., 1, 0], K[..., 2, 0], K[..., 2, 1], K[..., 2, 2] - 1])
+    if (lower.abs() > 1e-5).any():
+        raise KitError(f"{name}: K is not upper triangular with a last row of 0 0 1; is it transposed?")
+    off = (R @ R.mT - torch.eye(3).to(R)).abs().amax()
+    if off > 1e-3:
+        raise KitError(f"{name}: R is not a rotation (R R^T is off the identity by {float(off):.2g}); give a 3x3 rotation without scale")
+    if (torch.linalg.det(R) < 0).any():
+        raise KitError(f"{name}: R is not a rotation but a mirror image (determinant -1); check the axes of its source")
+    if len(camera.image_size) != 2 or min(camera.image_size) <= 0:
+        raise KitError(f"{name}: image_size {camera.image_size} is not a positive width and height")
+    if off > 1e-6:  # a file with a few digits: take the nearest rotation, so that lengths are kept exactly
+        object.__setattr__(camera, "R", roma.special_procrustes(R))

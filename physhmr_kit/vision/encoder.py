@@ -1,0 +1,160 @@
+"""`VisionEncoder`: the frozen eye of the policy. COCO-17 tracks in, a 512-d context feature and the root's orientation out.
+
+PhysHMR reads GVHMR's context (512 numbers a frame) and its root orientation. GVHMR's weights are not ours to ship, so we
+train a small network in its spirit: a transformer with rotary positions over a window of frames, past and future, that
+tells rotations in the gravity-view frame. Further heads (body pose, foot contact, velocity) teach it what a body is; they
+also give a first pose to start the simulation from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import roma
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from physhmr_kit.body.skeleton import NUM_JOINTS, STANDING
+from physhmr_kit.motion.kinematics import yaw_quaternion
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
+
+FEATURE_DIM = 512
+WINDOW = 120
+"""Frames (4 s at 30 fps) that see each other; longer tracks are read in overlapping windows."""
+
+_SIZES = {"root": 6, "joints": 23 * 6, "velocity": 3, "contact": 4}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """What the encoder says about each frame. T frames, world frame unless noted.
+
+    Attributes:
+        feature: (T, 512) context.
+        joint_rot: (T, 24, 4) xyzw; the root in the world, every other relative to its parent.
+        velocity: (T, 3) of the pelvis, m/s.
+        contact: (T, 4) probability that left ankle, right ankle, left toe, right toe stand on the floor.
+    """
+
+    feature: torch.Tensor
+    joint_rot: torch.Tensor
+    velocity: torch.Tensor
+    contact: torch.Tensor
+
+    @property
+    def root_rot(self) -> torch.Tensor:
+        """(T, 4) xyzw, world."""
+        return self.joint_rot[..., 0, :]
+
+
+class VisionEncoder(nn.Module):
+    """Transformer encoder on person-view tokens.
+
+    Args:
+        width: of the trunk. layers: blocks. heads: of the attention, `width / heads` even.
+    """
+
+    def __init__(self, width: int = 192, layers: int = 4, heads: int = 6):
+        super().__init__()
+        self.hparams = {"width": width, "layers": layers, "heads": heads}
+        self.embed = nn.Linear(NUM_INPUTS, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.expand = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, FEATURE_DIM), nn.GELU(), nn.LayerNorm(FEATURE_DIM))
+        # every head is affine in the feature, so a linear student can read off the pose as well
+        self.heads = nn.Linear(FEATURE_DIM, sum(_SIZES.values()))
+        self._start_upright()
+
+    def _start_upright(self) -> None:
+        nn.init.normal_(self.heads.weight, std=0.01)
+        nn.init.zeros_(self.heads.bias)
+        upright = roma.unitquat_to_rotmat(torch.tensor(STANDING))[:, :2].flatten()
+        rest = torch.eye(3)[:, :2].flatten().repeat(23)
+        with torch.no_grad():
+            self.heads.bias[: 24 * 6] = torch.cat([upright, rest])
+
+    def context(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Features of one window: (B, T, 57) -> (B, T, 512)."""
+        x = self.embed(tokens)
+        turns = rotary(tokens.shape[1], x.shape[-1] // self.hparams["heads"]).to(x.device)
+        for block in self.blocks:
+            x = block(x, turns)
+        return self.expand(x)
+
+    def decode(self, feature: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Heads, in the gravity-view frame.
+
+        Args:
+            feature: (..., 512).
+
+        Returns:
+            'rotmat' (..., 24, 3, 3): root in the gravity-view frame, others parent-relative; 'velocity' (..., 3) m/s;
+            'contact' (..., 4) logits.
+        """
+        root, joints, velocity, contact = self.heads(feature).float().split(list(_SIZES.values()), dim=-1)
+        six = torch.cat([root, joints], dim=-1).unflatten(-1, (NUM_JOINTS, 3, 2))
+        return {"rotmat": roma.special_gramschmidt(six), "velocity": velocity, "contact": contact}
+
+    @torch.no_grad()
+    def encode(self, keypoints: torch.Tensor, camera: Camera) -> Encoding:
+        """Read a whole track.
+
+        Args:
+            keypoints: (T, 17, 3) at 30 fps, raw pixels, gaps filled.
+            camera: fixed (batch shape ()) or moving (batch shape (T,)).
+        """
+        view = person_view(keypoints, camera)
+        feature = self.context_of_track(view.tokens)
+        out = self.decode(feature)
+        quat = roma.rotmat_to_unitquat(out["rotmat"])
+        turn = yaw_quaternion(view.azimuth)
+        root = roma.quat_product(turn, quat[:, 0])
+        joint_rot = torch.cat([root.unsqueeze(1), quat[:, 1:]], dim=1)
+        return Encoding(feature, joint_rot, roma.quat_action(turn, out["velocity"]), out["contact"].sigmoid())
+
+    def context_of_track(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Features of a track of any length, by windows that overlap by half and fade into each other: (T, 57) -> (T, 512)."""
+        frames = tokens.shape[0]
+        if frames <= WINDOW:
+            return self.context(tokens.unsqueeze(0))[0]
+        starts = [*range(0, frames - WINDOW, WINDOW // 2), frames - WINDOW]
+        windows = self.context(torch.stack([tokens[s : s + WINDOW] for s in starts]))
+        ramp = torch.arange(1, WINDOW + 1).to(tokens)
+        fade = torch.minimum(ramp, ramp.flip(0)).unsqueeze(-1)
+        total, weight = tokens.new_zeros(frames, FEATURE_DIM), tokens.new_zeros(frames, 1)
+        for start, window in zip(starts, windows, strict=True):
+            total[start : start + WINDOW] += window * fade
+            weight[start : start + WINDOW] += fade
+        return total / weight
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention with rotary positions, then a two-layer MLP."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """(B, T, width) -> (B, T, width); `turns` from `rotary`."""
+        q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(_rotate(q, turns).to(v), _rotate(k, turns).to(v), v)
+        x = x + self.out(seen.transpose(1, 2).flatten(-2))
+        return x + self.mlp(self.norm_mlp(x))
+
+
+def rotary(frames: int, dim: int) -> torch.Tensor:
+    """Angles of rotary position embedding (Su et al. 2021): (frames, dim / 2) rad; only differences of time are seen."""
+    rate = torch.exp(-math.log(1000.0) * torch.arange(dim // 2) / (dim // 2))
+    return torch.arange(frames)[:, None] * rate
+
+
+def _rotate(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = turns.cos(), turns.sin()
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

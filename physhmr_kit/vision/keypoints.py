@@ -1,0 +1,242 @@
+"""COCO-17 keypoint tracks: what a 2-D detector says about a video, and what it would say about a body in 3-D."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+
+from physhmr_kit.body.skeleton import JOINT_NAMES
+from physhmr_kit.errors import KitError
+
+COCO_NAMES = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+"""The 17 keypoints of COCO, in COCO's order."""
+
+COCO_MIRROR = tuple(
+    COCO_NAMES.index(n.replace("left", "#").replace("right", "left").replace("#", "right")) for n in COCO_NAMES
+)
+"""Index list that swaps left and right keypoints."""
+
+COCO_BONES = (
+    (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
+    (11, 13), (13, 15), (12, 14), (14, 16),
+)  # fmt: skip
+"""Lines to draw between keypoints."""
+
+RAY_NAMES = tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right"))
+"""The 12 joints whose keypoints become rays, in the order of the observation (PhysHMR)."""
+
+RAY_COCO = tuple(COCO_NAMES.index(n) for n in RAY_NAMES)
+RAY_JOINTS = tuple(JOINT_NAMES.index(n) for n in RAY_NAMES)
+
+# Face points in the frame of SMPL's head joint (x left, y up, z forward), metres: ours, from the proportions of an adult
+# head whose crown is 0.19 m above that joint. They are approximate, which is why training adds a bias to every keypoint.
+_FACE = {
+    "nose": (0.0, 0.035, 0.115),
+    "left_eye": (0.032, 0.072, 0.090), "right_eye": (-0.032, 0.072, 0.090),
+    "left_ear": (0.072, 0.050, 0.010), "right_ear": (-0.072, 0.050, 0.010),
+}  # fmt: skip
+# Detectors mark the hip on the body, outside and above SMPL's joint centre; offset in the pelvis frame, metres (ours).
+_HIP = {"left_hip": (0.035, 0.020, 0.0), "right_hip": (-0.035, 0.020, 0.0)}
+
+
+def coco_from_bodies(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
+    """The 17 keypoints of a body in 3-D.
+
+    Shoulders, elbows, wrists, knees and ankles are SMPL's joint centres. Hips lie 3.5 cm outside and 2 cm above
+    theirs; nose, eyes and ears are fixed points of the head.
+
+    Args:
+        body_pos: (..., 24, 3) m, world. body_rot: (..., 24, 4) xyzw, world.
+
+    Returns:
+        (..., 17, 3) m, world.
+    """
+    points = []
+    for name in COCO_NAMES:
+        if name in _FACE:
+            joint, frame, offset = "head", "head", _FACE[name]
+        else:
+            joint, frame, offset = name, "pelvis", _HIP.get(name)
+        point = body_pos[..., JOINT_NAMES.index(joint), :]
+        if offset is not None:
+            turn = body_rot[..., JOINT_NAMES.index(frame), :]
+            point = point + roma.quat_action(turn, torch.tensor(offset).to(point).expand_as(point))
+        points.append(point)
+    return torch.stack(points, dim=-2)
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointTrack:
+    """One person's keypoints over a video.
+
+    Attributes:
+        keypoints: (T, 17, 3) pixel u, pixel v, confidence in 0..1 (0: not detected).
+        fps: frames per second.
+        image_size: (width, height), pixels.
+        name: file or label, for messages.
+    """
+
+    keypoints: torch.Tensor
+    fps: float
+    image_size: tuple[int, int]
+    name: str = "keypoints"
+
+    def __post_init__(self):
+        object.__setattr__(self, "keypoints", torch.as_tensor(np.asarray(self.keypoints), dtype=torch.float32))
+        object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
+        object.__setattr__(self, "fps", float(self.fps))
+        _check(self)
+
+    def __len__(self) -> int:
+        return self.keypoints.shape[0]
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """(T, 17, 2)."""
+        return self.keypoints[..., :2]
+
+    @property
+    def confidence(self) -> torch.Tensor:
+        """(T, 17)."""
+        return self.keypoints[..., 2]
+
+    def resample(self, fps: float = 30.0) -> KeypointTrack:
+        """The same track at another rate, by time; of two neighbours the more confident one weighs more."""
+        if abs(fps - self.fps) < 1e-6:
+            return self
+        count = int((len(self) - 1) / self.fps * fps + 1e-6) + 1
+        at = torch.arange(count, dtype=torch.float64) * (self.fps / fps)
+        low = at.floor().long().clamp(max=len(self) - 1)
+        high = (low + 1).clamp(max=len(self) - 1)
+        blend = (at - low).float()[:, None]
+        before, after = self.keypoints[low], self.keypoints[high]
+        confidence = torch.lerp(before[..., 2], after[..., 2], blend)
+        shares = torch.stack([(1 - blend) * before[..., 2], blend * after[..., 2]], dim=-1)
+        plain = torch.stack([1 - blend, blend], dim=-1).expand_as(shares)
+        total = shares.sum(-1, keepdim=True)
+        shares = torch.where(total > 0, shares / total.clamp(min=1e-12), plain)
+        pixels = shares[..., :1] * before[..., :2] + shares[..., 1:] * after[..., :2]
+        return replace(self, keypoints=torch.cat([pixels, confidence.unsqueeze(-1)], dim=-1), fps=fps)
+
+    def filled(self, threshold: float = 0.05, longest_gap: float = 0.2) -> KeypointTrack:
+        """Missing keypoints made harmless: see `fill_gaps`."""
+        return replace(self, keypoints=fill_gaps(self.keypoints, threshold, round(longest_gap * self.fps)))
+
+    def check_video(self, frames: int, video: str | os.PathLike) -> None:
+        """Raise a KitError unless the track has one row for each of the video's frames."""
+        if len(self) != frames:
+            raise KitError(f"{self.name}: {len(self)} frames of keypoints but {frames} frames in {video}; detect on the same video")
+
+    def check_camera(self, camera) -> None:
+        """Raise a KitError unless track and camera speak of the same image (and, for a moving camera, of as many frames)."""
+        if tuple(camera.image_size) != self.image_size:
+            raise KitError(
+                f"{self.name}: keypoints are of a {self.image_size[0]}x{self.image_size[1]} image, "
+                f"{camera.name} of a {camera.image_size[0]}x{camera.image_size[1]} one; use the camera of this video"
+            )
+        if camera.batch_shape and tuple(camera.batch_shape) != (len(self),):
+            raise KitError(f"{self.name}: {len(self)} frames of keypoints but {tuple(camera.batch_shape)} cameras in {camera.name}")
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write .npz with keypoints, fps, image_size and layout; the file appears whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        with open(part, "wb") as f:
+            size = np.array(self.image_size)
+            np.savez_compressed(f, keypoints=self.keypoints.numpy(), fps=np.array(self.fps), image_size=size, layout=np.array("coco17"))
+        os.replace(part, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> KeypointTrack:
+        """Read what `save` or a detector script wrote.
+
+        Raises:
+            KitError: missing, truncated or inconsistent file, another layout than COCO-17, NaN, no frames.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise KitError(f"{path}: no such keypoint file")
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                arrays = {k: data[k] for k in data.files}
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, AttributeError) as fault:
+            raise KitError(f"{path}: not a readable .npz keypoint file ({fault})") from fault
+        for key in ("keypoints", "fps", "image_size"):
+            if key not in arrays:
+                raise KitError(f"{path}: no '{key}' in the file; a keypoint file holds keypoints (frames, 17, 3), fps and image_size")
+        layout = str(arrays.get("layout", "coco17")).lower().replace("-", "")
+        if layout != "coco17":
+            raise KitError(f"{path}: keypoint layout '{layout}'; expected COCO-17 (nose, eyes, ears, shoulders ... ankles)")
+        if arrays["image_size"].shape != (2,) or arrays["fps"].size != 1:
+            raise KitError(f"{path}: image_size must hold width and height, and fps one number")
+        return cls(arrays["keypoints"], arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path))
+
+
+def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int = 6) -> torch.Tensor:
+    """Replace the pixels of missing keypoints by what their neighbours in time say.
+
+    A gap of at most `longest_gap` frames is interpolated and keeps half the lower confidence of its two ends; a longer
+    one, or one at either end of the track, gets interpolated or held pixels with confidence 0. A keypoint never seen is put
+    on the mean of the others. So pixels are always finite and near the body, and confidence 0 says "do not believe".
+
+    Args:
+        keypoints: (T, 17, 3) u, v, confidence. threshold: a lower confidence counts as missing.
+
+    Returns:
+        (T, 17, 3).
+    """
+    out = keypoints.clone()
+    seen = keypoints[..., 2] >= threshold
+    frames = torch.arange(keypoints.shape[0])
+    if not bool(seen.any()):
+        out[..., 2] = 0
+        return out
+    middle = (keypoints[..., :2] * seen.unsqueeze(-1)).sum((0, 1)) / seen.sum()
+    for joint in range(keypoints.shape[1]):
+        missing = ~seen[:, joint]
+        if not bool(missing.any()):
+            continue
+        rows = frames[seen[:, joint]]
+        if len(rows) == 0:
+            out[:, joint, :2], out[:, joint, 2] = middle, 0
+            continue
+        gaps = frames[missing]
+        after = torch.searchsorted(rows, gaps)
+        left, right = rows[(after - 1).clamp(min=0)], rows[after.clamp(max=len(rows) - 1)]
+        inside = (after > 0) & (after < len(rows))
+        blend = torch.where(inside, (gaps - left) / (right - left).clamp(min=1), torch.zeros(len(gaps)))
+        a, b = keypoints[left, joint], keypoints[right, joint]
+        out[gaps, joint, :2] = torch.lerp(a[:, :2], b[:, :2], blend[:, None])
+        short = inside & (right - left - 1 <= longest_gap)
+        out[gaps, joint, 2] = torch.where(short, torch.minimum(a[:, 2], b[:, 2]) / 2, torch.zeros(len(gaps)))
+    return out
+
+
+def _check(track: KeypointTrack) -> None:
+    shape, name = tuple(track.keypoints.shape), track.name
+    if len(shape) != 3 or shape[1:] != (17, 3):
+        raise KitError(f"{name}: keypoints have shape {shape}; expected (frames, 17, 3): COCO-17 pixel u, v and confidence")
+    if shape[0] == 0:
+        raise KitError(f"{name}: the track has no frames")
+    bad = ~torch.isfinite(track.keypoints).flatten(1).all(1)
+    if bad.any():
+        first = int(bad.nonzero()[0])
+        raise KitError(f"{name}: keypoints are not finite in {int(bad.sum())} frame(s), first {first}; mark a missing joint by confidence 0")
+    if (track.confidence < 0).any() or (track.confidence > 1 + 1e-3).any():
+        raise KitError(f"{name}: confidence outside 0..1; divide by the detector's largest score")
+    if not np.isfinite(track.fps) or track.fps <= 0:
+        raise KitError(f"{name}: frame rate {track.fps} is not a positive number")
+    if len(track.image_size) != 2 or min(track.image_size) <= 0:
+        raise KitError(f"{name}: image_size {track.image_size} is not a positive width and height")

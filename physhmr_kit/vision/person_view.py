@@ -1,0 +1,79 @@
+"""What the encoder looks at: the person as seen by a level camera that keeps them in the centre of a picture of fixed size.
+
+A detector's pixels depend on lens, focal length, roll and on where in the image the person happens to be. All of that is
+known, so we take it out: keypoints become rays, rays are seen from a virtual camera that points at the person with its
+horizon level, and the picture is divided by the person's size. What is lost on the way (elevation, size, motion of the
+bearing) is handed over as numbers. In GVHMR's words (Shen et al. 2024) rotations are told in the gravity-view frame:
+z up, x along the horizontal viewing direction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.rays import lift
+
+NUM_INPUTS = 17 * 2 + 17 + 6
+"""Numbers in a token: keypoints in the level view, confidences, log size, elevation (sin, cos), three rates."""
+
+_TORSO = (5, 6, 11, 12)
+_CONFIDENT = 0.05  # below this a keypoint's position is hidden from the network
+
+
+@dataclass(frozen=True, eq=False)
+class PersonView:
+    """Tokens and the frame they are told in.
+
+    Attributes:
+        tokens: (..., T, 57) inputs of the encoder, without unit, of order 1.
+        azimuth: (..., T) rad, of the viewing direction: the gravity-view frame is the world turned by it about z.
+    """
+
+    tokens: torch.Tensor
+    azimuth: torch.Tensor
+
+
+def person_view(keypoints: torch.Tensor, camera: Camera) -> PersonView:
+    """Keypoints of one person, as the encoder wants them.
+
+    Args:
+        keypoints: (*lead, T, 17, 3) raw pixels u, v and confidence, gaps filled (`keypoints.fill_gaps`).
+        camera: batch shape () for one fixed camera, (*lead) for one fixed camera each, or (*lead, T) for moving ones.
+    """
+    rays = F.normalize(lift(keypoints[..., :2], camera) - _centre_like(camera, keypoints), dim=-1)
+    confidence = keypoints[..., 2]
+    weight = (confidence + 1e-4) * torch.full((17,), 0.25).index_fill(0, torch.tensor(_TORSO), 1.0).to(confidence)
+    weight = (weight / weight.sum(-1, keepdim=True)).unsqueeze(-1)
+    forward = F.normalize((rays * weight).sum(-2), dim=-1)
+    up = forward.new_tensor((0.0, 0.0, 1.0)).expand_as(forward)
+    right = F.normalize(torch.linalg.cross(forward, up), dim=-1)
+    axes = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=-2)
+    x = rays @ axes.mT
+    xy = x[..., :2] / x[..., 2:].clamp(min=0.1)
+    size = ((xy.square().sum(-1, keepdim=True) * weight).sum(-2)).sqrt().clamp(min=1e-4)  # (..., T, 1), radians
+    shown = (confidence >= _CONFIDENT).unsqueeze(-1)
+    pose = (xy / size.unsqueeze(-1)).clamp(-6, 6) * shown
+
+    azimuth = torch.atan2(forward[..., 1], forward[..., 0])
+    elevation = torch.asin(forward[..., 2].clamp(-1, 1))
+    rates = torch.stack([_rate(azimuth, wrap=True) / size[..., 0], _rate(elevation) / size[..., 0], _rate(size[..., 0].log())], dim=-1)
+    view = torch.stack([size[..., 0].log() + 2.0, 2 * elevation.sin(), 4 * (elevation.cos() - 0.9)], dim=-1)
+    tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5)], dim=-1)
+    return PersonView(tokens, azimuth)
+
+
+def _centre_like(camera: Camera, keypoints: torch.Tensor) -> torch.Tensor:
+    centre = camera.centre
+    return centre.reshape(*centre.shape[:-1], *[1] * (keypoints.ndim - centre.ndim), 3)
+
+
+def _rate(value: torch.Tensor, wrap: bool = False) -> torch.Tensor:
+    """Change since the frame before: (..., T) -> (..., T), 0 in the first frame."""
+    step = value.diff(dim=-1)
+    if wrap:
+        step = torch.atan2(step.sin(), step.cos())
+    return F.pad(step, (1, 0))

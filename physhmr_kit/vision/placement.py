@@ -1,0 +1,104 @@
+"""Where the encoder's body stands in the world: pose from the network, place from the rays and the floor.
+
+The network is told no distances, and needs none: given the pose, the translation that brings the joints to their rays is
+a small least-squares problem (`rays.place_on_rays`), and feet in contact add that the floor is at z = 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import roma
+import torch
+
+from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
+from physhmr_kit.body.humanoid import foot_corners
+from physhmr_kit.body.skeleton import FEET, mean_offsets
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinematics import forward_kinematics, hinge_kinematics
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
+from physhmr_kit.vision.rays import place_on_rays, ray_direction
+
+if TYPE_CHECKING:
+    from physhmr_kit.vision.track import VisualTrack
+
+_GRIP = 4.0  # weight of a foot surely in contact, against 1 for a keypoint surely detected
+
+
+def sole_height(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
+    """Lowest sole corner of each foot body: (..., 24, 3), (..., 24, 4) -> (..., 4) m, order of `skeleton.FEET`."""
+    heights = []
+    for joint in FEET:
+        corners = foot_corners()[joint].to(body_pos)
+        turn = body_rot[..., joint, None, :].expand(*body_rot.shape[:-2], len(corners), 4)
+        heights.append((roma.quat_action(turn, corners.expand(*turn.shape[:-1], 3))[..., 2] + body_pos[..., joint, None, 2]).amin(-1))
+    return torch.stack(heights, dim=-1)
+
+
+def place(track: VisualTrack) -> torch.Tensor:
+    """Pelvis of every frame: (T, 3) m, world."""
+    joints, heights, grip = _untranslated(track)
+    return place_on_rays(joints, track.centre, track.ray_point, track.ray_confidence, (heights, grip))
+
+
+def kinematic_clip(track: VisualTrack) -> Clip:
+    """The encoder's own estimate as a motion, without physics: what a tracker would be given to follow."""
+    return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)
+
+
+def initial_pose(track: VisualTrack, frame: int = 0) -> BodyState:
+    """A state to start the simulation from: the encoder's pose of one frame, placed on its rays, feet not in the floor.
+
+    Hinge angles are cut to the anatomical limits. A foot in contact is put on the floor exactly; a body in the air stays there.
+
+    Returns:
+        BodyState of one row. The pelvis moves with the encoder's velocity, the hinges are at rest.
+    """
+    rows = slice(frame, frame + 1)
+    low, high = dof_limits().unbind(-1)
+    dof = torch.minimum(torch.maximum(rotation_to_dof(track.joint_rot[rows, 1:]), low), high)
+    root, still = place(track)[rows].clone(), torch.zeros_like(dof)
+    spin = torch.zeros_like(root)
+
+    def state(root):
+        return hinge_kinematics(root, track.joint_rot[rows, 0], track.velocity[rows], spin, dof, still, mean_offsets())
+
+    body = state(root)
+    lowest = sole_height(body.body_pos, body.body_rot).amin(-1)
+    standing = track.contact[rows].amax(-1) > 0.5
+    root[:, 2] -= torch.where(standing, lowest, lowest.clamp(max=0.0))
+    return state(root)
+
+
+def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:
+    """How much larger than the mean shape the filmed person is, from rays and floor contact of the whole track.
+
+    For every frame we solve for translation s and size a together: rays ask P_j (a x_j + s - c) = 0, feet in contact ask
+    a h + s_z = 0, and a weak prior asks a = 1. Without the floor, size and distance cannot be told apart; with a
+    camera that hardly looks down they hardly can, and the prior wins.
+
+    Returns:
+        The median over the frames, kept within 0.8 to 1.25.
+    """
+    joints, heights, grip = _untranslated(track)
+    d = ray_direction(track.ray_point, track.centre)
+    flat = (torch.eye(3) - d.unsqueeze(-1) * d.unsqueeze(-2)) * track.ray_confidence[..., None, None]
+    rows = torch.cat([torch.eye(3).expand(*joints.shape[:-1], 3, 3), joints.unsqueeze(-1)], dim=-1)  # unknowns: s, a
+    left = (rows.mT @ flat @ rows).sum(1)
+    right = (rows.mT @ flat @ track.centre[:, None, :, None]).sum(1).squeeze(-1)
+    foot = torch.zeros(*heights.shape, 4)
+    foot[..., 2], foot[..., 3] = 1.0, heights
+    left = left + (foot.unsqueeze(-1) * foot.unsqueeze(-2) * grip[..., None, None]).sum(1)
+    left[:, 3, 3] += prior
+    right[:, 3] += prior
+    size = torch.linalg.solve(left + 1e-8 * torch.eye(4), right)[:, 3]
+    return float(size.median().clamp(0.8, 1.25))
+
+
+def _untranslated(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ray keypoints (T, 12, 3) and sole heights (T, 4) of the encoder's pose with the pelvis at the origin, and the feet's weights."""
+    origin = torch.zeros(len(track), 3)
+    body_pos, body_rot = forward_kinematics(origin, track.joint_rot, mean_offsets())
+    grip = _GRIP * (2 * track.contact - 1).clamp(min=0)  # a foot that may be in the air says nothing
+    return coco_from_bodies(body_pos, body_rot)[:, RAY_COCO], sole_height(body_pos, body_rot), grip

@@ -1,0 +1,111 @@
+"""Pixel as ray: how a 2-D keypoint speaks to a body in 3-D (PhysHMR, arXiv 2510.02566).
+
+A pixel does not say where a joint is, only on which line. Seen from the camera centre c, any point p of that line tells it:
+
+    lift      p = c + R_wc K^-1 [u, v, 1]      (u, v undistorted)
+    residual  d = (p - c) / |p - c|,   r = x - c,   e = r - (r . d) d
+
+e is the perpendicular from the ray to the joint x, in metres: zero exactly when x projects on its pixel, and the same
+wherever x stands along the ray. Depth is left to physics and to the feature. The policy reads e turned by the inverse
+heading of the simulated root, next to the detector's confidence; nothing is clipped, and confidence does not multiply e.
+"""
+
+from __future__ import annotations
+
+import roma
+import torch
+
+from physhmr_kit.motion.kinematics import yaw_quaternion
+from physhmr_kit.vision.camera import Camera
+
+_DEGENERATE = 1e-6  # metres: a "ray" shorter than this has no direction
+
+
+def lift(pixels: torch.Tensor, camera: Camera) -> torch.Tensor:
+    """A point on the ray of each pixel, at depth 1 m.
+
+    Args:
+        pixels: (*batch, ..., 2) raw pixels; the lens is undone here.
+        camera: with batch shape `batch`.
+
+    Returns:
+        (*batch, ..., 3) metres, world.
+    """
+    return camera.unproject(pixels, torch.ones_like(pixels[..., 0]))
+
+
+def ray_direction(point: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+    """Unit direction of the rays from the camera centre through the points.
+
+    A point on the centre itself (a file's zeros, say) has no direction; it gets +x, and `ray_confidence` gives it 0.
+
+    Args:
+        point: (..., J, 3) m, world. centre: (..., 3) m, world.
+
+    Returns:
+        (..., J, 3).
+    """
+    ray = point - centre.unsqueeze(-2)
+    length = ray.norm(dim=-1, keepdim=True)
+    fallback = torch.tensor([1.0, 0.0, 0.0]).to(ray).expand_as(ray)
+    return torch.where(length > _DEGENERATE, ray / length.clamp(min=_DEGENERATE), fallback)
+
+
+def ray_confidence(point: torch.Tensor, centre: torch.Tensor, confidence: torch.Tensor) -> torch.Tensor:
+    """The detector's confidence (..., J), with 0 where the ray has no direction or is not finite."""
+    ray = point - centre.unsqueeze(-2)
+    usable = (ray.norm(dim=-1) > _DEGENERATE) & torch.isfinite(ray).all(-1)
+    return torch.where(usable, confidence, torch.zeros_like(confidence))
+
+
+def perpendicular(joint_pos: torch.Tensor, centre: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
+    """World-frame residual e = r - (r . d) d: joints (..., J, 3), centre (..., 3), points (..., J, 3) -> (..., J, 3) m."""
+    d = ray_direction(point, centre)
+    r = joint_pos - centre.unsqueeze(-2)
+    return r - (r * d).sum(-1, keepdim=True) * d
+
+
+def ray_residual(joint_pos: torch.Tensor, centre: torch.Tensor, point: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
+    """The observation: perpendicular residual "joint minus ray" in the heading frame.
+
+    Args:
+        joint_pos: (..., J, 3) simulated joints now, m, world.
+        centre: (..., 3) camera centre, m, world.
+        point: (..., J, 3) a point on each joint's ray, m, world.
+        yaw: (...) heading of the simulated root, rad (`motion.kinematics.heading`).
+
+    Returns:
+        (..., J, 3) metres.
+    """
+    e = perpendicular(joint_pos, centre, point)
+    turn = yaw_quaternion(-yaw).unsqueeze(-2).expand(*e.shape[:-1], 4)
+    return roma.quat_action(turn, e)
+
+
+def place_on_rays(
+    joints: torch.Tensor, centre: torch.Tensor, point: torch.Tensor, weight: torch.Tensor, floor: tuple | None = None
+) -> torch.Tensor:
+    """Where a body of known pose stands: the translation that brings its joints nearest to their rays.
+
+    Least squares in closed form: minimise sum_j w_j |(I - d_j d_j^T)(x_j + s - c)|^2 over s. The apparent size of the
+    body settles the depth, so a body of the wrong size lands at the wrong distance; contact with the floor settles it
+    better, and can be added as further rows of the same system.
+
+    Args:
+        joints: (..., J, 3) m, joints with the pelvis at the origin and axes of the world.
+        centre: (..., 3), point: (..., J, 3) the rays. weight: (..., J), not negative.
+        floor: optional (height (..., F) m of points of the untranslated body that should be at z = 0, weight (..., F)).
+
+    Returns:
+        (..., 3) translation, m.
+    """
+    d = ray_direction(point, centre)
+    flat = (torch.eye(3).to(d) - d.unsqueeze(-1) * d.unsqueeze(-2)) * weight[..., None, None]
+    left = flat.sum(-3)
+    right = (flat @ (centre.unsqueeze(-2) - joints).unsqueeze(-1)).squeeze(-1).sum(-2)
+    if floor is not None:
+        height, grip = floor
+        up = torch.tensor([0.0, 0.0, 1.0]).to(d)
+        left = left + grip.sum(-1)[..., None, None] * (up[:, None] * up)
+        right = right - (grip * height).sum(-1, keepdim=True) * up
+    return torch.linalg.solve(left + 1e-8 * torch.eye(3).to(d), right)

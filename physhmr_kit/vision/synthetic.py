@@ -1,0 +1,107 @@
+"""Keypoints as a detector would have given them: synthetic noise on projected joints.
+
+The parts are the faults detectors have: jitter that grows with the person's size in the image and drags on in time, a
+constant bias of every keypoint, outliers, left-right swaps, keypoints that vanish for a while, and a confidence that
+knows only roughly how wrong it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import COCO_MIRROR, COCO_NAMES, fill_gaps
+
+# How much harder than average a keypoint is to place; our guess after COCO's per-keypoint sigmas (cocoeval, kpt_oks_sigmas).
+_HARDNESS = {"nose": 0.5, "eye": 0.5, "ear": 0.6, "shoulder": 1.0, "elbow": 1.0, "wrist": 1.1, "hip": 1.5, "knee": 1.2, "ankle": 1.2}
+
+
+@dataclass(frozen=True)
+class KeypointNoise:
+    """How a detector errs. Lengths are shares of the person's box (its larger side)."""
+
+    jitter: float = 0.008  # standard deviation of the moving error
+    memory: float = 0.8  # correlation of that error from one 30 fps frame to the next
+    bias: float = 0.008  # standard deviation of each keypoint's constant error
+    outlier: float = 0.005  # chance that a keypoint is thrown off by eight times the jitter in a frame
+    swap: float = 0.003  # chance in a frame that arms or legs start to be swapped left-right; lasts about 4 frames
+    dropout: float = 0.008  # chance in a frame that a keypoint starts to be missing
+    dropout_frames: float = 6.0  # mean length of such a gap
+    frame_dropout: float = 0.002  # chance in a frame that the whole person starts to be missing
+
+    @classmethod
+    def none(cls) -> KeypointNoise:
+        """A perfect detector."""
+        return cls(jitter=0.0, bias=0.0, outlier=0.0, swap=0.0, dropout=0.0, frame_dropout=0.0)
+
+
+_GROUPS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
+
+
+def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
+    """Keypoint tracks of bodies seen by cameras, gaps filled as for a real detector's file.
+
+    Args:
+        points: (*lead, T, 17, 3) m, world (`keypoints.coco_from_bodies`). camera: batch shape (), (*lead) or (*lead, T).
+        generator: of the noise, on the CPU.
+
+    Returns:
+        (*lead, T, 17, 3) pixels u, v and confidence in 0..1.
+    """
+    keypoints = perturb(camera.project(points), camera.sees(points), noise, generator)
+    flat = keypoints.reshape(-1, *keypoints.shape[-3:])
+    return torch.stack([fill_gaps(track) for track in flat]).reshape(keypoints.shape)
+
+
+def perturb(pixels: torch.Tensor, in_image: torch.Tensor, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
+    """Noise, swaps, gaps and confidence: (..., T, 17, 2), (..., T, 17) bool -> (..., T, 17, 3); a missing keypoint has confidence 0."""
+    lead, frames = pixels.shape[:-3], pixels.shape[-3]
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator).to(pixels)
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator).to(pixels)
+
+    box = (pixels.amax(-2) - pixels.amin(-2)).amax(-1).clamp(max=1e4)[..., None, None]  # (..., T, 1, 1) pixels
+    hardness = pixels.new_tensor([_HARDNESS[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
+    drift = normal(*lead, frames, 17, 2)
+    for t in range(1, frames):  # first-order autoregression with unit variance
+        drift[..., t, :, :] = noise.memory * drift[..., t - 1, :, :] + (1 - noise.memory**2) ** 0.5 * drift[..., t, :, :]
+    # tracks differ in quality as videos do: between a third and one and a half of the stated noise
+    quality = 0.33 + 1.17 * uniform(*lead, 1, 1, 1)
+    wild = (uniform(*lead, frames, 17, 1) < noise.outlier) * normal(*lead, frames, 17, 2) * 8 * noise.jitter
+    error = quality * hardness * (noise.jitter * drift + noise.bias * normal(*lead, 1, 17, 2)) + wild
+    seen = pixels + error * box
+
+    mirror = torch.tensor(COCO_MIRROR)
+    swapped = torch.zeros(*lead, frames, 17, dtype=torch.bool)
+    for group in _GROUPS.values():
+        members = torch.tensor([n.split("_")[-1] in group for n in COCO_NAMES])
+        swapped |= _spells((*lead, frames), noise.swap, 4.0, generator).unsqueeze(-1) & members
+    swapped = swapped.to(pixels.device).unsqueeze(-1)
+    seen = torch.where(swapped, seen[..., mirror, :], seen)
+
+    # confidence falls with the error, but as one video's detector sees it: its own sharpness and its own ceiling
+    size = error.norm(dim=-1) / 0.02
+    sharpness, ceiling = 0.5 * uniform(*lead, 1, 1), 0.75 + 0.25 * uniform(*lead, 1, 1)
+    confidence = ceiling * torch.exp(-sharpness * size - 0.15 * uniform(*lead, frames, 17)) if noise.jitter > 0 else torch.ones_like(size)
+    gone = _spells((*lead, frames, 17), noise.dropout, noise.dropout_frames, generator, axis=-2)
+    gone |= _spells((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
+    confidence = confidence * ~gone.to(pixels.device) * in_image
+    return torch.cat([seen, confidence.clamp(0, 1).unsqueeze(-1)], dim=-1)
+
+
+def _spells(shape: tuple, start: float, length: float, generator: torch.Generator, axis: int = -1) -> torch.Tensor:
+    """On-off spells along the axis of time: each frame starts one with chance `start`; they end with chance 1 / length."""
+    if start == 0:
+        return torch.zeros(shape, dtype=torch.bool)
+    draws = torch.rand(shape, generator=generator).movedim(axis, 0)
+    state = draws[0] < start * length  # the chance to be inside a spell already
+    out = [state]
+    for draw in draws[1:]:
+        state = torch.where(state, draw < 1 - 1 / length, draw < start)
+        out.append(state)
+    return torch.stack(out).movedim(0, axis)
