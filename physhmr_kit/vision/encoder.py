@@ -22,8 +22,8 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
 
 FEATURE_DIM = 512
-WINDOW = 120
-"""Frames (4 s at 30 fps) that see each other; longer tracks are read in overlapping windows."""
+WINDOW = 96
+"""Frames (3.2 s at 30 fps) that see each other; longer tracks are read in overlapping windows."""
 
 _SIZES = {"root": 6, "joints": 23 * 6, "velocity": 3, "contact": 4}
 

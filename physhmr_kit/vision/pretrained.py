@@ -1,0 +1,57 @@
+"""Weights of the encoder on disk: safetensors, half precision, with what is needed to rebuild the network in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.vision.encoder import VisionEncoder
+
+BUNDLED = Path(__file__).parent.parent / "weights" / "encoder.safetensors"
+_KIND = "physhmr_kit.VisionEncoder"
+
+
+def save_encoder(encoder: VisionEncoder, path: str | os.PathLike, **notes: str) -> Path:
+    """Write weights as float16; the file appears whole or not at all.
+
+    Args:
+        notes: short texts kept in the header, e.g. commit=..., steps=...
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().to(torch.float16).contiguous() for name, value in encoder.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={"kind": _KIND, "hparams": json.dumps(encoder.hparams), **{k: str(v) for k, v in notes.items()}})
+    os.replace(part, path)
+    return path
+
+
+def load_encoder(path: str | os.PathLike | None = None) -> VisionEncoder:
+    """The bundled encoder, or the one in a file; in float32, frozen, in evaluation mode.
+
+    Raises:
+        KitError: no such file, not a safetensors file, or weights of something else.
+    """
+    path = BUNDLED if path is None else Path(path)
+    if not path.is_file():
+        raise KitError(f"{path}: no such weights file; train one with `python -m physhmr_kit.fit --stage encoder`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as fault:
+        raise KitError(f"{path}: not a readable .safetensors weights file ({fault})") from fault
+    if header.get("kind") != _KIND:
+        raise KitError(f"{path}: weights of '{header.get('kind', 'unknown')}', not of a vision encoder")
+    try:
+        encoder = VisionEncoder(**json.loads(header["hparams"]))
+        encoder.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as fault:
+        raise KitError(f"{path}: the weights do not fit this version's encoder; train it again or take the bundled one") from fault
+    return encoder.eval().requires_grad_(False)
