@@ -18,8 +18,8 @@ import roma
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import JOINT_NAMES, PARENTS, STANDING, rest_joints
-from physhmr_kit.motion.clip import Clip
+from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, rest_joints
+from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import local_rotations
 
 _J = {name: i for i, name in enumerate(JOINT_NAMES)}
@@ -71,14 +71,15 @@ def _lay(smpl_bone, smpl_side, source_bone, source_side) -> torch.Tensor:
 
 
 def _hinge(source: SourceMotion, upper: int, lower: int, end: int, expected: torch.Tensor) -> torch.Tensor:
-    """The axis, at rest, about which a knee or an elbow flexes: (3,), on the side of `expected`.
+    """The axis, in the upper bone's rest frame, about which a knee or an elbow flexes: (3,).
 
-    Weighted by how far the limb is bent (a straight limb says nothing), with `expected` as a weak prior.
+    A limb only bends one way, so upper x lower is the axis of flexion by definition, even where a source turned its
+    upper arm by half a turn and bends the elbow "backwards" (CMU subject 13). Its length weighs the frames by how far
+    they are bent; `expected` is a weak prior for limbs that stay straight.
     """
     above = _unit(source.pos[:, lower] - source.pos[:, upper])
     below = _unit(source.pos[:, end] - source.pos[:, lower])
     normal = roma.quat_action(roma.quat_conjugation(source.rot[:, upper]), torch.linalg.cross(above, below))
-    normal = normal * (normal @ expected).sign().unsqueeze(-1)
     return _unit(normal.mean(0) + 0.02 * expected)
 
 
@@ -111,7 +112,7 @@ def calibration(source: SourceMotion, offsets: torch.Tensor) -> torch.Tensor:
     rest = source.rest
     metre = _leg_length(smpl) / source.leg_length
     c = torch.zeros(24, 4, dtype=source.pos.dtype)
-    c[:, 3] = 1.0  # trunk, neck and head: upright is upright in both rest poses
+    c[:, 3] = 1.0  # trunk, collars, neck and head: upright is upright in both rest poses
 
     def bone(joints, a, b):
         return joints[_J[b]] - joints[_J[a]]
@@ -128,13 +129,33 @@ def calibration(source: SourceMotion, offsets: torch.Tensor) -> torch.Tensor:
         up = _sole_up(source, _J[ankle], _J[foot], metre, prior)
         c[_J[ankle]] = c[_J[foot]] = _lay(y, bone(smpl, ankle, foot), up, bone(rest, ankle, foot))
 
-        collar, shoulder, elbow, wrist, hand = (f"{side}_{n}" for n in ("collar", "shoulder", "elbow", "wrist", "hand"))
-        c[_J[collar]] = _lay(bone(smpl, collar, shoulder), z, bone(rest, collar, shoulder), z)
+        shoulder, elbow, wrist, hand = (f"{side}_{n}" for n in ("shoulder", "elbow", "wrist", "hand"))
         bend = _hinge(source, _J[shoulder], _J[elbow], _J[wrist], -sign * y)
         c[_J[shoulder]] = _lay(bone(smpl, shoulder, elbow), -sign * y, bone(rest, shoulder, elbow), bend)
         c[_J[elbow]] = _lay(bone(smpl, elbow, wrist), -sign * y, bone(rest, elbow, wrist), bend)
         c[_J[wrist]] = c[_J[hand]] = _lay(bone(smpl, wrist, hand), z, bone(rest, wrist, hand), z)
     return c
+
+
+def _share(world: torch.Tensor, smpl: torch.Tensor) -> torch.Tensor:
+    """Spread rotations over neighbouring joints as SMPL and its limits expect: (T, 24, 4) -> (T, 24, 4).
+
+    The neck takes half of what turns the head. The forearm takes the hand's twist (a hand pronates with its forearm) up
+    to 90 degrees. SMPL's hand joint stays at rest, as in AMASS.
+    """
+    world = world.clone()
+    half = world.new_full((len(world),), 0.5)
+    world[:, _J["neck"]] = slerp(world[:, _J["spine3"]], world[:, _J["head"]], half)
+    for side in ("left_", "right_"):
+        elbow, wrist, hand = (_J[side + n] for n in ("elbow", "wrist", "hand"))
+        axis = _unit(smpl[wrist] - smpl[elbow])
+        local = roma.quat_product(roma.quat_conjugation(world[:, elbow]), world[:, wrist])
+        twist = 2 * torch.atan2(local[:, :3] @ axis, local[:, 3])
+        twist = torch.remainder(twist + torch.pi, 2 * torch.pi) - torch.pi
+        shared = roma.rotvec_to_unitquat(twist.clamp(-torch.pi / 2, torch.pi / 2).unsqueeze(-1) * axis)
+        world[:, elbow] = roma.quat_product(world[:, elbow], shared)
+        world[:, hand] = world[:, wrist]
+    return world
 
 
 def retarget(source: SourceMotion, offsets: torch.Tensor | None = None) -> Clip:
@@ -147,10 +168,10 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None) -> Clip:
         offsets: (24, 3) m rest offsets of the body; the mean shape when omitted.
     """
     offsets = (Humanoid.mean().offsets if offsets is None else offsets).to(source.pos)
+    smpl = rest_joints(offsets)
     world = roma.quat_product(source.rot, calibration(source, offsets).expand_as(source.rot))
-    world[:, _J["left_hand"]] = world[:, _J["left_wrist"]]
-    world[:, _J["right_hand"]] = world[:, _J["right_wrist"]]
-    metre = _leg_length(rest_joints(offsets)) / source.leg_length
+    world = _share(world, smpl)
+    metre = _leg_length(smpl) / source.leg_length
     hips = (offsets[1] + offsets[2]) / 2
     root = source.pos[:, 1:3].mean(1) * metre - roma.quat_action(world[:, 0], hips.expand(len(world), 3))
     upright = torch.tensor(STANDING, dtype=world.dtype)
