@@ -82,7 +82,7 @@ def rays(
         joint_pos: (N, 12, 3) simulated joints. centre: (N, 3) camera. point: (N, 12, 3) any point on each ray.
         clip: largest residual in metres on each axis; a wild detection must not swamp the network (ours).
     """
-    return ray_residual(joint_pos, centre.unsqueeze(1), point, yaw).clamp(-clip, clip).flatten(1)
+    return ray_residual(joint_pos, centre, point, yaw).clamp(-clip, clip).flatten(1)
 
 
 def root_orientation(root_rot: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
