@@ -1,0 +1,154 @@
+"""The encoder: what it must not depend on, long tracks, files."""
+
+import math
+
+import pytest
+import roma
+import torch
+
+from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.encoder import FEATURE_DIM, WINDOW, VisionEncoder
+from physhmr_kit.vision.keypoints import coco_from_bodies
+from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
+from physhmr_kit.vision.pretrained import load_encoder, save_encoder
+from physhmr_kit.vision.synthetic import KeypointNoise, detect
+
+
+def small_encoder() -> VisionEncoder:
+    torch.manual_seed(0)
+    encoder = VisionEncoder(width=32, layers=2, heads=2).eval()
+    with torch.no_grad():
+        encoder.heads.weight.normal_(std=0.1)  # heads that say something
+    return encoder
+
+
+def a_swaying_body(frames=40):
+    t = torch.arange(frames) / 30
+    rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 24, 1)
+    rot[:, 0] = torch.tensor(STANDING)
+    for joint in (16, 18, 4):
+        rot[:, joint] = roma.rotvec_to_unitquat(torch.stack([0.5 * (3 * t + joint).sin(), 0 * t, 0.3 * t.cos()], dim=-1))
+    root = torch.stack([0.3 * t, 0 * t, 0 * t + standing_height()], dim=-1)
+    return forward_kinematics(root, rot, mean_offsets())
+
+
+def seen_by(camera, body):
+    return detect(coco_from_bodies(*body), camera, KeypointNoise.none(), torch.Generator())
+
+
+def turned(body, yaw, shift=(0.0, 0.0, 0.0)):
+    pos, rot = body
+    turn = yaw_quaternion(torch.tensor(yaw)).expand(*rot.shape)
+    return roma.quat_action(turn[..., :4], pos) + torch.tensor(shift), roma.quat_product(turn, rot)
+
+
+def test_the_network_is_small():
+    assert sum(p.numel() for p in VisionEncoder().parameters()) < 3_000_000
+
+
+def test_an_encoding_has_the_promised_shapes_and_unit_rotations():
+    camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
+    out = small_encoder().encode(seen_by(camera, a_swaying_body()), camera)
+    assert out.feature.shape == (40, FEATURE_DIM) and out.joint_rot.shape == (40, 24, 4)
+    assert out.velocity.shape == (40, 3) and out.contact.shape == (40, 4)
+    torch.testing.assert_close(out.joint_rot.norm(dim=-1), torch.ones(40, 24))
+
+
+def test_an_untrained_encoder_starts_from_an_upright_rest_pose():
+    torch.manual_seed(0)
+    encoder = VisionEncoder()
+    with torch.no_grad():
+        encoder.heads.weight.zero_()
+    rotmat = encoder.decode(torch.zeros(1, FEATURE_DIM))["rotmat"]
+    torch.testing.assert_close(rotmat[0, 0], roma.unitquat_to_rotmat(torch.tensor(STANDING)))
+    torch.testing.assert_close(rotmat[0, 1:], torch.eye(3).expand(23, 3, 3))
+
+
+def test_turning_and_moving_the_scene_turns_the_root_and_leaves_the_feature_alone():
+    encoder, body = small_encoder(), a_swaying_body()
+    camera = Camera.look_at((4.0, 0.5, 1.6), (0.2, 0.0, 1.0))
+    yaw, shift = 1.3, torch.tensor([2.0, -1.0, 0.0])
+    turn = yaw_quaternion(torch.tensor(yaw))
+    there = Camera.look_at(roma.quat_action(turn, camera.centre) + shift, roma.quat_action(turn, torch.tensor([0.2, 0, 1.0])) + shift)
+    here = encoder.encode(seen_by(camera, body), camera)
+    moved = encoder.encode(seen_by(there, turned(body, yaw, shift.tolist())), there)
+    torch.testing.assert_close(moved.feature, here.feature, atol=2e-3, rtol=0)
+    expected = roma.quat_product(turn.expand(40, 4), here.root_rot)
+    assert roma.unitquat_geodesic_distance(moved.root_rot, expected).abs().max() < 5e-3
+
+
+def test_lens_focal_length_and_roll_of_the_camera_do_not_reach_the_encoder():
+    body = a_swaying_body()
+    plain = Camera.look_at((4.0, 0.5, 1.6), (0.2, 0.0, 1.0), focal=1500.0)
+    other = Camera.look_at((4.0, 0.5, 1.6), (0.1, 0.1, 1.1), focal=900.0, image_size=(1080, 1920), roll=0.4)
+    other = Camera(other.K, other.R, other.t, torch.tensor([-0.05, 0.1, 0.0, 0.001, 0.0]), other.image_size)
+    a, b = person_view(seen_by(plain, body), plain), person_view(seen_by(other, body), other)
+    assert a.tokens.shape == (40, NUM_INPUTS)
+    torch.testing.assert_close(a.tokens, b.tokens, atol=5e-3, rtol=0)
+
+
+def test_the_position_of_a_missing_keypoint_is_hidden():
+    camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
+    keypoints = seen_by(camera, a_swaying_body())
+    keypoints[:, 9, 2] = 0.0
+    wild = keypoints.clone()
+    wild[:, 9, :2] += 5.0
+    a, b = person_view(keypoints, camera).tokens, person_view(wild, camera).tokens
+    torch.testing.assert_close(a, b, atol=2e-3, rtol=0)
+
+
+def test_nothing_detected_gives_finite_tokens():
+    camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
+    assert torch.isfinite(person_view(torch.zeros(5, 17, 3), camera).tokens).all()
+
+
+@pytest.mark.parametrize("frames", [WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW + 7])
+def test_a_long_track_is_read_in_windows_that_agree_with_one_window(frames):
+    encoder = small_encoder()
+    tokens = torch.randn(1, NUM_INPUTS).expand(frames, NUM_INPUTS)  # nothing changes, so every window says the same
+    feature = encoder.context_of_track(tokens)
+    torch.testing.assert_close(feature, encoder.context(tokens[None, :10])[0, :1].expand(frames, -1), atol=1e-4, rtol=0)
+
+
+def test_only_differences_of_time_are_seen():
+    encoder = small_encoder()
+    tokens = torch.randn(1, 20, NUM_INPUTS)
+    together = encoder.context(tokens)
+    assert not torch.allclose(together, encoder.context(tokens.flip(1)).flip(1), atol=1e-3)  # direction of time matters
+    assert not torch.allclose(together[:, :10], encoder.context(tokens[:, :10]), atol=1e-3)  # and the future is used
+
+
+def test_saved_weights_load_frozen_and_nearly_the_same(tmp_path):
+    encoder = small_encoder()
+    path = save_encoder(encoder, tmp_path / "e.safetensors", steps="7")
+    again = load_encoder(path)
+    tokens = torch.randn(1, 30, NUM_INPUTS)
+    torch.testing.assert_close(again.context(tokens), encoder.context(tokens), atol=0.02, rtol=0)  # half precision
+    assert not any(p.requires_grad for p in again.parameters()) and not again.training
+    assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
+
+
+def test_files_that_are_not_encoder_weights_are_told(tmp_path):
+    from safetensors.torch import save_file
+
+    with pytest.raises(KitError, match="no such weights"):
+        load_encoder(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("not weights at all")
+    with pytest.raises(KitError, match=r"text\.safetensors: not a readable"):
+        load_encoder(tmp_path / "text.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(KitError, match="not of a vision encoder"):
+        load_encoder(tmp_path / "other.safetensors")
+    path = save_encoder(small_encoder(), tmp_path / "cut.safetensors")
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(KitError, match="not a readable"):
+        load_encoder(path)
+
+
+def test_azimuth_is_the_direction_of_view():
+    camera = Camera.look_at((0.0, -4.0, 1.2), (0.0, 0.0, 1.0))
+    azimuth = person_view(seen_by(camera, a_swaying_body(1)), camera).azimuth
+    assert abs(float(azimuth) - math.pi / 2) < 0.05

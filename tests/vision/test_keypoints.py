@@ -1,0 +1,174 @@
+"""Keypoint tracks: order, files, resampling by time, gaps."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies, fill_gaps
+
+VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "video"
+
+
+def standing_body():
+    rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(1, 24, 1)
+    rot[:, 0] = torch.tensor(STANDING)
+    return forward_kinematics(torch.tensor([[0.0, 0.0, standing_height()]]), rot, mean_offsets())
+
+
+def a_track(frames=60, fps=60.0) -> KeypointTrack:
+    t = torch.arange(frames) / fps
+    pixels = torch.stack([100 + 50 * t, 200 + 20 * t], dim=-1)[:, None].expand(frames, 17, 2)
+    return KeypointTrack(torch.cat([pixels, torch.full((frames, 17, 1), 0.9)], dim=-1), fps, (640, 480))
+
+
+def test_the_ray_joints_are_those_of_the_paper():
+    assert RAY_JOINTS == (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
+    assert list(RAY_COCO) == list(range(5, 17))
+    assert [COCO_NAMES[c] for c in RAY_COCO] == [JOINT_NAMES[j] for j in RAY_JOINTS]
+
+
+def test_keypoints_of_a_standing_body_lie_where_a_person_has_them():
+    points = dict(zip(COCO_NAMES, coco_from_bodies(*standing_body())[0], strict=True))
+    assert points["nose"][0] > points["left_ear"][0] + 0.05  # it faces +x
+    assert points["left_eye"][1] > 0 > points["right_eye"][1]  # its left is +y
+    heights = [float(points[n][2]) for n in ("left_eye", "nose", "left_shoulder", "left_hip", "left_knee", "left_ankle")]
+    assert heights == sorted(heights, reverse=True)
+    assert 1.4 < heights[0] < 1.7 and 0 < heights[-1] < 0.12
+    hips = points["left_hip"] - points["right_hip"]
+    assert 0.18 < hips.norm() < 0.25  # wider than SMPL's joint centres
+
+
+def test_keypoints_move_rigidly_with_the_body():
+    pos, rot = standing_body()
+    shift = torch.tensor([1.0, -2.0, 0.3])
+    torch.testing.assert_close(coco_from_bodies(pos + shift, rot), coco_from_bodies(pos, rot) + shift)
+
+
+def test_sixty_frames_a_second_become_thirty_by_time():
+    track = a_track(100).resample(30)
+    assert len(track) == 50 and track.fps == 30
+    torch.testing.assert_close(track.keypoints, a_track(100).keypoints[::2])
+
+
+def test_an_odd_rate_is_resampled_between_frames():
+    track = a_track(51, 25.0).resample(30)
+    t = torch.arange(len(track)) / 30
+    torch.testing.assert_close(track.pixels[:, 3, 0], 100 + 50 * t, atol=1e-3, rtol=0)
+    assert abs((len(track) - 1) / 30 - 2.0) < 1 / 30
+
+
+def test_resampling_trusts_the_neighbour_that_was_seen():
+    keypoints = a_track(3, 20.0).keypoints.clone()
+    keypoints[1, 4] = torch.tensor([9999.0, 9999.0, 0.0])
+    between = KeypointTrack(keypoints, 20.0, (640, 480)).resample(30)
+    assert between.keypoints[1, 4, 0] < 200  # at 1/30 s, two thirds of the way to the frame where it was lost
+
+
+def test_a_short_gap_is_interpolated_and_a_long_one_loses_its_confidence():
+    keypoints = a_track(60, 30.0).keypoints.clone()
+    truth = keypoints.clone()
+    for gap in (slice(10, 14), slice(30, 50)):
+        keypoints[gap, 9] = 0.0
+    filled = fill_gaps(keypoints, longest_gap=6)
+    torch.testing.assert_close(filled[..., :2], truth[..., :2], atol=1e-3, rtol=0)
+    torch.testing.assert_close(filled[10:14, 9, 2], torch.full((4,), 0.45))
+    assert (filled[30:50, 9, 2] == 0).all()
+    assert torch.equal(filled[:, :9], truth[:, :9])
+
+
+def test_gaps_at_the_ends_are_held_without_confidence():
+    keypoints = a_track(20, 30.0).keypoints.clone()
+    keypoints[:3, 5], keypoints[17:, 5] = 0.0, 0.0
+    filled = fill_gaps(keypoints)
+    assert torch.equal(filled[:3, 5, :2], keypoints[3, 5, :2].expand(3, 2)) and (filled[:3, 5, 2] == 0).all()
+    assert torch.equal(filled[17:, 5, :2], keypoints[16, 5, :2].expand(3, 2)) and (filled[17:, 5, 2] == 0).all()
+
+
+def test_a_keypoint_never_seen_stays_near_the_body_without_confidence():
+    keypoints = a_track(20, 30.0).keypoints.clone()
+    keypoints[:, 0] = 0.0
+    filled = fill_gaps(keypoints)
+    assert (filled[:, 0, 2] == 0).all() and (filled[:, 0, :2] > 90).all()
+    assert torch.isfinite(fill_gaps(torch.zeros(5, 17, 3))).all()
+
+
+def test_a_saved_track_loads_the_same(tmp_path):
+    track = a_track()
+    again = KeypointTrack.load(track.save(tmp_path / "k.npz"))
+    assert torch.equal(again.keypoints, track.keypoints) and again.fps == 60 and again.image_size == (640, 480)
+    assert [p.name for p in tmp_path.iterdir()] == ["k.npz"]
+
+
+def written(tmp_path, **changes) -> Path:
+    arrays = {"keypoints": a_track().keypoints.numpy(), "fps": np.array(60.0), "image_size": np.array([640, 480])} | changes
+    path = tmp_path / "k.npz"
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+def with_nan() -> np.ndarray:
+    keypoints = a_track().keypoints.numpy().copy()
+    keypoints[7, 3, 0] = math.nan
+    return keypoints
+
+
+@pytest.mark.parametrize(
+    "changes, fault",
+    [
+        ({"keypoints": None}, "no 'keypoints'"),
+        ({"fps": None}, "no 'fps'"),
+        ({"image_size": None}, "no 'image_size'"),
+        ({"keypoints": np.zeros((10, 33, 3), np.float32)}, "shape"),
+        ({"keypoints": np.zeros((0, 17, 3), np.float32)}, "no frames"),
+        ({"keypoints": with_nan()}, "not finite in 1 frame.*first 7"),
+        ({"keypoints": np.full((4, 17, 3), 50.0, np.float32)}, "confidence outside"),
+        ({"fps": np.array(0.0)}, "frame rate"),
+        ({"fps": np.array([30.0, 30.0])}, "fps one number"),
+        ({"layout": np.array("mediapipe33")}, "layout"),
+        ({"keypoints": np.array([{"a": 1}], dtype=object)}, "not a readable"),
+    ],
+)
+def test_a_faulty_keypoint_file_is_told_by_name_and_fault(tmp_path, changes, fault):
+    path = written(tmp_path, **changes)
+    with pytest.raises(KitError, match=fault) as told:
+        KeypointTrack.load(path)
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
+
+
+def test_missing_and_truncated_files_are_told(tmp_path):
+    with pytest.raises(KitError, match="no such keypoint file"):
+        KeypointTrack.load(tmp_path / "none.npz")
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(KitError, match="not a readable"):
+        KeypointTrack.load(path)
+
+
+def test_a_track_of_another_video_or_camera_is_told():
+    track = a_track(60)
+    track.check_video(60, "video.mp4")
+    with pytest.raises(KitError, match=r"60 frames of keypoints but 61 frames in video\.mp4"):
+        track.check_video(61, "video.mp4")
+    with pytest.raises(KitError, match="640x480"):
+        track.check_camera(Camera.look_at((4, 0, 1), (0, 0, 1), image_size=(1920, 1080)))
+    moving = Camera.look_at(torch.rand(59, 3) + 3.0, (0, 0, 1), image_size=(640, 480))
+    with pytest.raises(KitError, match="cameras"):
+        track.check_camera(moving)
+
+
+def test_the_real_keypoints_load_and_fit_their_camera():
+    path = VIDEO / "balance_cam01_keypoints.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent; set PHYSHMR_DATA")
+    track = KeypointTrack.load(path)
+    assert len(track) == 100 and track.fps == 60
+    track.check_camera(Camera.load(VIDEO / "balance_cam01_camera.json"))
+    assert len(track.resample(30)) == 50

@@ -1,0 +1,89 @@
+"""The synthetic detector: its faults are those it says, and only those."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import COCO_NAMES
+from physhmr_kit.vision.synthetic import KeypointNoise, detect, perturb
+
+
+def a_scene(frames=200):
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(17, 3, generator=generator) * torch.tensor([0.2, 0.2, 0.4]) + torch.tensor([0, 0, 1.0])
+    camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0), focal=1000.0)
+    return points.expand(frames, 17, 3), camera
+
+
+def error(noise: KeypointNoise, frames=400, seed=1):
+    """Mean size of the pixel error in shares of the box, and the keypoints."""
+    points, camera = a_scene(frames)
+    truth = camera.project(points)
+    seen = perturb(truth, camera.sees(points), noise, torch.Generator().manual_seed(seed))
+    box = (truth.amax(1) - truth.amin(1)).amax()
+    return (seen[..., :2] - truth).norm(dim=-1) / box, seen
+
+
+def test_a_perfect_detector_gives_the_projection_and_full_confidence():
+    points, camera = a_scene()
+    seen = detect(points, camera, KeypointNoise.none(), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(seen[..., :2], camera.project(points))
+    assert (seen[..., 2] == 1).all()
+
+
+def test_the_same_seed_gives_the_same_keypoints_and_another_does_not():
+    assert torch.equal(error(KeypointNoise(), seed=3)[1], error(KeypointNoise(), seed=3)[1])
+    assert not torch.equal(error(KeypointNoise(), seed=3)[1], error(KeypointNoise(), seed=4)[1])
+
+
+def test_noise_is_a_share_of_the_box_and_twice_the_setting_is_twice_the_noise():
+    quiet = replace(KeypointNoise.none(), jitter=0.01)
+    one, two = error(quiet)[0].mean(), error(replace(quiet, jitter=0.02))[0].mean()
+    assert 0.003 < one < 0.02
+    torch.testing.assert_close(two, 2 * one, rtol=1e-3, atol=0)
+
+
+def test_noise_drags_on_from_frame_to_frame():
+    points, camera = a_scene(2000)
+    noise = replace(KeypointNoise.none(), jitter=0.01, memory=0.8)
+    e = perturb(camera.project(points), camera.sees(points), noise, torch.Generator().manual_seed(0))[..., 0] - camera.project(points)[..., 0]
+    e = e - e.mean(0)
+    correlation = (e[1:] * e[:-1]).mean() / e.square().mean()
+    assert abs(float(correlation) - 0.8) < 0.05
+
+
+def test_keypoints_go_missing_for_a_while_at_the_stated_rate():
+    _, seen = error(replace(KeypointNoise.none(), dropout=0.01, dropout_frames=5.0), frames=3000)
+    missing = seen[..., 2] == 0
+    assert missing.float().mean().item() == pytest.approx(0.05, abs=0.02)
+    starts = (missing[1:] & ~missing[:-1]).sum()
+    assert missing[1:].sum() / starts == pytest.approx(5.0, abs=1.0)
+
+
+def test_a_swap_exchanges_left_and_right_of_arms_or_legs():
+    points, camera = a_scene(2000)
+    truth = camera.project(points)
+    seen = perturb(truth, camera.sees(points), replace(KeypointNoise.none(), swap=0.05), torch.Generator().manual_seed(0))[..., :2]
+    left, right = COCO_NAMES.index("left_wrist"), COCO_NAMES.index("right_wrist")
+    swapped = (seen[:, left] == truth[:, right]).all(-1)
+    assert 0.05 < swapped.float().mean() < 0.5
+    assert torch.equal(swapped, (seen[:, COCO_NAMES.index("left_elbow")] == truth[:, COCO_NAMES.index("right_elbow")]).all(-1))
+    assert torch.equal(seen[:, 0], truth[:, 0])  # the nose has no other side
+
+
+def test_confidence_falls_where_the_error_is_large():
+    e, seen = error(replace(KeypointNoise(), dropout=0.0, frame_dropout=0.0, swap=0.0), frames=2000)
+    confidence = seen[..., 2]
+    large = e > e.quantile(0.9)
+    assert confidence[large].mean() < confidence[~large].mean() - 0.02
+    assert (confidence >= 0).all() and (confidence <= 1).all()
+
+
+def test_what_is_outside_the_image_is_not_detected():
+    points, camera = a_scene()
+    outside = points.clone()
+    outside[:, 9] = torch.tensor([0.0, 9.0, 1.0])
+    seen = perturb(camera.project(outside), camera.sees(outside), KeypointNoise.none(), torch.Generator().manual_seed(0))
+    assert (seen[:, 9, 2] == 0).all() and (seen[:, 0, 2] == 1).all()
