@@ -29,10 +29,10 @@ from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
 from physhmr_kit.motion.leg_ik import foot_pose, leg_ik, turn_x
 
 _SIGN = {"left": 1, "right": -1}
-MID_SOLE = 0.050
+MID_SOLE = 0.035
 """Where the weight of a quiet foot rests: metres in front of the ankle."""
 
-OUTWARD = 0.012
+OUTWARD = 0.0
 """The same, metres to the outer side of the ankle."""
 
 
@@ -82,7 +82,9 @@ class Channel:
         if stop <= start:
             raise KitError(f"{self.name}: a move from {start:g} s to {stop:g} s takes no time, let it stop later")
         if self.moves and start < self.moves[-1][1] - 1e-6:
-            raise KitError(f"{self.name}: a move starts at {start:g} s while another lasts to {self.moves[-1][1]:g} s, start it later")
+            raise KitError(
+                f"{self.name}: a move starts at {start:g} s while another lasts to {self.moves[-1][1]:g} s, start it later"
+            )
         self.moves.append((start, stop, target))
 
     def sample(self, times: np.ndarray) -> np.ndarray:
@@ -103,7 +105,9 @@ class Choreography:
     lift (metres), heel and toe (degrees raised), press (metres from the ankle forwards to where it bears).
     """
 
-    def __init__(self, name: str, seconds: float, width: float = 0.19, splay: float = 7.0, stagger: float = 0.0, **start: float):
+    def __init__(
+        self, name: str, seconds: float, width: float = 0.19, splay: float = 7.0, stagger: float = 0.0, **start: float
+    ):
         """A quiet stance to begin with.
 
         Args:
@@ -214,25 +218,34 @@ class _Body:
             yaw, heel, toe = torch.deg2rad(yaw), torch.deg2rad(heel), torch.deg2rad(toe)
             self.feet[side] = (*foot_pose(x, y, yaw, lift, heel, toe, self.offsets[10 if side == "left" else 11]), heel)
 
-    def at(self, path: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pelvis position (T, 3) m and joint rotations (T, 24, 4) xyzw with the pelvis over `path` (T, 2) m."""
+    def at(self, path: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """Pelvis position (T, 3) m, joint rotations (T, 24, 4) xyzw and each leg's reach (T,), with the pelvis over `path` (T, 2) m."""
         pelvis = torch.cat([torch.from_numpy(path), self.height.unsqueeze(-1)], dim=-1)
-        joints = self.joints.clone()
+        joints, reaches = self.joints.clone(), {}
         for side, (hip, knee, ankle, toe) in zip(_SIGN, ((1, 4, 7, 10), (2, 5, 8, 11)), strict=True):
             ankle_pos, foot_rot, heel = self.feet[side]
             hip_pos = pelvis + roma.quat_action(self.root, self.offsets[hip].expand_as(pelvis))
             # the knee points half way between the toes and the pelvis
             axis = sum(roma.quat_action(q, _LEFT.expand_as(pelvis)) for q in (foot_rot, self.root))
             thigh_rot, bend, reach = leg_ik(hip_pos, ankle_pos, self.offsets[knee], self.offsets[ankle], axis)
-            if reach.max() > 0.999:
-                when = int(reach.argmax()) / self.fps
-                raise KitError(f"{self.name}: the {side} foot is out of reach at {when:.2f} s, lower the pelvis or step less far")
+            reaches[side] = reach
             bend_rot, flat_toe = turn_x(bend), turn_x(-heel)
             joints[:, hip] = roma.quat_product(roma.quat_conjugation(self.root), thigh_rot)
             joints[:, knee] = bend_rot
-            joints[:, ankle] = roma.quat_product(roma.quat_conjugation(roma.quat_product(thigh_rot, bend_rot)), foot_rot)
+            joints[:, ankle] = roma.quat_product(
+                roma.quat_conjugation(roma.quat_product(thigh_rot, bend_rot)), foot_rot
+            )
             joints[:, toe] = flat_toe
-        return pelvis, joints
+        return pelvis, joints, reaches
+
+    def check_reach(self, reaches: dict[str, torch.Tensor]) -> None:
+        """Raise where a leg is too short for its foot."""
+        for side, reach in reaches.items():
+            if reach.max() > 0.9995:
+                when = int(reach.argmax()) / self.fps
+                raise KitError(
+                    f"{self.name}: the {side} foot is out of reach at {when:.2f} s, lower the pelvis or step less far"
+                )
 
 
 _LEFT = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
@@ -242,18 +255,22 @@ def _about_z(angle: torch.Tensor) -> torch.Tensor:
     return roma.rotvec_to_unitquat(torch.stack([0 * angle, 0 * angle, angle], dim=-1))
 
 
-def _balance(body: _Body, support: np.ndarray, humanoid: Humanoid, fps: float, rounds: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+def _balance(
+    body: _Body, support: np.ndarray, humanoid: Humanoid, fps: float, rounds: int = 12
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Shift the pelvis until the zero-moment point follows `support`: the error, through the cart table, is the next shift."""
     masses, centre = humanoid.segment_masses().double(), humanoid.segment_centres().double()
     path = support.copy()
     for _ in range(rounds):
-        pelvis, joints = body.at(path)
+        pelvis, joints, _ = body.at(path)
         pos, rot = forward_kinematics(pelvis, joints, body.offsets)
         centres = (pos + roma.quat_action(rot, centre.expand_as(pos))).numpy()
         height = np.average(centres[..., 2], axis=1, weights=masses.numpy())
         error = support - zero_moment_point(centres, masses.numpy(), fps)
         path = path + cart_table(error, height, fps)
-    return body.at(path)
+    pelvis, joints, reaches = body.at(path)
+    body.check_reach(reaches)
+    return pelvis, joints
 
 
 def _check_limits(joints: torch.Tensor, name: str, fps: float) -> None:
@@ -262,4 +279,6 @@ def _check_limits(joints: torch.Tensor, name: str, fps: float) -> None:
     if beyond.max() > 1e-4:
         frame, index = divmod(int(beyond.argmax()), beyond.shape[1])
         angle, (low, high) = math.degrees(dof[frame, index]), (math.degrees(v) for v in limits[index])
-        raise KitError(f"{name}: {dof_names()[index]} is {angle:.0f} degrees at {frame / fps:.2f} s, keep it in {low:.0f}..{high:.0f}")
+        raise KitError(
+            f"{name}: {dof_names()[index]} is {angle:.0f} degrees at {frame / fps:.2f} s, keep it in {low:.0f}..{high:.0f}"
+        )

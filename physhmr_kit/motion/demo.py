@@ -37,7 +37,9 @@ def squat() -> Choreography:
 def wave() -> Choreography:
     """The right hand waves beside the head."""
     m = Choreography("wave", 5.0)
-    m.move(0.4, 1.4, **right(shoulder_z=8, shoulder_x=-70, shoulder_y=-20, elbow_y=-95, collar_z=10), spine3_z=-3, neck_z=4)
+    m.move(
+        0.4, 1.4, **right(shoulder_z=8, shoulder_x=-70, shoulder_y=-20, elbow_y=-95, collar_z=10), spine3_z=-3, neck_z=4
+    )
     for k in range(3):
         m.move(1.4 + 0.7 * k, 1.75 + 0.7 * k, **right(elbow_y=-65))
         m.move(1.75 + 0.7 * k, 2.1 + 0.7 * k, **right(elbow_y=-105))
@@ -45,20 +47,25 @@ def wave() -> Choreography:
     return m
 
 
-GUARD = both(shoulder_z=-62, shoulder_y=-35, elbow_y=-125) | {"pelvis_yaw": -25, "spine3_x": 6, "neck_y": 20, "pelvis_height": -0.06}
+GUARD = both(shoulder_z=-62, shoulder_y=-35, elbow_y=-125) | {
+    "pelvis_yaw": -25,
+    "spine3_x": 6,
+    "neck_y": 20,
+    "pelvis_height": -0.06,
+}
 
 
 def punch() -> Choreography:
     """Jab and cross, twice, from a staggered guard."""
     m = Choreography("punch", 6.0, width=0.22, splay=10, stagger=0.24, pelvis_height=-0.035)
     jab = left(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": -32, "spine3_y": -12, "neck_y": 36}
-    cross = right(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": 5, "spine3_y": 18, "neck_y": -15}
+    cross = right(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": -8, "spine3_y": 20, "neck_y": -10}
     m.move(0.4, 1.3, **GUARD)
     for start in (1.6, 3.3):
         m.move(start, start + 0.30, **jab)
         m.move(start + 0.34, start + 0.70, **GUARD, spine3_y=0)
-        m.move(start + 0.72, start + 1.06, **cross)
-        m.move(start + 1.12, start + 1.55, **GUARD, spine3_y=0)
+        m.move(start + 0.72, start + 1.08, **cross)
+        m.move(start + 1.12, start + 1.58, **GUARD, spine3_y=0)
     m.move(5.0, 5.9, **m.rest)
     return m
 
@@ -66,8 +73,20 @@ def punch() -> Choreography:
 def bow() -> Choreography:
     """A deep bow from the hips, the hands sliding to the thighs."""
     m = Choreography("bow", 5.0)
-    m.move(0.5, 1.9, pelvis_height=-0.05, pelvis_pitch=38, spine1_x=10, spine2_x=10, spine3_x=6, neck_x=8, **both(shoulder_y=-42, elbow_y=-18))
+    m.move(
+        0.5,
+        1.9,
+        pelvis_height=-0.05,
+        pelvis_pitch=38,
+        spine1_x=10,
+        spine2_x=10,
+        spine3_x=6,
+        neck_x=8,
+        **both(shoulder_y=-42, elbow_y=-18),
+    )
+    m.move(0.5, 1.9, left_sole_press=0.01, right_sole_press=0.01)
     m.move(2.5, 4.0, **m.rest)
+    m.move(2.5, 4.0, left_sole_press=MID_SOLE, right_sole_press=MID_SOLE)
     return m
 
 
@@ -81,12 +100,33 @@ def arm_raise() -> Choreography:
 
 
 def reach() -> Choreography:
-    """Reach up and across with the right hand, then low to the left with a bend of the knees."""
-    m = Choreography("reach", 6.0, width=0.26, splay=12)
-    m.shift(0.4, 1.6, 0.75)
-    m.move(0.4, 1.6, **right(shoulder_y=-120, shoulder_z=-10, elbow_y=-10, collar_z=15), pelvis_yaw=15, spine2_y=12, spine3_y=12)
-    m.shift(2.0, 3.4, 0.25)
-    m.move(2.0, 3.4, **m.rest | right(shoulder_y=-40, elbow_y=-20) | left(shoulder_y=-55, elbow_y=-12))
+    """The right hand reaches up and forwards while the weight goes to the left foot, then the other way round."""
+    m = Choreography("reach", 6.5, width=0.24, splay=10)
+    high = {"shoulder_y": -85, "shoulder_x": -50, "shoulder_z": -10, "elbow_y": -6, "collar_z": 14, "collar_y": -12}
+    for start, side, turn, share in ((0.4, right, 1, 0.75), (3.4, left, -1, 0.25)):
+        m.shift(start, start + 1.2, share)
+        m.move(start, start + 1.2, **side(**high), pelvis_yaw=6 * turn, spine3_y=10 * turn, spine1_x=4, neck_x=-14)
+        m.shift(start + 1.5, start + 2.7, "both")
+        m.move(start + 1.5, start + 2.7, **m.rest)
+    return m
+
+
+def lunge() -> Choreography:
+    """A long step forwards, down into a lunge, up again over the front foot, and the rear foot closes."""
+    m = Choreography("lunge", 7.5, pelvis_height=-0.03)
+    m.shift(0.3, 1.1, "right")
+    m.move(0.8, 1.8, right_sole_press=0.11)
+    m.step("left", 1.1, 1.8, lift=0.06, toe=6, **m.place("left", x=0.44))
+    m.move(0.7, 2.6, pelvis_height=-0.22, **both(shoulder_y=-18, elbow_y=-35))
+    m.shift(1.8, 2.7, 0.62)
+    m.move(1.85, 2.95, right_sole_heel=38)
+    m.move(1.85, 2.95, right_sole_press=0.14)
+    m.shift(3.4, 4.6, "left")
+    m.move(3.4, 6.3, **m.rest)
+    m.move(4.7, 5.4, right_sole_heel=0)
+    m.step("right", 4.6, 5.5, lift=0.05, **m.place("right", x=0.44))
+    m.move(5.2, 5.5, right_sole_press=MID_SOLE)
+    m.shift(5.5, 6.5, "both")
     return m
 
 
@@ -117,23 +157,13 @@ def side_step() -> Choreography:
     return m
 
 
-def lunge() -> Choreography:
-    """A step forwards into a lunge and back again."""
-    m = Choreography("lunge", 7.5)
-    m.shift(0.3, 1.1, "right")
-    m.step("left", 1.1, 2.0, lift=0.07, toe=8, **m.place("left", x=0.50))
-    m.shift(2.0, 3.0, 0.6)
-    m.move(1.6, 2.2, right_sole_press=0.13)
-    m.move(2.1, 3.2, pelvis_height=-0.22, right_sole_heel=42)
-    m.move(3.7, 4.8, pelvis_height=m.rest["pelvis_height"], right_sole_heel=0)
-    return m
-
-
-def _walk(name: str, seconds: float, strides: list[float], lift: float, heel: float, toe: float, pace: float = 1.0) -> Choreography:
+def _walk(
+    name: str, seconds: float, strides: list[float], lift: float, heel: float, toe: float, pace: float = 0.9
+) -> Choreography:
     """Steps to the given places ahead, left foot first; `pace` is the time from one step to the next."""
-    m = Choreography(name, seconds, pelvis_height=-0.045)
+    m = Choreography(name, seconds, width=0.15, pelvis_height=-0.045)
     m.shift(0.4, 1.1, "right")
-    swing, now = 0.66 * pace, 1.1
+    swing, now = 0.64 * pace, 1.1
     for k, x in enumerate(strides):
         side, other = ("left", "right") if k % 2 == 0 else ("right", "left")
         last = k + 1 == len(strides)
@@ -141,7 +171,14 @@ def _walk(name: str, seconds: float, strides: list[float], lift: float, heel: fl
         m.step(side, now, now + swing, lift=lift, heel=heel, toe=0 if last else toe, **m.place(side, x))
         if heel:
             # the floor pushes under the heel first, then ever further forwards until the foot leaves from its ball
-            m.move(now, now + swing, **{f"{side}_sole_press": 0.0 if moving else MID_SOLE, f"{other}_sole_press": MID_SOLE if last else 0.10})
+            m.move(
+                now,
+                now + swing,
+                **{
+                    f"{side}_sole_press": 0.0 if moving else MID_SOLE,
+                    f"{other}_sole_press": MID_SOLE if last else 0.10,
+                },
+            )
         sign = 1 if side == "left" else -1
         twist = 0 if last or not heel else 4
         arms = right(shoulder_y=-22, elbow_y=-22) | left(shoulder_y=12, elbow_y=-10)
@@ -157,17 +194,17 @@ def _walk(name: str, seconds: float, strides: list[float], lift: float, heel: fl
 
 def walk_in_place() -> Choreography:
     """Six steps on the spot."""
-    return _walk("walk_in_place", 8.0, [0.0] * 6, lift=0.10, heel=0, toe=0)
+    return _walk("walk_in_place", 7.4, [0.0] * 6, lift=0.10, heel=0, toe=0)
 
 
 def walk_forward() -> Choreography:
     """Five steps and a closing one, heel first, starting and ending in quiet stance."""
-    return _walk("walk_forward", 8.0, [0.2, 0.55, 0.9, 1.25, 1.45, 1.45], lift=0.04, heel=22, toe=10)
+    return _walk("walk_forward", 7.4, [0.2, 0.54, 0.88, 1.22, 1.44, 1.44], lift=0.04, heel=22, toe=10)
 
 
 MOTIONS = {
     f.__name__: f
-    for f in (stand, squat, wave, punch, bow, arm_raise, turn, side_step, walk_in_place, walk_forward)
+    for f in (stand, squat, wave, punch, bow, arm_raise, reach, lunge, turn, side_step, walk_in_place, walk_forward)
 }
 
 

@@ -19,7 +19,13 @@ def turn_x(angle: torch.Tensor) -> torch.Tensor:
 
 
 def foot_pose(
-    x: torch.Tensor, y: torch.Tensor, yaw: torch.Tensor, lift: torch.Tensor, heel: torch.Tensor, toe: torch.Tensor, ball: torch.Tensor
+    x: torch.Tensor,
+    y: torch.Tensor,
+    yaw: torch.Tensor,
+    lift: torch.Tensor,
+    heel: torch.Tensor,
+    toe: torch.Tensor,
+    ball: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """World pose of an ankle whose sole was laid flat and then rolled.
 
