@@ -1,0 +1,64 @@
+# Two commands matter: `make fit` and `make test`. `make help` lists the rest.
+#
+#   make PYTHON=python3.12 fit       another interpreter (3.11 or newer)
+#   make fit FIT_ARGS="--short"      options for physhmr_kit.fit
+#   make test TEST_ARGS="-k rays"    options for pytest
+
+PYTHON ?= python3
+VENV ?= .venv
+FIT_ARGS ?=
+TEST_ARGS ?=
+export PHYSHMR_DATA ?= $(abspath ../shared/data)
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help install fit test lint notebooks notebooks-check notebooks-run constraints clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+install: $(VENV)/.installed ## make .venv with the pinned dependencies and the kit in it
+
+fit: $(VENV)/.installed ## distil the vision-conditioned policy on the demo motions
+	$(BIN)/python -m physhmr_kit.fit --stage distill $(FIT_ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.installed-dev ## style (ruff) and import order of the rooms (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+notebooks: $(VENV)/.installed-dev ## build notebooks/*.ipynb from the lessons in tutorials/*.py
+	$(BIN)/python notebooks/build.py
+
+notebooks-check: $(VENV)/.installed-dev ## do the notebooks match the lessons?
+	$(BIN)/python notebooks/build.py --check
+
+notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
+	CI=true $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 notebooks
+
+constraints: ## after a change of the dependencies: resolve them anew and pin what came out
+	rm -rf build/pins && $(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet --disable-pip-version-check '.[notebooks,gpu,dev]' torch==2.13.0
+	build/pins/bin/python -m pip freeze --exclude physhmr_kit | sed -E 's/\+[a-z0-9.]+$$//' > build/pins.txt
+	(sed -n '/^#/p' constraints.txt && cat build/pins.txt) > build/constraints.txt && mv build/constraints.txt constraints.txt
+
+clean: ## remove the environment and the caches (never runs/)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache MUJOCO_LOG.TXT
+	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
+
+# A stamp is newer than the pins it was installed from, so a second `make` installs nothing.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit("error: $(PYTHON) is Python " + v + ", the kit needs 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Installing the pinned dependencies into $(VENV): a minute from a warm cache, longer the first time."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the tools for tests and lessons into $(VENV)."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,53 @@
+"""What every command shares: one line on bad input, and a parser that keeps to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from physhmr_kit.errors import KitError
+
+
+def run(main: Callable[[], int | None]) -> int:
+    """Run a command's `main` and turn what the user can mend into one line on stderr.
+
+    Returns:
+        the exit code: main's own (None counts as 0), 2 for a `KitError`, 130 when interrupted from the keyboard.
+        Anything else is a fault of the kit and keeps its traceback.
+    """
+    try:
+        return main() or 0
+    except KitError as fault:
+        print(f"error: {one_line(fault)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def one_line(message: object) -> str:
+    """The message with its line breaks and runs of blanks closed up."""
+    return " ".join(str(message).split())
+
+
+def make_parser(name: str, description: str, **options):
+    """A jsonargparse parser for `python -m physhmr_kit.<name>` whose faults are `KitError`s, so that `run` tells them.
+
+    Args:
+        name: the command, e.g. 'view'.
+        description: the opening of `--help`; line breaks are kept.
+        options: passed on to `jsonargparse.ArgumentParser`.
+    """
+    from argparse import RawDescriptionHelpFormatter
+
+    from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+    class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+        pass
+
+    class Parser(ArgumentParser):
+        def error(self, message, ex=None):
+            raise KitError(f"{message} (see python -m physhmr_kit.{name} --help)") from ex
+
+    prog = f"python -m physhmr_kit.{name}"
+    return Parser(prog=prog, description=description, formatter_class=Formatter, **options)

@@ -1,0 +1,32 @@
+"""The page inside every recording that says what its entities are, so that the file explains itself."""
+
+from __future__ import annotations
+
+_ROWS = {
+    "world/simulated": "the **simulated** body, blue: the shapes that touch the floor in the simulator",
+    "world/reference": "the **reference**, orange: the motion to follow",
+    "world/contacts": "forces of the floor on the body, vermilion; a metre is 2000 newtons",
+    "world/camera": "the camera with its picture and **keypoints**; green is sure, grey is doubtful. The blue lines are the "
+    "simulated body as the camera would see it",
+    "world/rays": "rays from the camera through the detected joints: what the policy is told instead of positions",
+    "errors/body": "mean distance of the 24 bodies from the reference, millimetres",
+    "errors/rays": "mean distance of the joints from their rays, millimetres, weighted by confidence",
+    "rewards": "reward terms, each between 0 and 1 when it follows the reference exactly",
+}
+
+
+def about(title: str, entities: list[str], note: str = "") -> str:
+    """Markdown for a recording.
+
+    Args:
+        title: what was recorded.
+        entities: which of the known entities it holds, in reading order.
+        note: a sentence or two about how it went.
+    """
+    lines = [f"# {title}", ""]
+    if note:
+        lines += [note, ""]
+    lines += [f"- `{path}` {_ROWS[path]}" for path in entities]
+    return "\n".join(
+        [*lines, "", "World: z-up, metres. Timelines: `frame` and `time`, both from the start of the clip."]
+    )

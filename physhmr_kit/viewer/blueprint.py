@@ -1,0 +1,86 @@
+"""The layout that ships with every recording: the scene, what the camera saw, the curves, and a page that explains them."""
+
+from __future__ import annotations
+
+import numpy as np
+import rerun.blueprint as rrb
+
+from physhmr_kit.viewer.palette import BACKGROUND, GRID
+
+
+def eye(root: np.ndarray, follow: str, camera_centre: np.ndarray | None = None) -> rrb.EyeControls3D:
+    """From where the scene is seen: three metres before the body and to its side, going along with it.
+
+    With a camera in the scene the eye stands still instead, far enough away to hold the camera and the body.
+
+    Args:
+        root: (T, 3) m, pelvis in the world.
+        follow: entity that the eye goes along with.
+        camera_centre: (3,) m, world.
+    """
+    if camera_centre is None:
+        position = root[0] + np.array([2.4, -1.8, 0.6])
+        return rrb.EyeControls3D(position=position, look_target=root[0], eye_up=(0.0, 0.0, 1.0), tracking_entity=follow)
+    middle = (root.min(0) + root.max(0)) / 2
+    towards = np.asarray(camera_centre, np.float64) - middle
+    towards[2] = 0.0
+    apart = float(np.linalg.norm(towards))
+    turn = np.deg2rad(50)  # beside the camera's line of sight, so that body, rays and frustum stand apart
+    cos, sin = np.cos(turn), np.sin(turn)
+    away = np.array([cos * towards[0] - sin * towards[1], sin * towards[0] + cos * towards[1], 0.0]) / max(apart, 1e-6)
+    target = middle + towards / 3
+    position = target + away * (1.8 + 0.9 * apart) + np.array([0.0, 0.0, 0.6])
+    return rrb.EyeControls3D(position=position, look_target=target, eye_up=(0.0, 0.0, 1.0))
+
+
+def make_blueprint(
+    root: np.ndarray,
+    follow: str,
+    *,
+    camera_centre: np.ndarray | None = None,
+    largest_error: float | None = None,
+    rewards: bool = False,
+    fps: float = 30.0,
+) -> rrb.Blueprint:
+    """The default layout of a recording.
+
+    Args:
+        root: (T, 3) m, the path of the pelvis, which decides where the eye stands.
+        follow: entity of the body that the eye goes along with.
+        camera_centre: (3,) m, or None when the recording has no camera.
+        largest_error: mm, top of the error curves; None when there are none.
+        rewards: whether there are reward curves.
+        fps: rate of playback.
+    """
+    scene = rrb.Spatial3DView(
+        name="Scene",
+        origin="world",
+        # the picture hangs in the frustum; its keypoints and overlay would only clutter the scene
+        contents=["+ $origin/**", "- $origin/camera/keypoints", "- $origin/camera/simulated"],
+        background=[*BACKGROUND, 255],
+        line_grid=rrb.LineGrid3D(visible=True, spacing=0.5, stroke_width=1.0, color=[*GRID, 160]),
+        eye_controls=eye(np.asarray(root, np.float64), follow, camera_centre),
+    )
+    side: list = []
+    if camera_centre is not None:
+        side.append(rrb.Spatial2DView(name="Camera", origin="world/camera", contents="$origin/**"))
+    if largest_error is not None:
+        from_zero = rrb.ScalarAxis(range=(0.0, 1.1 * max(largest_error, 1.0)))
+        side.append(
+            rrb.TimeSeriesView(
+                name="Errors", origin="errors", plot_legend=rrb.PlotLegend(rrb.Corner2D.LeftTop), axis_y=from_zero
+            )
+        )
+    if rewards:
+        side.append(
+            rrb.TimeSeriesView(name="Rewards", origin="rewards", plot_legend=rrb.PlotLegend(rrb.Corner2D.LeftBottom))
+        )
+    about = rrb.TextDocumentView(name="What we see", origin="about")
+    side = [*side[:-1], rrb.Tabs(side[-1], about)] if len(side) > 1 else [*side, about]
+    shares = [3.0 if isinstance(v, rrb.Spatial2DView) else 2.0 for v in side]
+    return rrb.Blueprint(
+        rrb.Horizontal(scene, rrb.Vertical(*side, row_shares=shares), column_shares=[5, 3]),
+        rrb.BlueprintPanel(state="collapsed"),
+        rrb.SelectionPanel(state="collapsed"),
+        rrb.TimePanel(state="collapsed", timeline="time", fps=fps, play_state="playing", loop_mode="all"),
+    )

@@ -1,0 +1,105 @@
+"""Bodies in a Rerun recording: solid shapes, skeletons, forces. Geometry goes in once, then only what moves.
+
+All arrays are in the kit's world (z-up, metres), SMPL order; `Times` carries the two timelines `frame` and `time`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import rerun as rr
+
+from physhmr_kit.body.skeleton import BODY_NAMES, PARENTS
+from physhmr_kit.viewer.palette import CONTACT
+from physhmr_kit.viewer.shapes import Shape, from_z
+
+BONES = np.array([(parent, joint) for joint, parent in enumerate(PARENTS) if parent >= 0])
+"""(23, 2) parent and child joint of each bone."""
+
+NEWTONS_PER_METRE = 2000.0
+"""Scale of the force arrows: the weight of a 70 kg body is about a third of a metre."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the rows of a batch happen.
+
+    Attributes:
+        seconds: (T,) from the start.
+        fps: frames per second of the `frame` timeline.
+    """
+
+    seconds: np.ndarray
+    fps: float
+
+    @classmethod
+    def steady(cls, count: int, fps: float) -> Times:
+        """One row for each of `count` frames."""
+        return cls(np.arange(count) / fps, fps)
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def columns(self) -> list[rr.TimeColumn]:
+        """The index of `send_columns`."""
+        frames = np.round(self.seconds * self.fps).astype(np.int64)
+        return [rr.TimeColumn("frame", sequence=frames), rr.TimeColumn("time", duration=self.seconds)]
+
+
+def log_solid(rec: rr.RecordingStream, path: str, times: Times, pos, rot, shapes: list[Shape], colour) -> None:
+    """A body as the shapes that the simulator collides, one entity for each of the 24.
+
+    Args:
+        pos: (T, 24, 3) m. rot: (T, 24, 4) xyzw, both world.
+        shapes: of `humanoid_shapes`. colour: red, green, blue, optionally opacity, 0..255.
+    """
+    pos, rot = np.asarray(pos, np.float32), np.asarray(rot, np.float32)
+    for joint, (name, shape) in enumerate(zip(BODY_NAMES, shapes, strict=True)):
+        rec.log(f"{path}/{name}", _solid(shape, colour), static=True)
+        moves = rr.Transform3D.columns(translation=pos[:, joint], quaternion=rot[:, joint])
+        rec.send_columns(f"{path}/{name}", times.columns(), moves)
+
+
+def _solid(shape: Shape, colour) -> rr.AsComponents:
+    style = {"colors": [colour], "fill_mode": "solid"}
+    if shape.kind == "box":
+        return rr.Boxes3D(centers=[shape.centre], half_sizes=[shape.size], **style)
+    if shape.kind == "sphere":
+        return rr.Ellipsoids3D(centers=[shape.centre], radii=[shape.size[0]], **style)
+    axis = shape.end - shape.centre
+    # a Rerun capsule starts at the origin and runs along +z
+    return rr.Capsules3D(
+        lengths=[np.linalg.norm(axis)],
+        radii=[shape.size[0]],
+        translations=[shape.centre],
+        quaternions=[from_z(axis)],
+        **style,
+    )
+
+
+def log_skeleton(rec: rr.RecordingStream, path: str, times: Times, pos, colour, radius: float = 0.012) -> None:
+    """A body as bones and joints: pos (T, 24, 3) m, world; radius of a bone in metres."""
+    pos = np.asarray(pos, np.float32)
+    rec.log(f"{path}/bones", rr.LineStrips3D.from_fields(colors=[colour], radii=[radius]), static=True)
+    strips = pos[:, BONES].reshape(-1, 2, 3)
+    rec.send_columns(
+        f"{path}/bones", times.columns(), rr.LineStrips3D.columns(strips=strips).partition([len(BONES)] * len(times))
+    )
+    rec.log(f"{path}/joints", rr.Points3D.from_fields(colors=[colour], radii=[2 * radius]), static=True)
+    points = rr.Points3D.columns(positions=pos.reshape(-1, 3)).partition([pos.shape[1]] * len(times))
+    rec.send_columns(f"{path}/joints", times.columns(), points)
+
+
+def log_contacts(rec: rr.RecordingStream, path: str, times: Times, pos, force, least: float = 20.0) -> None:
+    """Contact forces as arrows at the bodies they act on.
+
+    Args:
+        pos: (T, 24, 3) m, world. force: (T, 24, 3) N, world.
+        least: newtons; weaker contacts are left out.
+    """
+    pos, force = np.asarray(pos, np.float32), np.asarray(force, np.float32)
+    strong = np.linalg.norm(force, axis=-1) > least
+    rec.log(path, rr.Arrows3D.from_fields(colors=[CONTACT], radii=[0.009]), static=True)
+    arrows = rr.Arrows3D.columns(vectors=force[strong] / NEWTONS_PER_METRE, origins=pos[strong])
+    rec.send_columns(path, times.columns(), arrows.partition(strong.sum(1)))

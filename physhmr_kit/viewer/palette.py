@@ -1,0 +1,38 @@
+"""The colours of every picture and scene of the kit, as (red, green, blue) 0..255.
+
+Two fixed colours tell the two bodies apart, with or without colour vision: they differ in brightness as well as in hue.
+All are from Okabe and Ito, "Color Universal Design" (2008), except the greys.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+REFERENCE = (230, 159, 0)
+"""The motion to follow, or an estimate of it: orange."""
+SIMULATED = (0, 114, 178)
+"""The body in the simulator: blue."""
+CONTACT = (213, 94, 0)
+"""Forces from the floor: vermilion."""
+SEEN = (0, 158, 115)
+"""What a detector saw for sure, and its rays: green. Doubt fades it to `UNSEEN`."""
+UNSEEN = (150, 150, 150)
+"""What a detector did not see: grey."""
+FLOOR = (226, 228, 230)
+GRID = (196, 200, 204)
+BACKGROUND = (246, 247, 248)
+SERIES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (120, 120, 120))
+"""Curves of a plot, in order."""
+
+
+def by_confidence(confidence: np.ndarray) -> np.ndarray:
+    """Colour and opacity of a detection: confidence (...) in 0..1 -> (..., 4) uint8, from faint grey to full green."""
+    share = np.clip(np.nan_to_num(np.asarray(confidence, np.float64)), 0, 1)[..., None]
+    rgb = (1 - share) * np.array(UNSEEN) + share * np.array(SEEN)
+    return np.concatenate([rgb, 70 + 185 * share], axis=-1).round().astype(np.uint8)
+
+
+def unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    """The same colour in 0..1, as matplotlib wants it."""
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255

@@ -1,0 +1,60 @@
+"""Curves beside the scene: reward terms and the errors of the simulated body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import rerun as rr
+import torch
+
+from physhmr_kit.viewer.bodies import Times
+from physhmr_kit.viewer.palette import SEEN, SERIES, SIMULATED
+from physhmr_kit.vision.keypoints import RAY_JOINTS
+from physhmr_kit.vision.rays import perpendicular
+
+
+def body_error(simulated, reference) -> np.ndarray:
+    """Mean distance of the 24 bodies from where they should be: two (T, 24, 3) m, world -> (T,) millimetres."""
+    gap = np.asarray(simulated, np.float64) - np.asarray(reference, np.float64)
+    return 1000 * np.linalg.norm(gap, axis=-1).mean(-1)
+
+
+def log_curve(rec: rr.RecordingStream, path: str, times: Times, values, name: str, colour) -> None:
+    """One curve: values (T,); values that are not finite leave a gap."""
+    values = np.asarray(values, np.float64)
+    rec.log(path, rr.SeriesLines(colors=[colour], names=[name], widths=[1.5]), static=True)
+    columns = rr.Scalars.columns(scalars=values[np.isfinite(values)]).partition(np.isfinite(values).astype(int))
+    rec.send_columns(path, times.columns(), columns)
+
+
+def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.ndarray]) -> None:
+    """One curve for each error: name -> (T,) millimetres, at errors/<name>."""
+    for name, values in errors.items():
+        colour = SEEN if name == "rays" else SIMULATED
+        log_curve(rec, f"errors/{name}", times, values, f"{name} (mm)", colour)
+
+
+def ray_error(simulated, centre, ray_point, confidence) -> np.ndarray:
+    """Mean distance of the joints from their rays, weighted by confidence; NaN where nothing was seen.
+
+    Args:
+        simulated: (T, 24, 3) m, world. centre: (T, 3), ray_point: (T, 12, 3) m, world. confidence: (T, 12).
+
+    Returns:
+        (T,) millimetres.
+    """
+    joints = torch.as_tensor(simulated, dtype=torch.float32)[:, list(RAY_JOINTS)]
+    gap = perpendicular(joints, *(torch.as_tensor(v, dtype=torch.float32) for v in (centre, ray_point))).norm(dim=-1)
+    weight = torch.as_tensor(confidence, dtype=torch.float32)
+    total = weight.sum(-1)
+    mean = torch.where(weight > 0, gap * weight, 0.0).sum(-1) / total
+    return 1000 * mean.double().numpy()
+
+
+def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> None:
+    """One curve for each reward term: name -> (T,), at rewards/<name>; no step leads to the first frame, so it has none."""
+    for number, (name, values) in enumerate(rewards.items()):
+        earned = np.array(values, np.float64)
+        earned[:1] = np.nan
+        log_curve(rec, f"rewards/{name}", times, earned, name, SERIES[number % len(SERIES)])

@@ -1,0 +1,141 @@
+"""`record_rollout` and `record_clip`: a whole recording in one file, or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import rerun as rr
+import rerun.blueprint as rrb
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.viewer import bodies, plots, sight
+from physhmr_kit.viewer.about import about
+from physhmr_kit.viewer.blueprint import make_blueprint
+from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
+from physhmr_kit.viewer.shapes import humanoid_shapes
+
+APPLICATION = "physhmr_kit"
+"""Rerun's name for the source of our recordings."""
+GLASS = (*SIMULATED, 200)
+"""The simulated body lets a little of the reference inside it shine through."""
+
+
+def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterable | None = None) -> Path:
+    """Write a rollout as an .rrd with its layout inside; the file appears whole or not at all.
+
+    Args:
+        path: where to.
+        rollout: simulated body, reference, rewards and contacts, see `env.rollout.Rollout`; reference, rewards,
+            contact_force and success may be None.
+        track: what the policy saw, see `vision.track.VisualTrack`.
+        images: pairs (seconds, (H, W, 3) uint8) of the video, e.g. `frames.video_frames(path)`.
+    """
+    return _write(path, rollout.name, lambda rec: log_rollout(rec, rollout, track, images))
+
+
+def record_clip(path: str | os.PathLike, clip: Clip) -> Path:
+    """Write a clip as an .rrd with its layout inside; the file appears whole or not at all."""
+    return _write(path, clip.name, lambda rec: log_clip(rec, clip))
+
+
+def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable | None = None) -> rrb.Blueprint:
+    """Log a rollout into an open recording and return its layout; arguments as in `record_rollout`."""
+    reference, rewards = rollout.reference, rollout.rewards or {}
+    count = len(rollout.simulated) if reference is None else min(len(rollout.simulated), len(reference))
+    times, simulated = bodies.Times.steady(count, rollout.fps), rollout.simulated[:count]
+    errors, centre = {}, None
+    rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+    bodies.log_solid(rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, humanoid_shapes(), GLASS)
+    entities = ["world/simulated"]
+    if reference is not None:
+        reference = reference[:count]
+        bodies.log_skeleton(rec, "world/reference", times, reference.body_pos, REFERENCE)
+        errors["body"] = plots.body_error(simulated.body_pos, reference.body_pos)
+        entities += ["world/reference", "errors/body"]
+    if rollout.contact_force is not None:
+        bodies.log_contacts(rec, "world/contacts", times, simulated.body_pos, rollout.contact_force[:count])
+        entities.append("world/contacts")
+    if track is not None:
+        errors["rays"] = _log_track(rec, times, track, simulated, images)
+        centre = np.asarray(track.centre)[:count].mean(0)
+        entities += ["world/camera", "world/rays", "errors/rays"]
+    plots.log_errors(rec, times, errors)
+    plots.log_rewards(rec, times, {name: np.asarray(values)[:count] for name, values in rewards.items()})
+    entities += ["rewards"] if rewards else []
+    _log_about(rec, rollout.name, entities, _how_it_went(rollout, count, errors))
+    root = np.asarray(simulated.root_pos)
+    largest = max((np.nanmax(v, initial=0.0) for v in errors.values()), default=None)
+    return make_blueprint(
+        root,
+        "world/simulated/Pelvis",
+        camera_centre=centre,
+        largest_error=largest,
+        rewards=bool(rewards),
+        fps=rollout.fps,
+    )
+
+
+def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
+    """Log a clip, as the reference it is, into an open recording and return its layout."""
+    times = bodies.Times.steady(len(clip), clip.fps)
+    humanoid = Humanoid.mean()
+    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
+    rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+    bodies.log_solid(rec, "world/reference", times, pos, rot, humanoid_shapes(humanoid), REFERENCE)
+    _log_about(rec, clip.name, ["world/reference"], f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.")
+    return make_blueprint(clip.root_pos.numpy(), "world/reference/Pelvis", fps=clip.fps)
+
+
+def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray:
+    """What the camera saw; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
+    count = min(len(times), len(track.keypoints))
+    seen = bodies.Times(times.seconds[:count], times.fps)
+    camera = track.camera[:count] if track.camera.batch_shape else track.camera
+    pos = simulated.body_pos[:count]
+    centre, point, confidence = track.centre[:count], track.ray_point[:count], track.ray_confidence[:count]
+    away = float(np.linalg.norm(np.asarray(pos[:, 0]) - np.asarray(centre), axis=-1).mean())
+    sight.log_camera(rec, "world/camera", seen, camera, size=0.25 * away)
+    if images is not None:
+        sight.log_images(rec, "world/camera/image", seen.fps, images, camera, until=float(seen.seconds[-1]))
+    sight.log_keypoints(rec, "world/camera/keypoints", seen, track.keypoints[:count], sight.image_scale(camera))
+    sight.log_overlay(rec, "world/camera/simulated", seen, camera, pos, SIMULATED)
+    sight.log_rays(rec, "world/rays", seen, centre, point, confidence, pos[:, 0])
+    error = np.full(len(times), np.nan)
+    error[:count] = plots.ray_error(pos, centre, point, confidence)
+    return error
+
+
+def _log_about(rec: rr.RecordingStream, title: str, entities: list[str], note: str) -> None:
+    rec.log("about", rr.TextDocument(about(title, entities, note), media_type="text/markdown"), static=True)
+
+
+def _how_it_went(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
+    words = [f"{count} frames at {rollout.fps:g} fps"]
+    if rollout.success is not None:
+        words.append("tracked to the end" if rollout.success else f"lost at frame {rollout.fail_frame}")
+    if "body" in errors:
+        words.append(f"mean body error {np.nanmean(errors['body']):.0f} mm")
+    return ", ".join(words) + "."
+
+
+def _write(path: str | os.PathLike, name: str, log: Callable[[rr.RecordingStream], rrb.Blueprint]) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    rec = rr.RecordingStream(APPLICATION)
+    try:
+        rec.save(part)
+        rec.send_recording_name(name)
+        rec.send_blueprint(log(rec))
+        rec.flush()
+        rec.disconnect()
+        os.replace(part, path)
+    finally:
+        rec.disconnect()
+        part.unlink(missing_ok=True)
+    return path

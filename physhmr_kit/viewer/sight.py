@@ -1,0 +1,130 @@
+"""What the camera contributes to a scene: frustum, video frames, keypoints, and the rays through them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+import rerun as rr
+import torch
+
+from physhmr_kit.viewer.bodies import BONES, Times
+from physhmr_kit.viewer.palette import SEEN, by_confidence
+from physhmr_kit.vision.camera import Camera
+
+COCO_BONES = (
+    (5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16), (0, 5), (0, 6),
+)  # fmt: skip
+"""Lines between COCO-17 keypoints: arms, trunk, legs, nose to shoulders."""
+
+_MIN_CONFIDENCE = 0.05
+_LONGEST_SIDE = 720
+
+
+def image_scale(camera: Camera) -> float:
+    """Factor that brings the camera's image to at most 720 pixels a side, so that recordings stay small."""
+    return min(1.0, _LONGEST_SIDE / max(camera.image_size))
+
+
+def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, size: float = 0.6) -> None:
+    """The camera as a frustum. The lens is left out: Rerun knows pinholes only.
+
+    Args:
+        camera: one for all frames, or a batch of T.
+        size: distance of the drawn image from the camera's centre, metres.
+    """
+    scale = image_scale(camera)
+    width, height = (round(side * scale) for side in camera.image_size)
+    K = camera.K.reshape(-1, 3, 3)[0].numpy() * np.array([[scale], [scale], [1.0]])
+    pinhole = rr.Pinhole(
+        image_from_camera=K,
+        width=width,
+        height=height,
+        camera_xyz=rr.ViewCoordinates.RDF,
+        image_plane_distance=size,
+        color=SEEN,
+    )
+    rec.log(path, pinhole, static=True)
+    if camera.batch_shape:
+        poses = rr.Transform3D.columns(translation=camera.centre.numpy(), mat3x3=camera.camera_to_world.numpy())
+        rec.send_columns(path, times.columns(), poses)
+    else:
+        pose = rr.Transform3D(translation=camera.centre.numpy(), mat3x3=camera.camera_to_world.numpy())
+        rec.log(path, pose, static=True)
+
+
+def log_images(rec: rr.RecordingStream, path: str, fps: float, images: Iterable, camera: Camera, until: float) -> None:
+    """Video frames behind the keypoints, as JPEG.
+
+    Args:
+        images: pairs (seconds, (H, W, 3) uint8), e.g. of `frames.video_frames`; scaled to the drawn size here.
+        until: seconds; later frames are left out.
+    """
+    from PIL import Image
+
+    size = tuple(round(side * image_scale(camera)) for side in camera.image_size)
+    seconds, blobs = [], []
+    for when, image in images:
+        if when > until + 1e-6:
+            break
+        picture, out = Image.fromarray(np.asarray(image)).resize(size, Image.Resampling.BILINEAR), io.BytesIO()
+        picture.save(out, "JPEG", quality=80)
+        seconds.append(float(when))
+        blobs.append(out.getvalue())
+    if blobs:
+        columns = rr.EncodedImage.columns(blob=blobs, media_type=["image/jpeg"] * len(blobs))
+        rec.send_columns(path, Times(np.array(seconds), fps).columns(), columns)
+
+
+def log_keypoints(rec: rr.RecordingStream, path: str, times: Times, keypoints, scale: float) -> None:
+    """Detected keypoints in the image, coloured by confidence: keypoints (T, 17, 3) u px, v px, confidence."""
+    keypoints = np.asarray(keypoints, np.float32)
+    info = rr.ClassDescription(info=rr.AnnotationInfo(1, "person", SEEN), keypoint_connections=COCO_BONES)
+    rec.log(path, rr.AnnotationContext(info), static=True)
+    rec.log(
+        path, rr.Points2D.from_fields(class_ids=[1], radii=[rr.Radius.ui_points(4.0)], show_labels=False), static=True
+    )
+    seen = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
+    names = np.broadcast_to(np.arange(keypoints.shape[1]), seen.shape)
+    points = rr.Points2D.columns(
+        positions=keypoints[seen][:, :2] * scale, keypoint_ids=names[seen], colors=by_confidence(keypoints[seen][:, 2])
+    )
+    rec.send_columns(path, times.columns(), points.partition(seen.sum(1)))
+
+
+def log_overlay(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, pos, colour) -> None:
+    """A skeleton drawn into the image, lens included: pos (T, 24, 3) m, world."""
+    pos = torch.as_tensor(pos, dtype=torch.float32)
+    batched = camera if camera.batch_shape else _repeat(camera, len(pos))
+    pixels = batched.project(pos).numpy() * image_scale(camera)
+    near = (batched.to_camera(pos)[..., 2] > 0.1).all(-1).numpy()  # a body partly behind the camera has no picture
+    rec.log(path, rr.LineStrips2D.from_fields(colors=[colour], radii=[rr.Radius.ui_points(1.5)]), static=True)
+    strips = pixels[near][:, BONES].reshape(-1, 2, 2)
+    columns = rr.LineStrips2D.columns(strips=strips).partition(near * len(BONES))
+    rec.send_columns(path, times.columns(), columns)
+
+
+def log_rays(rec: rr.RecordingStream, path: str, times: Times, centre, ray_point, confidence, root) -> None:
+    """Rays from the camera's centre through the detected joints, coloured by confidence and drawn to just behind the body.
+
+    Args:
+        centre: (T, 3), ray_point: (T, J, 3) m, world. confidence: (T, J). root: (T, 3) m, world, the body's pelvis.
+    """
+    centre, point, root = (np.asarray(v, np.float32) for v in (centre, ray_point, root))
+    confidence = np.asarray(confidence, np.float32)
+    direction = point - centre[:, None]
+    length = np.linalg.norm(direction, axis=-1, keepdims=True)
+    reach = np.linalg.norm(root - centre, axis=-1)[:, None, None] + 0.3
+    tip = centre[:, None] + direction / np.maximum(length, 1e-6) * reach
+    shown = (confidence > _MIN_CONFIDENCE) & np.isfinite(tip).all(-1)
+    strips = np.stack([np.broadcast_to(centre[:, None], tip.shape)[shown], tip[shown]], axis=1)
+    rec.log(path, rr.LineStrips3D.from_fields(radii=[rr.Radius.ui_points(0.8)]), static=True)
+    columns = rr.LineStrips3D.columns(strips=strips, colors=by_confidence(confidence[shown]))
+    rec.send_columns(path, times.columns(), columns.partition(shown.sum(1)))
+
+
+def _repeat(camera: Camera, count: int) -> Camera:
+    from dataclasses import replace
+
+    return replace(camera, R=camera.R.expand(count, 3, 3), t=camera.t.expand(count, 3))
