@@ -1,0 +1,154 @@
+"""VisualTrack and placement: from a filmed body to rays, and from rays back to where the body stood."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.encoder import VisionEncoder
+from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
+from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip, place, sole_height
+from physhmr_kit.vision.rays import perpendicular
+from physhmr_kit.vision.synthetic import KeypointNoise
+from physhmr_kit.vision.track import VisualTrack, see, synthesize_track, track_from_keypoints
+
+VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "video"
+CAMERA = Camera.look_at((3.5, -1.5, 2.0), (0.2, 0.0, 0.9), focal=1400.0)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> VisionEncoder:
+    torch.manual_seed(0)
+    return VisionEncoder(width=32, layers=1, heads=2).eval()
+
+
+def a_clip(frames=45, fps=30.0) -> Clip:
+    t = torch.arange(frames) / fps
+    rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 24, 1)
+    rot[:, 0] = torch.tensor(STANDING)
+    root = torch.stack([0.4 * t, 0.1 * t, 0 * t + standing_height()], dim=-1)
+    return Clip.from_joints(root, rot, fps, "glide")
+
+
+def bodies(clip):
+    return forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets())
+
+
+def known_pose(track: VisualTrack, clip: Clip) -> VisualTrack:
+    """The track as if the encoder had told the pose exactly, feet on the floor."""
+    return replace(track, joint_rot=clip.joint_rot, contact=torch.ones(len(track), 4))
+
+
+def test_a_synthetic_track_without_noise_has_rays_through_the_keypoints_of_the_body(encoder):
+    clip = a_clip()
+    track = synthesize_track(clip, CAMERA, encoder, KeypointNoise.none())
+    points = coco_from_bodies(*bodies(clip))[:, RAY_COCO]
+    assert perpendicular(points, track.centre, track.ray_point).norm(dim=-1).max() < 1e-4
+    assert (track.ray_confidence == 1).all() and len(track) == 45 and track.fps == 30 and track.name == "glide"
+    torch.testing.assert_close(track.centre, CAMERA.centre.expand(45, 3))
+    assert track.feature.shape == (45, 512) and track.root_rot.shape == (45, 4)
+
+
+def test_a_fast_clip_is_filmed_at_thirty_frames_a_second(encoder):
+    assert len(synthesize_track(a_clip(181, 120.0), CAMERA, encoder)) == 46
+
+
+def test_the_same_generator_seed_gives_the_same_track(encoder):
+    tracks = [synthesize_track(a_clip(), CAMERA, encoder, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(tracks[0].keypoints, tracks[1].keypoints) and torch.equal(tracks[0].feature, tracks[1].feature)
+    assert not torch.equal(tracks[0].keypoints, tracks[2].keypoints)
+
+
+def test_a_saved_track_loads_the_same(tmp_path, encoder):
+    track = synthesize_track(a_clip(), CAMERA, encoder)
+    again = VisualTrack.load(track.save(tmp_path / "t.npz"))
+    for key in ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "velocity", "contact"):
+        assert torch.equal(getattr(again, key), getattr(track, key)), key
+    torch.testing.assert_close(again.camera.R, track.camera.R)
+    assert (again.name, again.fps, again.scale, again.image_size) == ("glide", 30.0, 1.0, (1920, 1080))
+
+
+def test_faulty_track_files_are_told(tmp_path, encoder):
+    path = synthesize_track(a_clip(), CAMERA, encoder).save(tmp_path / "t.npz")
+    with np.load(path) as data:
+        arrays = dict(data)
+    np.savez(tmp_path / "short.npz", **(arrays | {"feature": arrays["feature"][:-1]}))
+    np.savez(tmp_path / "nan.npz", **(arrays | {"ray_point": arrays["ray_point"] * np.nan}))
+    np.savez(tmp_path / "less.npz", **{k: v for k, v in arrays.items() if k != "centre"})
+    (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:100])
+    for name, fault in (("short", "feature has shape"), ("nan", "ray_point.*not finite"), ("less", "no 'centre'"), ("cut", "not a readable"), ("none", "no such")):
+        with pytest.raises(KitError, match=fault) as told:
+            VisualTrack.load(tmp_path / f"{name}.npz")
+        assert f"{name}.npz" in str(told.value)
+
+
+def test_a_keypoint_without_a_direction_gets_no_confidence(encoder):
+    track = synthesize_track(a_clip(), CAMERA, encoder, KeypointNoise.none())
+    keypoints = track.keypoints.clone()
+    keypoints[3, 7, 2] = 0.0
+    assert see(keypoints, CAMERA, encoder).ray_confidence[3, RAY_COCO.index(7)] == 0
+
+
+def test_a_detectors_track_at_sixty_frames_a_second_is_read_at_thirty(encoder):
+    clip = a_clip(90, 60.0)
+    pixels = CAMERA.project(coco_from_bodies(*bodies(clip)))
+    detected = KeypointTrack(torch.cat([pixels, torch.ones(90, 17, 1)], dim=-1), 60.0, CAMERA.image_size, "some/where.npz")
+    track = track_from_keypoints(detected, CAMERA, encoder)
+    assert len(track) == 45 and track.name == "where"
+    torch.testing.assert_close(track.keypoints[:, :, :2], pixels[::2])
+    with pytest.raises(KitError, match="1920x1080"):
+        track_from_keypoints(replace(detected, image_size=(640, 480)), CAMERA, encoder)
+
+
+def test_a_body_of_known_pose_is_put_back_where_it_stood(encoder):
+    clip = a_clip()
+    track = known_pose(synthesize_track(clip, CAMERA, encoder, KeypointNoise.none()), clip)
+    torch.testing.assert_close(place(track), clip.root_pos, atol=5e-3, rtol=0)
+    torch.testing.assert_close(kinematic_clip(track).root_pos, clip.root_pos, atol=5e-3, rtol=0)
+
+
+def test_the_initial_pose_stands_on_the_floor_with_hinges_inside_their_limits(encoder):
+    from physhmr_kit.body.hinges import dof_limits
+
+    clip = a_clip()
+    track = synthesize_track(clip, CAMERA, encoder)
+    body = initial_pose(replace(track, contact=torch.ones(len(track), 4)))
+    assert len(body) == 1
+    assert abs(float(sole_height(body.body_pos, body.body_rot).min())) < 1e-5
+    low, high = dof_limits().unbind(-1)
+    assert (body.dof_pos >= low - 1e-5).all() and (body.dof_pos <= high + 1e-5).all()
+
+
+def test_the_initial_pose_of_a_jumping_body_stays_in_the_air(encoder):
+    clip = a_clip()
+    high = Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0.0, 0.4]), clip.joint_rot, 30.0)
+    track = replace(known_pose(synthesize_track(high, CAMERA, encoder, KeypointNoise.none()), high), contact=torch.zeros(45, 4))
+    assert abs(float(initial_pose(track).root_pos[0, 2]) - (standing_height() + 0.4)) < 0.01
+
+
+@pytest.mark.parametrize("size", [0.9, 1.0, 1.12])
+def test_the_size_of_a_person_is_found_from_rays_and_floor(encoder, size):
+    clip = a_clip()
+    points = size * coco_from_bodies(*bodies(clip))  # a larger person in a larger world, filmed by a camera at the same height
+    keypoints = torch.cat([CAMERA.project(points), torch.ones(45, 17, 1)], dim=-1)
+    track = known_pose(see(keypoints, CAMERA, encoder), clip)
+    assert abs(estimate_scale(track) - size) < 0.03
+    shrunk = known_pose(see(keypoints, CAMERA.scaled(1 / size), encoder, scale=size), clip)
+    torch.testing.assert_close(place(shrunk), clip.root_pos, atol=0.01, rtol=0)  # the mean-shape body fits the divided world
+
+
+def test_the_real_video_gives_a_finite_track(encoder):
+    if not (VIDEO / "balance_cam01_keypoints.npz").is_file():
+        pytest.skip(f"{VIDEO} is absent; set PHYSHMR_DATA")
+    keypoints = KeypointTrack.load(VIDEO / "balance_cam01_keypoints.npz")
+    track = track_from_keypoints(keypoints, Camera.load(VIDEO / "balance_cam01_camera.json"), encoder)
+    assert len(track) == 50 and (track.ray_confidence > 0.5).float().mean() > 0.9
+    assert torch.isfinite(initial_pose(track).body_pos).all()
