@@ -1,0 +1,95 @@
+import csv
+
+import pytest
+import torch
+from material import STUDENT_GROUPS, rest_clip, run, weights
+
+from physhmr_kit import evaluate
+from physhmr_kit.env import Rollout
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.storage import save_policy
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.vision.encoder import VisionEncoder
+from physhmr_kit.vision.synthetic import KeypointNoise
+from physhmr_kit.vision.track import VisualTrack
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    rest_clip(name="rest").save(folder / "clips" / "rest.npz")
+    rest_clip(60, lift_off=2.0).save(folder / "clips" / "rocket.npz")
+    return {"clips": folder / "clips", **weights(folder)}
+
+
+def test_the_table_says_who_was_tracked_and_who_was_lost_and_when(given, capsys, tmp_path):
+    argv = [
+        "--stage",
+        "expert",
+        "--weights",
+        given["expert"],
+        "--clips",
+        given["clips"],
+        "--csv",
+        tmp_path / "new" / "t.csv",
+    ]
+    assert run(evaluate.main, *argv, "--markdown", tmp_path / "t.md", "--save", tmp_path / "rolls") == 0
+    out = capsys.readouterr().out
+    assert "| rest | 30 | tracked |" in out and "| rocket | 60 | lost at" in out
+    assert "1/2 success" in out and "not tracked to the end: rocket lost at" in out
+    assert (tmp_path / "t.md").read_text() in out
+
+    rows = {row["clip"]: row for row in csv.DictReader((tmp_path / "new" / "t.csv").open())}
+    assert set(rows) == {"rest", "rocket", "all clips", "successful clips"}
+    assert 0 < float(rows["rest"]["tracking_mm"]) < 60
+    scored = int(rows["rocket"]["scored"])
+    # it leaves the ground at 2 m/s and falls behind: half a metre is lost within the first second
+    assert 5 < scored < 30 and float(rows["rocket"]["tracking_mm"]) > 100
+
+    rocket = Rollout.load(tmp_path / "rolls" / "rocket.npz")
+    assert rocket.fail_frame == scored and rocket.length == 60
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_policy_that_sees_is_shown_the_clips_through_a_camera_that_the_seed_decides(given, capsys, tmp_path):
+    def table(seed):
+        argv = [
+            "--stage",
+            "distill",
+            "--weights",
+            given["distill"],
+            "--encoder",
+            given["encoder"],
+            "--clips",
+            given["clips"] / "rest.npz",
+        ]
+        assert run(evaluate.main, *argv, "--seed", seed, "--save", tmp_path / str(seed)) == 0
+        return capsys.readouterr().out
+
+    assert table(0) == table(0)
+    assert "seed 0" in table(0) and "jitter=0.008" in table(0)  # the noise is stated
+    table(1)
+    centres = [VisualTrack.load(tmp_path / str(s) / "rest_track.npz").centre for s in (0, 1)]
+    assert (centres[0] - centres[1]).norm() > 0.1
+
+
+def test_a_clips_view_does_not_hang_on_its_company():
+    encoder, noise = VisionEncoder(width=24, layers=1, heads=2), KeypointNoise()
+    alone = evaluate.film(MotionLibrary([rest_clip(name="b")]), encoder, noise, 3)
+    in_company = evaluate.film(MotionLibrary([rest_clip(50, "a"), rest_clip(name="b")]), encoder, noise, 3)
+    torch.testing.assert_close(alone[0].keypoints, in_company[1].keypoints)
+    assert (in_company[0].centre[0] - in_company[1].centre[0]).norm() > 0.1  # but every clip has a view of its own
+
+
+def test_the_weights_of_a_run_are_found_in_its_folder(given, capsys, tmp_path):
+    run_folder = tmp_path / "runs" / "expert" / "first"
+    torch.manual_seed(0)
+    save_policy(Policy(("proprioception", "reference"), (16,)), run_folder / "weights.safetensors", "expert")
+    assert run(evaluate.main, "--stage", "expert", "--weights", run_folder, "--clips", given["clips"] / "rest.npz") == 0
+    assert "| rest | 30 | tracked |" in capsys.readouterr().out
+
+
+def test_the_episode_is_that_of_the_policy(given):
+    policy, config, settings = evaluate.find_policy("distill", given["distill"])
+    assert config.groups == policy.groups == STUDENT_GROUPS and config.control == "absolute"
+    assert settings["stage"] == "distill"

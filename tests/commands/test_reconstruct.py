@@ -1,0 +1,150 @@
+import csv
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from material import STUDENT_GROUPS, filmed, rest_clip, run, weights
+
+from physhmr_kit import reconstruct
+from physhmr_kit.env import Rollout, TrackingConfig
+from physhmr_kit.learning.storage import BUNDLED
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.encoder import VisionEncoder
+from physhmr_kit.vision.keypoints import KeypointTrack
+from physhmr_kit.vision.track import VisualTrack, track_from_keypoints
+
+CONFIG = TrackingConfig(groups=STUDENT_GROUPS, control="absolute")
+DATA = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reconstruct")
+    return {**filmed(folder), **weights(folder)}
+
+
+@pytest.fixture(scope="module")
+def track(given):
+    torch.manual_seed(0)
+    encoder = VisionEncoder(width=24, layers=1, heads=2).eval()
+    return track_from_keypoints(KeypointTrack.load(given["keypoints"]), Camera.load(given["camera"]), encoder)
+
+
+def arguments(given, out):
+    named = {"--keypoints": "keypoints", "--camera": "camera", "--weights": "distill", "--encoder": "encoder"}
+    return [word for option, key in named.items() for word in (option, given[key])] + ["--scale", 1.0, "--out", out]
+
+
+def test_a_person_standing_in_the_rest_pose_is_found_again(given, capsys, tmp_path):
+    out = tmp_path / "deep" / "out"
+    assert run(reconstruct.main, *arguments(given, out)) == 0
+    said = capsys.readouterr().out
+    assert "20 frames at 30 fps" in said and "upright in 100 %" in said and "0 time(s)" in said
+
+    clip, truth = Clip.load(out / "reconstruction.npz"), rest_clip(20)
+    assert len(clip) == 20 and clip.fps == 30
+    assert (clip.root_pos - truth.root_pos).norm(dim=-1).max() < 0.1  # m; the camera, placement and physics agree
+    errors = {
+        k: np.array([float(r[k]) for r in rows])
+        for rows in [list(csv.DictReader((out / "errors.csv").open()))]
+        for k in rows[0]
+    }
+    assert len(errors["frame"]) == 20 and all(np.isfinite(v).all() for v in errors.values())
+    assert errors["reprojection_px"].max() < 10 and errors["encoder_reprojection_px"].max() < 5
+    assert errors["restart"].sum() == 0 and errors["upright"].all()
+
+    assert len(Rollout.load(out / "rollout.npz")) == len(VisualTrack.load(out / "track.npz")) == 20
+    assert (out / "reconstruction.rrd").stat().st_size > 10_000
+    assert (out / "reconstruction.bvh").read_text().startswith("HIERARCHY")
+    assert len(list(out.iterdir())) == 6 and [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(given, capsys, tmp_path):
+    assert reconstruct.find_video(given["keypoints"]) == given["video"]
+    assert run(reconstruct.main, *arguments(given, tmp_path / "with")) == 0
+    (tmp_path / "alone").mkdir()
+    lonely = {**given, "keypoints": tmp_path / "alone" / "man_keypoints.npz"}
+    lonely["keypoints"].write_bytes(given["keypoints"].read_bytes())
+    assert reconstruct.find_video(lonely["keypoints"]) is None
+    assert run(reconstruct.main, *arguments(lonely, tmp_path / "without")) == 0
+    with_video, without = (tmp_path.joinpath(d, "reconstruction.rrd").stat().st_size for d in ("with", "without"))
+    assert with_video > without
+
+
+def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
+    def throw(obs):
+        return torch.randn(1, 69, generator=generator)
+
+    generator = torch.Generator().manual_seed(0)
+    long = reconstruct.relive(throw, _longer(track, 6), CONFIG)
+    assert long.restarts and not long.rollout.success
+    frames = [frame for frame, _ in long.restarts]
+    assert long.rollout.fail_frame == frames[0]
+    assert all(b - a >= reconstruct.PATIENCE for a, b in pairwise(frames))
+    errors = reconstruct.errors_over_time(long)
+    assert np.flatnonzero(errors["restart"]).tolist() == frames
+    assert np.isfinite(errors["ray_distance_mm"]).all()
+    for frame in frames:  # the body stands near the encoder's pose again, which had been far away
+        assert errors["from_encoder_mm"][frame] < 100 < 200 < errors["from_encoder_mm"][frame - 1]
+        assert errors["upright"][frame]
+    for line in (f"{why} at {frame / 30:.2f} s" for frame, why in long.restarts):
+        assert line in "\n".join(reconstruct.summary(long, errors))
+
+
+def test_actions_that_are_not_numbers_do_not_reach_the_output(track):
+    def broken(obs):
+        return torch.full((1, 69), float("nan"))
+
+    result = reconstruct.relive(broken, track, CONFIG)
+    assert {why for _, why in result.restarts} == {"blew up"}
+    assert torch.isfinite(result.rollout.simulated.body_pos).all()
+
+
+def test_a_failure_while_writing_leaves_nothing_behind(given, capsys, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(reconstruct, "_record", fail)
+    with pytest.raises(OSError, match="disk full"):
+        run(reconstruct.main, *arguments(given, tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_upright_knows_standing_from_lying_and_kneeling():
+    body = MotionLibrary([rest_clip(3)]).clip(0)
+    assert reconstruct.upright(body).all()
+    lying = body.body_pos[..., [2, 1, 0]]
+    assert not reconstruct.upright(_at(body, lying)).any()
+    assert not reconstruct.upright(_at(body, body.body_pos - torch.tensor([0.0, 0.0, 0.6]))).any()
+
+
+def test_the_real_video_is_reconstructed_within_half_a_minute(capsys, tmp_path):
+    keypoints = DATA / "video" / "balance_cam01_keypoints.npz"
+    if not keypoints.is_file():
+        pytest.skip("no shared data: set PHYSHMR_DATA")
+    if not (BUNDLED / "distill.safetensors").is_file() or not (BUNDLED / "encoder.safetensors").is_file():
+        pytest.skip("no bundled student or encoder yet")
+    camera = DATA / "video" / "balance_cam01_camera.json"
+    assert run(reconstruct.main, "--keypoints", keypoints, "--camera", camera, "--out", tmp_path / "out") == 0
+    seconds = float(capsys.readouterr().out.split(" s\nlook at it")[0].split()[-1])
+    assert seconds < 30
+    clip = Clip.load(tmp_path / "out" / "reconstruction.npz")  # refuses anything that is not finite
+    assert len(clip) == 50
+
+
+def _longer(track: VisualTrack, times: int) -> VisualTrack:
+    from dataclasses import replace
+
+    keys = ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "velocity", "contact")
+    return replace(track, **{k: torch.cat([getattr(track, k)] * times) for k in keys})
+
+
+def _at(body, body_pos):
+    from dataclasses import replace
+
+    return replace(body, body_pos=body_pos)
