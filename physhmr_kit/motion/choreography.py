@@ -8,7 +8,7 @@
 
 Every channel moves along a minimum-jerk curve (Flash and Hogan 1985), so velocities and accelerations are continuous.
 Feet are planted where they are put; the legs follow by inverse kinematics; the pelvis is shifted over the floor
-until the zero-moment point lies where the weight was asked to be (`balance.py`).
+until the zero-moment point lies where the weight was asked to be (`planted.py`, `balance.py`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import roma
-import torch
 
-from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation, rotation_to_dof
+from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.errors import KitError
-from physhmr_kit.motion.balance import cart_table, zero_moment_point
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
-from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
-from physhmr_kit.motion.leg_ik import foot_pose, leg_ik, turn_x
+from physhmr_kit.motion.planted import PlantedBody
 
 _SIGN = {"left": 1, "right": -1}
+
 MID_SOLE = 0.035
 """Where the weight of a quiet foot rests: metres in front of the ankle."""
-
-OUTWARD = 0.0
-"""The same, metres to the outer side of the ankle."""
 
 
 def left(**angles: float) -> dict[str, float]:
@@ -82,9 +75,8 @@ class Channel:
         if stop <= start:
             raise KitError(f"{self.name}: a move from {start:g} s to {stop:g} s takes no time, let it stop later")
         if self.moves and start < self.moves[-1][1] - 1e-6:
-            raise KitError(
-                f"{self.name}: a move starts at {start:g} s while another lasts to {self.moves[-1][1]:g} s, start it later"
-            )
+            busy = f"a move starts at {start:g} s while another lasts to {self.moves[-1][1]:g} s"
+            raise KitError(f"{self.name}: {busy}, start it later")
         self.moves.append((start, stop, target))
 
     def sample(self, times: np.ndarray) -> np.ndarray:
@@ -99,10 +91,12 @@ class Channel:
 class Choreography:
     """A motion being written; `clip()` turns it into frames.
 
-    Channels: the hinges of trunk, head and arms by name in degrees ('left_elbow_y'); 'pelvis_height' in metres above the stance with
-    straight legs; 'pelvis_yaw', 'pelvis_pitch' (forwards) and 'pelvis_roll' (to the right) in degrees; 'weight', the
-    share of the weight on the left foot; and for each foot '<side>_sole_' + x, y (ankle, metres), yaw (degrees),
-    lift (metres), heel and toe (degrees raised), press (metres from the ankle forwards to where it bears).
+    Channels:
+        the hinges of trunk, head and arms by name, degrees ('left_elbow_y');
+        'pelvis_height', metres above the rest pose's; 'pelvis_yaw', 'pelvis_pitch' (forwards) and 'pelvis_roll' (to the
+        right), degrees; 'weight', the share of the weight on the left foot;
+        for each foot '<side>_sole_' and x, y (ankle, metres), yaw (degrees), lift (metres), heel and toe (degrees
+        raised), press (metres from the ankle forwards to where the sole bears).
     """
 
     def __init__(
@@ -159,7 +153,7 @@ class Choreography:
             side: 'left' or 'right'. start, stop: when the foot leaves and meets the floor, s.
             lift: height of the swing, m. place: x, y (m) and yaw (degrees) of the new place; what is left out stays.
             heel: how far the heel is raised as the foot leaves, degrees. toe: how far the toes are as it lands.
-            roll: how long the foot rolls on the floor before and after the swing, s.
+            roll: how long the foot rolls over its ball before the swing, s; it rolls from its heel in 0.7 of that time.
         """
         foot, length = f"{side}_sole_", stop - start
         # up before forwards and forwards before down, so that nothing brushes the floor
@@ -171,7 +165,7 @@ class Choreography:
             self.move(start + 0.1 * length, start + 0.75 * length, **{foot + "heel": 0.0})
         if toe:
             self.move(start + 0.4 * length, stop - 0.05 * length, **{foot + "toe": toe})
-            self.move(stop, stop + roll, **{foot + "toe": 0.0})
+            self.move(stop, stop + 0.7 * roll, **{foot + "toe": 0.0})
 
     def clip(self, fps: float = CONTROL_FPS) -> Clip:
         """The motion as frames of the mean humanoid, its pelvis starting over the origin.
@@ -181,104 +175,17 @@ class Choreography:
         """
         times = np.arange(round(self.seconds * fps) + 1) / fps
         value = {key: channel.sample(times) for key, channel in self.channels.items()}
-        humanoid = Humanoid.mean()
-        pelvis, joints = _balance(_Body(value, humanoid, self.name, fps), self._support(value), humanoid, fps)
-        _check_limits(joints, self.name, fps)
+        body = PlantedBody(value, Humanoid.mean(), self.name, fps)
+        pelvis, joints = body.balanced(_support(value))
         pelvis[:, :2] -= pelvis[0, :2].clone()
-        return Clip.from_joints(pelvis.float(), joints.float(), fps, self.name)
-
-    def _support(self, value: dict[str, np.ndarray]) -> np.ndarray:
-        """Where the floor should push: the pressed points of both soles, weighed. (T, 2) m."""
-        point = {}
-        for side, sign in _SIGN.items():
-            x, y, yaw, press = (value[f"{side}_sole_{k}"] for k in ("x", "y", "yaw", "press"))
-            c, s = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-            point[side] = np.stack([x + c * press - s * sign * OUTWARD, y + s * press + c * sign * OUTWARD], axis=-1)
-        share = value["weight"][:, None]
-        return share * point["left"] + (1 - share) * point["right"]
+        return Clip.from_joints(pelvis, joints, fps, self.name)
 
 
-class _Body:
-    """The body of a choreography for any path of its pelvis over the floor."""
-
-    def __init__(self, value: dict[str, np.ndarray], humanoid: Humanoid, name: str, fps: float):
-        track = {key: torch.from_numpy(v) for key, v in value.items()}
-        self.name, self.fps, self.offsets = name, fps, humanoid.offsets.double()
-        self.height = track["pelvis_height"] + standing_height(humanoid.offsets)
-        angle = {key: torch.deg2rad(track[f"pelvis_{key}"]) for key in ("yaw", "pitch", "roll")}
-        tilt = roma.quat_product(turn_x(angle["pitch"]), _about_z(angle["roll"]))
-        upright = torch.tensor(STANDING, dtype=torch.float64).expand(len(self.height), 4)
-        self.root = roma.quat_product(yaw_quaternion(angle["yaw"]), roma.quat_product(upright, tilt))
-        still = torch.zeros_like(self.height)
-        dof = torch.deg2rad(torch.stack([track.get(n, still) for n in dof_names()], dim=-1))
-        self.joints = torch.cat([self.root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
-        self.feet = {}
-        for side in _SIGN:
-            x, y, yaw, lift, heel, toe = (track[f"{side}_sole_{k}"] for k in ("x", "y", "yaw", "lift", "heel", "toe"))
-            yaw, heel, toe = torch.deg2rad(yaw), torch.deg2rad(heel), torch.deg2rad(toe)
-            self.feet[side] = (*foot_pose(x, y, yaw, lift, heel, toe, self.offsets[10 if side == "left" else 11]), heel)
-
-    def at(self, path: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """Pelvis position (T, 3) m, joint rotations (T, 24, 4) xyzw and each leg's reach (T,), with the pelvis over `path` (T, 2) m."""
-        pelvis = torch.cat([torch.from_numpy(path), self.height.unsqueeze(-1)], dim=-1)
-        joints, reaches = self.joints.clone(), {}
-        for side, (hip, knee, ankle, toe) in zip(_SIGN, ((1, 4, 7, 10), (2, 5, 8, 11)), strict=True):
-            ankle_pos, foot_rot, heel = self.feet[side]
-            hip_pos = pelvis + roma.quat_action(self.root, self.offsets[hip].expand_as(pelvis))
-            # the knee points half way between the toes and the pelvis
-            axis = sum(roma.quat_action(q, _LEFT.expand_as(pelvis)) for q in (foot_rot, self.root))
-            thigh_rot, bend, reach = leg_ik(hip_pos, ankle_pos, self.offsets[knee], self.offsets[ankle], axis)
-            reaches[side] = reach
-            bend_rot, flat_toe = turn_x(bend), turn_x(-heel)
-            joints[:, hip] = roma.quat_product(roma.quat_conjugation(self.root), thigh_rot)
-            joints[:, knee] = bend_rot
-            joints[:, ankle] = roma.quat_product(
-                roma.quat_conjugation(roma.quat_product(thigh_rot, bend_rot)), foot_rot
-            )
-            joints[:, toe] = flat_toe
-        return pelvis, joints, reaches
-
-    def check_reach(self, reaches: dict[str, torch.Tensor]) -> None:
-        """Raise where a leg is too short for its foot."""
-        for side, reach in reaches.items():
-            if reach.max() > 0.9995:
-                when = int(reach.argmax()) / self.fps
-                raise KitError(
-                    f"{self.name}: the {side} foot is out of reach at {when:.2f} s, lower the pelvis or step less far"
-                )
-
-
-_LEFT = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
-
-
-def _about_z(angle: torch.Tensor) -> torch.Tensor:
-    return roma.rotvec_to_unitquat(torch.stack([0 * angle, 0 * angle, angle], dim=-1))
-
-
-def _balance(
-    body: _Body, support: np.ndarray, humanoid: Humanoid, fps: float, rounds: int = 12
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shift the pelvis until the zero-moment point follows `support`: the error, through the cart table, is the next shift."""
-    masses, centre = humanoid.segment_masses().double(), humanoid.segment_centres().double()
-    path = support.copy()
-    for _ in range(rounds):
-        pelvis, joints, _ = body.at(path)
-        pos, rot = forward_kinematics(pelvis, joints, body.offsets)
-        centres = (pos + roma.quat_action(rot, centre.expand_as(pos))).numpy()
-        height = np.average(centres[..., 2], axis=1, weights=masses.numpy())
-        error = support - zero_moment_point(centres, masses.numpy(), fps)
-        path = path + cart_table(error, height, fps)
-    pelvis, joints, reaches = body.at(path)
-    body.check_reach(reaches)
-    return pelvis, joints
-
-
-def _check_limits(joints: torch.Tensor, name: str, fps: float) -> None:
-    dof, limits = rotation_to_dof(joints[:, 1:]), dof_limits().to(joints)
-    beyond = torch.maximum(limits[:, 0] - dof, dof - limits[:, 1])
-    if beyond.max() > 1e-4:
-        frame, index = divmod(int(beyond.argmax()), beyond.shape[1])
-        angle, (low, high) = math.degrees(dof[frame, index]), (math.degrees(v) for v in limits[index])
-        raise KitError(
-            f"{name}: {dof_names()[index]} is {angle:.0f} degrees at {frame / fps:.2f} s, keep it in {low:.0f}..{high:.0f}"
-        )
+def _support(value: dict[str, np.ndarray]) -> np.ndarray:
+    """Where the floor should push: the points on which the two soles bear, weighed. (T, 2) m."""
+    point = {}
+    for side in _SIGN:
+        x, y, yaw, press = (value[f"{side}_sole_{key}"] for key in ("x", "y", "yaw", "press"))
+        point[side] = np.stack([x + press * np.cos(np.radians(yaw)), y + press * np.sin(np.radians(yaw))], axis=-1)
+    share = value["weight"][:, None]
+    return share * point["left"] + (1 - share) * point["right"]

@@ -12,6 +12,11 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both, left, right
 from physhmr_kit.motion.clip import Clip
 
+_LEFT_FIRST = (("left", "right"), ("right", "left"))
+"""The foot that steps and the other one, in turn."""
+
+_LIMB = {"left": left, "right": right}
+
 
 def stand() -> Choreography:
     """Quiet stance: a slow sway from foot to foot and a look to either side."""
@@ -37,9 +42,8 @@ def squat() -> Choreography:
 def wave() -> Choreography:
     """The right hand waves beside the head."""
     m = Choreography("wave", 5.0)
-    m.move(
-        0.4, 1.4, **right(shoulder_z=8, shoulder_x=-70, shoulder_y=-20, elbow_y=-95, collar_z=10), spine3_z=-3, neck_z=4
-    )
+    up = right(shoulder_z=8, shoulder_x=-70, shoulder_y=-20, elbow_y=-95, collar_z=10)
+    m.move(0.4, 1.4, **up, spine3_z=-3, neck_z=4)
     for k in range(3):
         m.move(1.4 + 0.7 * k, 1.75 + 0.7 * k, **right(elbow_y=-65))
         m.move(1.75 + 0.7 * k, 2.1 + 0.7 * k, **right(elbow_y=-105))
@@ -47,25 +51,19 @@ def wave() -> Choreography:
     return m
 
 
-GUARD = both(shoulder_z=-62, shoulder_y=-35, elbow_y=-125) | {
-    "pelvis_yaw": -25,
-    "spine3_x": 6,
-    "neck_y": 20,
-    "pelvis_height": -0.06,
-}
-
-
 def punch() -> Choreography:
     """Jab and cross, twice, from a staggered guard."""
     m = Choreography("punch", 6.0, width=0.22, splay=10, stagger=0.24, pelvis_height=-0.035)
+    guard = both(shoulder_z=-62, shoulder_y=-35, elbow_y=-125)
+    guard |= {"pelvis_height": -0.06, "pelvis_yaw": -25, "spine3_x": 6, "spine3_y": 0, "neck_y": 20}
     jab = left(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": -32, "spine3_y": -12, "neck_y": 36}
     cross = right(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": -8, "spine3_y": 20, "neck_y": -10}
-    m.move(0.4, 1.3, **GUARD)
+    m.move(0.4, 1.3, **guard)
     for start in (1.6, 3.3):
         m.move(start, start + 0.30, **jab)
-        m.move(start + 0.34, start + 0.70, **GUARD, spine3_y=0)
+        m.move(start + 0.34, start + 0.70, **guard)
         m.move(start + 0.72, start + 1.08, **cross)
-        m.move(start + 1.12, start + 1.58, **GUARD, spine3_y=0)
+        m.move(start + 1.12, start + 1.58, **guard)
     m.move(5.0, 5.9, **m.rest)
     return m
 
@@ -73,17 +71,8 @@ def punch() -> Choreography:
 def bow() -> Choreography:
     """A deep bow from the hips, the hands sliding to the thighs."""
     m = Choreography("bow", 5.0)
-    m.move(
-        0.5,
-        1.9,
-        pelvis_height=-0.05,
-        pelvis_pitch=38,
-        spine1_x=10,
-        spine2_x=10,
-        spine3_x=6,
-        neck_x=8,
-        **both(shoulder_y=-42, elbow_y=-18),
-    )
+    bent = {"pelvis_pitch": 38, "spine1_x": 10, "spine2_x": 10, "spine3_x": 6, "neck_x": 8}
+    m.move(0.5, 1.9, **bent, pelvis_height=-0.05, **both(shoulder_y=-42, elbow_y=-18))
     m.move(0.5, 1.9, left_sole_press=0.01, right_sole_press=0.01)
     m.move(2.5, 4.0, **m.rest)
     m.move(2.5, 4.0, left_sole_press=MID_SOLE, right_sole_press=MID_SOLE)
@@ -119,8 +108,7 @@ def lunge() -> Choreography:
     m.step("left", 1.1, 1.8, lift=0.06, toe=6, **m.place("left", x=0.44))
     m.move(0.7, 2.6, pelvis_height=-0.22, **both(shoulder_y=-18, elbow_y=-35))
     m.shift(1.8, 2.7, 0.62)
-    m.move(1.85, 2.95, right_sole_heel=38)
-    m.move(1.85, 2.95, right_sole_press=0.14)
+    m.move(1.85, 2.95, right_sole_heel=38, right_sole_press=0.14)
     m.shift(3.4, 4.6, "left")
     m.move(3.4, 6.3, **m.rest)
     m.move(4.7, 5.4, right_sole_heel=0)
@@ -132,74 +120,67 @@ def lunge() -> Choreography:
 
 def turn() -> Choreography:
     """A quarter turn to the left in place, in four steps."""
-    m = Choreography("turn", 7.5, pelvis_height=-0.03)
+    m = Choreography("turn", 8.0, pelvis_height=-0.03)
     now = 0.4
     for heading in (45, 90):
-        for side, other in (("left", "right"), ("right", "left")):
-            m.shift(now, now + 0.6, other)
-            m.step(side, now + 0.6, now + 1.3, lift=0.05, heel=12, **m.place(side, heading=heading))
-            now += 1.4
-        m.move(now - 2.4, now - 0.4, pelvis_yaw=heading)
+        m.move(now + 0.8, now + 3.1, pelvis_yaw=heading)
+        for side, other in _LEFT_FIRST:
+            m.shift(now, now + 0.8, other)
+            m.step(side, now + 0.8, now + 1.5, heel=12, **m.place(side, heading=heading))
+            now += 1.6
     m.shift(now, now + 0.8, "both")
     return m
 
 
 def side_step() -> Choreography:
     """Two steps to the left: the left foot opens, the right one closes."""
-    m = Choreography("side_step", 7.5, pelvis_height=-0.06)
+    m = Choreography("side_step", 8.0, pelvis_height=-0.06)
     now = 0.4
     for y in (0.16, 0.32):
-        for side, other in (("left", "right"), ("right", "left")):
-            m.shift(now, now + 0.6, other)
-            m.step(side, now + 0.6, now + 1.3, lift=0.05, **m.place(side, y=y))
-            now += 1.4
+        for side, other in _LEFT_FIRST:
+            m.shift(now, now + 0.8, other)
+            m.step(side, now + 0.8, now + 1.5, **m.place(side, y=y))
+            now += 1.6
     m.shift(now, now + 0.8, "both")
     return m
 
 
-def _walk(
-    name: str, seconds: float, strides: list[float], lift: float, heel: float, toe: float, pace: float = 0.9
-) -> Choreography:
-    """Steps to the given places ahead, left foot first; `pace` is the time from one step to the next."""
-    m = Choreography(name, seconds, width=0.15, pelvis_height=-0.045)
-    m.shift(0.4, 1.1, "right")
+def _walk(m: Choreography, places: list[float], *, lift: float, striding: bool, pace: float = 0.9) -> Choreography:
+    """Steps of both feet in turn, left first, each `pace` seconds long, to stances centred `places` metres ahead.
+
+    A striding foot lands on its heel, bears ever further forwards and leaves from its ball; one on the spot stays flat.
+    """
     swing, now = 0.64 * pace, 1.1
-    for k, x in enumerate(strides):
-        side, other = ("left", "right") if k % 2 == 0 else ("right", "left")
-        last = k + 1 == len(strides)
-        moving = heel > 0 and not last
-        m.step(side, now, now + swing, lift=lift, heel=heel, toe=0 if last else toe, **m.place(side, x))
-        if heel:
-            # the floor pushes under the heel first, then ever further forwards until the foot leaves from its ball
-            m.move(
-                now,
-                now + swing,
-                **{
-                    f"{side}_sole_press": 0.0 if moving else MID_SOLE,
-                    f"{other}_sole_press": MID_SOLE if last else 0.10,
-                },
-            )
-        sign = 1 if side == "left" else -1
-        twist = 0 if last or not heel else 4
-        arms = right(shoulder_y=-22, elbow_y=-22) | left(shoulder_y=12, elbow_y=-10)
-        if side == "right":
-            arms = left(shoulder_y=-22, elbow_y=-22) | right(shoulder_y=12, elbow_y=-10)
+    heel, toe, twist = (20, 10, 4) if striding else (0, 0, 0)
+    landing, leaving = (-0.02, 0.13) if striding else (MID_SOLE, MID_SOLE)
+    m.shift(0.4, now, "right")
+    m.move(0.2, 0.9, left_sole_press=leaving)
+    for k, x in enumerate(places):
+        (side, other), last = _LEFT_FIRST[k % 2], k == len(places) - 1
         if last:
-            arms = {key: m.rest[key] for key in arms}
-        m.move(now - 0.15, now + pace - 0.15, pelvis_yaw=-sign * twist, spine3_y=1.5 * sign * twist, **arms)
+            toe, landing, leaving = 0, MID_SOLE, MID_SOLE
+        m.step(side, now, now + swing, lift=lift, heel=heel, toe=toe, roll=pace - swing, **m.place(side, x))
+        m.move(now, now + swing, **{f"{side}_sole_press": landing, f"{other}_sole_press": leaving})
         m.shift(now + swing, now + pace, "both" if last else side)
+        # the arm opposite to the swinging leg goes forwards, and the shoulders turn against the hips
+        arms = _LIMB[other](shoulder_y=-22, elbow_y=-22) | _LIMB[side](shoulder_y=12, elbow_y=-10)
+        hips = twist if side == "right" else -twist
+        upper = m.rest if last else arms | {"pelvis_yaw": hips, "spine3_y": -1.5 * hips}
+        m.move(now - 0.15, now + pace - 0.15, **upper)
         now += pace
     return m
 
 
 def walk_in_place() -> Choreography:
     """Six steps on the spot."""
-    return _walk("walk_in_place", 7.4, [0.0] * 6, lift=0.10, heel=0, toe=0)
+    m = Choreography("walk_in_place", 7.4, width=0.15, pelvis_height=-0.045)
+    return _walk(m, [0.0] * 6, lift=0.10, striding=False)
 
 
 def walk_forward() -> Choreography:
     """Five steps and a closing one, heel first, starting and ending in quiet stance."""
-    return _walk("walk_forward", 7.4, [0.2, 0.54, 0.88, 1.22, 1.44, 1.44], lift=0.04, heel=22, toe=10)
+    m = Choreography("walk_forward", 7.4, width=0.15, pelvis_height=-0.045)
+    return _walk(m, [0.20, 0.54, 0.88, 1.22, 1.44, 1.44], lift=0.04, striding=True)
 
 
 MOTIONS = {

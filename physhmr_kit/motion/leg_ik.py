@@ -18,6 +18,11 @@ def turn_x(angle: torch.Tensor) -> torch.Tensor:
     return torch.stack([(angle / 2).sin(), zero, zero, (angle / 2).cos()], dim=-1)
 
 
+def turn_z(angle: torch.Tensor) -> torch.Tensor:
+    """Rotation about a body's forward axis (leaning to the right is positive): (...) rad -> (..., 4) xyzw."""
+    return yaw_quaternion(angle)
+
+
 def foot_pose(
     x: torch.Tensor,
     y: torch.Tensor,
