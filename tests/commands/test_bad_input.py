@@ -71,6 +71,11 @@ def broken_clip(folder, fault):
         whole = rest_clip().save(folder / "whole.npz")
         path.write_bytes(whole.read_bytes()[:400])
         return path, "not a readable"
+    if fault == "damaged":  # as a bad disk would: the zip's directory is whole, the data is not
+        whole = bytearray(rest_clip().save(folder / "whole.npz").read_bytes())
+        whole[80:120] = bytes(40)
+        path.write_bytes(whole)
+        return path, "not a readable"
     if fault == "text":
         path.write_text("poses: none")
         return path, "not a readable"
@@ -92,7 +97,7 @@ def broken_clip(folder, fault):
     return path, words[fault]
 
 
-@pytest.mark.parametrize("fault", ["missing", "truncated", "text", "nan", "empty", "uneven", "wide"])
+@pytest.mark.parametrize("fault", ["missing", "truncated", "damaged", "text", "nan", "empty", "uneven", "wide"])
 def test_a_broken_clip_is_refused(fault, given, refuses, tmp_path):
     path, words = broken_clip(tmp_path, fault)
     refuses(evaluate.main, evaluating(given, tmp_path, path), path, words)
