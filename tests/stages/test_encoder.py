@@ -1,0 +1,135 @@
+"""The encoder stage: it learns, repeats itself, and takes up a cut run where it was."""
+
+from dataclasses import replace
+
+import pytest
+import pytorch_lightning as pl
+import roma
+import torch
+
+from physhmr_kit.body.skeleton import STANDING, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule, errors, is_held_out, losses, pa_mpjpe
+from physhmr_kit.vision.filming import Batch
+from physhmr_kit.vision.pretrained import load_encoder
+
+
+def waving(name: str, frames=60) -> Clip:
+    t = torch.arange(frames) / 30
+    rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 24, 1)
+    rot[:, 0] = torch.tensor(STANDING)
+    rot[:, 16] = roma.rotvec_to_unitquat(torch.stack([0 * t, 0 * t, (4 * t).sin()], dim=-1))
+    return Clip.from_joints(torch.tensor([0.0, 0.0, standing_height()]).expand(frames, 3), rot, 30.0, name)
+
+
+@pytest.fixture(scope="module")
+def library() -> MotionLibrary:
+    return MotionLibrary([waving(f"clip_{i}") for i in range(8)])
+
+
+SMALL = EncoderConfig(
+    iterations=6, frames_per_step=64, windows=(16,), width=32, layers=1, heads=2, validate_every=2, validation_windows=2, warmup=2
+)
+
+
+def trainer(tmp_path, steps: int, **options) -> pl.Trainer:
+    quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)
+    return pl.Trainer(accelerator="cpu", devices=1, default_root_dir=tmp_path, max_steps=steps, **(quiet | options))
+
+
+def weights(module: EncoderModule) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in module.encoder.parameters()])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, library):
+    runs = []
+    for seed in (0, 0, 1):
+        torch.rand(seed + 1)  # the global generator must not matter
+        module = EncoderModule(replace(SMALL, seed=seed), library)
+        trainer(tmp_path, 4, enable_checkpointing=False).fit(module)
+        runs.append(weights(module))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.allclose(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("cut", [2, 3])
+def test_a_run_cut_at_any_step_ends_with_the_weights_of_an_uncut_one(tmp_path, library, cut):
+    whole = EncoderModule(SMALL, library)
+    trainer(tmp_path, 6, enable_checkpointing=False).fit(whole)
+
+    first = EncoderModule(SMALL, library)
+    run = trainer(tmp_path, cut)
+    run.fit(first)
+    run.save_checkpoint(tmp_path / "cut.ckpt")
+    second = EncoderModule(SMALL, library)
+    trainer(tmp_path, 6, enable_checkpointing=False).fit(second, ckpt_path=tmp_path / "cut.ckpt")
+    assert not torch.equal(weights(first), weights(whole))
+    assert torch.equal(weights(second), weights(whole))
+    assert second.samples == whole.samples == 6 * 64
+
+
+def test_the_loss_falls(tmp_path, library):
+    module = EncoderModule(replace(SMALL, iterations=30, validate_every=30, warmup=5, learning_rate=3e-3, frames_per_step=128), library)
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            seen.append(float(trainer.callback_metrics["loss"]))
+
+    trainer(tmp_path, 30, enable_checkpointing=False, callbacks=[Watch()]).fit(module)
+    assert sum(seen[-5:]) < 0.8 * sum(seen[:5])
+
+
+def test_validation_reports_held_out_clips_and_says_so(tmp_path, library):
+    module = EncoderModule(SMALL, library)
+    run = trainer(tmp_path, 2, enable_checkpointing=False)
+    run.fit(module)
+    assert 0 < int(module.held_out.sum()) < 8
+    for name in ("root_deg", "mpjpe_mm", "pa_mpjpe_mm", "contact_f1"):
+        assert torch.isfinite(run.callback_metrics[f"held_out/{name}"])
+    everything = EncoderModule(replace(SMALL, held_out=0), library)
+    assert everything.validation_name == "seen" and not everything.held_out.any()
+
+
+def test_held_out_clips_are_never_drawn_for_training(library):
+    module = EncoderModule(SMALL, library)
+    drawn = module._draw(~module.held_out, 500, torch.Generator().manual_seed(0))
+    assert not module.held_out[drawn].any() and len(set(drawn.tolist())) == int((~module.held_out).sum())
+
+
+def test_which_clips_are_held_out_depends_on_the_name_alone():
+    assert [n for n in ("02_01", "02_04", "02_05", "walk_forward", "turn") if is_held_out(n, 5)] == ["02_04", "02_05", "turn"]
+    assert not is_held_out("02_05", 0)
+
+
+def test_holding_out_everything_is_told():
+    with pytest.raises(KitError, match="held out"):
+        EncoderModule(EncoderConfig(held_out=5), MotionLibrary([waving("02_05")]))
+
+
+def test_truth_has_no_loss_and_no_error():
+    rotmat = roma.random_rotmat((2, 5, 24)).float()
+    from physhmr_kit.vision.filming import joint_positions
+
+    batch = Batch(torch.zeros(2, 5, 57), rotmat, joint_positions(rotmat), torch.ones(2, 5, 3), torch.ones(2, 5, 4))
+    out = {"rotmat": rotmat, "velocity": torch.ones(2, 5, 3), "contact": torch.full((2, 5, 4), 30.0)}
+    assert all(float(v) < 1e-5 for v in losses(out, batch).values())
+    assert all(float(v.abs().max()) < 0.1 for v in errors(out, batch).values())
+
+
+def test_aligned_error_forgives_rotation_scale_and_shift_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    joints = torch.randn(4, 24, 3, generator=generator)
+    moved = 1.3 * joints @ roma.random_rotmat().float().T + torch.tensor([1.0, 2.0, 3.0])
+    assert pa_mpjpe(moved, joints).max() < 1e-4
+    bent = joints.clone()
+    bent[:, 20] += 0.5
+    assert pa_mpjpe(bent, joints).min() > 0.02
+
+
+def test_an_exported_encoder_can_be_loaded(tmp_path, library):
+    module = EncoderModule(SMALL, library)
+    encoder = load_encoder(module.export(tmp_path / "encoder.safetensors", iterations="0"))
+    torch.testing.assert_close(encoder.embed.weight, module.encoder.embed.weight.detach(), atol=1e-3, rtol=0)
