@@ -146,7 +146,9 @@ def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, f
         raise KitError(f"{path}: the MOTION section holds something that is not a number ({fault})") from fault
     if values.size != frames * channels:
         fault = "is cut short" if values.size < frames * channels else "holds more than it declares"
-        raise KitError(f"{path}: {values.size / channels:.6g} frames of {channels} values where {frames} are declared: the file {fault}")
+        raise KitError(
+            f"{path}: {values.size / channels:.6g} frames of {channels} values where {frames} are declared: the file {fault}"
+        )
     values = values.reshape(frames, channels)
     bad = ~np.isfinite(values).all(1)
     if bad.any():
@@ -202,7 +204,11 @@ def _match(joints: list[Joint], path: Path) -> tuple[dict[str, int], str]:
         if len(found) > len(best):
             best, lacking, scheme = found, missing, label
     if lacking or not best:
-        known = f"missing joint(s) {', '.join(lacking[:5])}" if len(best) > 8 else f"unknown joint names ({joints[0].name}, ...)"
+        known = (
+            f"missing joint(s) {', '.join(lacking[:5])}"
+            if len(best) > 8
+            else f"unknown joint names ({joints[0].name}, ...)"
+        )
         raise KitError(f"{path}: {known}; the kit reads skeletons named as {', '.join(_SCHEMES)}")
     return best, scheme
 
@@ -237,7 +243,9 @@ def read_source(path: str | Path) -> SourceMotion:
                 ankle = where[side + "ankle"]
                 tip = motion.joints[ankle].tip
                 if tip is None:
-                    raise KitError(f"{path}: the joint {motion.joints[ankle].name} has neither a toe joint nor an End Site")
+                    raise KitError(
+                        f"{path}: the joint {motion.joints[ankle].name} has neither a toe joint nor an End Site"
+                    )
                 tip = torch.tensor(tip, dtype=torch.float64)
                 rows[side + "foot"] = p[:, ankle] + roma.quat_action(r[:, ankle], tip.expand(len(p), 3)), r[:, ankle]
         if "spine2" not in rows:  # one joint fewer: SMPL's lower two share the bend of the source's lower one

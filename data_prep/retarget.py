@@ -12,15 +12,16 @@ source's own. What C does about each bone's own axis is read from the data, neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import roma
 import torch
+from scipy.signal import butter, sosfiltfilt
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, rest_joints
 from physhmr_kit.motion.clip import Clip, slerp
-from physhmr_kit.motion.kinematics import local_rotations
+from physhmr_kit.motion.kinematics import angular_velocity, linear_velocity, local_rotations
 
 _J = {name: i for i, name in enumerate(JOINT_NAMES)}
 
@@ -84,13 +85,15 @@ def _hinge(source: SourceMotion, upper: int, lower: int, end: int, expected: tor
 
 
 def _resting(source: SourceMotion, ankle: int, toe: int, metre: float) -> torch.Tensor:
-    """(T,) bool: the foot lies on the floor, ankle and toe low (within 3 cm of their own low mark) and slow (0.25 m/s)."""
-    still = torch.ones(len(source.pos), dtype=torch.bool)
+    """(T,) bool: the foot lies on the floor: ankle and toe low (within 3 cm of their low mark), slow, the foot not turning.
+
+    Slow means 0.6 m/s: the feet of a badly scaled capture slide, yet they lie flat while they do.
+    """
+    still = angular_velocity(source.rot[:, ankle], source.fps).norm(dim=-1) < 1.0
     for joint in (ankle, toe):
         p = source.pos[:, joint] * metre
-        speed = torch.gradient(p, spacing=1 / source.fps, dim=0)[0].norm(dim=-1) if len(p) > 1 else torch.zeros(len(p))
-        low = torch.quantile(p[:, 1], 0.05) + 0.03
-        still &= (speed < 0.25) & (p[:, 1] < low)
+        still &= linear_velocity(p, source.fps).norm(dim=-1) < 0.6
+        still &= p[:, 1] < torch.quantile(p[:, 1], 0.05) + 0.03
     return still
 
 
@@ -103,7 +106,11 @@ def _sole_up(source: SourceMotion, ankle: int, toe: int, metre: float, prior: to
     start = _unit(seen.sum(0) + prior_weight * prior)
     # a median-like mean: frames far from the first guess (a foot on its ball) count little
     weight = 1 / (1 + (torch.linalg.cross(seen, start.expand_as(seen)).norm(dim=-1) / 0.1) ** 2)
-    return _unit((weight.unsqueeze(-1) * seen).sum(0) + prior_weight * 0.2 * prior)
+    found = _unit((weight.unsqueeze(-1) * seen).sum(0) + prior_weight * 0.2 * prior)
+    # who dances on the balls of the feet has no flat stance to learn from: pitch stays within 8 degrees of the prior
+    forward = _unit(torch.linalg.cross(torch.linalg.cross(prior, source.rest[toe] - source.rest[ankle]), prior))
+    pitch = (found @ forward).clamp(-0.14, 0.14)
+    return _unit(found + (pitch - found @ forward) * forward)
 
 
 def calibration(source: SourceMotion, offsets: torch.Tensor) -> torch.Tensor:
@@ -158,6 +165,23 @@ def _share(world: torch.Tensor, smpl: torch.Tensor) -> torch.Tensor:
     return world
 
 
+def low_pass(source: SourceMotion, hertz: float = 10.0) -> SourceMotion:
+    """The source without what is faster than `hertz`: fourth-order zero-phase Butterworth, as usual for markers.
+
+    The Daz-friendly files shake by a centimetre at 20 Hz and more; at 30 fps nothing above 15 Hz can be kept anyway.
+    """
+    if source.fps <= 4 * hertz or len(source.pos) < 12:
+        return source
+    sos = butter(2, hertz, fs=source.fps, output="sos")
+    sign = torch.cumprod((source.rot[1:] * source.rot[:-1]).sum(-1, keepdim=True).sign(), dim=0)
+    rot = torch.cat([source.rot[:1], source.rot[1:] * sign])  # q and -q are one rotation; a filter wants one of them
+    pos, rot = (
+        torch.from_numpy(sosfiltfilt(sos, x.numpy(), axis=0, padlen=min(30, len(x) - 1)).copy())
+        for x in (source.pos, rot)
+    )
+    return replace(source, pos=pos, rot=rot / rot.norm(dim=-1, keepdim=True))
+
+
 def retarget(source: SourceMotion, offsets: torch.Tensor | None = None) -> Clip:
     """The source's motion on the kit's skeleton, z-up, at the source's rate, starting above the world's origin.
 
@@ -167,6 +191,7 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None) -> Clip:
         source: the captured motion.
         offsets: (24, 3) m rest offsets of the body; the mean shape when omitted.
     """
+    source = low_pass(source)
     offsets = (Humanoid.mean().offsets if offsets is None else offsets).to(source.pos)
     smpl = rest_joints(offsets)
     world = roma.quat_product(source.rot, calibration(source, offsets).expand_as(source.rot))

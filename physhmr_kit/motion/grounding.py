@@ -1,38 +1,236 @@
-"""Feet on the floor: where a clip's soles rest, how far they sink, how much they slide, how flat they lie."""
+"""Grounding: a captured motion brought onto the flat floor z = 0, its feet planted while they stand.
+
+Three steps, each a function: `level` finds the floor the captured feet stood on and turns it into z = 0; `settle_feet`
+lays soles flat that are nearly flat in stance and bends the toes of a raised heel; `plant_feet` takes out sliding and
+sinking, as far as both feet agree by moving the root, and for the rest by bending the legs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import roma
 import torch
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from physhmr_kit.body.humanoid import Humanoid, foot_corners
-from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import STANDING
+from physhmr_kit.motion.clip import Clip, slerp
+from physhmr_kit.motion.kinematics import forward_kinematics, local_rotations
+from physhmr_kit.motion.soles import contact, find_stance, runs, sole_corners, sole_tilt
 
-
-def sole_corners(body_pos, body_rot, humanoid=None):
-    """(T, 2, 8, 3)"""
-    corners = foot_corners(humanoid)
-    out = []
-    for joints in ((7, 10), (8, 11)):
-        parts = [
-            body_pos[:, j, None]
-            + roma.quat_action(
-                body_rot[:, j, None].expand(-1, 4, -1).contiguous(),
-                corners[j].to(body_pos).expand(len(body_pos), 4, 3).contiguous(),
-            )
-            for j in joints
-        ]
-        out.append(torch.cat(parts, 1))
-    return torch.stack(out, 1)
+_LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right
 
 
 def ground(clip: Clip) -> Clip:
-    humanoid = Humanoid.mean()
-    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
-    low = sole_corners(pos, rot)[..., 2].amin((1, 2))
-    trans = clip.trans.copy()
-    trans[:, 2] -= float(torch.quantile(low, 0.1))
-    return replace(clip, trans=trans)
+    """The clip on the floor z = 0: levelled, feet settled and planted. Frames, rate and name stay."""
+    clip = level(clip)
+    stance = stance_of(clip)
+    return plant_feet(settle_feet(clip, stance), stance)
+
+
+def stance_of(clip: Clip) -> torch.Tensor:
+    """(T, 2) bool, the frames in which the left and the right foot of a levelled clip stand; see `find_stance`."""
+    return find_stance(sole_corners(*_bodies(clip)), clip.fps)
+
+
+def _bodies(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+    offsets = Humanoid.mean().offsets.double()
+    return forward_kinematics(clip.root_pos.double(), clip.joint_rot.double(), offsets)
+
+
+def _with(clip: Clip, root_pos: torch.Tensor, body_rot: torch.Tensor) -> Clip:
+    moved = Clip.from_joints(root_pos, local_rotations(body_rot), clip.fps, clip.name)
+    return replace(moved, betas=clip.betas, gender=clip.gender)
+
+
+def _smooth(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:
+    return gaussian_filter1d(values, seconds * fps, axis=0, mode="nearest")
+
+
+# --- level -----------------------------------------------------------------------------------------------------------
+
+_SLOPE = 0.02  # rad: how steep a captured floor may well be (the mats and calibrations of a capture volume)
+_NOISE = 0.01  # m: how far a stance may well be from the plane
+_STANCE_SECONDS = 0.3  # frames closer in time than this tell the same
+
+
+def level(clip: Clip) -> Clip:
+    """Find the plane the feet stand on, turn it level and lower the clip onto it.
+
+    CMU's floors rise by up to 2 cm per metre walked. The plane is fitted to the contacts of slow feet, robustly (they
+    are chosen again three times as the fit gets better), with a prior that keeps it level where a clip that stays on
+    the spot cannot tell.
+    """
+    pos, rot = _bodies(clip)
+    point, velocity = contact(sole_corners(pos, rot), clip.fps)
+    point, speed = point.flatten(0, 1), velocity.flatten(0, 1).norm(dim=-1)
+    slow = speed < max(0.5, float(torch.quantile(speed, 0.2)))
+    centre = point[slow].mean(0)
+    design = torch.cat([torch.ones(len(point), 1, dtype=point.dtype), (point - centre)[:, :2]], dim=1)
+    plane = torch.stack([torch.quantile(point[slow, 2], 0.1), point.new_zeros(()), point.new_zeros(())])
+    prior = torch.diag(point.new_tensor([0.0, _SLOPE**-2, _SLOPE**-2]))
+    for tolerance in (0.10, 0.05, 0.03):
+        near = slow & ((point[:, 2] - design @ plane).abs() < tolerance)
+        if near.sum() < 3:
+            break
+        weight = 1 / (_NOISE**2 * _STANCE_SECONDS * clip.fps)
+        a, b = design[near], point[near, 2]
+        plane = torch.linalg.solve(weight * a.T @ a + prior, weight * a.T @ b)
+    up = torch.nn.functional.normalize(torch.cat([-plane[1:], plane.new_ones(1)]), dim=0)
+    turn = _between(up, up.new_tensor([0.0, 0.0, 1.0]))
+    pivot = torch.cat([centre[:2], plane[:1]])
+    root = roma.quat_action(turn.expand(len(pos), 4), pos[:, 0] - pivot) + torch.cat([centre[:2], plane.new_zeros(1)])
+    root[:, :2] -= root[0, :2].clone()
+    return _with(clip, root, roma.quat_product(turn.expand_as(rot), rot))
+
+
+def _between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Smallest rotation that takes direction a to direction b: (..., 3) x2 -> (..., 4) xyzw."""
+    a, b = torch.nn.functional.normalize(a, dim=-1), torch.nn.functional.normalize(b, dim=-1)
+    quat = torch.cat([torch.linalg.cross(a, b), 1 + (a * b).sum(-1, keepdim=True)], dim=-1)
+    return torch.nn.functional.normalize(quat, dim=-1)
+
+
+# --- settle ----------------------------------------------------------------------------------------------------------
+
+
+def settle_feet(clip: Clip, stance: torch.Tensor) -> Clip:
+    """Lay the soles of standing feet flat.
+
+    In stance the roll is taken out, for nobody stands on the edge of a foot for long, and so is a pitch of less than
+    about 10 degrees; a raised heel or a raised forefoot (15 degrees and more) stays. Toes of a raised heel lie flat.
+    Everything fades in and out over 0.05 s. Ankles keep their place.
+    """
+    pos, rot = _bodies(clip)
+    weight = torch.from_numpy(_smooth(stance.double().numpy(), 0.05, clip.fps))
+    yaw, pitch, roll = sole_tilt(rot).unbind(-1)
+    keep = ((pitch.abs() - 0.17) / 0.17).clamp(0, 1)
+    keep = keep * keep * (3 - 2 * keep)
+    pitch = pitch * (1 - weight * (1 - keep))
+    roll = roll * (1 - weight * _fade(roll.abs(), 0.5, 0.8))
+    upright = rot.new_tensor(STANDING)
+    rot = rot.clone()
+    for foot, (_, _, ankle, toe) in enumerate(_LEGS):
+        toe_local = roma.quat_product(roma.quat_conjugation(rot[:, ankle]), rot[:, toe])
+        angles = torch.stack([yaw[:, foot], pitch[:, foot], roll[:, foot]], dim=-1)
+        rot[:, ankle] = roma.quat_product(roma.euler_to_unitquat("ZYX", angles), upright.expand(len(rot), 4))
+        bend = -pitch[:, foot].clamp(0, 1.0)
+        flat = torch.stack([(bend / 2).sin(), bend * 0, bend * 0, (bend / 2).cos()], dim=-1)
+        rot[:, toe] = roma.quat_product(rot[:, ankle], slerp(toe_local, flat, weight[:, foot]))
+    return _with(clip, pos[:, 0], rot)
+
+
+def _fade(value: torch.Tensor, full: float, none: float) -> torch.Tensor:
+    """1 up to `full`, 0 from `none` on, smooth between."""
+    t = ((none - value) / (none - full)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+# --- plant -----------------------------------------------------------------------------------------------------------
+
+
+def plant_feet(clip: Clip, stance: torch.Tensor) -> Clip:
+    """Stop feet from sliding and sinking while they stand: the root takes what they agree on, the legs the rest.
+
+    Args:
+        clip: a levelled clip.
+        stance: (T, 2) bool, when each foot stands.
+    """
+    pos, rot = _bodies(clip)
+    corners = sole_corners(pos, rot)
+    if not stance.any():
+        return clip
+    root_shift = _root_correction(corners, stance, clip.fps)
+    foot_shift = torch.zeros_like(corners[:, :, 0])
+    for _ in range(3):  # what smoothing leaves behind is corrected again
+        moved = corners + (root_shift[:, None] + foot_shift).unsqueeze(2)
+        foot_shift = foot_shift + _foot_corrections(moved, stance, clip.fps)
+    target = pos[:, [7, 8]] + root_shift[:, None] + foot_shift
+    pos = pos + root_shift[:, None]
+    pos[..., 2] -= _out_of_reach(pos[:, [1, 2]], target, clip.fps)[:, None]
+    rot = rot.clone()
+    for foot, (hip, knee, ankle, _) in enumerate(_LEGS):
+        rot[:, hip], rot[:, knee] = _reach(pos[:, hip], target[:, foot], rot[:, hip], rot[:, knee], hip, knee, ankle)
+    return _with(clip, pos[:, 0], rot)
+
+
+def _root_correction(corners: torch.Tensor, stance: torch.Tensor, fps: float) -> torch.Tensor:
+    """What the standing feet agree on: (T, 3) m, to be added to the root.
+
+    Horizontally minus the integral of their common slip (a source scaled with other legs than it was walked with
+    slides at every step, always the same way), vertically minus their height; both smooth, and bridged where no foot
+    stands.
+    """
+    point, velocity = contact(corners, fps)
+    weight = stance.double().unsqueeze(-1)
+    error = torch.cat([velocity[..., :2], corners[..., 2].amin(-1, keepdim=True)], dim=-1)
+    mean = (weight * error).sum(1) / weight.sum(1).clamp(min=1)
+    known = stance.any(1).nonzero().flatten().numpy()
+    frames = np.arange(len(stance))
+    bridged = np.stack([np.interp(frames, known, mean[known, k].numpy()) for k in range(3)], axis=1)
+    bridged = _smooth(bridged, 0.12, fps)
+    drift = np.concatenate([np.zeros((1, 2)), np.cumsum((bridged[1:, :2] + bridged[:-1, :2]) / 2, axis=0) / fps])
+    return -torch.from_numpy(np.concatenate([drift, bridged[:, 2:]], axis=1))
+
+
+def _foot_corrections(corners: torch.Tensor, stance: torch.Tensor, fps: float) -> torch.Tensor:
+    """How each foot must still be moved: (T, 2, 3) m. Still and on the floor in stance, smooth in between."""
+    _, velocity = contact(corners, fps)
+    low = corners[..., 2].amin(-1)
+    frames = np.arange(len(stance))
+    shift = np.zeros((len(stance), 2, 3))
+    for foot in (0, 1):
+        known = stance[:, foot].nonzero().flatten().numpy()
+        if len(known) == 0:
+            continue
+        wanted = np.zeros((len(stance), 3))
+        wanted[:, 2] = -low[:, foot].numpy()
+        for start, stop in runs(stance[:, foot]):
+            slid = np.cumsum(velocity[start:stop, foot, :2].numpy(), axis=0) / fps
+            wanted[start:stop, :2] = slid.mean(0) - slid  # the foot stays where it stood on average
+        held = np.clip(frames, known[0], known[-1])
+        shift[:, foot] = PchipInterpolator(known, wanted[known])(held) if len(known) > 1 else wanted[known]
+        shift[:, foot] = _smooth(shift[:, foot], 0.02, fps)
+        sunk = np.maximum(-(low[:, foot].numpy() + shift[:, foot, 2]), 0)
+        shift[:, foot, 2] += _smooth(sunk, 0.02, fps)
+    return torch.from_numpy(shift)
+
+
+def _out_of_reach(hips: torch.Tensor, targets: torch.Tensor, fps: float) -> torch.Tensor:
+    """How far the pelvis must come down for both ankles to be reachable: (T,) m, smooth. hips, targets: (T, 2, 3)."""
+    offsets = Humanoid.mean().offsets.double()
+    longest = 0.998 * float((offsets[4].norm() + offsets[7].norm()) * 0.998)
+    line = targets - hips
+    below = (longest**2 - (line[..., :2] ** 2).sum(-1)).clamp(min=0).sqrt()
+    missing = (-line[..., 2] - below).clamp(min=0, max=0.05).amax(-1).numpy()
+    return torch.from_numpy(_smooth(maximum_filter1d(missing, round(0.1 * fps) + 1), 0.05, fps))
+
+
+def _reach(hip_pos, target, thigh_rot, shank_rot, hip, knee, ankle) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bend and swing a leg as little as needed for its ankle to come to `target`.
+
+    The knee's own hinge (x) is bent until the distance fits, then the whole leg is turned the short way to the target.
+    A target out of reach is approached with a straight knee.
+
+    Returns:
+        world rotations (T, 4) of thigh and shank.
+    """
+    offsets = Humanoid.mean().offsets.double()
+    thigh, shank = offsets[knee], offsets[ankle]
+    local = roma.quat_product(roma.quat_conjugation(thigh_rot), shank_rot)
+    v = roma.quat_action(local, shank.expand(len(local), 3))
+    line = target - hip_pos
+    # |thigh + Rx(bend) v|^2 = distance^2; thigh . Rx(bend) v = along + size cos(bend - straight)
+    along = thigh[0] * v[:, 0]
+    cosine, sine = thigh[1] * v[:, 1] + thigh[2] * v[:, 2], thigh[2] * v[:, 1] - thigh[1] * v[:, 2]
+    size, straight = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
+    wanted = ((line**2).sum(-1) - thigh @ thigh - (v**2).sum(-1)) / 2 - along
+    bend = straight + torch.acos((wanted / size).clamp(-1, 1))
+    bent = torch.stack([(bend / 2).sin(), bend * 0, bend * 0, (bend / 2).cos()], dim=-1)
+    leg = thigh + roma.quat_action(bent, v)
+    turn = _between(roma.quat_action(thigh_rot, leg), line)
+    thigh_rot = roma.quat_product(turn, thigh_rot)
+    return thigh_rot, roma.quat_product(thigh_rot, roma.quat_product(bent, local))

@@ -1,0 +1,156 @@
+"""Soles: where the feet of a motion meet the floor, how deep they sink, how far they slide, how flat they lie.
+
+**Stance**, by which everything here is measured: a foot is in stance while its lowest corner is within 3 cm of the
+floor and its contact (the corners within about a centimetre of the lowest) moves over the floor slower than 0.4 m/s
+plus a fifth of the speed at which the body travels, for the feet of a badly scaled capture slide in proportion to it.
+Gaps shorter than 0.05 s are closed and stances shorter than 0.1 s dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import roma
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid, foot_corners
+from physhmr_kit.body.skeleton import STANDING
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
+
+STANCE_HEIGHT = 0.03
+"""m: a foot whose lowest corner is higher is not in stance."""
+STANCE_SPEED = 0.4
+"""m/s: a foot of a body on the spot whose contact moves faster over the floor is not in stance."""
+STANCE_SPEED_SHARE = 0.2
+"""What is added to STANCE_SPEED for each m/s at which the body travels."""
+
+_FOOT_BODIES = ((7, 10), (8, 11))  # ankle and toes, left and right
+
+
+def sole_corners(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
+    """Corners of both soles in the world.
+
+    Args:
+        body_pos: (T, 24, 3) m. body_rot: (T, 24, 4) xyzw.
+
+    Returns:
+        (T, 2, 8, 3) m: left and right; the ankle box's four corners (heel first), then the toe box's.
+    """
+    corners = foot_corners(humanoid)
+    feet = []
+    for bodies in _FOOT_BODIES:
+        local = torch.stack([corners[j] for j in bodies]).to(body_pos)  # (2, 4, 3)
+        rot = body_rot[:, bodies].unsqueeze(2).expand(-1, -1, 4, -1)
+        world = body_pos[:, bodies].unsqueeze(2) + roma.quat_action(rot, local.expand(len(rot), 2, 4, 3))
+        feet.append(world.flatten(1, 2))
+    return torch.stack(feet, dim=1)
+
+
+def contact(corners: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The point each foot would touch the floor with, and how fast the sole moves there.
+
+    A foot rolls from heel to toe, so no single corner tells whether it slides; we average the corners near the lowest,
+    weighing them by exp(-height above the lowest / 5 mm).
+
+    Args:
+        corners: (T, 2, 8, 3) m.
+
+    Returns:
+        contact point (T, 2, 3) m and velocity of the sole there (T, 2, 3) m/s.
+    """
+    height = corners[..., 2]
+    weight = torch.softmax(-(height - height.amin(-1, keepdim=True)) / 0.005, dim=-1).unsqueeze(-1)
+    return (weight * corners).sum(-2), (weight * linear_velocity(corners, fps)).sum(-2)
+
+
+def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
+    """Which foot is in stance in which frame, by the rule in the module's head: (T, 2, 8, 3) m -> (T, 2) bool."""
+    _, velocity = contact(corners, fps)
+    limit = STANCE_SPEED + STANCE_SPEED_SHARE * _travel_speed(corners, fps)
+    down = (corners[..., 2].amin(-1) < STANCE_HEIGHT) & (velocity[..., :2].norm(dim=-1) < limit.unsqueeze(-1))
+    for foot in (0, 1):
+        for value, shortest in ((False, 0.05), (True, 0.10)):
+            for start, stop in runs(down[:, foot], value):
+                if (stop - start) / fps < shortest and start > 0 and stop < len(down):
+                    down[start:stop, foot] = not value
+    return down
+
+
+def _travel_speed(corners: torch.Tensor, fps: float) -> torch.Tensor:
+    """Horizontal speed of the point between the feet over about half a second, which a stride cannot hide: (T,) m/s."""
+    between = corners[..., :2].mean((1, 2))
+    reach = max(1, round(0.25 * fps))
+    frame = torch.arange(len(between))
+    after, before = (frame + reach).clamp(max=len(frame) - 1), (frame - reach).clamp(min=0)
+    return (between[after] - between[before]).norm(dim=-1) / ((after - before).clamp(min=1) / fps)
+
+
+def runs(mask: torch.Tensor, value: bool = True) -> list[tuple[int, int]]:
+    """Stretches of a (T,) mask that equal `value`: [(start, stop), ...], stop excluded."""
+    edge = torch.ones(1, dtype=torch.bool)
+    changes = torch.cat([edge, mask[1:] != mask[:-1], edge]).nonzero().flatten().tolist()
+    return [(a, b) for a, b in zip(changes[:-1], changes[1:], strict=True) if bool(mask[a]) == value]
+
+
+def sole_tilt(body_rot: torch.Tensor) -> torch.Tensor:
+    """Yaw, pitch and roll of the soles of the ankle boxes in the world.
+
+    Args:
+        body_rot: (T, 24, 4) xyzw.
+
+    Returns:
+        (T, 2, 3) rad, left and right: yaw from +x; pitch, positive with the heel higher; roll, positive with the
+        left edge higher.
+    """
+    upright = roma.quat_conjugation(body_rot.new_tensor(STANDING))
+    feet = body_rot[:, [7, 8]]
+    turned = roma.quat_product(feet, upright.expand_as(feet))
+    return roma.unitquat_to_euler("ZYX", turned, as_tuple=False)
+
+
+@dataclass(frozen=True)
+class SoleMeasures:
+    """How well a clip's feet meet the floor at z = 0.
+
+    Attributes:
+        penetration: m, depth of the deepest sole corner below the floor, mean over all frames.
+        deepest: m, the greatest depth in the clip.
+        float_height: m, how far the lowest corner of a foot in stance is from the floor, median.
+        sliding: m/s, horizontal speed of the contact in stance, mean.
+        roll, pitch: rad, median tilt of the sole in stance, absolute values.
+    """
+
+    penetration: float
+    deepest: float
+    float_height: float
+    sliding: float
+    roll: float
+    pitch: float
+
+
+def measure_soles(clip: Clip, stance: torch.Tensor | None = None) -> SoleMeasures:
+    """Measure a clip on the mean humanoid.
+
+    Args:
+        clip: any clip.
+        stance: (T, 2) bool, to compare two versions of a motion over the same frames; found in the clip when omitted.
+    """
+    humanoid = Humanoid.mean()
+    pos, rot = forward_kinematics(clip.root_pos.double(), clip.joint_rot.double(), humanoid.offsets.double())
+    corners = sole_corners(pos, rot, humanoid)
+    stance = find_stance(corners, clip.fps) if stance is None else stance
+    low = corners[..., 2].amin(-1)
+    depth = (-low.amin(-1)).clamp(min=0)
+    _, velocity = contact(corners, clip.fps)
+    tilt = sole_tilt(rot).abs()[stance]
+    sliding = velocity[..., :2].norm(dim=-1)[stance]
+    none = float("nan")
+    return SoleMeasures(
+        penetration=float(depth.mean()),
+        deepest=float(depth.max()),
+        float_height=float(low[stance].abs().median()) if stance.any() else none,
+        sliding=float(sliding.mean()) if stance.any() else none,
+        roll=float(tilt[:, 2].median()) if stance.any() else none,
+        pitch=float(tilt[:, 1].median()) if stance.any() else none,
+    )
