@@ -18,12 +18,13 @@ from physhmr_kit import cli
 from physhmr_kit.env import Rollout, TrackingConfig, VisualLibrary, track_clips
 from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy
-from physhmr_kit.learning.storage import BUNDLED, load_policy, read_weights
+from physhmr_kit.learning.storage import load_policy, read_weights
 from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
 from physhmr_kit.metrics.table import NOTES, rich_table, write_text
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation.registry import SIMULATORS
+from physhmr_kit.stages.build import find_weights
 from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.pretrained import load_encoder
@@ -36,36 +37,13 @@ STAGES = ("expert", "distill", "finetune")
 _SEEING = ("rays", "ray_confidence", "feature", "root_orientation")
 
 
-def find_weights(stage: str, given: Path | None) -> Path:
-    """The weights file of a stage: the one given, that of a run folder, or the bundled one.
-
-    Raises:
-        KitError: none there.
-    """
-    if given is None:
-        path = BUNDLED / f"{stage}.safetensors"
-        if not path.is_file():
-            raise KitError(
-                f"{path}: no bundled weights for stage '{stage}'; train some with fit --stage {stage} and name the run with --weights"
-            )
-        return path
-    if not given.is_dir():
-        return given
-    path = given / "weights.safetensors"
-    if not path.is_file():
-        raise KitError(
-            f"{given}: no weights.safetensors in this folder; --weights takes a file or the folder of a finished run"
-        )
-    return path
-
-
 def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig, dict]:
-    """A stage's policy, the episode it lives in, and what its file says about it.
+    """A stage's policy (from a file, a run folder, or the bundled one), the episode it lives in, and what its file says.
 
     Raises:
         KitError: no weights, not weights, or those of another stage.
     """
-    path = find_weights(stage, given)
+    path = find_weights(stage, given or "")
     policy, settings = load_policy(path), read_weights(path)[1]
     if settings.get("stage", stage) != stage:
         raise KitError(
