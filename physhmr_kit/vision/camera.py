@@ -254,13 +254,15 @@ def sample_cameras(points: torch.Tensor, generator: torch.Generator, image_size:
     stays at least 0.2 m above the floor.
 
     Args:
-        points: (B, T, J, 3) joints in the world, m; T frames that must be in view.
+        points: (B, T, J, 3) joints in the world, m; T frames that must be in view. (T, J, 3) for one body.
         generator: of the draws, on the CPU.
         image_size: (width, height); portrait or landscape full HD, by a coin, when omitted.
 
     Returns:
-        Camera with batch shape (B,).
+        Camera with batch shape (B,); a single camera for one body.
     """
+    if points.ndim == 3:
+        return sample_cameras(points.unsqueeze(0), generator, image_size)[0]
     count = points.shape[0]
     points = points.flatten(1, 2)
 

@@ -93,6 +93,12 @@ def test_sampled_cameras_hold_the_whole_motion_and_stay_above_the_floor(image_si
     assert camera.K[:, 0, 0].std() > 100
 
 
+def test_one_body_gets_one_camera_that_sees_it():
+    points = torch.randn(30, 24, 3, generator=torch.Generator().manual_seed(1)) * 0.3 + torch.tensor([5.0, 0.0, 1.0])
+    camera = sample_cameras(points, torch.Generator().manual_seed(0))
+    assert camera.batch_shape == () and camera.sees(points).all()
+
+
 def test_a_saved_camera_loads_the_same(tmp_path):
     camera = lensed_camera()
     again = Camera.load(camera.save(tmp_path / "camera.json"))
