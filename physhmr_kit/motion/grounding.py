@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip, slerp
-from physhmr_kit.motion.kinematics import forward_kinematics, local_rotations
+from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
 from physhmr_kit.motion.soles import contact, find_stance, runs, sole_corners, sole_tilt
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right
@@ -143,7 +143,8 @@ def plant_feet(clip: Clip, stance: torch.Tensor) -> Clip:
     corners = sole_corners(pos, rot)
     if not stance.any():
         return clip
-    root_shift = _root_correction(corners, stance, clip.fps)
+    turning = angular_velocity(rot[:, [7, 8]], clip.fps).norm(dim=-1)
+    root_shift = _root_correction(corners, stance / (1 + turning**2), clip.fps)
     foot_shift = torch.zeros_like(corners[:, :, 0])
     for _ in range(3):  # what smoothing leaves behind is corrected again
         moved = corners + (root_shift[:, None] + foot_shift).unsqueeze(2)
@@ -157,22 +158,26 @@ def plant_feet(clip: Clip, stance: torch.Tensor) -> Clip:
     return _with(clip, pos[:, 0], rot)
 
 
-def _root_correction(corners: torch.Tensor, stance: torch.Tensor, fps: float) -> torch.Tensor:
+_LEGS_SLIP = 0.08  # m/s: less is left to the legs, for a captured root is measured well and feet creep in any capture
+
+
+def _root_correction(corners: torch.Tensor, weight: torch.Tensor, fps: float) -> torch.Tensor:
     """What the standing feet agree on: (T, 3) m, to be added to the root.
 
     Horizontally minus the integral of their common slip (a source scaled with other legs than it was walked with
     slides at every step, always the same way), vertically minus their height; both smooth, and bridged where no foot
-    stands.
+    stands. weight: (T, 2), how much each foot has to say.
     """
-    point, velocity = contact(corners, fps)
-    weight = stance.double().unsqueeze(-1)
+    _, velocity = contact(corners, fps)
     error = torch.cat([velocity[..., :2], corners[..., 2].amin(-1, keepdim=True)], dim=-1)
-    mean = (weight * error).sum(1) / weight.sum(1).clamp(min=1)
-    known = stance.any(1).nonzero().flatten().numpy()
-    frames = np.arange(len(stance))
-    bridged = np.stack([np.interp(frames, known, mean[known, k].numpy()) for k in range(3)], axis=1)
-    bridged = _smooth(bridged, 0.12, fps)
-    drift = np.concatenate([np.zeros((1, 2)), np.cumsum((bridged[1:, :2] + bridged[:-1, :2]) / 2, axis=0) / fps])
+    weighted = _smooth((weight.unsqueeze(-1) * error).sum(1).numpy(), 0.15, fps)
+    total = _smooth(weight.sum(1).numpy(), 0.15, fps)
+    frames, known = np.arange(len(total)), np.flatnonzero(total > 1e-3)
+    bridged = [np.interp(frames, known, weighted[known, k] / total[known]) for k in range(3)]
+    bridged = _smooth(np.stack(bridged, axis=1), 0.05, fps)
+    slip = bridged[:, :2]
+    slip = slip / (1 + (_LEGS_SLIP / np.maximum(np.linalg.norm(slip, axis=1, keepdims=True), 1e-6)) ** 2)
+    drift = np.concatenate([np.zeros((1, 2)), np.cumsum((slip[1:] + slip[:-1]) / 2, axis=0) / fps])
     return -torch.from_numpy(np.concatenate([drift, bridged[:, 2:]], axis=1))
 
 
