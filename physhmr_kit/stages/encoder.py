@@ -127,7 +127,9 @@ class EncoderModule(StageModule):
         self.library = library or MotionLibrary(load_clips(list(config.clips)))
         held = [is_held_out(name, config.held_out) for name in self.library.names]
         if all(held):
-            raise KitError(f"encoder: every clip of {', '.join(config.clips)} is held out; give more clips or set held_out to 0")
+            raise KitError(
+                f"encoder: every clip of {', '.join(config.clips)} is held out; give more clips or set held_out to 0"
+            )
         self.held_out = torch.tensor(held)
         # with nothing held out we validate on what we train on, and the figures say so by their name
         self.validation_name = "held_out" if any(held) else "seen"
@@ -140,7 +142,9 @@ class EncoderModule(StageModule):
     def configure_optimizers(self):
         """AdamW with warm-up and a cosine."""
         config = self.config
-        optimizer = torch.optim.AdamW(self.encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
 
         def rate(step: int) -> float:
             if step < config.warmup:
@@ -173,7 +177,9 @@ class EncoderModule(StageModule):
 
     def _draw(self, allowed: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """Clips by the square root of their length: long ones hold more, but not everything."""
-        return torch.multinomial(self.library.lengths.float().sqrt() * allowed, count, replacement=True, generator=generator)
+        return torch.multinomial(
+            self.library.lengths.float().sqrt() * allowed, count, replacement=True, generator=generator
+        )
 
     def val_dataloader(self) -> DataLoader:
         """One empty batch for each group of validation windows."""

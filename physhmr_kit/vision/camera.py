@@ -17,6 +17,7 @@ import roma
 import torch
 
 from physhmr_kit.errors import KitError
+from physhmr_kit.vision.lens import distort, undistort
 
 UP = (0.0, 0.0, 1.0)
 _NEAR = 1e-3  # metres; nearer points (and those behind) are projected as if they were here
@@ -146,7 +147,9 @@ class Camera:
         position, target = (torch.as_tensor(v, dtype=torch.float32) for v in (position, target))
         R = _facing(target - position, torch.as_tensor(roll, dtype=torch.float32))
         t = -(R @ position.unsqueeze(-1)).squeeze(-1)
-        return cls(_intrinsics(torch.as_tensor(focal, dtype=torch.float32), image_size), R, t, torch.zeros(5), image_size, name)
+        return cls(
+            _intrinsics(torch.as_tensor(focal, dtype=torch.float32), image_size), R, t, torch.zeros(5), image_size, name
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Camera:
@@ -165,8 +168,14 @@ class Camera:
         except (ValueError, OSError) as fault:
             raise KitError(f"{path}: not a readable .json camera ({fault})") from fault
         if not isinstance(data, dict):
-            raise KitError(f"{path}: a camera file holds one object with K, R_world_to_camera, t_world_to_camera, width, height")
-        size = _entry(data, path, "image_size") if "image_size" in data else [_entry(data, path, k) for k in ("width", "height")]
+            raise KitError(
+                f"{path}: a camera file holds one object with K, R_world_to_camera, t_world_to_camera, width, height"
+            )
+        size = (
+            _entry(data, path, "image_size")
+            if "image_size" in data
+            else [_entry(data, path, k) for k in ("width", "height")]
+        )
         values = {
             "K": _entry(data, path, "K"),
             "R": _entry(data, path, "R_world_to_camera", "R"),
@@ -217,36 +226,9 @@ class Camera:
         return torch.stack([u, v], dim=-1)
 
 
-def distort(xy: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
-    """What the lens does to normalised coordinates: xy (..., 2), lens (..., 5) -> (..., 2)."""
-    x, y = xy.unbind(-1)
-    k1, k2, p1, p2, k3 = lens.unbind(-1)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return torch.stack([x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y], -1)
-
-
-def undistort(xy: torch.Tensor, lens: torch.Tensor, steps: int = 8) -> torch.Tensor:
-    """The inverse of `distort` by Newton's method on its 2 x 2 Jacobian; exact where the lens model is one-to-one."""
-    if not lens.any():
-        return xy
-    k1, k2, p1, p2, k3 = lens.unbind(-1)
-    found = xy
-    for _ in range(steps):
-        x, y = found.unbind(-1)
-        r2 = x * x + y * y
-        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
-        xx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
-        yy = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x
-        cross = slope * x * y + 2 * p1 * x + 2 * p2 * y  # the Jacobian is symmetric
-        ex, ey = (distort(found, lens) - xy).unbind(-1)
-        det = xx * yy - cross * cross
-        found = found - torch.stack([yy * ex - cross * ey, xx * ey - cross * ex], dim=-1) / det.unsqueeze(-1)
-    return found
-
-
-def sample_cameras(points: torch.Tensor, generator: torch.Generator, image_size: tuple[int, int] | None = None) -> Camera:
+def sample_cameras(
+    points: torch.Tensor, generator: torch.Generator, image_size: tuple[int, int] | None = None
+) -> Camera:
     """Random cameras that keep moving bodies in view, one for each body.
 
     Field of view (diagonal 35 to 85 degrees), azimuth (anywhere), pitch (10 degrees up to 45 down), roll (about 4 degrees),
@@ -311,7 +293,9 @@ def _entry(data: dict, path: Path, *names: str):
     for name in names:
         if name in data:
             return data[name]
-    raise KitError(f"{path}: no '{names[0]}' in the file; a camera holds K, R_world_to_camera, t_world_to_camera, width, height")
+    raise KitError(
+        f"{path}: no '{names[0]}' in the file; a camera holds K, R_world_to_camera, t_world_to_camera, width, height"
+    )
 
 
 def _five(lens: np.ndarray, path: Path) -> np.ndarray:
@@ -323,13 +307,17 @@ def _five(lens: np.ndarray, path: Path) -> np.ndarray:
 def _check(camera: Camera) -> None:
     K, R, name = camera.K, camera.R, camera.name
     if (K[..., 0, 0] <= 0).any() or (K[..., 1, 1] <= 0).any():
-        raise KitError(f"{name}: K has a focal length that is not positive; OpenCV's K is [[fx, s, cx], [0, fy, cy], [0, 0, 1]]")
+        raise KitError(
+            f"{name}: K has a focal length that is not positive; OpenCV's K is [[fx, s, cx], [0, fy, cy], [0, 0, 1]]"
+        )
     lower = torch.stack([K[..., 1, 0], K[..., 2, 0], K[..., 2, 1], K[..., 2, 2] - 1])
     if (lower.abs() > 1e-5).any():
         raise KitError(f"{name}: K is not upper triangular with a last row of 0 0 1; is it transposed?")
     off = (R @ R.mT - torch.eye(3).to(R)).abs().amax()
     if off > 1e-3:
-        raise KitError(f"{name}: R is not a rotation (R R^T is off the identity by {float(off):.2g}); give a 3x3 rotation without scale")
+        raise KitError(
+            f"{name}: R is not a rotation (R R^T is off the identity by {float(off):.2g}); give a 3x3 rotation without scale"
+        )
     if (torch.linalg.det(R) < 0).any():
         raise KitError(f"{name}: R is not a rotation but a mirror image (determinant -1); check the axes of its source")
     if len(camera.image_size) != 2 or min(camera.image_size) <= 0:

@@ -62,7 +62,9 @@ class VisionEncoder(nn.Module):
         self.hparams = {"width": width, "layers": layers, "heads": heads}
         self.embed = nn.Linear(NUM_INPUTS, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
-        self.expand = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, FEATURE_DIM), nn.GELU(), nn.LayerNorm(FEATURE_DIM))
+        self.expand = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, FEATURE_DIM), nn.GELU(), nn.LayerNorm(FEATURE_DIM)
+        )
         # every head is affine in the feature, so a linear student can read off the pose as well
         self.heads = nn.Linear(FEATURE_DIM, sum(_SIZES.values()))
         self._start_upright()

@@ -65,7 +65,9 @@ def mirrored(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> tuple[torch.Ten
 def varied_offsets(spread: float, generator: torch.Generator) -> torch.Tensor:
     """The mean shape with other proportions: each limb's length (both sides alike) times 1 + N(0, spread): (24, 3) m."""
     parts = sorted({n.split("_")[-1] for n in JOINT_NAMES})
-    factor = dict(zip(parts, (1 + spread * torch.randn(len(parts), generator=generator)).clamp(0.7, 1.3).tolist(), strict=True))
+    factor = dict(
+        zip(parts, (1 + spread * torch.randn(len(parts), generator=generator)).clamp(0.7, 1.3).tolist(), strict=True)
+    )
     return mean_offsets() * torch.tensor([factor[n.split("_")[-1]] for n in JOINT_NAMES]).unsqueeze(-1)
 
 
@@ -120,6 +122,8 @@ def film(
     view = person_view(keypoints, camera)
 
     turn = yaw_quaternion(-view.azimuth)
-    rotmat = roma.unitquat_to_rotmat(torch.cat([roma.quat_product(turn, joint_rot[:, :, 0]).unsqueeze(2), joint_rot[:, :, 1:]], dim=2))
+    rotmat = roma.unitquat_to_rotmat(
+        torch.cat([roma.quat_product(turn, joint_rot[:, :, 0]).unsqueeze(2), joint_rot[:, :, 1:]], dim=2)
+    )
     velocity = roma.quat_action(turn, linear_velocity(root_pos.transpose(0, 1), CONTROL_FPS).transpose(0, 1))
     return Batch(view.tokens, rotmat, joint_positions(rotmat), velocity, contact)

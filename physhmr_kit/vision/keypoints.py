@@ -31,7 +31,9 @@ COCO_BONES = (
 )  # fmt: skip
 """Lines to draw between keypoints."""
 
-RAY_NAMES = tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right"))
+RAY_NAMES = tuple(
+    f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
+)
 """The 12 joints whose keypoints become rays, in the order of the observation (PhysHMR)."""
 
 RAY_COCO = tuple(COCO_NAMES.index(n) for n in RAY_NAMES)
@@ -134,7 +136,9 @@ class KeypointTrack:
     def check_video(self, frames: int, video: str | os.PathLike) -> None:
         """Raise a KitError unless the track has one row for each of the video's frames."""
         if len(self) != frames:
-            raise KitError(f"{self.name}: {len(self)} frames of keypoints but {frames} frames in {video}; detect on the same video")
+            raise KitError(
+                f"{self.name}: {len(self)} frames of keypoints but {frames} frames in {video}; detect on the same video"
+            )
 
     def check_camera(self, camera) -> None:
         """Raise a KitError unless track and camera speak of the same image (and, for a moving camera, of as many frames)."""
@@ -144,7 +148,9 @@ class KeypointTrack:
                 f"{camera.name} of a {camera.image_size[0]}x{camera.image_size[1]} one; use the camera of this video"
             )
         if camera.batch_shape and tuple(camera.batch_shape) != (len(self),):
-            raise KitError(f"{self.name}: {len(self)} frames of keypoints but {tuple(camera.batch_shape)} cameras in {camera.name}")
+            raise KitError(
+                f"{self.name}: {len(self)} frames of keypoints but {tuple(camera.batch_shape)} cameras in {camera.name}"
+            )
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write .npz with keypoints, fps, image_size and layout; the file appears whole or not at all."""
@@ -153,7 +159,9 @@ class KeypointTrack:
         part = path.with_name(path.name + ".part")
         with open(part, "wb") as f:
             size = np.array(self.image_size)
-            np.savez_compressed(f, keypoints=self.keypoints.numpy(), fps=np.array(self.fps), image_size=size, layout=np.array("coco17"))
+            np.savez_compressed(
+                f, keypoints=self.keypoints.numpy(), fps=np.array(self.fps), image_size=size, layout=np.array("coco17")
+            )
         os.replace(part, path)
         return path
 
@@ -174,10 +182,14 @@ class KeypointTrack:
             raise KitError(f"{path}: not a readable .npz keypoint file ({fault})") from fault
         for key in ("keypoints", "fps", "image_size"):
             if key not in arrays:
-                raise KitError(f"{path}: no '{key}' in the file; a keypoint file holds keypoints (frames, 17, 3), fps and image_size")
+                raise KitError(
+                    f"{path}: no '{key}' in the file; a keypoint file holds keypoints (frames, 17, 3), fps and image_size"
+                )
         layout = str(arrays.get("layout", "coco17")).lower().replace("-", "")
         if layout != "coco17":
-            raise KitError(f"{path}: keypoint layout '{layout}'; expected COCO-17 (nose, eyes, ears, shoulders ... ankles)")
+            raise KitError(
+                f"{path}: keypoint layout '{layout}'; expected COCO-17 (nose, eyes, ears, shoulders ... ankles)"
+            )
         if arrays["image_size"].shape != (2,) or arrays["fps"].size != 1:
             raise KitError(f"{path}: image_size must hold width and height, and fps one number")
         return cls(arrays["keypoints"], arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path))
@@ -226,13 +238,17 @@ def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int
 def _check(track: KeypointTrack) -> None:
     shape, name = tuple(track.keypoints.shape), track.name
     if len(shape) != 3 or shape[1:] != (17, 3):
-        raise KitError(f"{name}: keypoints have shape {shape}; expected (frames, 17, 3): COCO-17 pixel u, v and confidence")
+        raise KitError(
+            f"{name}: keypoints have shape {shape}; expected (frames, 17, 3): COCO-17 pixel u, v and confidence"
+        )
     if shape[0] == 0:
         raise KitError(f"{name}: the track has no frames")
     bad = ~torch.isfinite(track.keypoints).flatten(1).all(1)
     if bad.any():
         first = int(bad.nonzero()[0])
-        raise KitError(f"{name}: keypoints are not finite in {int(bad.sum())} frame(s), first {first}; mark a missing joint by confidence 0")
+        raise KitError(
+            f"{name}: keypoints are not finite in {int(bad.sum())} frame(s), first {first}; mark a missing joint by confidence 0"
+        )
     if (track.confidence < 0).any() or (track.confidence > 1 + 1e-3).any():
         raise KitError(f"{name}: confidence outside 0..1; divide by the detector's largest score")
     if not np.isfinite(track.fps) or track.fps <= 0:

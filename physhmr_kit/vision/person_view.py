@@ -60,7 +60,9 @@ def person_view(keypoints: torch.Tensor, camera: Camera) -> PersonView:
 
     azimuth = torch.atan2(forward[..., 1], forward[..., 0])
     elevation = torch.asin(forward[..., 2].clamp(-1, 1))
-    rates = torch.stack([_rate(azimuth, wrap=True) / size[..., 0], _rate(elevation) / size[..., 0], _rate(size[..., 0].log())], dim=-1)
+    rates = torch.stack(
+        [_rate(azimuth, wrap=True) / size[..., 0], _rate(elevation) / size[..., 0], _rate(size[..., 0].log())], dim=-1
+    )
     view = torch.stack([size[..., 0].log() + 2.0, 2 * elevation.sin(), 4 * (elevation.cos() - 0.9)], dim=-1)
     tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5)], dim=-1)
     return PersonView(tokens, azimuth)

@@ -32,7 +32,11 @@ def sole_height(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
     for joint in FEET:
         corners = foot_corners()[joint].to(body_pos)
         turn = body_rot[..., joint, None, :].expand(*body_rot.shape[:-2], len(corners), 4)
-        heights.append((roma.quat_action(turn, corners.expand(*turn.shape[:-1], 3))[..., 2] + body_pos[..., joint, None, 2]).amin(-1))
+        heights.append(
+            (roma.quat_action(turn, corners.expand(*turn.shape[:-1], 3))[..., 2] + body_pos[..., joint, None, 2]).amin(
+                -1
+            )
+        )
     return torch.stack(heights, dim=-1)
 
 

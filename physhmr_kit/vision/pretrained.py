@@ -25,9 +25,15 @@ def save_encoder(encoder: VisionEncoder, path: str | os.PathLike, **notes: str) 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().to(torch.float16).contiguous() for name, value in encoder.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().to(torch.float16).contiguous() for name, value in encoder.state_dict().items()
+    }
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"kind": _KIND, "hparams": json.dumps(encoder.hparams), **{k: str(v) for k, v in notes.items()}})
+    save_file(
+        tensors,
+        part,
+        metadata={"kind": _KIND, "hparams": json.dumps(encoder.hparams), **{k: str(v) for k, v in notes.items()}},
+    )
     os.replace(part, path)
     return path
 
@@ -53,5 +59,7 @@ def load_encoder(path: str | os.PathLike | None = None) -> VisionEncoder:
         encoder = VisionEncoder(**json.loads(header["hparams"]))
         encoder.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as fault:
-        raise KitError(f"{path}: the weights do not fit this version's encoder; train it again or take the bundled one") from fault
+        raise KitError(
+            f"{path}: the weights do not fit this version's encoder; train it again or take the bundled one"
+        ) from fault
     return encoder.eval().requires_grad_(False)

@@ -15,7 +15,17 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_MIRROR, COCO_NAMES, fill_gaps
 
 # How much harder than average a keypoint is to place; our guess after COCO's per-keypoint sigmas (cocoeval, kpt_oks_sigmas).
-_HARDNESS = {"nose": 0.5, "eye": 0.5, "ear": 0.6, "shoulder": 1.0, "elbow": 1.0, "wrist": 1.1, "hip": 1.5, "knee": 1.2, "ankle": 1.2}
+_HARDNESS = {
+    "nose": 0.5,
+    "eye": 0.5,
+    "ear": 0.6,
+    "shoulder": 1.0,
+    "elbow": 1.0,
+    "wrist": 1.1,
+    "hip": 1.5,
+    "knee": 1.2,
+    "ankle": 1.2,
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,9 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
     return torch.stack([fill_gaps(track) for track in flat]).reshape(keypoints.shape)
 
 
-def perturb(pixels: torch.Tensor, in_image: torch.Tensor, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
+def perturb(
+    pixels: torch.Tensor, in_image: torch.Tensor, noise: KeypointNoise, generator: torch.Generator
+) -> torch.Tensor:
     """Noise, swaps, gaps and confidence: (..., T, 17, 2), (..., T, 17) bool -> (..., T, 17, 3); a missing keypoint has confidence 0."""
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
 
@@ -69,7 +81,9 @@ def perturb(pixels: torch.Tensor, in_image: torch.Tensor, noise: KeypointNoise, 
     hardness = pixels.new_tensor([_HARDNESS[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
     drift = normal(*lead, frames, 17, 2)
     for t in range(1, frames):  # first-order autoregression with unit variance
-        drift[..., t, :, :] = noise.memory * drift[..., t - 1, :, :] + (1 - noise.memory**2) ** 0.5 * drift[..., t, :, :]
+        drift[..., t, :, :] = (
+            noise.memory * drift[..., t - 1, :, :] + (1 - noise.memory**2) ** 0.5 * drift[..., t, :, :]
+        )
     # tracks differ in quality as videos do: between a third and one and a half of the stated noise
     quality = 0.33 + 1.17 * uniform(*lead, 1, 1, 1)
     wild = (uniform(*lead, frames, 17, 1) < noise.outlier) * normal(*lead, frames, 17, 2) * 8 * noise.jitter
@@ -87,7 +101,11 @@ def perturb(pixels: torch.Tensor, in_image: torch.Tensor, noise: KeypointNoise, 
     # confidence falls with the error, but as one video's detector sees it: its own sharpness and its own ceiling
     size = error.norm(dim=-1) / 0.02
     sharpness, ceiling = 0.5 * uniform(*lead, 1, 1), 0.75 + 0.25 * uniform(*lead, 1, 1)
-    confidence = ceiling * torch.exp(-sharpness * size - 0.15 * uniform(*lead, frames, 17)) if noise.jitter > 0 else torch.ones_like(size)
+    confidence = (
+        ceiling * torch.exp(-sharpness * size - 0.15 * uniform(*lead, frames, 17))
+        if noise.jitter > 0
+        else torch.ones_like(size)
+    )
     gone = _spells((*lead, frames, 17), noise.dropout, noise.dropout_frames, generator, axis=-2)
     gone |= _spells((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
     confidence = confidence * ~gone.to(pixels.device) * in_image

@@ -118,14 +118,24 @@ class VisualTrack:
             raise KitError(f"{path}: no '{missing[0]}' in the file; write visual tracks with VisualTrack.save")
         geometry = {k: torch.from_numpy(arrays[f"camera_{k}"]) for k in ("K", "R", "t", "distortion")}
         try:
-            camera = Camera(**geometry, image_size=tuple(arrays["camera_image_size"].tolist()), name=str(arrays["camera_name"]))
+            camera = Camera(
+                **geometry, image_size=tuple(arrays["camera_image_size"].tolist()), name=str(arrays["camera_name"])
+            )
             tensors = {key: torch.from_numpy(arrays[key]) for key in _SHAPES}
-            return cls(**tensors, camera=camera, fps=float(arrays["fps"]), scale=float(arrays["scale"]), name=str(arrays["name"]))
+            return cls(
+                **tensors,
+                camera=camera,
+                fps=float(arrays["fps"]),
+                scale=float(arrays["scale"]),
+                name=str(arrays["name"]),
+            )
         except KitError as fault:
             raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault
 
 
-def see(keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder, name: str = "track", scale: float = 1.0) -> VisualTrack:
+def see(
+    keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder, name: str = "track", scale: float = 1.0
+) -> VisualTrack:
     """Rays, feature and root orientation of keypoints (T, 17, 3) at 30 fps (gaps filled) under a camera."""
     encoding: Encoding = encoder.encode(keypoints, camera)
     point = lift(keypoints[:, RAY_COCO, :2], camera)
@@ -162,7 +172,9 @@ def synthesize_track(
     return see(keypoints, camera, encoder, name)
 
 
-def track_from_keypoints(keypoints: KeypointTrack, camera: Camera, encoder: VisionEncoder, scale: float | None = 1.0) -> VisualTrack:
+def track_from_keypoints(
+    keypoints: KeypointTrack, camera: Camera, encoder: VisionEncoder, scale: float | None = 1.0
+) -> VisualTrack:
     """Vision of a real video from its detected keypoints and its calibrated camera.
 
     Args:

@@ -30,7 +30,15 @@ def library() -> MotionLibrary:
 
 
 SMALL = EncoderConfig(
-    iterations=6, frames_per_step=64, windows=(16,), width=32, layers=1, heads=2, validate_every=2, validation_windows=2, warmup=2
+    iterations=6,
+    frames_per_step=64,
+    windows=(16,),
+    width=32,
+    layers=1,
+    heads=2,
+    validate_every=2,
+    validation_windows=2,
+    warmup=2,
 )
 
 
@@ -71,7 +79,9 @@ def test_a_run_cut_at_any_step_ends_with_the_weights_of_an_uncut_one(tmp_path, l
 
 
 def test_the_loss_falls(tmp_path, library):
-    module = EncoderModule(replace(SMALL, iterations=30, validate_every=30, warmup=5, learning_rate=3e-3, frames_per_step=128), library)
+    module = EncoderModule(
+        replace(SMALL, iterations=30, validate_every=30, warmup=5, learning_rate=3e-3, frames_per_step=128), library
+    )
     seen = []
 
     class Watch(pl.Callback):
@@ -100,7 +110,11 @@ def test_held_out_clips_are_never_drawn_for_training(library):
 
 
 def test_which_clips_are_held_out_depends_on_the_name_alone():
-    assert [n for n in ("02_01", "02_04", "02_05", "walk_forward", "turn") if is_held_out(n, 5)] == ["02_04", "02_05", "turn"]
+    assert [n for n in ("02_01", "02_04", "02_05", "walk_forward", "turn") if is_held_out(n, 5)] == [
+        "02_04",
+        "02_05",
+        "turn",
+    ]
     assert not is_held_out("02_05", 0)
 
 

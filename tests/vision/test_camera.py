@@ -22,7 +22,12 @@ def lensed_camera() -> Camera:
 
 
 def test_a_point_is_projected_by_the_textbook_formula():
-    camera = Camera(torch.tensor([[1000.0, 0, 500], [0, 900, 400], [0, 0, 1]]), torch.eye(3), torch.tensor([0.1, 0.0, 1.0]), image_size=(1000, 800))
+    camera = Camera(
+        torch.tensor([[1000.0, 0, 500], [0, 900, 400], [0, 0, 1]]),
+        torch.eye(3),
+        torch.tensor([0.1, 0.0, 1.0]),
+        image_size=(1000, 800),
+    )
     pixels = camera.project(torch.tensor([0.3, -0.2, 1.0]))  # x_cam = (0.4, -0.2, 2)
     torch.testing.assert_close(pixels, torch.tensor([1000 * 0.2 + 500, 900 * -0.1 + 400]))
 
@@ -50,7 +55,9 @@ def test_undistorting_and_projecting_again_returns_to_the_pixel():
 
 def test_a_camera_that_looks_at_a_point_sees_it_in_the_middle_with_the_sky_above():
     camera = Camera.look_at((4.0, 1.0, 1.5), (0.0, 0.0, 1.0), image_size=(1920, 1080))
-    torch.testing.assert_close(camera.project(torch.tensor([0.0, 0.0, 1.0])), torch.tensor([960.0, 540.0]), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        camera.project(torch.tensor([0.0, 0.0, 1.0])), torch.tensor([960.0, 540.0]), atol=1e-2, rtol=0
+    )
     assert camera.project(torch.tensor([0.0, 0.0, 2.0]))[1] < 540
     torch.testing.assert_close(camera.centre, torch.tensor([4.0, 1.0, 1.5]))
 
@@ -85,7 +92,9 @@ def test_scaling_the_world_leaves_the_image_alone():
 @pytest.mark.parametrize("image_size", [(1080, 1920), (1920, 1080), None])
 def test_sampled_cameras_hold_the_whole_motion_and_stay_above_the_floor(image_size):
     generator = torch.Generator().manual_seed(3)
-    points = torch.randn(64, 10, 24, 3, generator=generator) * torch.tensor([0.5, 0.5, 0.3]) + torch.tensor([0.0, 0.0, 1.0])
+    points = torch.randn(64, 10, 24, 3, generator=generator) * torch.tensor([0.5, 0.5, 0.3]) + torch.tensor(
+        [0.0, 0.0, 1.0]
+    )
     camera = sample_cameras(points, generator, image_size)
     assert camera.sees(points).all()
     assert camera.centre[:, 2].min() > 0.1

@@ -39,7 +39,9 @@ def test_keypoints_of_a_standing_body_lie_where_a_person_has_them():
     points = dict(zip(COCO_NAMES, coco_from_bodies(*standing_body())[0], strict=True))
     assert points["nose"][0] > points["left_ear"][0] + 0.05  # it faces +x
     assert points["left_eye"][1] > 0 > points["right_eye"][1]  # its left is +y
-    heights = [float(points[n][2]) for n in ("left_eye", "nose", "left_shoulder", "left_hip", "left_knee", "left_ankle")]
+    heights = [
+        float(points[n][2]) for n in ("left_eye", "nose", "left_shoulder", "left_hip", "left_knee", "left_ankle")
+    ]
     assert heights == sorted(heights, reverse=True)
     assert 1.4 < heights[0] < 1.7 and 0 < heights[-1] < 0.12
     hips = points["left_hip"] - points["right_hip"]
@@ -108,7 +110,11 @@ def test_a_saved_track_loads_the_same(tmp_path):
 
 
 def written(tmp_path, **changes) -> Path:
-    arrays = {"keypoints": a_track().keypoints.numpy(), "fps": np.array(60.0), "image_size": np.array([640, 480])} | changes
+    arrays = {
+        "keypoints": a_track().keypoints.numpy(),
+        "fps": np.array(60.0),
+        "image_size": np.array([640, 480]),
+    } | changes
     path = tmp_path / "k.npz"
     np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
     return path

@@ -20,7 +20,9 @@ def a_camera(position=(4.0, -1.0, 1.7)) -> Camera:
 
 def some_joints(n: int = 50, seed: int = 0) -> torch.Tensor:
     spread = torch.tensor([0.5, 0.5, 0.6])
-    return torch.randn(n, 12, 3, generator=torch.Generator().manual_seed(seed)).clamp(-2, 2) * spread + torch.tensor([0, 0, 1.0])
+    return torch.randn(n, 12, 3, generator=torch.Generator().manual_seed(seed)).clamp(-2, 2) * spread + torch.tensor(
+        [0, 0, 1.0]
+    )
 
 
 def residual_of_pixels(joints, pixels, camera, yaw):
@@ -61,7 +63,9 @@ def test_any_point_of_the_ray_gives_the_same_residual():
     point, centre = lift(camera.project(joints) + 25.0, camera), camera.centre.expand(50, 3)
     further = centre.unsqueeze(1) + 7.3 * (point - centre.unsqueeze(1))
     yaw = torch.full((50,), 0.4)
-    torch.testing.assert_close(ray_residual(joints, centre, point, yaw), ray_residual(joints, centre, further, yaw), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        ray_residual(joints, centre, point, yaw), ray_residual(joints, centre, further, yaw), atol=1e-5, rtol=0
+    )
 
 
 def test_the_residual_is_perpendicular_to_the_ray_and_points_from_ray_to_joint():

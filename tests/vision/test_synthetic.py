@@ -48,7 +48,10 @@ def test_noise_is_a_share_of_the_box_and_twice_the_setting_is_twice_the_noise():
 def test_noise_drags_on_from_frame_to_frame():
     points, camera = a_scene(2000)
     noise = replace(KeypointNoise.none(), jitter=0.01, memory=0.8)
-    e = perturb(camera.project(points), camera.sees(points), noise, torch.Generator().manual_seed(0))[..., 0] - camera.project(points)[..., 0]
+    e = (
+        perturb(camera.project(points), camera.sees(points), noise, torch.Generator().manual_seed(0))[..., 0]
+        - camera.project(points)[..., 0]
+    )
     e = e - e.mean(0)
     correlation = (e[1:] * e[:-1]).mean() / e.square().mean()
     assert abs(float(correlation) - 0.8) < 0.05
@@ -65,11 +68,15 @@ def test_keypoints_go_missing_for_a_while_at_the_stated_rate():
 def test_a_swap_exchanges_left_and_right_of_arms_or_legs():
     points, camera = a_scene(2000)
     truth = camera.project(points)
-    seen = perturb(truth, camera.sees(points), replace(KeypointNoise.none(), swap=0.05), torch.Generator().manual_seed(0))[..., :2]
+    seen = perturb(
+        truth, camera.sees(points), replace(KeypointNoise.none(), swap=0.05), torch.Generator().manual_seed(0)
+    )[..., :2]
     left, right = COCO_NAMES.index("left_wrist"), COCO_NAMES.index("right_wrist")
     swapped = (seen[:, left] == truth[:, right]).all(-1)
     assert 0.05 < swapped.float().mean() < 0.5
-    assert torch.equal(swapped, (seen[:, COCO_NAMES.index("left_elbow")] == truth[:, COCO_NAMES.index("right_elbow")]).all(-1))
+    assert torch.equal(
+        swapped, (seen[:, COCO_NAMES.index("left_elbow")] == truth[:, COCO_NAMES.index("right_elbow")]).all(-1)
+    )
     assert torch.equal(seen[:, 0], truth[:, 0])  # the nose has no other side
 
 
@@ -85,5 +92,7 @@ def test_what_is_outside_the_image_is_not_detected():
     points, camera = a_scene()
     outside = points.clone()
     outside[:, 9] = torch.tensor([0.0, 9.0, 1.0])
-    seen = perturb(camera.project(outside), camera.sees(outside), KeypointNoise.none(), torch.Generator().manual_seed(0))
+    seen = perturb(
+        camera.project(outside), camera.sees(outside), KeypointNoise.none(), torch.Generator().manual_seed(0)
+    )
     assert (seen[:, 9, 2] == 0).all() and (seen[:, 0, 2] == 1).all()

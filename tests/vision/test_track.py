@@ -62,7 +62,9 @@ def test_a_fast_clip_is_filmed_at_thirty_frames_a_second(encoder):
 
 
 def test_the_same_generator_seed_gives_the_same_track(encoder):
-    tracks = [synthesize_track(a_clip(), CAMERA, encoder, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    tracks = [
+        synthesize_track(a_clip(), CAMERA, encoder, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)
+    ]
     assert torch.equal(tracks[0].keypoints, tracks[1].keypoints) and torch.equal(tracks[0].feature, tracks[1].feature)
     assert not torch.equal(tracks[0].keypoints, tracks[2].keypoints)
 
@@ -84,7 +86,13 @@ def test_faulty_track_files_are_told(tmp_path, encoder):
     np.savez(tmp_path / "nan.npz", **(arrays | {"ray_point": arrays["ray_point"] * np.nan}))
     np.savez(tmp_path / "less.npz", **{k: v for k, v in arrays.items() if k != "centre"})
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:100])
-    for name, fault in (("short", "feature has shape"), ("nan", "ray_point.*not finite"), ("less", "no 'centre'"), ("cut", "not a readable"), ("none", "no such")):
+    for name, fault in (
+        ("short", "feature has shape"),
+        ("nan", "ray_point.*not finite"),
+        ("less", "no 'centre'"),
+        ("cut", "not a readable"),
+        ("none", "no such"),
+    ):
         with pytest.raises(KitError, match=fault) as told:
             VisualTrack.load(tmp_path / f"{name}.npz")
         assert f"{name}.npz" in str(told.value)
@@ -100,7 +108,9 @@ def test_a_keypoint_without_a_direction_gets_no_confidence(encoder):
 def test_a_detectors_track_at_sixty_frames_a_second_is_read_at_thirty(encoder):
     clip = a_clip(90, 60.0)
     pixels = CAMERA.project(coco_from_bodies(*bodies(clip)))
-    detected = KeypointTrack(torch.cat([pixels, torch.ones(90, 17, 1)], dim=-1), 60.0, CAMERA.image_size, "some/where.npz")
+    detected = KeypointTrack(
+        torch.cat([pixels, torch.ones(90, 17, 1)], dim=-1), 60.0, CAMERA.image_size, "some/where.npz"
+    )
     track = track_from_keypoints(detected, CAMERA, encoder)
     assert len(track) == 45 and track.name == "where"
     torch.testing.assert_close(track.keypoints[:, :, :2], pixels[::2])
@@ -130,19 +140,25 @@ def test_the_initial_pose_stands_on_the_floor_with_hinges_inside_their_limits(en
 def test_the_initial_pose_of_a_jumping_body_stays_in_the_air(encoder):
     clip = a_clip()
     high = Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0.0, 0.4]), clip.joint_rot, 30.0)
-    track = replace(known_pose(synthesize_track(high, CAMERA, encoder, KeypointNoise.none()), high), contact=torch.zeros(45, 4))
+    track = replace(
+        known_pose(synthesize_track(high, CAMERA, encoder, KeypointNoise.none()), high), contact=torch.zeros(45, 4)
+    )
     assert abs(float(initial_pose(track).root_pos[0, 2]) - (standing_height() + 0.4)) < 0.01
 
 
 @pytest.mark.parametrize("size", [0.9, 1.0, 1.12])
 def test_the_size_of_a_person_is_found_from_rays_and_floor(encoder, size):
     clip = a_clip()
-    points = size * coco_from_bodies(*bodies(clip))  # a larger person in a larger world, filmed by a camera at the same height
+    points = size * coco_from_bodies(
+        *bodies(clip)
+    )  # a larger person in a larger world, filmed by a camera at the same height
     keypoints = torch.cat([CAMERA.project(points), torch.ones(45, 17, 1)], dim=-1)
     track = known_pose(see(keypoints, CAMERA, encoder), clip)
     assert abs(estimate_scale(track) - size) < 0.03
     shrunk = known_pose(see(keypoints, CAMERA.scaled(1 / size), encoder, scale=size), clip)
-    torch.testing.assert_close(place(shrunk), clip.root_pos, atol=0.01, rtol=0)  # the mean-shape body fits the divided world
+    torch.testing.assert_close(
+        place(shrunk), clip.root_pos, atol=0.01, rtol=0
+    )  # the mean-shape body fits the divided world
 
 
 def test_the_real_video_gives_a_finite_track(encoder):

@@ -30,7 +30,9 @@ def a_swaying_body(frames=40):
     rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 24, 1)
     rot[:, 0] = torch.tensor(STANDING)
     for joint in (16, 18, 4):
-        rot[:, joint] = roma.rotvec_to_unitquat(torch.stack([0.5 * (3 * t + joint).sin(), 0 * t, 0.3 * t.cos()], dim=-1))
+        rot[:, joint] = roma.rotvec_to_unitquat(
+            torch.stack([0.5 * (3 * t + joint).sin(), 0 * t, 0.3 * t.cos()], dim=-1)
+        )
     root = torch.stack([0.3 * t, 0 * t, 0 * t + standing_height()], dim=-1)
     return forward_kinematics(root, rot, mean_offsets())
 
@@ -72,7 +74,9 @@ def test_turning_and_moving_the_scene_turns_the_root_and_leaves_the_feature_alon
     camera = Camera.look_at((4.0, 0.5, 1.6), (0.2, 0.0, 1.0))
     yaw, shift = 1.3, torch.tensor([2.0, -1.0, 0.0])
     turn = yaw_quaternion(torch.tensor(yaw))
-    there = Camera.look_at(roma.quat_action(turn, camera.centre) + shift, roma.quat_action(turn, torch.tensor([0.2, 0, 1.0])) + shift)
+    there = Camera.look_at(
+        roma.quat_action(turn, camera.centre) + shift, roma.quat_action(turn, torch.tensor([0.2, 0, 1.0])) + shift
+    )
     here = encoder.encode(seen_by(camera, body), camera)
     moved = encoder.encode(seen_by(there, turned(body, yaw, shift.tolist())), there)
     torch.testing.assert_close(moved.feature, here.feature, atol=2e-3, rtol=0)
