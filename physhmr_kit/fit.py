@@ -1,0 +1,194 @@
+"""`python -m physhmr_kit.fit --stage encoder|expert|distill|finetune`: train a stage and leave a run folder behind.
+
+    python -m physhmr_kit.fit --stage distill                      the embedded default: demo motions, bundled expert
+    python -m physhmr_kit.fit --stage expert --clips demo walk.bvh --iterations 400
+    python -m physhmr_kit.fit --stage expert --resume runs/expert/mine
+
+A run leaves runs/<stage>/<name>/ with config.yaml, metrics.csv (and TensorBoard), checkpoints/{last,best}.ckpt,
+weights.safetensors, rollout.npz, rollout.rrd and table.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from physhmr_kit import cli
+from physhmr_kit.errors import KitError
+
+STAGES = ("encoder", "expert", "distill", "finetune")
+
+_SHORT = {
+    "encoder": {"iterations": 20, "frames_per_step": 512, "validate_every": 10, "validation_windows": 8},
+    "expert": {"iterations": 10, "num_envs": 32, "clips": ("demo:stand", "demo:squat")},
+    "distill": {"iterations": 10, "num_envs": 32, "views": 1, "clips": ("demo:stand", "demo:squat")},
+    "finetune": {"iterations": 10, "num_envs": 32, "views": 1, "warmup": 3, "clips": ("demo:stand", "demo:squat")},
+}
+"""What `--short` changes: a run of seconds that goes through every part, for tests and CI."""
+
+
+def _stage_of(argv: list[str]) -> str | None:
+    """The stage named on the command line, before its settings are known."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--stage")
+    first.add_argument("--resume")
+    known, _ = first.parse_known_args(argv)
+    if known.stage is None and known.resume:
+        return Path(known.resume).resolve().parent.name
+    return known.stage
+
+
+def _parser(stage: str | None):
+    parser = cli.make_parser("fit", __doc__)
+    parser.add_argument("--stage", choices=STAGES, required=stage is None, default=stage, help="which stage to train")
+    parser.add_argument("--name", help="of the run; the time of day by default")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--resume", type=Path, help="run folder to take up where it stopped")
+    parser.add_argument("--progress", choices=("rich", "tqdm", "none"), default="rich", help="progress bar")
+    parser.add_argument("--evaluate_every", type=int, default=0, help="track all clips every so many iterations")
+    parser.add_argument("--short", action="store_true", help="a run of seconds through every part")
+    if stage is not None:
+        from jsonargparse import ActionConfigFile
+
+        from physhmr_kit.stages.build import CONFIGS
+
+        parser.add_argument("--config", action=ActionConfigFile, help="a YAML file with any of these options")
+        parser.add_class_arguments(CONFIGS[stage])
+    return parser
+
+
+def _settings(argv: list[str]):
+    """Command line and files to (options, stage settings)."""
+    stage = _stage_of(argv)
+    if stage is not None and stage not in STAGES:
+        raise KitError(f"unknown stage '{stage}'; choose one of: {', '.join(STAGES)}")
+    parser = _parser(stage)
+    if stage is None:
+        parser.parse_args(argv)  # prints help or says that --stage is missing
+    from physhmr_kit.stages.build import CONFIGS
+
+    resume = _resume_folder(argv)
+    files = [] if resume is None else ["--config", str(resume / "config.yaml")]
+    options = parser.parse_args([*files, *argv])
+    names = [f.name for f in dataclasses.fields(CONFIGS[stage])]
+    config = parser.instantiate(options)
+    values = {n: getattr(config, n) for n in names}
+    settings = CONFIGS[stage](**values)
+    if options.short and resume is None:
+        settings = dataclasses.replace(settings, **_SHORT[stage])
+    return options, settings, resume
+
+
+def _resume_folder(argv: list[str]) -> Path | None:
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--resume", type=Path)
+    folder = first.parse_known_args(argv)[0].resume
+    if folder is None:
+        return None
+    for part in (folder / "config.yaml", folder / "checkpoints" / "last.ckpt"):
+        if not part.is_file():
+            raise KitError(f"{part}: missing; --resume takes the folder of a run that has written a checkpoint")
+    return folder
+
+
+def _as_yaml(settings) -> str:
+    import yaml
+
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+    return yaml.safe_dump(plain(settings), sort_keys=False)
+
+
+def _quiet() -> None:
+    """Lightning's advice that does not apply here: our loader holds iteration numbers, not data."""
+    import logging
+
+    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*litlogger.*", ".*checkpoint directory.*exists.*", ".*post-update.*", ".*logs directory.*exists.*"):
+        warnings.filterwarnings("ignore", message=text)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _epochs(module) -> int:
+    """Epochs that make up the run: whole ones, since checkpoints are written between them."""
+    if hasattr(module, "iterations_per_epoch"):
+        return -(-module.config.iterations // module.iterations_per_epoch)
+    return -(-module.config.steps // min(module.config.validate_every, module.config.steps))
+
+
+def _trainer(folder: Path, module, options, callbacks: list):
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+    bars = {"rich": [RichProgressBar()], "tqdm": [TQDMProgressBar()], "none": []}[options.progress]
+    keep = {"dirpath": folder / "checkpoints", "every_n_epochs": 1, "enable_version_counter": False}
+    policy_stage = hasattr(module, "policy")
+    checkpoints = [
+        ModelCheckpoint(filename="last", save_top_k=1, monitor=None, save_on_train_epoch_end=True, **keep),
+        ModelCheckpoint(
+            filename="best", save_top_k=1, monitor="reward" if policy_stage else f"{_validation(module)}/mpjpe_mm",
+            mode="max" if policy_stage else "min", save_on_train_epoch_end=policy_stage, **keep,
+        ),
+    ]  # fmt: skip
+    return pl.Trainer(
+        accelerator="auto" if not policy_stage else "cpu",
+        devices=1,
+        max_epochs=_epochs(module),
+        logger=[CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="tensorboard")],
+        callbacks=[*bars, *checkpoints, *callbacks],
+        log_every_n_steps=1,
+        enable_progress_bar=bool(bars),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _validation(module) -> str:
+    module.setup("fit")
+    return module.validation_name
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    options, settings, resume = _settings(argv)
+    _quiet()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin while MuJoCo's work
+    import pytorch_lightning as pl
+    import torch
+
+    from physhmr_kit.closing import close_run, evaluate_module
+    from physhmr_kit.stages.build import build_module
+    from physhmr_kit.stages.watch import ClipEvaluation
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    pl.seed_everything(settings.seed, verbose=False)
+    print(f"stage {options.stage}: loading clips, weights and views")
+    module = build_module(settings)
+    folder = resume or options.runs / options.stage / (options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
+    if resume is None and (folder / "checkpoints").exists():
+        raise KitError(f"{folder}: there is a run of this name already; choose another --name, or --resume {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(_as_yaml(settings))
+    before = evaluate_module(module)
+    callbacks = [ClipEvaluation(options.evaluate_every, folder)] if options.evaluate_every else []
+    trainer = _trainer(folder, module, options, callbacks)
+    trainer.fit(module, ckpt_path=folder / "checkpoints" / "last.ckpt" if resume else None, weights_only=True)
+    if trainer.interrupted:
+        print(f"stopped; take it up with: python -m physhmr_kit.fit --stage {options.stage} --resume {folder}")
+        return 130
+    close_run(module, folder, before, command=f"python -m physhmr_kit.fit {' '.join(argv)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,113 @@
+"""Networks: a running normaliser, a Gaussian policy with fixed spread, a value function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.env.observations import GROUP_SIZES
+
+Observation = dict[str, torch.Tensor]
+
+
+class RunningNorm(nn.Module):
+    """Running mean and variance of an input; normalises and clips to +-5, as PHC's teacher does.
+
+    The statistics change only in `update`, so one rollout and its optimisation see the same map.
+    """
+
+    def __init__(self, width: int, clip: float = 5.0):
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("var", torch.ones(width))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return ((x - self.mean) * (self.var + 1e-4).rsqrt()).clamp(-self.clip, self.clip)
+
+    @torch.no_grad()
+    def update(self, x: torch.Tensor) -> None:
+        """Merge a batch (..., width) into the statistics (Chan et al. 1979)."""
+        x = x.reshape(-1, x.shape[-1])
+        total = self.count + len(x)
+        share = (len(x) / total).float()
+        delta = x.mean(0) - self.mean
+        self.var.copy_((1 - share) * self.var + share * x.var(0, unbiased=False) + share * (1 - share) * delta.square())
+        self.mean.add_(share * delta)
+        self.count.copy_(total)
+
+
+def mlp(sizes: Sequence[int], last_gain: float) -> nn.Sequential:
+    """Linear layers with SiLU between them, orthogonal weights, the last layer scaled by `last_gain`."""
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        last = i == len(sizes) - 2
+        linear = nn.Linear(a, b)
+        nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2))
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+class Policy(nn.Module):
+    """A Gaussian over 69 actions: the mean is a network of the groups it reads, the spread is fixed.
+
+    Args:
+        groups: observation groups it reads, in order.
+        hidden: widths of the hidden layers.
+        std: standard deviation of every action; a setting, not learned (PHC fixes exp(-2.9)).
+        control: 'residual' or 'absolute', what its actions mean (env/actions.py).
+    """
+
+    def __init__(self, groups: Sequence[str], hidden: Sequence[int] = (512, 256), std: float = 0.1, control: str = "residual"):
+        super().__init__()
+        self.groups, self.hidden, self.control = tuple(groups), tuple(hidden), control
+        width = sum(GROUP_SIZES[g] for g in self.groups)
+        self.norm = RunningNorm(width)
+        self.net = mlp([width, *hidden, NUM_DOFS], last_gain=0.01)
+        self.register_buffer("std", torch.tensor(float(std)))
+
+    def flatten(self, obs: Observation) -> torch.Tensor:
+        """The groups it reads, side by side: (..., width)."""
+        return torch.cat([obs[g] for g in self.groups], dim=-1)
+
+    def forward(self, obs: Observation) -> torch.Tensor:
+        """Mean action (..., 69)."""
+        return self.mean(self.flatten(obs))
+
+    def mean(self, flat: torch.Tensor) -> torch.Tensor:
+        """Mean action of already flattened observations."""
+        return self.net(self.norm(flat))
+
+    def sample(self, mean: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """An action around the mean."""
+        return mean + self.std * torch.randn(mean.shape, generator=generator)
+
+    def log_prob(self, mean: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Log density of actions, summed over the 69: (...,)."""
+        z = (action - mean) / self.std
+        return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+class Critic(nn.Module):
+    """Value of a state, from groups that may hold more than the policy sees."""
+
+    def __init__(self, groups: Sequence[str], hidden: Sequence[int] = (512, 256)):
+        super().__init__()
+        self.groups = tuple(groups)
+        width = sum(GROUP_SIZES[g] for g in self.groups)
+        self.norm = RunningNorm(width)
+        self.net = mlp([width, *hidden, 1], last_gain=1.0)
+
+    def flatten(self, obs: Observation) -> torch.Tensor:
+        """The groups it reads, side by side: (..., width)."""
+        return torch.cat([obs[g] for g in self.groups], dim=-1)
+
+    def forward(self, flat: torch.Tensor) -> torch.Tensor:
+        """Value (...,) of flattened observations (..., width)."""
+        return self.net(self.norm(flat)).squeeze(-1)

@@ -1,0 +1,79 @@
+"""Weights on disk: safetensors with the settings that rebuild the network in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.learning.networks import Policy
+
+BUNDLED = Path(__file__).resolve().parent.parent / "weights"
+"""Folder of the weights that ship with the kit."""
+
+
+def save_weights(module: nn.Module, path: str | os.PathLike, settings: dict, half: bool = False) -> Path:
+    """Write a module's state and the settings to rebuild it; the file appears whole or not at all.
+
+    Args:
+        settings: anything JSON can hold.
+        half: store floats as float16 (they are read back as float32).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+    if half:
+        tensors = {k: v.half() if v.dtype == torch.float32 and v.ndim >= 2 else v for k, v in tensors.items()}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={"physhmr_kit": json.dumps(settings)})
+    os.replace(part, path)
+    return path
+
+
+def read_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
+    """Tensors (floats as float32) and settings of a weights file.
+
+    Raises:
+        KitError: missing, not safetensors (a git-lfs pointer is named as such), or not of this kit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise KitError(f"{path}: no such weights file")
+    if path.read_bytes()[:7] == b"version":
+        raise KitError(f"{path}: a git-lfs pointer, not the weights; run 'git lfs pull'")
+    try:
+        with safe_open(path, framework="pt") as f:
+            header = (f.metadata() or {}).get("physhmr_kit")
+            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as fault:
+        raise KitError(f"{path}: not a safetensors weights file ({fault})") from fault
+    if header is None:
+        raise KitError(f"{path}: safetensors, but not weights of physhmr_kit (no settings in its header)")
+    return {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}, json.loads(header)
+
+
+def save_policy(policy: Policy, path: str | os.PathLike, stage: str, half: bool = False, **about) -> Path:
+    """Write a policy; `about` (commit, command, samples, ...) goes into the header."""
+    settings = {"stage": stage, "groups": policy.groups, "hidden": policy.hidden, "control": policy.control, "std": float(policy.std)}
+    return save_weights(policy, path, settings | about, half)
+
+
+def load_policy(path: str | os.PathLike) -> Policy:
+    """Read a policy.
+
+    Raises:
+        KitError: as `read_weights`, or when the file holds something else than a policy.
+    """
+    tensors, settings = read_weights(path)
+    try:
+        policy = Policy(settings["groups"], settings["hidden"], settings["std"], settings["control"])
+        policy.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as fault:
+        raise KitError(f"{path}: holds weights of stage '{settings.get('stage', '?')}', not a policy") from fault
+    return policy.eval()

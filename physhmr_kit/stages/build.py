@@ -1,0 +1,55 @@
+"""From settings to a module ready to train: loads clips, weights and views, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.storage import BUNDLED, load_policy
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.sources import load_clips
+from physhmr_kit.stages.distill import DistillConfig, DistillModule
+from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
+from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
+from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
+from physhmr_kit.stages.views import film_library
+from physhmr_kit.vision.pretrained import load_encoder
+
+CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
+"""Settings of each stage, in the order they are trained."""
+
+Module = EncoderModule | ExpertModule | DistillModule | FinetuneModule
+
+
+def build_module(config) -> Module:
+    """The LightningModule of a stage's settings.
+
+    Raises:
+        KitError: clips or weights that cannot be read.
+    """
+    if isinstance(config, EncoderConfig):
+        return EncoderModule(config)
+    library = MotionLibrary(load_clips(list(config.clips)))
+    if isinstance(config, ExpertConfig):
+        return ExpertModule(config, library, load_policy(config.init) if config.init else None)
+    expert = load_policy(find_weights("expert", config.expert))
+    visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed)
+    if isinstance(config, DistillConfig):
+        return DistillModule(config, library, visual, expert, load_policy(config.init) if config.init else None)
+    student: Policy = load_policy(find_weights("distill", config.student))
+    return FinetuneModule(config, library, visual, expert, student)
+
+
+def find_weights(stage: str, given: str | Path = "") -> Path:
+    """A weights file: the one given, the `weights.safetensors` of a given run folder, or the bundled one of the stage.
+
+    Raises:
+        KitError: nothing there.
+    """
+    path = Path(given) if given else BUNDLED / f"{stage}.safetensors"
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    if not path.is_file():
+        raise KitError(f"{path}: no weights; train some with python -m physhmr_kit.fit --stage {stage}")
+    return path

@@ -1,0 +1,152 @@
+"""Stage `distill`: the student learns the expert's skill from vision alone, on the states the student visits.
+
+The loop, in the order it happens: the student acts, the expert labels each state it reaches, the student is regressed
+onto the labels of this rollout and of the last few (DAgger, Ross et al. 2011), log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import torch
+
+from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
+from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.learning.collect import Collector
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.stages.base import StageModule
+from physhmr_kit.stages.expert import EXPERT_GROUPS
+
+STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_orientation")
+"""924 numbers, PhysHMR's variant 358."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Settings of the distillation stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to distil: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    expert: str = ""
+    """Weights of the expert that labels; empty for the bundled one."""
+    encoder: str = ""
+    """Weights of the encoder; empty for the bundled one."""
+    views: int = 4
+    """Synthetic cameras for each clip."""
+    simulator: str = "auto"
+    substeps: int = 4
+    num_envs: int = 128
+    iterations: int = 100
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 16
+    memory: int = 24
+    """Rollouts whose labels are kept; old ones were visited by a worse student but are labelled as well."""
+    updates: int = 16
+    """Minibatches for each rollout."""
+    minibatch: int = 2048
+    hidden: tuple[int, ...] = (1024, 512)
+    std: float = 0.03
+    """Spread of the student's actions while it explores; it gets no gradient from imitation."""
+    learning_rate: float = 5e-4
+    max_grad_norm: float = 1.0
+    termination_distance: float = 0.4
+    """Mean body distance, m, at which an episode ends; looser than the expert's, to see recoveries."""
+    episode_length: int = 300
+    hard_share: float = 0.5
+    reward: RewardWeights = field(default_factory=RewardWeights)
+    """Only watched: imitation does not use it."""
+    init: str = ""
+    """Student weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=(*STUDENT_GROUPS, "reference"),
+            control="absolute",
+            termination="mean",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            reward=self.reward,
+        )
+
+
+class DistillModule(StageModule):
+    """On-policy distillation.
+
+    Args:
+        config: the settings.
+        library: the clips.
+        visual: what cameras saw of them.
+        expert: labels; a residual policy that reads the reference.
+        policy: student to begin from; fresh when omitted.
+    """
+
+    def __init__(
+        self, config: DistillConfig, library: MotionLibrary, visual: VisualLibrary, expert: Policy, policy: Policy | None = None
+    ):
+        super().__init__(config.seed)
+        self.config, self.library, self.visual = config, library, visual
+        torch.manual_seed(config.seed)
+        self.policy = policy or Policy(STUDENT_GROUPS, config.hidden, config.std, "absolute")
+        self.expert = expert.requires_grad_(False)
+        assert set(expert.groups) == set(EXPERT_GROUPS)
+        simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
+        self.collector = Collector(self.env, self.policy, None, config.horizon, self.generator)
+        self.memory: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=config.memory)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate)
+
+    def training_step(self, _, batch_idx: int) -> None:
+        batch = self.collector.collect(teacher=self.expert)
+        self.memory.append((batch.flat("policy_in").clone(), batch.flat("label").clone()))
+        self.policy.norm.update(batch.policy_in)
+        loss = self._update()
+
+        self.samples += batch.reward.numel()
+        values = {
+            "loss/imitation": loss,
+            "reward": float(batch.reward.mean()),
+            "failed": batch.failures / max(batch.episodes, 1),
+            "steps_to_end": batch.reward.numel() / max(batch.episodes, 1),
+            "samples": float(self.samples),
+            "minutes": self.seconds / 60,
+            "diverged": float(self.env.num_diverged),
+        }
+        self.log_dict(values | {f"reward/{k}": v for k, v in batch.terms.items()})
+
+    def _update(self) -> float:
+        """Regress the student's mean action onto the labels: L_BC of the paper, mean squared error over the 69."""
+        config, optimizer = self.config, self.optimizers()
+        self._anneal(optimizer)
+        seen = torch.cat([s for s, _ in self.memory])
+        label = torch.cat([a for _, a in self.memory])
+        total = 0.0
+        for _ in range(config.updates):
+            rows = torch.randint(len(seen), (config.minibatch,), generator=self.generator)
+            loss = (self.policy.mean(seen[rows]) - label[rows]).square().mean()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
+            optimizer.step()
+            total += float(loss.detach())
+        return total / config.updates
+
+    def _anneal(self, optimizer) -> None:
+        """The learning rate falls linearly to a tenth over the run."""
+        done = self.samples / (self.config.iterations * self.config.num_envs * self.config.horizon)
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * max(0.1, 1 - 0.9 * done)
+
+    def extra_state(self) -> dict:
+        return {"env": self.env.state_dict(), "memory": [list(pair) for pair in self.memory]}
+
+    def load_extra_state(self, state: dict) -> None:
+        self.collector.obs = self.env.load_state_dict(state["env"])
+        self.memory.extend((seen, label) for seen, label in state["memory"])

@@ -1,0 +1,186 @@
+"""Stage `expert`: one policy learns to track every clip by PPO, with the reference in view.
+
+The loop, in the order it happens: roll out, estimate advantages, update actor and critic, log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
+from physhmr_kit.learning import ppo
+from physhmr_kit.learning.collect import Batch, Collector
+from physhmr_kit.learning.networks import Critic, Policy
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.stages.base import StageModule
+
+EXPERT_GROUPS = ("proprioception", "reference")
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Settings of the expert stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    simulator: str = "auto"
+    substeps: int = 4
+    """Physics steps for each control step: 4 is 120 Hz."""
+    num_envs: int = 256
+    iterations: int = 150
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 32
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatch: int = 2048
+    hidden: tuple[int, ...] = (512, 256)
+    std: float = 0.12
+    """Spread of the actions; 1 is half a radian."""
+    learning_rate: float = 2e-4
+    """Of the actor, at first; it then follows `kl`."""
+    critic_rate: float = 1e-3
+    kl: float = 0.06
+    """Wanted KL divergence of an update; the actor's rate falls above twice this and rises below half of it."""
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    bounds: float = 0.01
+    """Weight of the loss on mean actions beyond +-2."""
+    max_grad_norm: float = 1.0
+    termination_distance: float = 0.25
+    episode_length: int = 300
+    hard_share: float = 0.5
+    """Share of starts drawn by failure rate rather than clip by clip."""
+    reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
+    """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
+    init: str = ""
+    """Weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=EXPERT_GROUPS,
+            control="residual",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            reward=self.reward,
+        )
+
+
+class ExpertModule(StageModule):
+    """PPO on a MotionLibrary.
+
+    Args:
+        config: the settings.
+        library: the clips; loaded from `config.clips` by `fit`.
+        policy: to begin from; fresh when omitted.
+    """
+
+    def __init__(self, config: ExpertConfig, library: MotionLibrary, policy: Policy | None = None):
+        super().__init__(config.seed)
+        self.config, self.library = config, library
+        torch.manual_seed(config.seed)
+        self.policy = policy or Policy(EXPERT_GROUPS, config.hidden, config.std, "residual")
+        self.critic = Critic(EXPERT_GROUPS, config.hidden)
+        self.learning_rate = config.learning_rate
+        simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        self.env = TrackingEnv(library, simulator, config.tracking(), seed=config.seed)
+        self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
+
+    def configure_optimizers(self):
+        groups = [
+            {"params": self.policy.parameters(), "lr": self.config.learning_rate},
+            {"params": self.critic.parameters(), "lr": self.config.critic_rate},
+        ]
+        return torch.optim.Adam(groups)
+
+    def training_step(self, _, batch_idx: int) -> None:
+        config = self.config
+        if self.samples == 0:
+            self._warm_normaliser()
+
+        batch = self.collector.collect()
+        # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
+        advantage = ppo.advantages(
+            batch.reward * (1 - config.gamma), batch.value, batch.next_value, batch.done, config.gamma, config.lam
+        )
+        returns = (advantage + batch.value).flatten()
+        advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
+        losses = self._update(batch, advantage, returns)
+        self.policy.norm.update(batch.policy_in)
+        self.critic.norm.update(batch.critic_in)
+
+        self.samples += batch.reward.numel()
+        self._log(batch, returns, losses)
+
+    def _update(self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor) -> dict[str, float]:
+        """Minibatch passes over a rollout; the learning rate follows the KL divergence."""
+        config, optimizer = self.config, self.optimizers()
+        action, old_mean, old_log_prob = (batch.flat(k) for k in ("action", "mean", "log_prob"))
+        policy_in = self.policy.norm(batch.flat("policy_in"))  # once for all passes
+        critic_in = self.critic.norm(batch.flat("critic_in"))
+        sums: dict[str, float] = {}
+        updates = 0
+        for _ in range(config.epochs):
+            for rows in torch.randperm(len(action), generator=self.generator).split(config.minibatch):
+                mean = self.policy.net(policy_in[rows])
+                log_prob = self.policy.log_prob(mean, action[rows])
+                loss = {
+                    "policy": ppo.policy_loss(log_prob, old_log_prob[rows], advantage[rows], config.clip),
+                    "value": ppo.value_loss(self.critic.net(critic_in[rows]).squeeze(-1), returns[rows]),
+                    "bounds": config.bounds * ppo.bounds_loss(mean, 2.0),
+                }
+                optimizer.zero_grad()
+                self.manual_backward(sum(loss.values()))
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(self.critic.parameters(), config.max_grad_norm)
+                optimizer.step()
+                kl = float(ppo.gaussian_kl(mean.detach(), old_mean[rows], self.policy.std))
+                for k, v in (*((k, float(v.detach())) for k, v in loss.items()), ("kl", kl)):
+                    sums[k] = sums.get(k, 0.0) + v
+                updates += 1
+            if config.kl:
+                self._follow_kl(kl)
+        return {k: v / updates for k, v in sums.items()}
+
+    def _follow_kl(self, kl: float) -> None:
+        """Adapt the learning rate to the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
+        if kl > 2 * self.config.kl:
+            self.learning_rate = max(self.learning_rate / 1.5, 1e-5)
+        elif kl < self.config.kl / 2:
+            self.learning_rate = min(self.learning_rate * 1.5, 2e-3)
+        self.optimizers().param_groups[0]["lr"] = self.learning_rate
+
+    @torch.no_grad()
+    def _warm_normaliser(self) -> None:
+        """Look at one rollout of the fresh policy before learning from any."""
+        batch = self.collector.collect()
+        self.policy.norm.update(batch.policy_in)
+        self.critic.norm.update(batch.critic_in)
+
+    def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float]) -> None:
+        failure = self.env.sampler.failure
+        values = {
+            "reward": float(batch.reward.mean()),
+            "failed": batch.failures / max(batch.episodes, 1),
+            "steps_to_end": batch.reward.numel() / max(batch.episodes, 1),
+            "hardest": float(failure.max()),
+            "explained_variance": float(ppo.explained_variance(batch.flat("value"), returns)),
+            "learning_rate": self.learning_rate,
+            "samples": float(self.samples),
+            "minutes": self.seconds / 60,
+            "diverged": float(self.env.num_diverged),
+        }
+        self.log_dict(values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()})
+
+    def extra_state(self) -> dict:
+        return {"env": self.env.state_dict(), "learning_rate": self.learning_rate}
+
+    def load_extra_state(self, state: dict) -> None:
+        self.collector.obs = self.env.load_state_dict(state["env"])
+        self.learning_rate = state["learning_rate"]
