@@ -13,21 +13,49 @@ from physhmr_kit.motion.state import BodyState
 
 
 @lru_cache(maxsize=None)
-def _levels() -> tuple[tuple[list[int], list[int]], ...]:
-    """The tree level by level: (joints, their parents' places in the level above), so that a level is one batched step."""
-    level, levels = [0], []
-    while level:
-        below = [j for j in range(NUM_JOINTS) if PARENTS[j] in level]
-        if below:
-            levels.append((below, [level.index(PARENTS[j]) for j in below]))
-        level = below
-    return tuple(levels)
+def _ancestors() -> torch.Tensor:
+    """(24, 24): 1 where the column's joint is the row's own or one of its ancestors, the root left out."""
+    matrix = torch.zeros(NUM_JOINTS, NUM_JOINTS)
+    for joint in range(1, NUM_JOINTS):
+        above = joint
+        while above > 0:
+            matrix[joint, above] = 1
+            above = PARENTS[above]
+    return matrix
 
 
 @lru_cache(maxsize=None)
-def _restore_order() -> list[int]:
-    order = [0] + [j for joints, _ in _levels() for j in joints]
-    return [order.index(j) for j in range(NUM_JOINTS)]
+def _jumps() -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+    """Rounds of pointer doubling up the tree: in each, which joints still have a way to go and the joint it ends at."""
+    above, rounds = list(PARENTS), []
+    while any(a >= 0 for a in above):
+        rounds.append((tuple(j for j in range(NUM_JOINTS) if above[j] >= 0), tuple(a for a in above if a >= 0)))
+        above = [above[a] if a >= 0 else -1 for a in above]
+    return tuple(rounds)
+
+
+_PARENT_INDEX = [max(p, 0) for p in PARENTS]
+
+
+def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
+    """Parent-relative rotations to world ones: (..., 24, 4) xyzw -> (..., 24, 4).
+
+    Products are doubled up the tree (Hillis and Steele's scan), so that a chain of nine joints takes four batched steps.
+    """
+    rot = joint_rot
+    for joints, above in _jumps():
+        rot = rot.index_copy(-2, _index(joints), roma.quat_product(rot[..., above, :], rot[..., joints, :]))
+    return rot
+
+
+@lru_cache(maxsize=None)
+def _index(joints: tuple[int, ...]) -> torch.Tensor:
+    return torch.tensor(joints)
+
+
+def _sum_down(parts: torch.Tensor) -> torch.Tensor:
+    """Each joint's sum of `parts` (..., 24, 3) over itself and its ancestors, without the root."""
+    return _ancestors().to(parts) @ parts
 
 
 def forward_kinematics(
@@ -43,21 +71,14 @@ def forward_kinematics(
     Returns:
         body positions (..., 24, 3) m and body rotations (..., 24, 4) xyzw, both in the world frame.
     """
-    pos, rot = root_pos.unsqueeze(-2), joint_rot[..., :1, :]
-    all_pos, all_rot = [pos], [rot]
-    for joints, up in _levels():
-        parent_rot = rot[..., up, :]
-        pos = pos[..., up, :] + roma.quat_action(parent_rot, offsets[joints].expand(*parent_rot.shape[:-1], 3))
-        rot = roma.quat_product(parent_rot, joint_rot[..., joints, :])
-        all_pos.append(pos)
-        all_rot.append(rot)
-    order = _restore_order()
-    return torch.cat(all_pos, -2)[..., order, :], torch.cat(all_rot, -2)[..., order, :]
+    rot = world_rotations(joint_rot)
+    arm = roma.quat_action(rot[..., _PARENT_INDEX, :], offsets.expand(*rot.shape[:-1], 3))
+    return root_pos.unsqueeze(-2) + _sum_down(arm), rot
 
 
 def local_rotations(body_rot: torch.Tensor) -> torch.Tensor:
     """World rotations to parent-relative ones: (..., 24, 4) -> (..., 24, 4) xyzw, the root left in the world."""
-    parent = body_rot[..., [max(p, 0) for p in PARENTS], :]
+    parent = body_rot[..., _PARENT_INDEX, :]
     local = roma.quat_product(roma.quat_conjugation(parent), body_rot)
     return torch.cat([body_rot[..., :1, :], local[..., 1:, :]], dim=-2)
 
@@ -88,21 +109,13 @@ def hinge_kinematics(
     speed = dof_vel.unflatten(-1, (23, 3, 1)) * axes
     relative = speed[..., 0, :] + roma.quat_action(outer, speed[..., 1, :]) + roma.quat_action(outer_middle, speed[..., 2, :])
 
-    pos, rot = root_pos.unsqueeze(1), root_rot.unsqueeze(1)
-    lin, ang = root_lin_vel.unsqueeze(1), root_ang_vel.unsqueeze(1)
-    out = [[pos], [rot], [lin], [ang]]
-    for joints, up in _levels():
-        parent_rot, parent_ang = rot[:, up], ang[:, up]
-        arm = roma.quat_action(parent_rot, offsets[joints].expand(*parent_rot.shape[:-1], 3))
-        pos = pos[:, up] + arm
-        lin = lin[:, up] + torch.linalg.cross(parent_ang, arm)
-        ang = parent_ang + roma.quat_action(parent_rot, relative[:, [j - 1 for j in joints]])
-        rot = roma.quat_product(parent_rot, joint_rot[:, joints])
-        for whole, part in zip(out, (pos, rot, lin, ang), strict=True):
-            whole.append(part)
-    order = _restore_order()
-    pos, rot, lin, ang = (torch.cat(parts, dim=1)[:, order] for parts in out)
-    return BodyState(pos, rot, lin, ang, dof_pos, dof_vel)
+    rot = world_rotations(joint_rot)
+    parent_rot = rot[:, _PARENT_INDEX]
+    arm = roma.quat_action(parent_rot, offsets.expand(*rot.shape[:-1], 3))
+    turning = torch.cat([torch.zeros_like(root_ang_vel).unsqueeze(1), relative], dim=1)
+    ang = root_ang_vel.unsqueeze(1) + _sum_down(roma.quat_action(parent_rot, turning))
+    lin = root_lin_vel.unsqueeze(1) + _sum_down(torch.linalg.cross(ang[:, _PARENT_INDEX], arm))
+    return BodyState(root_pos.unsqueeze(1) + _sum_down(arm), rot, lin, ang, dof_pos, dof_vel)
 
 
 def linear_velocity(position: torch.Tensor, fps: float) -> torch.Tensor:
