@@ -8,7 +8,7 @@ from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
 __all__ = ["REFERENCE", "SIMULATED", "filmstrip", "record_clip", "record_rollout", "show", "video_frames"]
 
 _HOMES = {
-    "filmstrip": "picture", "record_clip": "recording", "record_rollout": "recording", "show": "show", "video_frames": "frames",
+    "filmstrip": "picture", "record_clip": "recording", "record_rollout": "recording", "show": "notebook", "video_frames": "frames",
 }  # fmt: skip
 
 

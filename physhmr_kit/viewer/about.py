@@ -4,13 +4,13 @@ from __future__ import annotations
 
 _ROWS = {
     "world/simulated": "the **simulated** body, blue: the shapes that touch the floor in the simulator",
-    "world/reference": "the **reference**, orange: the motion to follow",
+    "world/reference": "the **reference**, orange: the motion to follow; for a video, the encoder's estimate of it",
     "world/contacts": "forces of the floor on the body, vermilion; a metre is 2000 newtons",
     "world/camera": "the camera with its picture and **keypoints**; green is sure, grey is doubtful. The blue lines are the "
     "simulated body as the camera would see it",
     "world/rays": "rays from the camera through the detected joints: what the policy is told instead of positions",
     "errors/body": "mean distance of the 24 bodies from the reference, millimetres",
-    "errors/rays": "mean distance of the joints from their rays, millimetres, weighted by confidence",
+    "errors/rays": "mean distance of the joints from the rays of the keypoints that were seen, millimetres",
     "rewards": "reward terms, each between 0 and 1 when it follows the reference exactly",
 }
 

@@ -103,3 +103,13 @@ def log_contacts(rec: rr.RecordingStream, path: str, times: Times, pos, force, l
     rec.log(path, rr.Arrows3D.from_fields(colors=[CONTACT], radii=[0.009]), static=True)
     arrows = rr.Arrows3D.columns(vectors=force[strong] / NEWTONS_PER_METRE, origins=pos[strong])
     rec.send_columns(path, times.columns(), arrows.partition(strong.sum(1)))
+
+
+def log_followed(rec: rr.RecordingStream, path: str, times: Times, root) -> None:
+    """Something unseen, as large as a body, for the eye to go along with: root (T, 3) m, world.
+
+    Rerun's eye keeps a distance that suits the size of what it follows; a single limb would fill the view.
+    """
+    root = np.asarray(root, np.float32)
+    rec.log(path, rr.Points3D([[-0.9, -0.9, -0.9], [0.9, 0.9, 0.9]], radii=[0.0], colors=[(0, 0, 0, 0)]), static=True)
+    rec.send_columns(path, times.columns(), rr.Transform3D.columns(translation=root))

@@ -46,26 +46,23 @@ def filmstrip(
         the matplotlib figure.
     """
     simulated, reference, fps = _joints(motion)
-    layers = [(simulated, _body, SIMULATED), (reference, _bones, REFERENCE)]
-    layers = (
-        [layer for layer in layers if layer[0] is not None]
-        if simulated is not None
-        else [(reference, _body, REFERENCE)]
-    )
+    layers = [(reference, _body, REFERENCE)]
+    if simulated is not None:
+        layers = [(simulated, _body, SIMULATED)] + [(reference, _bones, REFERENCE)] * (reference is not None)
     lead = layers[0][0]
     at = np.linspace(0, len(lead) - 1, min(poses, len(lead))).round().astype(int)
     # the onlooker sees world points at (right, up); every figure is shifted to its own place on the floor line
     yaw = _facing(lead[0]) + np.deg2rad(azimuth)
     right, towards = np.array([-np.sin(yaw), np.cos(yaw), 0.0]), np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    across = (lead[at] - lead[at, :1]) @ right
-    spacing = max(0.7, 0.15 + float(across.max() - across.min()))
-    middle = float(across.max() + across.min()) / 2
+    across = lead[at] @ right
+    left, end = across.min(1), across.max(1)
+    spacing = max(0.7, 0.15 + float((end - left).max()))
 
     words = getattr(motion, "name", "") if title is None else title
     top = max(1.75, 0.2 + float(lead[at][..., 2].max())) + 0.25
     figure, axes = _canvas(-0.55 * spacing, (len(at) - 0.45) * spacing, -0.3, top)
     for column, frame in enumerate(at):
-        shift = column * spacing - middle - float(lead[frame, 0] @ right)
+        shift = column * spacing - float(left[column] + end[column]) / 2
         for joints, draw, colour in layers:
             points = np.stack([joints[frame] @ right + shift, joints[frame, :, 2]], axis=-1)
             draw(axes, points, joints[frame] @ towards, unit(colour))

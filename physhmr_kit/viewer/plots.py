@@ -6,12 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import rerun as rr
-import torch
 
 from physhmr_kit.viewer.bodies import Times
 from physhmr_kit.viewer.palette import SEEN, SERIES, SIMULATED
-from physhmr_kit.vision.keypoints import RAY_JOINTS
-from physhmr_kit.vision.rays import perpendicular
 
 
 def body_error(simulated, reference) -> np.ndarray:
@@ -33,23 +30,6 @@ def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.nd
     for name, values in errors.items():
         colour = SEEN if name == "rays" else SIMULATED
         log_curve(rec, f"errors/{name}", times, values, f"{name} (mm)", colour)
-
-
-def ray_error(simulated, centre, ray_point, confidence) -> np.ndarray:
-    """Mean distance of the joints from their rays, weighted by confidence; NaN where nothing was seen.
-
-    Args:
-        simulated: (T, 24, 3) m, world. centre: (T, 3), ray_point: (T, 12, 3) m, world. confidence: (T, 12).
-
-    Returns:
-        (T,) millimetres.
-    """
-    joints = torch.as_tensor(simulated, dtype=torch.float32)[:, list(RAY_JOINTS)]
-    gap = perpendicular(joints, *(torch.as_tensor(v, dtype=torch.float32) for v in (centre, ray_point))).norm(dim=-1)
-    weight = torch.as_tensor(confidence, dtype=torch.float32)
-    total = weight.sum(-1)
-    mean = torch.where(weight > 0, gap * weight, 0.0).sum(-1) / total
-    return 1000 * mean.double().numpy()
 
 
 def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> None:

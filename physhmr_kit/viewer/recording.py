@@ -11,6 +11,7 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.metrics.seen import ray_distance
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.viewer import bodies, plots, sight
@@ -19,6 +20,8 @@ from physhmr_kit.viewer.blueprint import make_blueprint
 from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
+FOLLOWED = "world/followed"
+"""What the eye goes along with."""
 APPLICATION = "physhmr_kit"
 """Rerun's name for the source of our recordings."""
 GLASS = (*SIMULATED, 200)
@@ -41,6 +44,11 @@ def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterabl
 def record_clip(path: str | os.PathLike, clip: Clip) -> Path:
     """Write a clip as an .rrd with its layout inside; the file appears whole or not at all."""
     return _write(path, clip.name, lambda rec: log_clip(rec, clip))
+
+
+def record(path: str | os.PathLike, motion, track=None, images: Iterable | None = None) -> Path:
+    """Write a clip or a rollout as an .rrd."""
+    return record_clip(path, motion) if isinstance(motion, Clip) else record_rollout(path, motion, track, images)
 
 
 def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable | None = None) -> rrb.Blueprint:
@@ -69,10 +77,11 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     entities += ["rewards"] if rewards else []
     _log_about(rec, rollout.name, entities, _how_it_went(rollout, count, errors))
     root = np.asarray(simulated.root_pos)
+    bodies.log_followed(rec, FOLLOWED, times, root)
     largest = max((np.nanmax(v, initial=0.0) for v in errors.values()), default=None)
     return make_blueprint(
         root,
-        "world/simulated/Pelvis",
+        FOLLOWED,
         camera_centre=centre,
         largest_error=largest,
         rewards=bool(rewards),
@@ -87,8 +96,9 @@ def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(rec, "world/reference", times, pos, rot, humanoid_shapes(humanoid), REFERENCE)
+    bodies.log_followed(rec, FOLLOWED, times, clip.root_pos)
     _log_about(rec, clip.name, ["world/reference"], f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.")
-    return make_blueprint(clip.root_pos.numpy(), "world/reference/Pelvis", fps=clip.fps)
+    return make_blueprint(clip.root_pos.numpy(), FOLLOWED, fps=clip.fps)
 
 
 def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray:
@@ -106,7 +116,7 @@ def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray
     sight.log_overlay(rec, "world/camera/simulated", seen, camera, pos, SIMULATED)
     sight.log_rays(rec, "world/rays", seen, centre, point, confidence, pos[:, 0])
     error = np.full(len(times), np.nan)
-    error[:count] = plots.ray_error(pos, centre, point, confidence)
+    error[:count] = ray_distance(pos, centre, point, confidence).nanmean(1)
     return error
 
 

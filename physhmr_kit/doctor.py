@@ -1,0 +1,248 @@
+"""`python -m physhmr_kit.doctor`: what works here, what is missing, and the command that mends it.
+
+Leaves with 0 when everything essential works, else with 1. Written to run on a broken installation: every check is on
+its own, and only the standard library is needed to run them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from physhmr_kit import __version__
+
+INSTALL = "python -m pip install -c constraints.txt -e ."
+WEIGHTS = Path(__file__).parent / "weights"
+ESSENTIAL_WEIGHTS = ("encoder", "expert", "distill")
+
+# What pip calls it, how it is imported. The versions that go together are in constraints.txt.
+PACKAGES = (
+    ("numpy", "numpy"), ("scipy", "scipy"), ("torch", "torch"), ("pytorch-lightning", "pytorch_lightning"),
+    ("torchmetrics", "torchmetrics"), ("gymnasium", "gymnasium"), ("mujoco", "mujoco"), ("roma", "roma"), ("smplx", "smplx"),
+    ("av", "av"), ("jsonargparse", "jsonargparse"), ("safetensors", "safetensors"), ("rerun-sdk", "rerun"),
+    ("matplotlib", "matplotlib"), ("rich", "rich"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        name: what was looked at.
+        ok: whether it works.
+        note: version, place or fault, in one line.
+        remedy: the command that mends it; empty when nothing is to be done.
+        essential: whether the kit's own tutorials and tests need it.
+    """
+
+    name: str
+    ok: bool
+    note: str = ""
+    remedy: str = ""
+    essential: bool = False
+
+    def line(self) -> str:
+        """For the terminal."""
+        sign = "ok" if self.ok else ("FAULT" if self.essential else "-")
+        text = f"  {sign:<6}{self.name:<20}{self.note}"
+        return text.rstrip() + (f"\n{'':<28}mend: {self.remedy}" if self.remedy and not self.ok else "")
+
+
+def guarded(name: str, check: Callable[[], Finding], remedy: str, essential: bool) -> Finding:
+    """The finding of a check, whatever it raises: a broken package can raise anything when it is imported."""
+    try:
+        return check()
+    except Exception as fault:
+        why = " ".join(f"{type(fault).__name__}: {fault}".split())
+        return Finding(name, False, why[:160], remedy, essential)
+
+
+def check_python() -> Finding:
+    """The interpreter; the kit is written for 3.11 and newer."""
+    ok = sys.version_info >= (3, 11)
+    return Finding(
+        "python", ok, f"{platform.python_version()}  {sys.executable}", "make PYTHON=python3.11 install", True
+    )
+
+
+def check_package(name: str, module: str) -> Finding:
+    """Whether a package is installed and can be imported."""
+    importlib.import_module(module)
+    return Finding(name, True, importlib.metadata.version(name), INSTALL, True)
+
+
+def check_cuda() -> Finding:
+    """A graphics card for torch; nothing needs it."""
+    torch = importlib.import_module("torch")
+    if torch.cuda.is_available():
+        return Finding("cuda", True, torch.cuda.get_device_name(0))
+    return Finding("cuda", False, "none; everything works on the CPU")
+
+
+def check_mujoco_cpu() -> Finding:
+    """The default simulator: build the humanoid and let it fall for ten control steps."""
+    torch = importlib.import_module("torch")
+    make = importlib.import_module("physhmr_kit.simulation").make_simulator
+    simulator = make("mujoco_cpu", num_envs=2)
+    try:
+        for _ in range(10):
+            state = simulator.step(torch.zeros(2, 69))
+    finally:
+        simulator.close()
+    if not bool(torch.isfinite(state.body_pos).all()):
+        return Finding("mujoco_cpu", False, "the humanoid's state is not finite after 10 steps", INSTALL, True)
+    return Finding("mujoco_cpu", True, "10 steps of 2 humanoids", INSTALL, True)
+
+
+def planned(name: str) -> Finding | None:
+    """The finding on a simulator that this version does not have yet, else None."""
+    known = importlib.import_module("physhmr_kit.simulation").SIMULATORS
+    return None if name in known else Finding(name, False, "planned, not in this version")
+
+
+def check_mujoco_gpu() -> Finding:
+    """mujoco_warp and a CUDA device."""
+    if absent := planned("mujoco_gpu"):
+        return absent
+    remedy = "python -m pip install -c constraints.txt -e '.[gpu]'"
+    for module in ("warp", "mujoco_warp"):
+        if importlib.util.find_spec(module) is None:
+            return Finding("mujoco_gpu", False, f"{module} is not installed", remedy)
+    warp = importlib.import_module("warp")
+    warp.config.quiet = True
+    if warp.get_cuda_device_count() == 0:
+        return Finding("mujoco_gpu", False, "mujoco_warp is installed, but there is no CUDA device")
+    return Finding("mujoco_gpu", True, f"warp {warp.__version__}, {warp.get_cuda_device_count()} CUDA device(s)")
+
+
+def check_isaac_gym() -> Finding:
+    """Isaac Gym in an interpreter of its own (Python 3.8), named by PHYSHMR_ISAACGYM_PYTHON."""
+    if absent := planned("isaac_gym"):
+        return absent
+    python = os.environ.get("PHYSHMR_ISAACGYM_PYTHON")
+    if not python:
+        return Finding(
+            "isaac_gym", False, "not set up", "export PHYSHMR_ISAACGYM_PYTHON=/path/to/python3.8-with-isaacgym"
+        )
+    if shutil.which(python) is None:
+        return Finding(
+            "isaac_gym", False, f"PHYSHMR_ISAACGYM_PYTHON={python}: no such program", "point it to the interpreter"
+        )
+    run = subprocess.run([python, "-c", "import isaacgym"], capture_output=True, text=True, timeout=120)
+    if run.returncode:
+        why = (run.stderr.strip().splitlines() or ["import isaacgym failed"])[-1]
+        return Finding("isaac_gym", False, why[:160], f"{python} -m pip install -e <isaacgym>/python")
+    return Finding("isaac_gym", True, python)
+
+
+def check_weights(name: str) -> Finding:
+    """Bundled weights: there, and readable to the last tensor."""
+    path = WEIGHTS / f"{name}.safetensors"
+    mend = f"git checkout -- physhmr_kit/weights/{path.name}"
+    if not path.is_file():
+        return Finding(f"weights {name}", False, f"{path} is missing", mend, True)
+    if path.read_bytes()[:40].startswith(b"version https://git-lfs"):
+        return Finding(f"weights {name}", False, f"{path} is a git-lfs pointer", "git lfs pull", True)
+    safetensors = importlib.import_module("safetensors")
+    with safetensors.safe_open(path, framework="pt") as file:
+        count = sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118 (not a dict)
+    return Finding(f"weights {name}", True, f"{count:,} parameters", mend, True)
+
+
+def check_smpl() -> Finding:
+    """The SMPL body model, which everyone must fetch for themselves; the kit has a mean-shape humanoid without it."""
+    folder = Path(os.environ.get("PHYSHMR_SMPL") or Path(os.environ.get("PHYSHMR_DATA", "../shared/data")) / "smpl")
+    found = [p for p in (folder / f"SMPL_NEUTRAL.{kind}" for kind in ("npz", "pkl")) if p.is_file()]
+    if found:
+        return Finding("SMPL", True, str(found[0]))
+    return Finding(
+        "SMPL",
+        False,
+        f"no SMPL_NEUTRAL.pkl or .npz in {folder}; only needed for meshes and body shapes",
+        "register at smpl.is.tue.mpg.de, save the neutral model there under this name, or export PHYSHMR_SMPL=<folder>",
+    )
+
+
+def check_notebooks() -> Finding:
+    """What the lessons need to be opened and to show scenes."""
+    lacking = [m for m in ("jupyterlab", "rerun_notebook", "jupytext") if importlib.util.find_spec(m) is None]
+    remedy = "python -m pip install -c constraints.txt -e '.[notebooks]'"
+    if lacking:
+        return Finding("notebooks", False, f"not installed: {', '.join(lacking)}", remedy)
+    versions = [importlib.metadata.version(p) for p in ("rerun-sdk", "rerun-notebook")]
+    if versions[0] != versions[1]:
+        return Finding("notebooks", False, f"rerun-sdk {versions[0]} and rerun-notebook {versions[1]} differ", remedy)
+    return Finding("notebooks", True, f"jupyterlab {importlib.metadata.version('jupyterlab')}")
+
+
+def check_uv() -> Finding:
+    """uv runs a 2-D detector's script in an environment of its own."""
+    program = shutil.which("uv")
+    if program:
+        return Finding("uv", True, program)
+    return Finding("uv", False, "only needed to run a 2-D detector on a video", "python -m pip install uv")
+
+
+def check_display() -> Finding:
+    """A screen for Rerun's window."""
+    if importlib.import_module("physhmr_kit.viewer.serve").has_display():
+        return Finding("display", True)
+    return Finding("display", False, "none; look at recordings with: python -m physhmr_kit.view X --web")
+
+
+def examine() -> dict[str, list[Finding]]:
+    """All findings, by chapter."""
+    optional = ((check_smpl, "SMPL"), (check_notebooks, "notebooks"), (check_uv, "uv"), (check_display, "display"))
+    return {
+        f"physhmr_kit {__version__} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores": [
+            check_python(),
+            *(guarded(name, lambda n=name, m=module: check_package(n, m), INSTALL, True) for name, module in PACKAGES),
+            guarded("cuda", check_cuda, "", False),
+        ],
+        "simulators": [
+            guarded("mujoco_cpu", check_mujoco_cpu, INSTALL, True),
+            guarded("mujoco_gpu", check_mujoco_gpu, "python -m pip install -c constraints.txt -e '.[gpu]'", False),
+            guarded("isaac_gym", check_isaac_gym, "", False),
+        ],
+        "weights": [
+            guarded(
+                f"weights {n}",
+                lambda n=n: check_weights(n),
+                f"git checkout -- physhmr_kit/weights/{n}.safetensors",
+                True,
+            )
+            for n in ESSENTIAL_WEIGHTS
+        ],
+        "optional": [guarded(name, check, "", False) for check, name in optional],
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments:
+        print(__doc__)
+        return 0 if arguments in (["-h"], ["--help"]) else 2
+    chapters = examine()
+    for title, findings in chapters.items():
+        print(title)
+        for finding in findings:
+            print(finding.line())
+        print()
+    faults = [f.name for findings in chapters.values() for f in findings if f.essential and not f.ok]
+    print(f"not working: {', '.join(faults)}" if faults else "everything essential works")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

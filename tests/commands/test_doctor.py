@@ -1,0 +1,85 @@
+"""The doctor must tell the truth on a good installation and survive a broken one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from physhmr_kit import doctor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_good_installation_has_no_faults_in_packages_and_simulator():
+    chapters = list(doctor.examine().values())
+    assert [f.line() for f in chapters[0] if f.essential and not f.ok] == []
+    mujoco = next(f for f in chapters[1] if f.name == "mujoco_cpu")
+    assert mujoco.ok and "10 steps" in mujoco.note
+
+
+def test_a_package_that_breaks_on_import_is_a_finding_not_a_crash(monkeypatch, capsys):
+    real = doctor.importlib.import_module
+
+    def broken(name, *args):
+        if name in ("torch", "mujoco"):
+            raise OSError("libcudart.so.13: cannot open\nshared object file")
+        return real(name, *args)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    assert doctor.main([]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any("FAULT torch" in line and "libcudart.so.13: cannot open shared object file" in line for line in lines)
+    assert any(doctor.INSTALL in line for line in lines)
+    assert lines[-1].startswith("not working: ") and "torch" in lines[-1] and "mujoco_cpu" in lines[-1]
+
+
+def test_the_doctor_needs_nothing_but_the_standard_library():
+    # -I -S: no site-packages, so every third-party import fails
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from physhmr_kit.doctor import main; sys.exit(main([]))"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1, run.stderr
+    assert run.stderr == ""
+    assert "FAULT numpy" in run.stdout and "ModuleNotFoundError" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is missing"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-lfs pointer"),
+        (b"not weights at all", "SafetensorError"),
+    ],
+)
+def test_weights_that_are_not_there_or_not_weights_are_told_apart(tmp_path, monkeypatch, content, words):
+    monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    if content is not None:
+        (tmp_path / "expert.safetensors").write_bytes(content)
+    finding = doctor.guarded("weights expert", lambda: doctor.check_weights("expert"), "mend it", True)
+    assert not finding.ok and finding.essential and words in finding.note and finding.remedy
+
+
+def test_readable_weights_are_counted(tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "expert.safetensors")
+    finding = doctor.check_weights("expert")
+    assert finding.ok and finding.note == "17 parameters"
+
+
+def test_an_smpl_model_is_found_where_the_variable_points(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHYSHMR_SMPL", str(tmp_path))
+    assert not doctor.check_smpl().ok
+    (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(b"")
+    assert doctor.check_smpl().ok
+
+
+def test_an_isaac_gym_interpreter_that_lacks_isaac_gym_is_not_called_working(monkeypatch):
+    monkeypatch.setattr(doctor, "planned", lambda name: None)
+    monkeypatch.delenv("PHYSHMR_ISAACGYM_PYTHON", raising=False)
+    assert "PHYSHMR_ISAACGYM_PYTHON" in doctor.check_isaac_gym().remedy
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", sys.executable)
+    finding = doctor.check_isaac_gym()
+    assert not finding.ok and "isaacgym" in finding.note
