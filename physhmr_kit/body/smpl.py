@@ -1,0 +1,71 @@
+"""The SMPL binding: a subject's proportions from betas, when a licensed body model is at hand.
+
+SMPL may not be passed on, so the kit ships none. With a model file (`SMPL_NEUTRAL.pkl` of smpl.is.tue.mpg.de, or an .npz with
+the same keys) the humanoid takes on any shape; without one it has the mean shape of `skeleton.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.safe_pickle import load_pickle
+from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS
+from physhmr_kit.errors import KitError
+
+_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
+
+
+def load_body_model(path: str | os.PathLike, vertex_ids: dict | None = None):
+    """An `smplx.SMPL` layer from a model file, read without running what a pickle may hold.
+
+    Args:
+        path: SMPL's .pkl (1.0 with chumpy, or 1.1) or an .npz with its seven arrays.
+        vertex_ids: of surface points, for body models that have not SMPL's 6890 vertices (smplx's own when omitted).
+
+    Raises:
+        KitError: missing or unreadable file, or one that is no SMPL model.
+    """
+    from smplx import SMPL
+    from smplx.utils import Struct
+
+    path = Path(path)
+    if not path.is_file():
+        raise KitError(f"{path}: no such body model; download SMPL from smpl.is.tue.mpg.de and name its .pkl or .npz")
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                data = {k: file[k] for k in file.files}
+        except (ValueError, OSError, EOFError) as fault:
+            raise KitError(f"{path}: not a readable .npz ({fault})") from fault
+    else:
+        data = load_pickle(path)
+    missing = [k for k in _KEYS if not isinstance(data, dict) or k not in data]
+    if missing:
+        raise KitError(f"{path}: no '{missing[0]}' in the file; this is not an SMPL body model")
+    arrays = {k: np.asarray(data[k]) for k in _KEYS}
+    if arrays["J_regressor"].shape[0] != NUM_JOINTS:
+        raise KitError(f"{path}: {arrays['J_regressor'].shape[0]} joints; the kit reads SMPL with 24, not SMPL-H or SMPL-X")
+    extra = {} if vertex_ids is None else {"vertex_ids": vertex_ids}
+    return SMPL(model_path=str(path), data_struct=Struct(**arrays), num_betas=min(10, arrays["shapedirs"].shape[-1]), **extra)
+
+
+@torch.no_grad()
+def shaped_offsets(body_model, betas) -> torch.Tensor:
+    """Rest offsets of a shape: betas (num_betas,) -> (24, 3) m, each joint from its parent in the y-up rest frame."""
+    betas = torch.as_tensor(betas, dtype=torch.float32).reshape(1, -1)[:, : body_model.num_betas]
+    joints = body_model(betas=betas).joints[0, :NUM_JOINTS]  # smplx appends surface points after the 24
+    offsets = joints - joints[[max(p, 0) for p in PARENTS]]
+    return offsets.float()
+
+
+def shaped_humanoid(path: str | os.PathLike, betas, mass: float = 70.0) -> Humanoid:
+    """The humanoid of a subject: SMPL model file and betas to a `Humanoid` of that skeleton.
+
+    Segment masses and foot boxes keep the mean shape's sizes; only the skeleton follows the betas (ours).
+    """
+    return Humanoid(shaped_offsets(load_body_model(path), betas), mass)
