@@ -16,6 +16,9 @@ from physhmr_kit.body.humanoid import Humanoid
 RESIDUAL_SCALE = 0.5
 """Radians for an expert action of 1."""
 
+VELOCITY_LEAD = 0.75
+"""Share of the drives' lag by which a moving target leads."""
+
 
 def absolute_scale(humanoid: Humanoid) -> torch.Tensor:
     """(69,) radians for an action of 1: min(1.2 x largest |limit| of the joint's three hinges, pi) (PHC, humanoid.py)."""
@@ -33,16 +36,23 @@ def absolute_action(target: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     return target / scale
 
 
-def residual_target(
-    action: torch.Tensor, ref_dof_pos: torch.Tensor, ref_dof_vel: torch.Tensor, lag: torch.Tensor
+def reference_targets(
+    ref_dof_pos: torch.Tensor, ref_dof_vel: torch.Tensor, ref_torque: torch.Tensor, humanoid: Humanoid
 ) -> torch.Tensor:
-    """PD target of a residual action: reference + lag x reference velocity + 0.5 x action.
+    """PD targets that follow a reference when the body is on it already: q + 0.75 (kd / kp) v + tau / kp.
 
-    A PD drive damps against zero velocity and so trails a moving target by kd / kp seconds (0.1 s with PHC's
-    gains). Leading the target by that much turns the law into kp (q_ref - q) + kd (v_ref - v).
+    A PD drive damps against zero velocity and sags under load, so it trails a moving target by kd / kp seconds (0.1 s with
+    PHC's gains) and a loaded one by tau / kp. Both leads are known in advance. The velocity's share is less than 1 because
+    a target is held for a whole control step (0.75 tracked longest of 0.5, 0.75 and 1).
 
     Args:
-        ref_dof_pos, ref_dof_vel: (N, 69) rad and rad/s, the reference one control step ahead.
-        lag: (69,) kd / kp, seconds.
+        ref_dof_pos, ref_dof_vel: (..., 69) rad and rad/s.
+        ref_torque: (..., 69) N m, e.g. of `feedforward.reference_torques`.
     """
-    return ref_dof_pos + lag * ref_dof_vel + RESIDUAL_SCALE * action
+    kp, kd = humanoid.kp.to(ref_dof_pos), humanoid.kd.to(ref_dof_pos)
+    return ref_dof_pos + VELOCITY_LEAD * (kd / kp) * ref_dof_vel + ref_torque / kp
+
+
+def residual_target(action: torch.Tensor, reference_target: torch.Tensor) -> torch.Tensor:
+    """PD target of a residual action: the reference's target (`reference_targets`) one control step ahead + 0.5 x action."""
+    return reference_target + RESIDUAL_SCALE * action

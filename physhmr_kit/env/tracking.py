@@ -14,6 +14,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
+from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
@@ -114,7 +115,7 @@ class TrackingEnv(VectorEnv):
 
         humanoid: Humanoid = simulator.humanoid
         self._scale = action_maps.absolute_scale(humanoid)
-        self._lag = humanoid.kd / humanoid.kp
+        self._reference_targets: torch.Tensor | None = None
         self._masses = humanoid.segment_masses() / humanoid.mass
         self.sampler = StartSampler(library.lengths, config.hard_share)
         self.generator = torch.Generator().manual_seed(seed)
@@ -179,14 +180,11 @@ class TrackingEnv(VectorEnv):
         """PD targets (N, 69) rad that these actions ask for, by the configured control."""
         if self.config.control == "absolute":
             return action_maps.absolute_target(actions, self._scale)
-        ahead = self.library.frames(self._clip, self._frame + 1)
-        return action_maps.residual_target(actions, ahead.dof_pos, ahead.dof_vel, self._lag)
+        return self._residual_target(actions)
 
     def absolute_label(self, residual_actions: torch.Tensor) -> torch.Tensor:
         """The absolute actions (N, 69) that ask for the same targets as an expert's residual ones."""
-        ahead = self.library.frames(self._clip, self._frame + 1)
-        target = action_maps.residual_target(residual_actions, ahead.dof_pos, ahead.dof_vel, self._lag)
-        return action_maps.absolute_action(target, self._scale)
+        return action_maps.absolute_action(self._residual_target(residual_actions), self._scale)
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
@@ -230,6 +228,12 @@ class TrackingEnv(VectorEnv):
         return self._observe(self.simulator.state, self._everyone)
 
     # ---- parts of a step
+
+    def _residual_target(self, actions: torch.Tensor) -> torch.Tensor:
+        if self._reference_targets is None:  # inverse dynamics of the whole library; only experts need it
+            self._reference_targets = library_targets(self.library, self.simulator.humanoid)
+        ahead = self.library.rows(self._clip, self._frame + 1)
+        return action_maps.residual_target(actions, self._reference_targets[ahead])
 
     def _begin(self, rows: torch.Tensor, options: dict) -> None:
         clip, frame = self.sampler.draw(len(rows), self.generator)

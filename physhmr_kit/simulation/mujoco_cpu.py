@@ -37,7 +37,7 @@ class MujocoCpu(Simulator):
     def __init__(self, humanoid: Humanoid, num_envs: int, device="cpu", substeps: int = 4, threads: int | None = None):
         super().__init__(humanoid, num_envs, "cpu", substeps)
         self.model = mujoco.MjModel.from_xml_string(humanoid.mjcf(self.timestep))
-        self._qpos, self._qvel, self._ctrl = _dof_addresses(self.model)
+        self._qpos, self._qvel, self._ctrl = dof_addresses(self.model)
         self._contact, self._torque = _sensor_addresses(self.model)
         threads = min(threads or os.cpu_count() or 1, num_envs)
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
@@ -134,7 +134,7 @@ class MujocoCpu(Simulator):
         self._pool.close()
 
 
-def _dof_addresses(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def dof_addresses(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places of the kit's 69 dofs in qpos, qvel and ctrl, found by name."""
     body_of = dict(zip(JOINT_NAMES, BODY_NAMES, strict=True))
     names = [f"{body_of[n[:-2]]}_{n[-1]}" for n in dof_names()]
