@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,14 @@ from physhmr_kit.body.skeleton import JOINT_NAMES, standing_height
 from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.evaluate import STAGES, find_policy
-from physhmr_kit.metrics.seen import ray_distance, reprojection_error
+from physhmr_kit.metrics.seen import BELIEVED, ray_distance, reprojection_error
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import local_rotations
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.registry import SIMULATORS, make_simulator
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.keypoints import KeypointTrack
+from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
 from physhmr_kit.vision.placement import initial_pose, kinematic_clip
 from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.track import VisualTrack, track_from_keypoints
@@ -142,7 +143,7 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     Returns:
         frame, seconds, ray_distance_mm and reprojection_px (means over the believed keypoints; NaN where there is none),
         encoder_ray_distance_mm and encoder_reprojection_px (the same of the estimate), from_encoder_mm (mean over 24
-        bodies), upright and restart (0 or 1). All (T,).
+        bodies), upright and restart (0 or 1; a frame in which the body was helped up is not upright). All (T,).
     """
     track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
     rays = track.centre, track.ray_point, track.ray_confidence
@@ -153,10 +154,10 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
         pixels = reprojection_error(state.body_pos, state.body_rot, track.keypoints, track.camera)
         columns[f"{name}reprojection_px"] = pixels.nanmean(1)
     columns["from_encoder_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
-    columns["upright"] = upright(body).long()
-    restarted = torch.zeros(count, dtype=torch.long)
-    restarted[[frame for frame, _ in result.restarts]] = 1
-    return {name: values.numpy() for name, values in {**columns, "restart": restarted}.items()}
+    restarted = torch.zeros(count, dtype=torch.bool)
+    restarted[[frame for frame, _ in result.restarts]] = True
+    columns |= {"upright": (upright(body) & ~restarted).long(), "restart": restarted.long()}
+    return {name: values.numpy() for name, values in columns.items()}
 
 
 def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
@@ -165,6 +166,7 @@ def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
     width, height = track.image_size
     median = {name: float(np.nanmedian(values)) for name, values in errors.items()}
     falls = ", ".join(f"{why} at {frame / track.fps:.2f} s" for frame, why in result.restarts)
+    alone = max(b - a for a, b in pairwise([0, *(frame for frame, _ in result.restarts), count])) / track.fps
     return [
         f"{track.name}: {count} frames at {track.fps:g} fps, {count / track.fps:.1f} s; "
         f"the world is divided by {track.scale:.2f} so that the mean-shape humanoid fits",
@@ -173,7 +175,7 @@ def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
         f"distance from the rays, median: {median['ray_distance_mm']:.0f} mm (the encoder's: {median['encoder_ray_distance_mm']:.0f} mm); "
         "errors along the rays cannot be seen without ground truth",
         f"upright in {100 * errors['upright'].mean():.0f} % of the frames, put back on the encoder's pose {len(result.restarts)} time(s)"
-        + (f": {falls}" if falls else ""),
+        + (f": {falls}; {alone:.1f} s at a stretch without help" if falls else ""),
     ]
 
 
@@ -185,6 +187,8 @@ def write(result: Reconstruction, errors: dict[str, np.ndarray], out: Path, vide
         errors.csv and reconstruction.rrd.
     """
     from physhmr_kit.motion.export import write_bvh
+    from physhmr_kit.viewer.frames import video_frames
+    from physhmr_kit.viewer.recording import record_rollout
 
     body = result.rollout.simulated
     clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), result.track.fps, result.track.name)
@@ -199,7 +203,8 @@ def write(result: Reconstruction, errors: dict[str, np.ndarray], out: Path, vide
             writer = csv.writer(f)
             writer.writerow(errors)
             writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
-        _record(draft / "reconstruction.rrd", result, errors, video)
+        images = video_frames(video) if video else None
+        record_rollout(draft / "reconstruction.rrd", result.rollout, result.track, images)
         out.mkdir(parents=True, exist_ok=True)
         names = (
             "reconstruction.npz",
@@ -216,27 +221,6 @@ def write(result: Reconstruction, errors: dict[str, np.ndarray], out: Path, vide
 
 def _numbers(values: np.ndarray) -> list:
     return [v if isinstance(v, int) else "" if np.isnan(v) else round(v, 3) for v in values.tolist()]
-
-
-def _record(path: Path, result: Reconstruction, errors: dict[str, np.ndarray], video: Path | None) -> None:
-    """The recording: the rollout as every other, with the distance from the rays beside the body error."""
-    import rerun as rr
-
-    from physhmr_kit.viewer import plots, recording
-    from physhmr_kit.viewer.bodies import Times
-    from physhmr_kit.viewer.frames import video_frames
-    from physhmr_kit.viewer.palette import SEEN
-
-    images = video_frames(video) if video else None
-    rec = rr.RecordingStream(recording.APPLICATION)
-    rec.save(path)
-    rec.send_recording_name(result.track.name)
-    layout = recording.log_rollout(rec, result.rollout, result.track, images)
-    times = Times.steady(len(result.track), result.track.fps)
-    plots.log_curve(rec, "errors/rays", times, errors["ray_distance_mm"], "distance from the rays (mm)", SEEN)
-    rec.send_blueprint(layout)
-    rec.flush()
-    rec.disconnect()
 
 
 # The command
@@ -298,6 +282,10 @@ def main(argv: list[str] | None = None) -> int:
         raise KitError(f"--scale {args.scale:g}: a person is between 0.1 and 10 times the mean shape")
     keypoints, camera = KeypointTrack.load(args.keypoints), Camera.load(args.camera)
     keypoints.check_camera(camera)
+    if not (keypoints.confidence[:, RAY_COCO] >= BELIEVED).any():
+        raise KitError(
+            f"{args.keypoints}: no limb keypoint reaches a confidence of {BELIEVED}; there is nobody to follow"
+        )
     video = args.video or find_video(args.keypoints)
     if video:
         check_video(keypoints, video)

@@ -245,14 +245,14 @@ def test_a_video_that_is_none_is_refused(given, refuses, tmp_path):
     refuses(reconstruct.main, reconstructing(given, tmp_path, video=half), half, "not a readable video")
 
 
-@pytest.mark.parametrize("fault", ["missing", "truncated", "nan", "empty", "joints", "layout", "single"])
+@pytest.mark.parametrize("fault", ["missing", "truncated", "nan", "empty", "joints", "layout", "single", "nobody"])
 def test_broken_keypoints_are_refused(fault, given, refuses, tmp_path):
     good = KeypointTrack.load(given["keypoints"])
     keypoints, layout = good.keypoints.numpy().copy(), "coco17"
     path = tmp_path / "k.npz"
     words = {
         "missing": "no such", "truncated": "not a readable", "nan": "first 3", "empty": "no frames", "joints": "(frames, 17, 3)",
-        "layout": "openpose", "single": "at least two",
+        "layout": "openpose", "single": "at least two", "nobody": "nobody to follow",
     }[fault]  # fmt: skip
     if fault == "nan":
         keypoints[3, 5, 0] = np.nan
@@ -262,6 +262,8 @@ def test_broken_keypoints_are_refused(fault, given, refuses, tmp_path):
         keypoints = np.zeros((40, 25, 3), np.float32)
     if fault == "layout":
         layout = "openpose25"
+    if fault == "nobody":
+        keypoints[..., 2] = 0.1
     if fault == "single":
         keypoints = keypoints[:1]
     if fault != "missing":
