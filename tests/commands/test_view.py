@@ -1,0 +1,127 @@
+"""`view` finds what the user names, and says in one line when it cannot."""
+
+import numpy as np
+import pytest
+import torch
+
+from physhmr_kit import view
+from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.cli import run
+from physhmr_kit.env.rollout import Rollout
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.demo import demo_clip
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.state import BodyState
+
+
+def one_line(capsys) -> str:
+    """The only line on stderr."""
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_a_demo_motion_is_recorded_and_drawn(tmp_path, capsys):
+    arguments = ["demo:squat", "--save", str(tmp_path / "s.rrd"), "--picture", str(tmp_path / "s.png")]
+    assert view.main(arguments) == 0
+    assert (tmp_path / "s.rrd").read_bytes()[:4] == b"RRF2" and (tmp_path / "s.png").stat().st_size > 1000
+    assert capsys.readouterr().out.count("wrote") == 2
+
+
+def test_a_clip_is_found_by_its_file(tmp_path):
+    file = demo_clip("stand").save(tmp_path / "standing.npz")
+    found = view.find_motion(str(file))
+    assert isinstance(found, Clip) and found.name == "standing"
+
+
+def test_a_run_gives_its_recording_and_for_pictures_its_rollout(tmp_path):
+    (tmp_path / "rollout.rrd").write_bytes(b"RRF2")
+    clip = demo_clip("stand").save(tmp_path / "rollout.npz")  # any .npz will do here
+    assert view.find_motion(str(tmp_path)) == tmp_path / "rollout.rrd"
+    assert len(view.find_motion(str(tmp_path), want_npz=True)) == len(Clip.load(clip))
+
+
+def test_a_recording_can_be_copied_out_of_a_run(tmp_path):
+    (tmp_path / "rollout.rrd").write_bytes(b"RRF2 and more")
+    assert view.main([str(tmp_path), "--save", str(tmp_path / "copy.rrd")]) == 0
+    assert (tmp_path / "copy.rrd").read_bytes() == b"RRF2 and more"
+
+
+def test_rollouts_and_clips_are_told_apart_by_what_they_hold(tmp_path):
+    clip = demo_clip("stand").cut(0, 4)
+    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets())
+    state = BodyState(pos, rot, torch.zeros_like(pos), torch.zeros_like(pos), torch.zeros(4, 69), torch.zeros(4, 69))
+    rewards = {"pose": torch.ones(4)}
+    rollout = Rollout("standing", state, state, torch.zeros(4, 24, 3), torch.zeros(4, 69), rewards, 4, True, None)
+    found = view.find_motion(str(rollout.save(tmp_path / "rollout.npz")))
+    assert isinstance(found, Rollout) and found.name == "standing" and len(found) == 4
+    assert isinstance(view.find_motion(str(clip.save(tmp_path / "clip.npz"))), Clip)
+    np.savez(tmp_path / "broken.npz", **{"simulated/body_pos": np.zeros((3, 24, 3))})
+    with pytest.raises(KitError, match=r"broken\.npz: not a readable rollout"):
+        view.find_motion(str(tmp_path / "broken.npz"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing.npz"], "nothing.npz: no such file"),
+        (["nothing.rrd"], "nothing.rrd: no such file"),
+        (["demo:flying"], "demo:flying: no such demo motion"),
+        (["demo"], "choose one, e.g. demo:"),
+        (["{tmp}"], "no rollout.rrd in this folder"),
+        (["{tmp}/text.npz"], "text.npz: not a readable .npz"),
+        (["demo:squat", "--save", "{tmp}/x.mp4"], "a recording ends in .rrd"),
+        (["demo:squat", "--picture", "{tmp}/x.mp4"], "unknown kind of picture"),
+        (["{tmp}/r.rrd", "--picture", "{tmp}/x.png"], "cannot be drawn from a recording"),
+        (["demo:squat", "--fast"], "unrecognized arguments: --fast"),
+        ([], "arguments are required: what"),
+    ],
+)
+def test_bad_input_gives_one_line_and_exit_code_2(tmp_path, capsys, arguments, words):
+    (tmp_path / "text.npz").write_text("not an archive")
+    (tmp_path / "r.rrd").write_bytes(b"RRF2")
+    before = sorted(tmp_path.iterdir())
+    assert run(lambda: view.main([a.replace("{tmp}", str(tmp_path)) for a in arguments])) == 2
+    line = one_line(capsys)
+    assert line.startswith("error: ") and words in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_without_a_display_the_user_hears_what_to_do(monkeypatch, capsys):
+    from physhmr_kit.viewer import serve
+
+    monkeypatch.setattr(serve, "has_display", lambda: False)
+    assert run(lambda: view.main(["demo:stand"])) == 2
+    line = one_line(capsys)
+    assert all(option in line for option in ("--web", "--save", "--picture"))
+
+
+def test_with_a_display_the_window_gets_the_recording(monkeypatch, tmp_path):
+    from physhmr_kit.viewer import serve
+
+    opened = []
+    monkeypatch.setattr(serve, "has_display", lambda: True)
+    monkeypatch.setattr(serve, "open_window", lambda path: opened.append(path.read_bytes()[:4]) or 0)
+    assert view.main(["demo:stand"]) == 0 and opened == [b"RRF2"]
+
+
+def test_an_interrupted_command_leaves_with_130(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    assert run(main) == 130 and one_line(capsys) == "interrupted"
+
+
+def test_a_fault_of_several_lines_is_told_in_one(capsys):
+    def main():
+        raise KitError("file.npz: broken\n  in several\nlines")
+
+    assert run(main) == 2 and one_line(capsys) == "error: file.npz: broken in several lines"
+
+
+def test_a_fault_of_the_kit_keeps_its_traceback():
+    def main():
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        run(main)

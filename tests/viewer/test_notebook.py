@@ -1,0 +1,81 @@
+"""`show` puts something under a notebook cell, and keeps out of the way elsewhere."""
+
+import builtins
+import sys
+
+import pytest
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.viewer import notebook, record_clip, show
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """A pretended notebook: what `display` is given ends up in the list."""
+    objects = []
+    display = pytest.importorskip("IPython.display", reason="IPython comes with the notebooks and dev extras")
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(notebook, "in_notebook", lambda: True)
+    monkeypatch.setattr(display, "display", objects.append)
+    return objects
+
+
+@pytest.fixture
+def no_widget(monkeypatch):
+    """An installation without rerun-notebook."""
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "rerun_notebook":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+
+
+def test_nothing_happens_in_ci(monkeypatch, shown, clip):
+    monkeypatch.setenv("CI", "true")
+    show(clip)
+    assert shown == []
+
+
+def test_nothing_happens_outside_a_notebook(monkeypatch, clip):
+    monkeypatch.delenv("CI", raising=False)
+    assert show(clip) is None
+
+
+def test_the_widget_gets_a_whole_recording(monkeypatch, shown, clip, tmp_path):
+    pytest.importorskip("anywidget", reason="rerun-notebook is part of the notebooks and dev extras")
+    monkeypatch.setenv("RERUN_NOTEBOOK_ASSET", "http://127.0.0.1:1/widget.js")  # no server of assets in a test
+    rerun_notebook = pytest.importorskip("rerun_notebook", reason="part of the notebooks and dev extras")
+    sent = []
+    monkeypatch.setattr(rerun_notebook.Viewer, "send_rrd", lambda self, data: sent.append(data))
+    show(clip, height=300)
+    record_clip(tmp_path / "c.rrd", clip)
+    show(tmp_path / "c.rrd")
+    assert [type(o).__name__ for o in shown] == ["Viewer", "Viewer"]
+    assert sent[1] == (tmp_path / "c.rrd").read_bytes()
+    assert sent[0][:4] == b"RRF2" == sent[1][:4]
+
+
+def test_without_the_widget_a_film_strip_is_drawn(shown, no_widget, clip, rollout):
+    show(clip)
+    show(rollout)
+    assert [type(o).__name__ for o in shown] == ["Figure", "Figure"]
+
+
+def test_without_the_widget_a_recording_cannot_be_shown(shown, no_widget, clip, tmp_path):
+    with pytest.raises(KitError, match=r"c\.rrd: .*physhmr_kit\[notebooks\]"):
+        show(record_clip(tmp_path / "c.rrd", clip))
+
+
+def test_a_file_that_is_not_there_is_named(shown, tmp_path):
+    with pytest.raises(KitError, match=r"nothing\.npz: no such file"):
+        show(tmp_path / "nothing.npz")
+
+
+def test_the_viewer_is_not_imported_before_it_is_needed():
+    import subprocess
+
+    code = "import sys, physhmr_kit.viewer; sys.exit(any(m in sys.modules for m in ('rerun', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

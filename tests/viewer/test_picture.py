@@ -1,0 +1,58 @@
+"""A film strip shows what was asked for, at scale, and is whole or not there."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.viewer import filmstrip
+from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
+
+
+def share(path, colour) -> float:
+    """Share of the picture's pixels in a colour."""
+    pixels = np.asarray(Image.open(path).convert("RGB"), int)
+    return float((np.abs(pixels - colour).max(-1) < 12).mean())
+
+
+def test_both_bodies_are_in_the_picture_of_a_rollout(tmp_path, rollout):
+    filmstrip(rollout, tmp_path / "p.png")
+    assert share(tmp_path / "p.png", SIMULATED) > 0.02
+    assert share(tmp_path / "p.png", REFERENCE) > 0.005
+
+
+def test_a_clip_has_the_colour_of_a_reference(tmp_path, clip):
+    filmstrip(clip, tmp_path / "p.png")
+    assert share(tmp_path / "p.png", REFERENCE) > 0.02
+    assert share(tmp_path / "p.png", SIMULATED) == 0.0
+
+
+def test_there_are_as_many_figures_as_asked_for(rollout):
+    labels = [t.get_text() for t in filmstrip(rollout, poses=4).axes[0].texts]
+    assert [t for t in labels if t.endswith(" s")] == ["0.0 s", "0.5 s", "1.0 s", "1.5 s"]
+
+
+def test_figures_stand_apart_and_upright(clip):
+    axes = filmstrip(clip, poses=5).axes[0]
+    heads = sorted((p.center for p in axes.patches), key=lambda c: c[0])
+    assert len(heads) == 5
+    assert all(1.4 < y < 1.8 for _, y in heads)
+    assert np.diff([x for x, _ in heads]).min() > 0.5
+
+
+def test_an_onlooker_at_the_right_side_sees_a_walk_go_right(clip):
+    # all figures have their own place, so look at the feet: toes point the way the body walks
+    axes = filmstrip(clip, poses=1, azimuth=-90.0).axes[0]
+    head = axes.patches[0].center[0]
+    points = np.concatenate([np.array(line.get_xydata()) for line in axes.lines[1:]])
+    low = points[points[:, 1] < 0.1]
+    assert low[:, 0].max() - head > 0.05
+
+
+def test_svg_and_pdf_work_and_other_kinds_are_refused(tmp_path, clip):
+    for kind in ("svg", "pdf"):
+        filmstrip(clip, tmp_path / f"p.{kind}", poses=2)
+        assert (tmp_path / f"p.{kind}").stat().st_size > 1000
+    with pytest.raises(KitError, match=r"p\.gif2: unknown kind of picture"):
+        filmstrip(clip, tmp_path / "p.gif2", poses=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.pdf", "p.svg"]

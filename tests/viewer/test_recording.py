@@ -1,0 +1,102 @@
+"""A recording holds what was given, on two timelines, and is whole or not there."""
+
+import numpy as np
+import pytest
+import torch
+
+from physhmr_kit.body.skeleton import BODY_NAMES
+from physhmr_kit.viewer import record_clip, record_rollout
+from physhmr_kit.viewer.recording import record
+
+
+def test_every_body_of_a_rollout_moves_as_simulated(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    for joint, name in enumerate(BODY_NAMES):
+        moved = file.array(f"world/simulated/{name}", "translation")[:, 0]
+        turned = file.array(f"world/simulated/{name}", "quaternion")[:, 0]
+        assert np.allclose(moved, rollout.simulated.body_pos[:, joint], atol=1e-6)
+        assert np.allclose(turned, rollout.simulated.body_rot[:, joint], atol=1e-6)
+
+
+def test_the_reference_is_drawn_where_it_is(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    assert np.allclose(file.array("world/reference/joints", "positions"), rollout.reference.body_pos, atol=1e-6)
+    assert file.array("world/reference/bones", "strips").shape == (45, 23, 2, 3)
+
+
+def test_geometry_is_logged_once(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    shapes = [c for c in file.chunks if c.entity_path.startswith("/world/simulated/") and c.is_static]
+    assert sorted(c.num_rows for c in shapes) == [1] * 24
+
+
+def test_there_are_two_timelines_and_a_layout(tmp_path, rollout, clip, recorded):
+    for file in (record_rollout(tmp_path / "r.rrd", rollout), record_clip(tmp_path / "c.rrd", clip)):
+        assert recorded(file).timelines == {"frame", "time"}
+        assert recorded(file).blueprints == 1
+
+
+def test_the_error_curve_is_the_mean_body_error(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    assert np.allclose(file.array("errors/body", "scalars"), 30.0, atol=1e-3)
+
+
+def test_rewards_begin_with_the_first_step(tmp_path, rollout, recorded):
+    pose = recorded(record_rollout(tmp_path / "r.rrd", rollout)).column("rewards/pose", "scalars")
+    assert not pose[0] and pose[1] == pytest.approx([1 / 44])
+    assert len(pose) == 45
+
+
+def test_only_forces_worth_seeing_become_arrows(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    vectors, origins = file.array("world/contacts", "vectors"), file.array("world/contacts", "origins")
+    assert vectors.shape == (45, 1, 3) and np.allclose(vectors[:, 0], [0, 0, 0.25])
+    assert np.allclose(origins[:, 0], rollout.simulated.body_pos[:, 7], atol=1e-6)
+
+
+def test_a_failed_rollout_is_shown_as_far_as_it_went(tmp_path, rollout, recorded):
+    rollout.simulated = rollout.simulated[:20]
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    assert len(file.column("errors/body", "scalars")) == len(file.column("world/reference/joints", "positions")) == 20
+
+
+def test_a_rollout_without_a_reference_has_no_body_error(tmp_path, rollout, recorded):
+    rollout.reference = rollout.contact_force = rollout.rewards = rollout.success = None
+    entities = recorded(record_rollout(tmp_path / "r.rrd", rollout)).entities
+    assert "world/simulated/Pelvis" in entities
+    assert not [
+        e for e in entities if e.startswith(("world/reference", "world/contacts", "errors", "rewards", "world/camera"))
+    ]
+
+
+def test_the_page_in_the_file_says_how_it_went(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    text = file.static("about", "text")
+    assert "lost at frame 44" in text and "mean body error 30 mm" in text
+    assert "`world/contacts`" in text and "`world/rays`" not in text
+
+
+def test_a_clip_keeps_its_frame_rate(tmp_path, clip, recorded):
+    slow = clip.resample(15.0)
+    file = recorded(record_clip(tmp_path / "c.rrd", slow))
+    (chunk,) = [c for c in file.chunks if c.entity_path == "/world/reference/Pelvis" and not c.is_static]
+    seconds = chunk.to_record_batch().column("time").to_numpy(zero_copy_only=False).astype(np.int64) / 1e9
+    assert np.allclose(np.diff(seconds), 1 / 15)
+    assert np.allclose(file.array("world/reference/Pelvis", "translation")[:, 0], slow.root_pos, atol=1e-6)
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_recording_that_fails_halfway_leaves_nothing_behind(tmp_path, rollout, there_before):
+    target = tmp_path / "r.rrd"
+    if there_before:
+        target.write_bytes(b"the old one")
+    rollout.rewards = {"pose": torch.zeros(45, 2, 2)}  # not one number for each frame
+    with pytest.raises(Exception, match=r".+"):
+        record_rollout(target, rollout)
+    assert [p.name for p in tmp_path.iterdir()] == (["r.rrd"] if there_before else [])
+    assert not there_before or target.read_bytes() == b"the old one"
+
+
+def test_record_takes_clips_and_rollouts_alike(tmp_path, rollout, clip, recorded):
+    assert "world/reference/Pelvis" in recorded(record(tmp_path / "c.rrd", clip)).entities
+    assert "world/simulated/Pelvis" in recorded(record(tmp_path / "r.rrd", rollout)).entities
