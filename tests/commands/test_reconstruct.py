@@ -91,7 +91,8 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
     assert np.isfinite(errors["ray_distance_mm"]).all()
     for frame in frames:  # the body stands near the encoder's pose again, which had been far away
         assert errors["from_encoder_mm"][frame] < 100 < 200 < errors["from_encoder_mm"][frame - 1]
-        assert not errors["upright"][frame] and errors["upright"][frame + 1]
+        assert not errors["upright"][frame]
+    assert errors["upright"][frames[0] + 1]
     for line in (f"{why} at {frame / 30:.2f} s" for frame, why in long.restarts):
         assert line in "\n".join(reconstruct.summary(long, errors))
 
