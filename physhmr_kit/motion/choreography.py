@@ -114,10 +114,12 @@ class Choreography:
         """
         self.name, self.seconds, self.width, self.splay = name, seconds, width, splay
         self.rest = QUIET | start
-        value = self.rest | {"weight": 0.5}
+        value = {"weight": 0.5}
         for side, ahead in (("left", stagger / 2), ("right", -stagger / 2)):
             feet = _FOOT | self.place(side, ahead)
             value |= {f"{side}_sole_{key}": number for key, number in feet.items()}
+        self._refuse_unknown(set(start) - set(value) - set(QUIET))
+        value |= self.rest
         self.channels = {key: Channel(f"{name}: {key}", number) for key, number in value.items()}
 
     def place(self, side: str, x: float = 0.0, y: float = 0.0, heading: float = 0.0) -> dict[str, float]:
@@ -132,11 +134,13 @@ class Choreography:
 
     def move(self, start: float, stop: float, **targets: float) -> None:
         """Move channels to new values between two times, seconds."""
-        unknown = sorted(set(targets) - set(self.channels))
-        if unknown:
-            raise KitError(f"{self.name}: no channel named {unknown[0]}, see the list in Choreography")
+        self._refuse_unknown(set(targets) - set(self.channels))
         for key, target in targets.items():
             self.channels[key].move(start, stop, target)
+
+    def _refuse_unknown(self, names: set[str]) -> None:
+        if names:
+            raise KitError(f"{self.name}: no channel named {min(names)}, see the list in Choreography")
 
     def shift(self, start: float, stop: float, onto: str | float) -> None:
         """Shift the weight onto 'left', 'right', 'both', or a share on the left."""

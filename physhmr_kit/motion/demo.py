@@ -6,7 +6,7 @@ limited: slow where a person would be slow, weight shifted before a foot is lift
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both, left, right
@@ -53,7 +53,8 @@ def wave() -> Choreography:
 
 def punch() -> Choreography:
     """Jab and cross, twice, from a staggered guard."""
-    m = Choreography("punch", 6.0, width=0.22, splay=10, stagger=0.24, pelvis_height=-0.035)
+    on_the_balls = {"left_sole_press": 0.05, "right_sole_press": 0.05}
+    m = Choreography("punch", 6.0, width=0.22, splay=10, stagger=0.24, pelvis_height=-0.035, **on_the_balls)
     guard = both(shoulder_z=-62, shoulder_y=-35, elbow_y=-125)
     guard |= {"pelvis_height": -0.06, "pelvis_yaw": -25, "spine3_x": 6, "spine3_y": 0, "neck_y": 20}
     jab = left(shoulder_y=-85, shoulder_z=-30, elbow_y=-10) | {"pelvis_yaw": -32, "spine3_y": -12, "neck_y": 36}
@@ -189,10 +190,14 @@ MOTIONS = {
 }
 
 
-@lru_cache(maxsize=1)
+@cache
+def _made(name: str) -> Clip:
+    return MOTIONS[name]().clip()
+
+
 def demo_clips() -> list[Clip]:
     """All demo motions at 30 fps, standing at the origin and facing +x in their first frame."""
-    return [write().clip() for write in MOTIONS.values()]
+    return [_made(name) for name in MOTIONS]
 
 
 def demo_clip(name: str) -> Clip:
@@ -203,4 +208,4 @@ def demo_clip(name: str) -> Clip:
     """
     if name not in MOTIONS:
         raise KitError(f"demo:{name}: no such demo motion, choose from {', '.join(MOTIONS)}")
-    return MOTIONS[name]().clip()
+    return _made(name)

@@ -57,7 +57,7 @@ def foot_pose(
 def leg_ik(
     hip: torch.Tensor, ankle: torch.Tensor, thigh: torch.Tensor, shank: torch.Tensor, knee_axis: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Thigh rotation and knee angle that bring the ankle to its place.
+    """Thigh and knee rotations that bring the ankle to its place.
 
     The knee is a pure hinge about the left axis. Its angle follows from the distance between hip and ankle (law of
     cosines, kept exact for bones that are not parallel to an axis), the thigh's swing from the direction, and the
@@ -69,8 +69,8 @@ def leg_ik(
         knee_axis: (T, 3) wished world direction of the knee's hinge.
 
     Returns:
-        thigh rotation in the world (T, 4) xyzw, knee angle (T,) rad (positive bends), and the reach (T,): distance
-        over the length of the straight leg. Beyond 1 the ankle cannot be reached and the knee stays straight.
+        thigh rotation in the world (T, 4) xyzw, knee rotation (T, 4) xyzw, and the reach (T,): distance over the
+        length of the straight leg. Beyond 1 the ankle cannot be reached and the knee stays straight.
     """
     line = ankle - hip
     distance = line.norm(dim=-1)
@@ -79,10 +79,10 @@ def leg_ik(
     cosine, sine = thigh[1] * shank[1] + thigh[2] * shank[2], thigh[2] * shank[1] - thigh[1] * shank[2]
     size, phase = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
     bend = (distance**2 - thigh @ thigh - shank @ shank) / 2 - along
-    knee = phase + torch.acos((bend / size).clamp(-1, 1))
+    knee = turn_x(phase + torch.acos((bend / size).clamp(-1, 1)))
     longest = (thigh @ thigh + shank @ shank + 2 * (along + size)).sqrt()
 
-    leg = thigh + roma.quat_action(turn_x(knee), shank.expand(*knee.shape, 3))
+    leg = thigh + roma.quat_action(knee, shank.expand(*knee.shape[:-1], 3))
     left = torch.zeros_like(leg)
     left[..., 0] = 1
     thigh_rot = roma.rotmat_to_unitquat(_frame(line, knee_axis) @ _frame(leg, left).mT)

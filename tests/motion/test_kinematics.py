@@ -1,0 +1,145 @@
+"""Forward kinematics and velocities, held against MuJoCo's own; heading, held against its definition."""
+
+import math
+
+import mujoco
+import numpy as np
+import pytest
+import roma
+import torch
+
+from physhmr_kit.body import BODY_NAMES, JOINT_NAMES, STANDING, Humanoid, dof_limits, dof_names, dof_to_rotation
+from physhmr_kit.motion.kinematics import (
+    angular_velocity,
+    forward_kinematics,
+    heading,
+    hinge_kinematics,
+    linear_velocity,
+    local_rotations,
+    yaw_quaternion,
+)
+
+DOUBLE = torch.float64
+
+
+@pytest.fixture(scope="module")
+def model() -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(Humanoid.mean().mjcf())
+
+
+@pytest.fixture(scope="module")
+def random_states() -> dict[str, torch.Tensor]:
+    """Generalised coordinates and velocities of eight bodies in mid-air, float64."""
+    draw = torch.Generator().manual_seed(3)
+    low, high = dof_limits().double().unbind(-1)
+    quat = torch.nn.functional.normalize(torch.randn(8, 4, generator=draw, dtype=DOUBLE), dim=-1)
+    return {
+        "root_pos": torch.randn(8, 3, generator=draw, dtype=DOUBLE),
+        "root_rot": quat,
+        "root_lin_vel": torch.randn(8, 3, generator=draw, dtype=DOUBLE),
+        "root_ang_vel": torch.randn(8, 3, generator=draw, dtype=DOUBLE),
+        "dof_pos": low + (high - low) * torch.rand(8, 69, generator=draw, dtype=DOUBLE),
+        "dof_vel": 3 * torch.randn(8, 69, generator=draw, dtype=DOUBLE),
+    }
+
+
+def mujoco_bodies(model: mujoco.MjModel, state: dict[str, torch.Tensor], row: int) -> tuple[np.ndarray, ...]:
+    """xpos, xquat (xyzw), linear and angular velocity of the 24 bodies as MuJoCo computes them."""
+    data = mujoco.MjData(model)
+    joints = [model.joint(f"{BODY_NAMES[JOINT_NAMES.index(n[:-2])]}_{n[-1]}") for n in dof_names()]
+    rot = state["root_rot"][row]
+    data.qpos[:3] = state["root_pos"][row]
+    data.qpos[3:7] = rot[[3, 0, 1, 2]]
+    data.qvel[:3] = state["root_lin_vel"][row]
+    data.qvel[3:6] = roma.quat_action(roma.quat_conjugation(rot), state["root_ang_vel"][row])  # MuJoCo: body frame
+    data.qpos[[j.qposadr[0] for j in joints]] = state["dof_pos"][row]
+    data.qvel[[j.dofadr[0] for j in joints]] = state["dof_vel"][row]
+    mujoco.mj_forward(model, data)
+    bodies = [model.body(b).id for b in BODY_NAMES]
+    velocity = np.zeros((24, 6))
+    for k, body in enumerate(bodies):
+        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity[k], 0)
+    return data.xpos[bodies], data.xquat[bodies][:, [1, 2, 3, 0]], velocity[:, 3:], velocity[:, :3]
+
+
+def test_hinge_kinematics_agrees_with_mujoco_in_pose_and_velocity(model, random_states):
+    ours = hinge_kinematics(**random_states, offsets=Humanoid.mean().offsets.double())
+    for row in range(8):
+        pos, rot, lin, ang = (torch.from_numpy(x) for x in mujoco_bodies(model, random_states, row))
+        torch.testing.assert_close(ours.body_pos[row], pos, atol=2e-6, rtol=0)  # the MJCF prints six digits
+        assert roma.unitquat_geodesic_distance(ours.body_rot[row], rot).max() < 1e-6
+        torch.testing.assert_close(ours.body_lin_vel[row], lin, atol=1e-4, rtol=0)
+        torch.testing.assert_close(ours.body_ang_vel[row], ang, atol=1e-6, rtol=0)
+
+
+def test_both_forward_kinematics_agree(random_states):
+    offsets = Humanoid.mean().offsets.double()
+    joints = torch.cat([random_states["root_rot"].unsqueeze(1), dof_to_rotation(random_states["dof_pos"])], dim=1)
+    pos, rot = forward_kinematics(random_states["root_pos"], joints, offsets)
+    ours = hinge_kinematics(**random_states, offsets=offsets)
+    torch.testing.assert_close(pos, ours.body_pos)
+    assert roma.unitquat_geodesic_distance(rot, ours.body_rot).max() < 1e-6
+
+
+def test_local_rotations_undo_forward_kinematics(random_states):
+    joints = torch.cat([random_states["root_rot"].unsqueeze(1), dof_to_rotation(random_states["dof_pos"])], dim=1)
+    _, rot = forward_kinematics(random_states["root_pos"], joints, Humanoid.mean().offsets.double())
+    assert roma.unitquat_geodesic_distance(local_rotations(rot), joints).max() < 1e-6
+
+
+def test_bones_keep_their_length_in_any_pose_and_batch_shape():
+    offsets = Humanoid.mean().offsets
+    joints = roma.random_unitquat((2, 5, 24))
+    pos, rot = forward_kinematics(torch.zeros(2, 5, 3), joints, offsets)
+    assert pos.shape == (2, 5, 24, 3) and rot.shape == (2, 5, 24, 4)
+    shin = (pos[..., 7, :] - pos[..., 4, :]).norm(dim=-1)
+    torch.testing.assert_close(shin, offsets[7].norm().expand(2, 5), atol=1e-5, rtol=0)
+
+
+def test_linear_velocity_of_a_straight_path_is_its_slope():
+    times = torch.arange(12, dtype=DOUBLE) / 30
+    path = times[:, None] * torch.tensor([1.0, -2.0, 0.5], dtype=DOUBLE)
+    torch.testing.assert_close(linear_velocity(path, 30), torch.tensor([[1.0, -2.0, 0.5]], dtype=DOUBLE).expand(12, 3))
+
+
+def test_angular_velocity_of_a_steady_turn_is_its_rate_in_the_world_frame():
+    rate = torch.tensor([0.3, -1.2, 2.0], dtype=DOUBLE)
+    times = torch.arange(20, dtype=DOUBLE)[:, None] / 30
+    start = roma.random_unitquat(dtype=DOUBLE)
+    rotation = roma.quat_product(roma.rotvec_to_unitquat(times * rate), start.expand(20, 4))
+    torch.testing.assert_close(angular_velocity(rotation, 30), rate.expand(20, 3), atol=1e-9, rtol=0)
+
+
+def test_angular_velocity_does_not_mind_the_sign_of_a_quaternion():
+    rotation = roma.quat_product(
+        roma.rotvec_to_unitquat(torch.arange(9.0)[:, None] * torch.tensor([0.0, 0.0, 0.1])),
+        roma.random_unitquat().expand(9, 4),
+    )
+    flipped = rotation * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0])[:, None]
+    torch.testing.assert_close(angular_velocity(rotation, 30), angular_velocity(flipped, 30), atol=1e-4, rtol=0)
+
+
+def test_a_single_frame_has_no_velocity():
+    assert not linear_velocity(torch.ones(1, 24, 3), 30).any()
+    assert not angular_velocity(roma.random_unitquat((1, 24)), 30).any()
+
+
+def test_the_rest_pose_heads_along_x():
+    assert heading(torch.tensor(STANDING)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_turning_the_body_by_a_yaw_adds_exactly_that_yaw_to_its_heading():
+    draw = torch.Generator().manual_seed(5)
+    rotation = torch.nn.functional.normalize(torch.randn(200, 4, generator=draw, dtype=DOUBLE), dim=-1)
+    yaw = (torch.rand(200, generator=draw, dtype=DOUBLE) * 2 - 1) * 4
+    turned = heading(roma.quat_product(yaw_quaternion(yaw), rotation))
+    difference = turned - heading(rotation) - yaw
+    assert torch.atan2(difference.sin(), difference.cos()).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("axis", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])
+def test_bending_and_leaning_do_not_change_the_heading(axis):
+    standing = torch.tensor(STANDING, dtype=DOUBLE)
+    for angle in (-100, -45, 60, 120):
+        lean = roma.rotvec_to_unitquat(torch.tensor(axis, dtype=DOUBLE) * math.radians(angle))
+        assert heading(roma.quat_product(standing, lean)).abs() < 1e-6
