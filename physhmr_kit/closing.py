@@ -46,7 +46,7 @@ def evaluate_module(module) -> Evaluation | None:
     config, visual, tracks = module.config, None, None
     if module.env.visual is not None:
         visual, tracks = film_library(module.library, load_encoder(config.encoder or None), 1, config.seed + _UNSEEN_VIEWS)
-    rollouts = track_clips(module.policy, module.library, module.env.config, visual, config.simulator, config.substeps)
+    rollouts = track_clips(module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps)
     return Evaluation(rollouts, tracks)
 
 
@@ -60,7 +60,7 @@ def close_run(module, folder: Path, before: Evaluation | None, command: str) -> 
     after = evaluate_module(module)
     stage = type(module).__name__.removesuffix("Module").lower()
     save_policy(
-        module.policy, folder / "weights.safetensors", stage, samples=module.samples, substeps=module.config.substeps, command=command
+        module.final_policy, folder / "weights.safetensors", stage, samples=module.samples, substeps=module.config.substeps, command=command
     )
     shown = max(range(len(after.rollouts)), key=lambda i: len(after.rollouts[i]))
     rollout = after.rollouts[shown]

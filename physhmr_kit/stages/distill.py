@@ -44,10 +44,10 @@ class DistillConfig:
     horizon: int = 16
     memory: int = 24
     """Rollouts whose labels are kept; old ones were visited by a worse student but are labelled as well."""
-    updates: int = 16
+    updates: int = 12
     """Minibatches for each rollout."""
-    minibatch: int = 2048
-    hidden: tuple[int, ...] = (1024, 512)
+    minibatch: int = 1024
+    hidden: tuple[int, ...] = (512, 512)
     std: float = 0.03
     """Spread of the student's actions while it explores; it gets no gradient from imitation."""
     learning_rate: float = 5e-4
@@ -99,6 +99,11 @@ class DistillModule(StageModule):
         self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, None, config.horizon, self.generator)
         self.memory: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=config.memory)
+
+    @property
+    def final_policy(self) -> Policy:
+        """The policy to evaluate and keep."""
+        return self.policy
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate)

@@ -1,6 +1,6 @@
 """Stage `expert`: one policy learns to track every clip by PPO, with the reference in view.
 
-The loop, in the order it happens: roll out, estimate advantages, update actor and critic, log.
+The loop, in the order it happens: roll out, estimate advantages, update actor and critic, average, log.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
 from physhmr_kit.learning import ppo
@@ -50,6 +51,8 @@ class ExpertConfig:
     bounds: float = 0.01
     """Weight of the loss on mean actions beyond +-2."""
     max_grad_norm: float = 1.0
+    average: float = 0.96
+    """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
     termination_distance: float = 0.25
     episode_length: int = 300
     hard_share: float = 0.5
@@ -86,11 +89,18 @@ class ExpertModule(StageModule):
         self.config, self.library = config, library
         torch.manual_seed(config.seed)
         self.policy = policy or Policy(EXPERT_GROUPS, config.hidden, config.std, "residual")
+        self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
+        self.average.requires_grad_(False)
         self.critic = Critic(EXPERT_GROUPS, config.hidden)
         self.learning_rate = config.learning_rate
         simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
         self.env = TrackingEnv(library, simulator, config.tracking(), seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
+
+    @property
+    def final_policy(self) -> Policy:
+        """The policy to evaluate and keep: the running mean of the weights."""
+        return self.average.module
 
     def configure_optimizers(self):
         groups = [
@@ -114,6 +124,7 @@ class ExpertModule(StageModule):
         losses = self._update(batch, advantage, returns)
         self.policy.norm.update(batch.policy_in)
         self.critic.norm.update(batch.critic_in)
+        self.average.update_parameters(self.policy)
 
         self.samples += batch.reward.numel()
         self._log(batch, returns, losses)

@@ -100,6 +100,11 @@ class FinetuneModule(StageModule):
         self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
 
+    @property
+    def final_policy(self) -> Policy:
+        """The policy to evaluate and keep."""
+        return self.policy
+
     def configure_optimizers(self):
         actor = torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate)
         critic = torch.optim.Adam(self.critic.parameters(), lr=self.config.critic_rate)

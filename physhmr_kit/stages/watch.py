@@ -28,7 +28,7 @@ class ClipEvaluation(pl.Callback):
         iteration = module.trainer.fit_loop.epoch_loop.total_batch_idx + 1
         if iteration % self.every:
             return
-        rollouts = track_clips(module.policy, module.library, module.env.config, module.env.visual, substeps=module.config.substeps)
+        rollouts = track_clips(module.final_policy, module.library, module.env.config, module.env.visual, substeps=module.config.substeps)
         success = sum(r.success for r in rollouts) / len(rollouts)
         covered = sum(len(r) for r in rollouts) / sum(r.length for r in rollouts)
         errors = [(r.simulated.body_pos - r.reference.body_pos).norm(dim=-1).mean() for r in rollouts]
@@ -39,7 +39,7 @@ class ClipEvaluation(pl.Callback):
         score = (success, covered, -error)
         if self.best is None or score > self.best:
             self.best = score
-            save_policy(module.policy, self.folder / "best.safetensors", _stage(module), samples=module.samples, substeps=module.config.substeps)
+            save_policy(module.final_policy, self.folder / "best.safetensors", _stage(module), samples=module.samples, substeps=module.config.substeps)
 
     def state_dict(self) -> dict:
         return {"best": None if self.best is None else list(self.best)}
