@@ -1,0 +1,89 @@
+"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: the tracking environment with NumPy arrays in and out, for other libraries.
+
+    import gymnasium, physhmr_kit
+    envs = gymnasium.make_vec("PhysHMR/Tracking-v0", num_envs=16, clips=["demo:walk_forward"], control="absolute")
+
+The kit's own stages use `TrackingEnv` and its tensors directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv, VectorWrapper
+
+from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
+from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.sources import load_clips
+from physhmr_kit.simulation.registry import make_simulator
+
+
+class NumpyTracking(VectorWrapper):
+    """A `TrackingEnv` that speaks NumPy; `unwrapped` is the environment of tensors.
+
+    Observations, `final_obs` included, are dense float32 arrays of shape (num_envs, width) and belong to the caller.
+    """
+
+    env: TrackingEnv
+
+    def __init__(self, env: TrackingEnv):
+        super().__init__(env)
+        # gymnasium's makers write the spec of an environment onto `unwrapped`, which all instances would share otherwise
+        self.env.metadata = dict(self.env.metadata)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        obs, info = self.env.reset(seed=seed, options=options)
+        return to_numpy(obs), to_numpy(info)
+
+    def step(self, actions: np.ndarray):
+        obs, reward, terminated, truncated, info = self.env.step(
+            torch.as_tensor(np.asarray(actions), dtype=torch.float32)
+        )
+        return to_numpy(obs), to_numpy(reward), to_numpy(terminated), to_numpy(truncated), to_numpy(info)
+
+
+def to_numpy(value):
+    """Tensors to NumPy arrays with memory of their own, in dicts of any depth."""
+    if isinstance(value, dict):
+        return {k: to_numpy(v) for k, v in value.items()}
+    return value.detach().cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
+
+
+def make_tracking_vec(
+    num_envs: int = 1,
+    clips: Sequence[str] | MotionLibrary = ("demo",),
+    simulator: str = "auto",
+    substeps: int = 4,
+    visual: VisualLibrary | None = None,
+    seed: int = 0,
+    **config,
+) -> VectorEnv:
+    """Build the environment behind "PhysHMR/Tracking-v0".
+
+    Args:
+        num_envs: humanoids side by side.
+        clips: what to track: 'demo', 'demo:NAME', files or folders (see `load_clips`), or a library.
+        simulator, substeps: see `make_simulator`.
+        visual: what cameras saw of the clips, for the groups that a camera gives (`stages.views.film_library` films them).
+        seed: of starts and views, until `reset(seed=...)`.
+        config: fields of `TrackingConfig`, e.g. groups, control, termination, episode_length.
+
+    Raises:
+        KitError: unknown option, clip or simulator.
+    """
+    known = [f.name for f in fields(TrackingConfig)]
+    unknown = [name for name in config if name not in known]
+    if unknown:
+        raise KitError(
+            f"PhysHMR/Tracking-v0 has no option '{unknown[0]}'; there are clips, simulator, substeps, visual, seed, {', '.join(known)}"
+        )
+    settings = TrackingConfig(**config)
+    library = clips if isinstance(clips, MotionLibrary) else MotionLibrary(load_clips(clips))
+    return NumpyTracking(
+        TrackingEnv(library, make_simulator(simulator, num_envs=num_envs, substeps=substeps), settings, visual, seed)
+    )

@@ -1,0 +1,249 @@
+"""What every simulator must do: the same body, the same physics, the same manners. Run on each backend of conftest.py."""
+
+from dataclasses import fields
+
+import pytest
+import roma
+import torch
+
+from physhmr_kit.body.hinges import dof_names
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import FEET, JOINT_NAMES, STANDING, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import hinge_kinematics
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation import CONTROL_DT, SimState
+
+GRAVITY = 9.81
+IN_THE_AIR = 20.0
+REST = torch.zeros(69)
+
+
+def dof(name: str) -> int:
+    return dof_names().index(name)
+
+
+def bodies(
+    count: int = 1, height: float = 0.0, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0), turn=None, **hinges: float
+) -> BodyState:
+    """`count` bodies standing `height` m above the floor, hinges at 0 but for those named (rad)."""
+    angles = torch.zeros(count, 69)
+    for name, angle in hinges.items():
+        angles[:, dof(name)] = angle
+    upright = torch.tensor(STANDING)
+    rot = upright if turn is None else roma.quat_product(roma.rotvec_to_unitquat(torch.tensor(turn)), upright)
+    rows = lambda v: torch.as_tensor(v, dtype=torch.float32).expand(count, -1).clone()  # noqa: E731
+    root = rows((0.0, 0.0, standing_height() + height))
+    return hinge_kinematics(
+        root, rows(rot), rows(velocity), rows(spin), angles, torch.zeros(count, 69), Humanoid.mean().offsets
+    )
+
+
+def put(simulator, state: BodyState) -> None:
+    simulator.reset(torch.arange(len(state)), state)
+
+
+def centre_of_mass(state: BodyState) -> torch.Tensor:
+    """(N, 3) m."""
+    humanoid = Humanoid.mean()
+    centres = state.body_pos + roma.quat_action(state.body_rot, humanoid.segment_centres().expand(len(state), 24, 3))
+    return (centres * (humanoid.segment_masses() / humanoid.mass)[:, None]).sum(1)
+
+
+def same_bits(a: SimState, b: SimState, rows=slice(None)) -> bool:
+    return all(torch.equal(getattr(a, f.name)[rows], getattr(b, f.name)[rows]) for f in fields(SimState))
+
+
+def random_targets(seed: int, steps: int, count: int) -> torch.Tensor:
+    return 0.3 * torch.randn(steps, count, 69, generator=torch.Generator().manual_seed(seed))
+
+
+# Order: names, not positions
+
+
+@pytest.mark.parametrize(
+    "name, target", [("left_knee_x", 0.3), ("right_hip_x", -0.3), ("right_elbow_y", 0.2), ("head_y", 0.2)]
+)
+def test_a_target_for_one_hinge_moves_that_hinge(build, name, target):
+    simulator = build(1)
+    put(simulator, bodies(height=IN_THE_AIR))
+    targets = torch.zeros(1, 69)
+    targets[0, dof(name)] = target
+    for _ in range(20):
+        state = simulator.step(targets)
+    moved = state.dof_pos[0].abs()
+    assert state.dof_pos[0, dof(name)] == pytest.approx(target, abs=0.02)
+    moved[dof(name)] = 0
+    assert moved.max() < 0.02
+
+
+def test_the_leg_that_stands_carries_the_body_and_the_lifted_one_nothing(build):
+    simulator = build(2)
+    lifted = [bodies(left_hip_x=-0.8, left_knee_x=0.8), bodies(right_hip_x=-0.8, right_knee_x=0.8)]
+    for row, state in enumerate(lifted):
+        simulator.reset(torch.tensor([row]), state)
+    targets = torch.cat([s.dof_pos for s in lifted])
+    for _ in range(4):
+        state = simulator.step(targets)
+    load = state.contact_force[:, :, 2]
+    left, right = (
+        load[:, [JOINT_NAMES.index("left_ankle"), JOINT_NAMES.index("left_foot")]].sum(1),
+        load[:, [8, 11]].sum(1),
+    )
+    assert right[0] > 200 and left[0] == 0
+    assert left[1] > 200 and right[1] == 0
+
+
+# Physics
+
+
+def test_a_hinge_follows_a_step_of_its_target_with_the_time_constant_of_its_gains(build):
+    """kd / kp = 0.1 s and next to no inertia: 1 - 1/e of the way after 0.1 s."""
+    simulator = build(1)
+    put(simulator, bodies(height=IN_THE_AIR))
+    targets = torch.zeros(1, 69)
+    targets[0, dof("left_elbow_y")] = -0.2
+    angles = [simulator.step(targets).dof_pos[0, dof("left_elbow_y")] for _ in range(30)]
+    assert angles[2] == pytest.approx(-0.2 * (1 - 0.3679), rel=0.12)
+    assert angles[29] == pytest.approx(-0.2, abs=0.004)
+    assert min(angles) > -0.21, "no overshoot"
+
+
+def test_a_body_falls_with_the_acceleration_of_gravity(build):
+    simulator = build(1)
+    put(simulator, bodies(height=IN_THE_AIR))
+    start = centre_of_mass(simulator.state)[0, 2]
+    for _ in range(15):
+        state = simulator.step(REST[None])
+    time = 15 * CONTROL_DT
+    assert state.body_lin_vel[0, 0, 2] == pytest.approx(-GRAVITY * time, rel=0.005)
+    assert float(start - centre_of_mass(state)[0, 2]) == pytest.approx(GRAVITY * time**2 / 2, rel=0.03)
+
+
+def test_without_contact_the_centre_of_mass_keeps_its_horizontal_velocity(build):
+    """Whatever the drives do: they push bodies against each other."""
+    simulator = build(1)
+    put(simulator, bodies(height=IN_THE_AIR, velocity=(1.5, -0.7, 0.0)))
+    path = [centre_of_mass(simulator.state)[0, :2]]
+    for targets in random_targets(1, 15, 1):
+        path.append(centre_of_mass(simulator.step(targets / 3))[0, :2])
+    velocity = torch.stack(path).diff(dim=0) / CONTROL_DT
+    torch.testing.assert_close(velocity, torch.tensor([1.5, -0.7]).expand(15, 2), atol=0.025, rtol=0)
+
+
+def test_a_standing_body_presses_on_the_floor_with_its_weight_and_with_its_feet_only(build):
+    simulator = build(1)
+    put(simulator, bodies())
+    forces = [simulator.step(REST[None]).contact_force[0] for _ in range(60)]
+    force = torch.stack(forces[30:]).mean(0)
+    assert force[:, 2].sum() == pytest.approx(70 * GRAVITY, rel=0.02)
+    others = [j for j in range(24) if j not in FEET]
+    assert force[others].abs().max() == 0
+    left, right = force[[7, 10], 2].sum(), force[[8, 11], 2].sum()
+    assert left == pytest.approx(float(right), rel=0.05)
+
+
+def test_the_root_turns_about_the_world_axis_its_angular_velocity_names(build):
+    simulator = build(1)
+    put(simulator, bodies(height=IN_THE_AIR, turn=(0.0, 1.2, 0.0), spin=(0.0, 0.0, 1.0)))
+    before = simulator.state.root_rot.clone()
+    assert torch.allclose(simulator.state.body_ang_vel[0, 0], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
+    after = simulator.step(REST[None]).root_rot
+    turned = roma.unitquat_to_rotvec(roma.quat_product(after, roma.quat_conjugation(before)))[0]
+    torch.testing.assert_close(turned, torch.tensor([0.0, 0.0, CONTROL_DT]), atol=0.004, rtol=0)
+
+
+def test_velocities_are_those_of_the_body_origins(build):
+    """What a body covers in a step is the mean of its velocities at both ends."""
+    simulator = build(1)
+    put(simulator, bodies(height=IN_THE_AIR, velocity=(1.0, 0.0, 2.0), spin=(0.5, -0.4, 1.0), left_shoulder_z=0.3))
+    for targets in random_targets(2, 2, 1):  # the drives' first jerk is over after two steps
+        simulator.step(targets)
+    hold = simulator.state.dof_pos.clone()
+    for _ in range(6):
+        simulator.step(hold)
+    before = simulator.state
+    after = simulator.step(hold)
+    covered = (after.body_pos - before.body_pos) / CONTROL_DT
+    torch.testing.assert_close(covered, (before.body_lin_vel + after.body_lin_vel) / 2, atol=0.1, rtol=0)
+
+
+# Manners
+
+
+def test_a_reset_leaves_the_other_environments_as_they_are_and_shows_the_new_pose_at_once(build):
+    simulator, twin = build(4), build(4)
+    for s in (simulator, twin):
+        put(s, bodies(4))
+        for targets in random_targets(3, 4, 4):
+            s.step(targets)
+    fresh = bodies(2, height=0.5, velocity=(0.3, 0.0, 0.0), left_knee_x=0.4)
+    simulator.reset(torch.tensor([2, 0]), fresh)
+    assert same_bits(simulator.state, twin.state, [1, 3])
+    for field in fields(BodyState):
+        torch.testing.assert_close(
+            getattr(simulator.state, field.name)[[2, 0]], getattr(fresh, field.name), atol=1e-5, rtol=1e-5
+        )
+    assert simulator.state.contact_force[[2, 0]].abs().max() == 0
+
+    for targets in random_targets(4, 3, 4):
+        a, b = simulator.step(targets), twin.step(targets)
+    assert same_bits(a, b, [1, 3])
+    assert not same_bits(a, b, [2])
+
+
+def test_going_back_to_a_save_repeats_every_bit(build):
+    simulator = build(3)
+    put(simulator, bodies(3))
+    for targets in random_targets(5, 4, 3):
+        simulator.step(targets)
+    saved = simulator.save()
+    first = [simulator.state, *(simulator.step(t) for t in random_targets(6, 5, 3))]
+    simulator.restore(saved)
+    again = [simulator.state, *(simulator.step(t) for t in random_targets(6, 5, 3))]
+    if not simulator.deterministic:
+        pytest.skip(f"{simulator.name} does not promise equal bits")
+    assert all(same_bits(a, b) for a, b in zip(first, again, strict=True))
+    assert not same_bits(first[0], first[-1])
+
+
+def test_equal_inputs_give_equal_bits(build):
+    ends = []
+    for _ in range(2):
+        simulator = build(3)
+        put(simulator, bodies(3))
+        for targets in random_targets(7, 5, 3):
+            ends.append(simulator.step(targets))
+    if not simulator.deterministic:
+        pytest.skip(f"{simulator.name} does not promise equal bits")
+    assert same_bits(ends[4], ends[9])
+
+
+def test_a_target_that_is_no_number_stops_its_own_environment_only(build):
+    simulator, twin = build(3), build(3)
+    for s in (simulator, twin):
+        put(s, bodies(3))
+    targets = torch.zeros(3, 69)
+    targets[1, 5] = torch.nan
+    state, reference = simulator.step(targets), twin.step(torch.zeros(3, 69))
+    assert state.diverged.tolist() == [False, True, False]
+    assert same_bits(state, reference, [0, 2])
+    put(simulator, bodies(3))
+    assert not simulator.state.diverged.any(), "a reset makes it good again"
+    assert not simulator.step(torch.zeros(3, 69)).diverged.any()
+
+
+def test_physics_that_blows_up_is_told_for_its_own_environment_only(build):
+    simulator = build(3)
+    put(simulator, bodies(3, height=IN_THE_AIR))
+    simulator.reset(torch.tensor([1]), bodies(1, height=IN_THE_AIR, spin=(1e6, 0.0, 1e6)))
+    state = simulator.step(torch.zeros(3, 69))
+    assert state.diverged.tolist() == [False, True, False]
+    assert torch.isfinite(state.body_pos[[0, 2]]).all()
+
+
+def test_a_simulator_without_environments_is_refused(build):
+    with pytest.raises(KitError, match="num_envs is 0"):
+        build(0)
+    with pytest.raises(KitError, match="substeps is 0"):
+        build(1, substeps=0)

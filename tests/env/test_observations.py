@@ -1,0 +1,152 @@
+"""Observation terms: their widths, hand-computed entries, and that it does not matter where in the world or which way one faces."""
+
+import math
+
+import pytest
+import roma
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import STANDING
+from physhmr_kit.env import observations
+from physhmr_kit.motion.kinematics import heading, hinge_kinematics, yaw_quaternion
+from physhmr_kit.motion.state import BodyState
+
+
+def random_state(seed: int, count: int = 5) -> BodyState:
+    draw = torch.Generator().manual_seed(seed)
+    rand = lambda *shape: torch.randn(*shape, generator=draw)  # noqa: E731
+    tilt = roma.quat_product(roma.rotvec_to_unitquat(0.4 * rand(count, 3)), torch.tensor(STANDING).expand(count, 4))
+    return hinge_kinematics(
+        rand(count, 3),
+        tilt,
+        rand(count, 3),
+        rand(count, 3),
+        0.4 * rand(count, 69),
+        rand(count, 69),
+        Humanoid.mean().offsets,
+    )
+
+
+def moved(state: BodyState, yaw: torch.Tensor, shift: torch.Tensor) -> BodyState:
+    """The same motion elsewhere in the room: turned about the vertical by `yaw` (N,), then shifted by (N, 2) m on the floor."""
+    turn = yaw_quaternion(yaw).unsqueeze(1).expand(-1, 24, -1)
+    rotate = lambda v: roma.quat_action(turn, v)  # noqa: E731
+    place = torch.nn.functional.pad(shift, (0, 1)).unsqueeze(1)
+    return BodyState(
+        rotate(state.body_pos) + place, roma.quat_product(turn, state.body_rot), rotate(state.body_lin_vel),
+        rotate(state.body_ang_vel), state.dof_pos, state.dof_vel,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def elsewhere():
+    draw = torch.Generator().manual_seed(9)
+    yaw, shift = 6 * torch.rand(5, generator=draw) - 3, 3 * torch.randn(5, 2, generator=draw)
+    return lambda state: moved(state, yaw, shift)
+
+
+def test_a_vector_is_turned_by_minus_the_yaw():
+    ahead = torch.tensor([[1.0, 0.0, 0.5]])
+    torch.testing.assert_close(
+        observations.to_heading(ahead, torch.tensor([math.pi / 2])), torch.tensor([[0.0, -1.0, 0.5]]), atol=1e-6, rtol=0
+    )
+
+
+def test_six_numbers_of_a_rotation_are_the_first_two_columns_of_its_matrix():
+    quarter = roma.rotvec_to_unitquat(torch.tensor([[0.0, 0.0, math.pi / 2]]))  # x -> y, y -> -x
+    torch.testing.assert_close(
+        observations.rotation_6d(quarter), torch.tensor([[0.0, 1.0, 0.0, -1.0, 0.0, 0.0]]), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        observations.rotation_6d(quarter, torch.tensor([math.pi / 2])),
+        torch.tensor([[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]]), atol=1e-6, rtol=0,
+    )  # fmt: skip
+
+
+def test_every_term_has_the_width_of_its_group():
+    sim, ref = random_state(0), random_state(1)
+    yaw = heading(sim.root_rot)
+    centre, point = torch.zeros(5, 3), torch.randn(5, 12, 3)
+    widths = {
+        "proprioception": observations.proprioception(sim, yaw),
+        "reference": observations.reference(sim, ref, yaw),
+        "rays": observations.rays(sim.body_pos[:, :12], centre, point, yaw),
+        "root_orientation": observations.root_orientation(ref.root_rot, yaw),
+    }
+    assert {k: tuple(v.shape) for k, v in widths.items()} == {
+        "proprioception": (5, 358), "reference": (5, 576), "rays": (5, 36), "root_orientation": (5, 6),
+    }  # fmt: skip
+    assert all(observations.GROUP_SIZES[k] == v.shape[1] for k, v in widths.items())
+    assert observations.GROUP_SIZES["ray_confidence"] == 12 and observations.GROUP_SIZES["feature"] == 512
+
+
+def test_what_the_body_feels_does_not_depend_on_place_and_heading(elsewhere):
+    here = random_state(2)
+    there = elsewhere(here)
+    torch.testing.assert_close(
+        observations.proprioception(there, heading(there.root_rot)),
+        observations.proprioception(here, heading(here.root_rot)), atol=2e-5, rtol=1e-4,
+    )  # fmt: skip
+
+
+def test_the_reference_seen_from_the_body_does_not_depend_on_place_and_heading(elsewhere):
+    sim, ref = random_state(3), random_state(4)
+    there_sim, there_ref = elsewhere(sim), elsewhere(ref)
+    torch.testing.assert_close(
+        observations.reference(there_sim, there_ref, heading(there_sim.root_rot)),
+        observations.reference(sim, ref, heading(sim.root_rot)), atol=5e-5, rtol=1e-4,
+    )  # fmt: skip
+
+
+def test_only_the_body_turning_changes_what_it_sees(elsewhere):
+    """The invariance is to moving both: a body that turns away from its reference must notice."""
+    sim, ref = random_state(3), random_state(4)
+    turned = elsewhere(sim)
+    a, b = (observations.reference(s, ref, heading(s.root_rot)) for s in (sim, turned))
+    assert (a - b).abs().max() > 0.5
+
+
+def test_at_perfect_tracking_all_differences_are_zero():
+    sim = random_state(5)
+    view = observations.reference(sim, sim, heading(sim.root_rot)).view(5, 24, 24)
+    same = torch.tensor(
+        [0.0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    )  # position, rotation, velocity, angular velocity
+    torch.testing.assert_close(view[..., :15], same.expand(5, 24, 15), atol=1e-5, rtol=0)
+    assert view[:, 0, 15:18].abs().max() == 0, "the root is where the root is"
+
+
+def test_a_reference_ahead_of_a_turned_body_lies_along_its_x():
+    sim = random_state(6, 1)
+    yaw = heading(sim.root_rot)
+    ahead = torch.stack([yaw.cos(), yaw.sin(), torch.zeros(1)], dim=-1)
+    ref = BodyState(
+        sim.body_pos + 0.3 * ahead,
+        *(getattr(sim, f) for f in ("body_rot", "body_lin_vel", "body_ang_vel", "dof_pos", "dof_vel")),
+    )
+    view = observations.reference(sim, ref, yaw).view(1, 24, 24)
+    torch.testing.assert_close(view[..., :3], torch.tensor([0.3, 0, 0]).expand(1, 24, 3), atol=1e-5, rtol=0)
+
+
+def test_the_body_knows_its_height_and_not_its_place():
+    sim = random_state(7)
+    yaw = heading(sim.root_rot)
+    felt = observations.proprioception(sim, yaw)
+    assert torch.equal(felt[:, 0], sim.body_pos[:, 0, 2])
+    head = 15
+    distance = (sim.body_pos[:, head] - sim.body_pos[:, 0]).norm(dim=1)
+    torch.testing.assert_close(felt[:, 1 + 3 * (head - 1) : 4 + 3 * (head - 1)].norm(dim=1), distance)
+
+
+def test_rays_are_zero_where_joints_lie_on_them_and_clipped_where_far_off():
+    centre = torch.tensor([[0.0, -4.0, 1.0]])
+    joints = torch.randn(1, 12, 3, generator=torch.Generator().manual_seed(1))
+    yaw = torch.zeros(1)
+    beyond = centre.unsqueeze(1) + 1.7 * (joints - centre.unsqueeze(1))
+    assert observations.rays(joints, centre, beyond, yaw).abs().max() < 1e-5
+    far = joints.clone()
+    far[:, 3] = centre + torch.tensor([5.0, 2.0, 0.0])
+    residual = observations.rays(far, centre, beyond, yaw, clip=1.0).view(12, 3)
+    assert residual.abs().max() == 1.0
+    assert residual[:3].abs().max() < 1e-5

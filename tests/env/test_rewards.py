@@ -1,0 +1,167 @@
+"""Reward and termination terms against values worked out by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import roma
+import torch
+from motions import rest_clip
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.env import rewards, terminations
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
+
+MASSES = Humanoid.mean().segment_masses() / 70.0
+
+
+@pytest.fixture(scope="module")
+def still() -> BodyState:
+    """Two bodies at rest."""
+    return MotionLibrary([rest_clip(2)]).clip(0)
+
+
+def shifted(state: BodyState, metres: float) -> BodyState:
+    return replace(state, body_pos=state.body_pos + torch.tensor([metres, 0.0, 0.0]))
+
+
+def turned(state: BodyState, angle: float) -> BodyState:
+    turn = roma.rotvec_to_unitquat(torch.tensor([0.0, 0.0, angle])).expand_as(state.body_rot)
+    return replace(state, body_rot=roma.quat_product(turn, state.body_rot))
+
+
+def faster(state: BodyState, speed: float) -> BodyState:
+    return replace(state, body_lin_vel=state.body_lin_vel + torch.tensor([0.0, speed, 0.0]))
+
+
+def spinning(state: BodyState, speed: float) -> BodyState:
+    return replace(state, body_ang_vel=state.body_ang_vel + torch.tensor([0.0, 0.0, speed]))
+
+
+# term, how to spoil the imitation by an amount, the amount, and the reward it leaves:
+#   100 * 0.1^2 / 3 axes; 10 * 0.2^2; 0.1 * 3^2 / 3 axes; 0.1 * 6^2 / 3 axes
+IMITATION = [
+    (rewards.position, shifted, 0.1, math.exp(-1 / 3)),
+    (rewards.rotation, turned, 0.2, math.exp(-0.4)),
+    (rewards.velocity, faster, 3.0, math.exp(-0.3)),
+    (rewards.angular_velocity, spinning, 6.0, math.exp(-1.2)),
+]
+
+
+@pytest.mark.parametrize("term, spoil, amount, expected", IMITATION)
+def test_an_imitation_term_has_the_value_worked_out_by_hand(term, spoil, amount, expected, still):
+    assert term(still, still).tolist() == pytest.approx([1, 1])
+    torch.testing.assert_close(term(spoil(still, amount), still), torch.full((2,), expected), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("term, spoil, amount, expected", IMITATION)
+def test_an_imitation_term_falls_with_the_error_and_does_not_ask_for_its_sign(term, spoil, amount, expected, still):
+    values = [float(term(spoil(still, share * amount), still)[0]) for share in (0, 0.5, 1, 2)]
+    assert values == sorted(values, reverse=True) and values[-1] < values[0]
+    torch.testing.assert_close(
+        term(spoil(still, -amount), still), term(spoil(still, amount), still), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("term, spoil, amount, expected", IMITATION)
+def test_an_error_of_one_environment_is_its_own(term, spoil, amount, expected, still):
+    mixed = still.with_rows(torch.tensor([1]), spoil(still, amount)[1:])
+    value = term(mixed, still)
+    assert value[0] == pytest.approx(1) and value[1] == pytest.approx(expected, rel=1e-3)
+
+
+def test_power_adds_up_what_drives_give_and_take():
+    torque, velocity = torch.zeros(2, 69), torch.zeros(2, 69)
+    torque[0, :2], velocity[0, :2] = torch.tensor([2.0, 4.0]), torch.tensor([-3.0, 0.5])
+    assert rewards.power(torque, velocity).tolist() == [8.0, 0.0]
+
+
+def planted(com_x: float, com_y: float) -> BodyState:
+    """Feet at (0, +-0.1), every other body at (com_x, com_y): the centre of mass hardly notices the feet."""
+    pos = torch.zeros(1, 24, 3)
+    pos[:, :, 0], pos[:, :, 1] = com_x, com_y
+    for joint, y in ((7, 0.1), (10, 0.1), (8, -0.1), (11, -0.1)):
+        pos[:, joint] = torch.tensor([0.0, y, 0.05])
+    zero, dof = torch.zeros(1, 24, 3), torch.zeros(1, 69)
+    return BodyState(pos, torch.zeros(1, 24, 4), zero, zero, dof, dof)
+
+
+WITHOUT_FEET = MASSES.clone()
+WITHOUT_FEET[[7, 8, 10, 11]] = 0
+WITHOUT_FEET /= WITHOUT_FEET.sum()
+
+
+@pytest.mark.parametrize(
+    "place, distance",
+    [
+        ((0.0, 0.0), 0.0),
+        ((0.0, 0.09), 0.0),
+        ((0.1, 0.0), 0.1),
+        ((0.2, 0.05), 0.2),
+        ((0.0, 0.3), 0.2),
+        ((0.3, 0.5), 0.5),
+    ],
+)
+def test_balance_measures_from_the_centre_of_mass_to_the_line_between_the_feet(place, distance):
+    value = rewards.balance(planted(*place), WITHOUT_FEET)
+    assert float(value) == pytest.approx(math.exp(-20 * distance**2), abs=1e-4)
+
+
+def test_a_body_at_rest_is_balanced(still):
+    assert (rewards.balance(still, MASSES) > 0.9).all()
+
+
+def pressed(state: BodyState, left: float, right: float) -> torch.Tensor:
+    force = torch.zeros(len(state), 24, 3)
+    force[:, 7, 2], force[:, 8, 2] = left, right
+    return force
+
+
+def test_feet_that_stand_as_the_reference_does_earn_everything(still):
+    assert rewards.foot_contact(still, still, pressed(still, 350, 350)).tolist() == [1, 1]
+    assert rewards.foot_contact(still, still, pressed(still, 700, 0)).tolist() == [0.5, 0.5], "one foot is in the air"
+    assert rewards.foot_contact(still, still, pressed(still, 5, 5)).tolist() == [0, 0], "10 N is the least"
+
+
+def test_a_foot_that_slips_earns_less(still):
+    slipping = replace(still, body_lin_vel=still.body_lin_vel.index_fill(1, torch.tensor([7, 10]), 0.3))
+    value = rewards.foot_contact(slipping, still, pressed(still, 350, 350))  # speed on the floor: 0.3 sqrt 2 m/s
+    assert float(value[0]) == pytest.approx((1 + math.exp(-10 * 0.18)) / 2, abs=1e-4)
+
+
+def test_a_foot_the_reference_lifts_must_be_lifted(still):
+    """The toes of the left foot 20 cm up: only the right foot is wanted on the floor."""
+    lifted = still.body_pos.clone()
+    lifted[:, [7, 10], 2] += 0.2
+    reference = replace(still, body_pos=lifted)
+    assert rewards.reference_contact(reference).tolist() == [[False, True, False, True]] * 2
+    assert rewards.foot_contact(still, reference, pressed(still, 0, 700)).tolist() == [1, 1]
+    assert rewards.foot_contact(still, reference, pressed(still, 350, 350)).tolist() == [0.5, 0.5]
+
+
+def test_a_fast_reference_foot_is_not_in_contact(still):
+    moving = replace(still, body_lin_vel=still.body_lin_vel.index_fill(1, torch.tensor([8]), 1.0))
+    assert rewards.reference_contact(moving).tolist() == [[True, False, True, True]] * 2
+
+
+# Terminations
+
+
+def test_one_body_too_far_ends_an_episode_unless_it_is_a_foot():
+    there, here = torch.zeros(3, 24, 3), torch.zeros(3, 24, 3)
+    here[0, 20, 0] = 0.26  # a wrist
+    here[1, 7, 0] = 5.0  # an ankle
+    here[2, 20, 0] = 0.24
+    assert terminations.any_body_far(here, there, 0.25).tolist() == [True, False, False]
+
+
+def test_the_mean_of_twenty_bodies_decides_in_evaluation():
+    there, here = torch.zeros(3, 24, 3), torch.zeros(3, 24, 3)
+    here[0, :, 2] = 0.51
+    here[1, :, 2] = 0.49
+    here[2, [10, 11, 22, 23], 2] = 100.0  # toes and hands do not count
+    assert terminations.mean_body_far(here, there, 0.5).tolist() == [True, False, False]
+    here[2] = 0
+    here[2, 0, 0] = 20 * 0.51  # one body as far off as twenty together
+    assert terminations.mean_body_far(here, there, 0.5)[2]

@@ -1,0 +1,78 @@
+"""Where episodes begin, and what actions mean."""
+
+import math
+
+import pytest
+import torch
+
+from physhmr_kit.body.hinges import dof_names
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.env import actions
+from physhmr_kit.env.sampling import StartSampler
+
+LENGTHS = torch.tensor([10, 1000, 100, 50])
+
+
+def shares(sampler: StartSampler, count: int = 4000) -> torch.Tensor:
+    clips, _ = sampler.draw(count, torch.Generator().manual_seed(0))
+    return torch.bincount(clips, minlength=len(LENGTHS)) / count
+
+
+def test_clips_are_drawn_alike_whatever_their_length():
+    torch.testing.assert_close(shares(StartSampler(LENGTHS)), torch.full((4,), 0.25), atol=0.035, rtol=0)
+
+
+def test_half_of_the_draws_follow_the_failures():
+    sampler = StartSampler(LENGTHS, hard_share=0.5)
+    sampler.failure = torch.tensor([0.6, 0.2, 0.0, 0.0])
+    torch.testing.assert_close(sampler.clip_weights, torch.tensor([0.125 + 0.375, 0.125 + 0.125, 0.125, 0.125]))
+    torch.testing.assert_close(shares(sampler), sampler.clip_weights, atol=0.035, rtol=0)
+
+
+def test_where_nothing_fails_any_more_every_clip_is_still_drawn():
+    sampler = StartSampler(LENGTHS)
+    sampler.failure = torch.zeros(4)
+    assert torch.isfinite(sampler.clip_weights).all()
+    assert (shares(sampler) > 0.15).all()
+
+
+def test_starts_are_spread_over_the_clip_and_leave_a_frame_to_track():
+    clips, frames = StartSampler(LENGTHS).draw(4000, torch.Generator().manual_seed(1))
+    assert (frames >= 0).all() and (frames <= LENGTHS[clips] - 2).all()
+    long = frames[clips == 1]
+    assert long.float().mean() == pytest.approx(499, abs=50)
+    assert set(frames[clips == 0].tolist()) == set(range(9))
+
+
+def test_reported_episodes_move_the_failure_rate_of_their_clip():
+    sampler = StartSampler(LENGTHS, memory=0.98)
+    sampler.report(torch.tensor([1, 2]), torch.tensor([True, False]))
+    torch.testing.assert_close(sampler.failure, torch.tensor([0.5, 0.98 * 0.5 + 0.02, 0.98 * 0.5, 0.5]))
+    sampler.report(torch.tensor([3, 3, 3, 3]), torch.tensor([True, True, False, True]))
+    keep = 0.98**4
+    assert sampler.failure[3] == pytest.approx(keep * 0.5 + (1 - keep) * 0.75)
+
+
+def test_the_sampler_goes_on_from_a_saved_state():
+    sampler, other = StartSampler(LENGTHS), StartSampler(LENGTHS)
+    sampler.report(torch.tensor([1] * 30), torch.ones(30).bool())
+    other.load_state_dict(sampler.state_dict())
+    assert torch.equal(other.clip_weights, sampler.clip_weights)
+
+
+# Actions
+
+
+def test_an_absolute_action_of_one_reaches_a_little_past_the_limits():
+    """PHC: 1.2 times the largest limit of the three hinges, at most pi. Knee: 155 degrees, so pi; ankle: 70 degrees."""
+    scale = actions.absolute_scale(Humanoid.mean())
+    assert scale.shape == (69,)
+    for axis in "xyz":
+        assert scale[dof_names().index(f"left_ankle_{axis}")] == pytest.approx(1.2 * math.radians(70), rel=1e-5)
+        assert scale[dof_names().index(f"right_knee_{axis}")] == pytest.approx(math.pi)
+
+
+def test_targets_and_absolute_actions_are_each_others_inverse():
+    scale = actions.absolute_scale(Humanoid.mean())
+    target = torch.randn(3, 69, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(actions.absolute_target(actions.absolute_action(target, scale), scale), target)

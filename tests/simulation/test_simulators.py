@@ -1,0 +1,87 @@
+"""Simulators by name, the limit on PD targets, and what is MuJoCo's own."""
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from motions import rest_clip
+
+from physhmr_kit.body.hinges import dof_names
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import BODY_NAMES
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation import SIMULATORS, make_simulator
+
+REST = MotionLibrary([rest_clip(4)]).clip(0)
+
+
+def test_an_unknown_simulator_is_refused_with_the_names_there_are():
+    with pytest.raises(KitError, match="unknown simulator 'clockwork'; choose one of: auto, mujoco_cpu"):
+        make_simulator("clockwork")
+
+
+@pytest.mark.parametrize("name", SIMULATORS)
+def test_every_name_makes_a_simulator_of_the_asked_size(name):
+    simulator = make_simulator(name, num_envs=2, substeps=5)
+    assert simulator.num_envs == 2 and len(simulator.state) == 2
+    assert simulator.timestep == pytest.approx(1 / 150)
+    simulator.close()
+
+
+def test_targets_are_held_where_the_drive_reaches_its_largest_torque():
+    """Elbow: 500 N m/rad, 50 N m s/rad, 150 N m. At 0.1 rad and 1 rad/s the torque is 0 for a target of 0.2 rad."""
+    elbow = dof_names().index("left_elbow_y")
+    position, velocity = torch.zeros(4, 69), torch.zeros(4, 69)
+    position[:, elbow], velocity[:, elbow] = 0.1, 1.0
+    target = torch.zeros(4, 69)
+    target[:, elbow] = torch.tensor([2.0, -2.0, 0.4, -0.05])
+    held = Humanoid.mean().limit_targets(target, position, velocity)
+    torch.testing.assert_close(held[:, elbow], torch.tensor([0.5, -0.1, 0.4, -0.05]))
+    others = [d for d in range(69) if d != elbow]
+    assert torch.equal(held[:, others], target[:, others]), "within reach nothing changes"
+
+
+def test_the_simulator_limits_targets_itself():
+    wild = torch.full((2, 69), 50.0)
+    ends = []
+    for targets in (wild, Humanoid.mean().limit_targets(wild, REST.dof_pos[:2], REST.dof_vel[:2])):
+        simulator = make_simulator("mujoco_cpu", num_envs=2)
+        simulator.reset(torch.arange(2), REST[:2])
+        ends.append(simulator.step(targets).body_pos)
+        simulator.close()
+    assert torch.equal(*ends)
+
+
+def test_body_poses_are_mujocos_own_by_name():
+    simulator = make_simulator("mujoco_cpu", num_envs=1)
+    simulator.reset(torch.tensor([0]), REST[:1])
+    for seed in range(5):
+        state = simulator.step(0.5 * torch.randn(1, 69, generator=torch.Generator().manual_seed(seed)))
+    model = mujoco.MjModel.from_xml_string(Humanoid.mean().mjcf())
+    data = mujoco.MjData(model)
+    saved = simulator.save()["physics"][0].numpy()
+    data.qpos[:], data.qvel[:] = saved[1 : 1 + model.nq], saved[1 + model.nq :]
+    mujoco.mj_forward(model, data)
+    velocity = np.zeros(6)
+    for joint, name in enumerate(BODY_NAMES):
+        body = model.body(name).id
+        np.testing.assert_allclose(state.body_pos[0, joint], data.xpos[body], atol=1e-5)
+        rotation = state.body_rot[0, joint, [3, 0, 1, 2]].numpy()
+        assert abs(rotation @ data.xquat[body]) == pytest.approx(1, abs=1e-5)
+        mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0)
+        np.testing.assert_allclose(state.body_ang_vel[0, joint], velocity[:3], atol=1e-3)
+        np.testing.assert_allclose(state.body_lin_vel[0, joint], velocity[3:], atol=1e-3)
+    simulator.close()
+
+
+def test_the_number_of_threads_changes_nothing():
+    ends = []
+    for threads in (1, 2):
+        simulator = make_simulator("mujoco_cpu", num_envs=4, threads=threads)
+        simulator.reset(torch.arange(4), REST)
+        for seed in range(4):
+            state = simulator.step(0.3 * torch.randn(4, 69, generator=torch.Generator().manual_seed(seed)))
+        ends.append(state.body_pos)
+        simulator.close()
+    assert torch.equal(*ends)
