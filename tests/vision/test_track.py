@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import roma
 import torch
 
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
-from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
 from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip, place, sole_height
@@ -168,3 +169,20 @@ def test_the_real_video_gives_a_finite_track(encoder):
     track = track_from_keypoints(keypoints, Camera.load(VIDEO / "balance_cam01_camera.json"), encoder)
     assert len(track) == 50 and (track.ray_confidence > 0.5).float().mean() > 0.9
     assert torch.isfinite(initial_pose(track).body_pos).all()
+
+
+@pytest.mark.parametrize("name", ["walk_forward", "squat"])
+def test_the_bundled_encoder_knows_which_way_a_body_faces_and_where_it_stands(name):
+    from physhmr_kit.motion.demo import demo_clips
+    from physhmr_kit.vision.pretrained import BUNDLED, load_encoder
+
+    assert BUNDLED.stat().st_size < 8e6
+    clip = next(c for c in demo_clips() if c.name == name)
+    pos, _ = bodies(clip)
+    camera = sample_cameras(pos, torch.Generator().manual_seed(4))
+    track = synthesize_track(clip, camera, load_encoder())
+    off = roma.unitquat_geodesic_distance(track.root_rot, clip.joint_rot[:, 0])
+    assert torch.rad2deg(off).mean() < 12
+    assert (place(track) - clip.root_pos).norm(dim=-1).mean() < 0.25
+    start = initial_pose(track)
+    assert (start.body_pos[0] - pos[0]).norm(dim=-1).mean() < 0.25
