@@ -15,7 +15,8 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.retarget import SourceMotion, retarget
+from data_prep.retarget import retarget
+from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip

@@ -19,7 +19,9 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
-from physhmr_kit.motion.soles import contact, find_stance, runs, sole_corners, sole_tilt
+from physhmr_kit.motion.soles import (
+    STANCE_SPEED, STANCE_SPEED_SHARE, contact, find_stance, runs, sole_corners, sole_tilt, travel_speed,
+)  # fmt: skip
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right
 
@@ -52,39 +54,57 @@ def _smooth(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:
 
 # --- level -----------------------------------------------------------------------------------------------------------
 
-_SLOPE = 0.02  # rad: how steep a captured floor may well be (the mats and calibrations of a capture volume)
-_NOISE = 0.01  # m: how far a stance may well be from the plane
-_STANCE_SECONDS = 0.3  # frames closer in time than this tell the same
+_SLOPE = 0.02  # rad: how steep the floor of a capture may well be
+_STEEPEST = 0.035  # rad: what we would not believe
+_NOISE = 0.015  # m: how far the mean contact of one stance may well lie from the plane
 
 
 def level(clip: Clip) -> Clip:
     """Find the plane the feet stand on, turn it level and lower the clip onto it.
 
-    CMU's floors rise by up to 2 cm per metre walked. The plane is fitted to the contacts of slow feet, robustly (they
-    are chosen again three times as the fit gets better), with a prior that keeps it level where a clip that stays on
-    the spot cannot tell.
+    CMU's floors rise by up to 2 cm per metre walked. The plane is fitted to one point for each stance, robustly, each
+    place counting once (who walks on the spot learns nothing new with every step), with a prior that keeps the plane
+    level where the clip cannot tell.
     """
     pos, rot = _bodies(clip)
     point, velocity = contact(sole_corners(pos, rot), clip.fps)
-    point, speed = point.flatten(0, 1), velocity.flatten(0, 1).norm(dim=-1)
-    slow = speed < max(0.5, float(torch.quantile(speed, 0.2)))
-    centre = point[slow].mean(0)
-    design = torch.cat([torch.ones(len(point), 1, dtype=point.dtype), (point - centre)[:, :2]], dim=1)
-    plane = torch.stack([torch.quantile(point[slow, 2], 0.1), point.new_zeros(()), point.new_zeros(())])
-    prior = torch.diag(point.new_tensor([0.0, _SLOPE**-2, _SLOPE**-2]))
-    for tolerance in (0.10, 0.05, 0.03):
-        near = slow & ((point[:, 2] - design @ plane).abs() < tolerance)
-        if near.sum() < 3:
-            break
-        weight = 1 / (_NOISE**2 * _STANCE_SECONDS * clip.fps)
-        a, b = design[near], point[near, 2]
-        plane = torch.linalg.solve(weight * a.T @ a + prior, weight * a.T @ b)
+    slow = velocity[..., :2].norm(dim=-1) < STANCE_SPEED + STANCE_SPEED_SHARE * travel_speed(point, clip.fps).unsqueeze(
+        -1
+    )
+    if not slow.any():
+        slow |= True
+    plane, centre = _fit_floor(_stance_points(point, slow, clip.fps))
     up = torch.nn.functional.normalize(torch.cat([-plane[1:], plane.new_ones(1)]), dim=0)
     turn = _between(up, up.new_tensor([0.0, 0.0, 1.0]))
-    pivot = torch.cat([centre[:2], plane[:1]])
-    root = roma.quat_action(turn.expand(len(pos), 4), pos[:, 0] - pivot) + torch.cat([centre[:2], plane.new_zeros(1)])
+    pivot = torch.cat([centre, plane[:1]])
+    root = roma.quat_action(turn.expand(len(pos), 4), pos[:, 0] - pivot) + torch.cat([centre, plane.new_zeros(1)])
     root[:, :2] -= root[0, :2].clone()
     return _with(clip, root, roma.quat_product(turn.expand_as(rot), rot))
+
+
+def _stance_points(point: torch.Tensor, slow: torch.Tensor, fps: float) -> torch.Tensor:
+    """Mean contact of each stretch in which a foot is slow and low: (S, 3) m, at least one. point: (T, 2, 3)."""
+    floor = torch.quantile(point[slow][:, 2], 0.1)
+    low = slow & ((point[..., 2] - floor).abs() < 0.10)
+    stances = [point[a:b, foot] for foot in (0, 1) for a, b in runs(low[:, foot]) if (b - a) / fps >= 0.05]
+    means = [stance.mean(0) for stance in stances]
+    return torch.stack(means) if means else point[slow].mean(0, keepdim=True)
+
+
+def _fit_floor(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Robust plane z = a + b . (xy - centre) through points (S, 3): (3,) a, b and the centre (2,)."""
+    centre = points[:, :2].mean(0)
+    design = torch.cat([torch.ones(len(points), 1, dtype=points.dtype), points[:, :2] - centre], dim=1)
+    prior = torch.diag(points.new_tensor([0.0, (_NOISE / _SLOPE) ** 2, (_NOISE / _SLOPE) ** 2]))
+    plane = torch.stack([points[:, 2].median(), *points.new_zeros(2)])
+    place = 1 / torch.exp(-((torch.cdist(points[:, :2], points[:, :2]) / 0.4) ** 2) / 2).sum(1)
+    for noise in (0.06, 0.04, 0.03, 0.02, *[_NOISE] * 5):
+        # Geman-McClure weights, closing in: a foot on a step or on its tip does not tilt the floor
+        residual = (points[:, 2] - design @ plane) / noise
+        weight = (place / (1 + residual**2) ** 2).unsqueeze(-1)
+        plane = torch.linalg.solve(design.T @ (weight * design) + prior, design.T @ (weight[:, 0] * points[:, 2]))
+    plane[1:] *= (_STEEPEST / plane[1:].norm().clamp(min=_STEEPEST)).clamp(max=1)
+    return plane, centre
 
 
 def _between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -100,16 +120,14 @@ def _between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def settle_feet(clip: Clip, stance: torch.Tensor) -> Clip:
     """Lay the soles of standing feet flat.
 
-    In stance the roll is taken out, for nobody stands on the edge of a foot for long, and so is a pitch of less than
-    about 10 degrees; a raised heel or a raised forefoot (15 degrees and more) stays. Toes of a raised heel lie flat.
-    Everything fades in and out over 0.05 s. Ankles keep their place.
+    In stance the roll is taken out, for nobody stands on the edge of a foot for long, and so is a small pitch: wholly
+    below 5 degrees, not at all above 25, where a heel or a forefoot is meant to be raised. Toes of a raised heel lie
+    flat. Everything fades in and out over about 0.1 s. Ankles keep their place.
     """
     pos, rot = _bodies(clip)
-    weight = torch.from_numpy(_smooth(stance.double().numpy(), 0.05, clip.fps))
+    weight = torch.from_numpy(_smooth(stance.double().numpy(), 0.06, clip.fps))
     yaw, pitch, roll = sole_tilt(rot).unbind(-1)
-    keep = ((pitch.abs() - 0.17) / 0.17).clamp(0, 1)
-    keep = keep * keep * (3 - 2 * keep)
-    pitch = pitch * (1 - weight * (1 - keep))
+    pitch = pitch * (1 - weight * _fade(pitch.abs(), 0.08, 0.45))
     roll = roll * (1 - weight * _fade(roll.abs(), 0.5, 0.8))
     upright = rot.new_tensor(STANDING)
     rot = rot.clone()

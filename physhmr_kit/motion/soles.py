@@ -67,7 +67,7 @@ def contact(corners: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tens
 def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
     """Which foot is in stance in which frame, by the rule in the module's head: (T, 2, 8, 3) m -> (T, 2) bool."""
     _, velocity = contact(corners, fps)
-    limit = STANCE_SPEED + STANCE_SPEED_SHARE * _travel_speed(corners, fps)
+    limit = STANCE_SPEED + STANCE_SPEED_SHARE * travel_speed(corners.mean(2), fps)
     down = (corners[..., 2].amin(-1) < STANCE_HEIGHT) & (velocity[..., :2].norm(dim=-1) < limit.unsqueeze(-1))
     for foot in (0, 1):
         for value, shortest in ((False, 0.05), (True, 0.10)):
@@ -77,9 +77,9 @@ def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
     return down
 
 
-def _travel_speed(corners: torch.Tensor, fps: float) -> torch.Tensor:
-    """Horizontal speed of the point between the feet over about half a second, which a stride cannot hide: (T,) m/s."""
-    between = corners[..., :2].mean((1, 2))
+def travel_speed(feet: torch.Tensor, fps: float) -> torch.Tensor:
+    """Horizontal speed of the point between the feet (T, 2, 3) over half a second, so that strides cancel: (T,) m/s."""
+    between = feet[..., :2].mean(1)
     reach = max(1, round(0.25 * fps))
     frame = torch.arange(len(between))
     after, before = (frame + reach).clamp(max=len(frame) - 1), (frame - reach).clamp(min=0)

@@ -1,0 +1,105 @@
+"""`SourceMotion`: what a reader hands to the retargeter, and what is put right in it first (shaking, elbows)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import roma
+import torch
+from scipy.signal import butter, sosfiltfilt
+
+from physhmr_kit.body.skeleton import JOINT_NAMES
+
+JOINT = {name: i for i, name in enumerate(JOINT_NAMES)}
+"""Index of each SMPL joint by name."""
+
+
+@dataclass(frozen=True)
+class SourceMotion:
+    """A captured motion on its own skeleton. y-up, facing +z and left +x at rest; any unit of length.
+
+    Attributes:
+        pos: (T, 24, 3) float64, where the bone behind each SMPL joint starts.
+        rot: (T, 24, 4) float64 xyzw, world rotation of that bone since the rest pose.
+        rest: (24, 3) float64, `pos` of the rest pose.
+        fps: frames per second.
+        name: name of the clip.
+    """
+
+    pos: torch.Tensor
+    rot: torch.Tensor
+    rest: torch.Tensor
+    fps: float
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.pos)
+
+
+def low_pass(source: SourceMotion, hertz: float = 10.0) -> SourceMotion:
+    """The source without what is faster than `hertz`: fourth-order zero-phase Butterworth, as is usual for markers.
+
+    The Daz-friendly files shake by a centimetre at 20 Hz and more, and at 30 fps nothing above 15 Hz can be kept.
+    Sources slower than 40 fps and clips of less than 12 frames are left as they are.
+    """
+    if source.fps <= 4 * hertz or len(source) < 12:
+        return source
+    sos = butter(2, hertz, fs=source.fps, output="sos")
+
+    def smooth(x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(sosfiltfilt(sos, x.numpy(), axis=0, padlen=min(30, len(x) - 1)).copy())
+
+    flips = torch.cumprod((source.rot[1:] * source.rot[:-1]).sum(-1, keepdim=True).sign(), dim=0)
+    rot = smooth(torch.cat([source.rot[:1], source.rot[1:] * flips]))  # of q and -q, a filter wants the nearer one
+    return replace(source, pos=smooth(source.pos), rot=rot / rot.norm(dim=-1, keepdim=True))
+
+
+def bending(source: SourceMotion, upper: int, lower: int, end: int) -> torch.Tensor:
+    """Axis about which a limb is bent, as long as the sine of its bend, in the upper bone's rest frame: (T, 3)."""
+    above = unit(source.pos[:, lower] - source.pos[:, upper])
+    below = unit(source.pos[:, end] - source.pos[:, lower])
+    return roma.quat_action(roma.quat_conjugation(source.rot[:, upper]), torch.linalg.cross(above, below))
+
+
+def mend_elbows(source: SourceMotion) -> tuple[SourceMotion, tuple[str, ...]]:
+    """Turn elbows the right way round that bend backwards throughout a file (both do in the Daz-friendly 13_18).
+
+    The elbow's own rotation is inverted: the same angle, forwards. A source that turns its upper arm by half a turn
+    and then bends "backwards" is left alone, for its forearm is where it should be.
+
+    Returns:
+        the source, and the sides that were mended.
+    """
+    pos, rot, mended = source.pos.clone(), source.rot.clone(), []
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        names = ("collar", "shoulder", "elbow", "wrist", "hand")
+        collar, shoulder, elbow, wrist, hand = (JOINT[f"{side}_{n}"] for n in names)
+        forward = pos.new_tensor([0.0, -sign, 0.0])  # the axis that bends an arm forwards in the T-pose
+        seen = bending(source, shoulder, elbow, wrist).mean(0)
+        turned = twist(relative(rot[:, collar], rot[:, shoulder]), unit(source.rest[elbow] - source.rest[shoulder]))
+        if seen.norm() < 0.2 or seen @ forward > -0.5 * seen.norm() or turned.cos().mean() < 0:
+            continue
+        mended.append(side)
+        flexion = relative(rot[:, shoulder], rot[:, elbow])
+        back = roma.quat_product(roma.quat_conjugation(flexion), roma.quat_conjugation(rot[:, elbow]))
+        turn = roma.quat_product(rot[:, shoulder], back)
+        for joint in (elbow, wrist, hand):
+            pos[:, joint] = pos[:, elbow] + roma.quat_action(turn, pos[:, joint] - pos[:, elbow])
+            rot[:, joint] = roma.quat_product(turn, rot[:, joint])
+    return (replace(source, pos=pos, rot=rot), tuple(mended)) if mended else (source, ())
+
+
+def unit(v: torch.Tensor) -> torch.Tensor:
+    """Vectors (..., 3) at length one."""
+    return torch.nn.functional.normalize(v, dim=-1, eps=1e-9)
+
+
+def relative(parent: torch.Tensor, child: torch.Tensor) -> torch.Tensor:
+    """Rotation of a child in its parent's frame: world rotations (..., 4) xyzw x2 -> (..., 4)."""
+    return roma.quat_product(roma.quat_conjugation(parent), child)
+
+
+def twist(rotation: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
+    """Angle in [-pi, pi) by which rotations (T, 4) xyzw turn about a unit axis (3,): swing-twist decomposition."""
+    angle = 2 * torch.atan2(rotation[:, :3] @ axis, rotation[:, 3])
+    return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
