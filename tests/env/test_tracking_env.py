@@ -1,0 +1,320 @@
+"""The environment: spaces, episodes that begin and end as they should, exact resume, and the rules of gymnasium."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from motions import rest_clip, waving_clip
+
+from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv, VisualLibrary, rewards
+from physhmr_kit.env.observations import GROUP_SIZES, proprioception
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import heading
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation import make_simulator
+from physhmr_kit.vision.camera import sample_cameras
+from physhmr_kit.vision.encoder import VisionEncoder
+from physhmr_kit.vision.track import synthesize_track
+
+ALL_GROUPS = tuple(GROUP_SIZES)
+LIFT = 2  # the clip no policy can follow
+
+
+@pytest.fixture(scope="module")
+def library() -> MotionLibrary:
+    return MotionLibrary([rest_clip(20), waving_clip(30), rest_clip(20, "lift", lift_off=2.0)])
+
+
+@pytest.fixture(scope="module")
+def tracks(library):
+    torch.manual_seed(0)
+    encoder = VisionEncoder(width=24, layers=1, heads=2).eval()
+    draw = torch.Generator().manual_seed(0)
+    views = [[sample_cameras(library.clip(c).body_pos, draw) for _ in range(2)] for c in range(3)]
+    with torch.no_grad():
+        return [[synthesize_track(library.clip(c), camera, encoder) for camera in views[c]] for c in range(3)]
+
+
+@pytest.fixture
+def build(library):
+    """Makes environments: build(num_envs, visual=..., seed=..., **config)."""
+    made = []
+
+    def make(num_envs=3, visual=None, seed=0, **config):
+        simulator = make_simulator("mujoco_cpu", num_envs=num_envs)
+        made.append(TrackingEnv(library, simulator, TrackingConfig(**config), visual, seed))
+        return made[-1]
+
+    yield make
+    for env in made:
+        env.close()
+
+
+def start(env, clips, frames):
+    return env.reset(options={"clip": torch.tensor(clips), "frame": torch.tensor(frames)})[0]
+
+
+def noise(seed: int, count: int = 3) -> torch.Tensor:
+    return 0.1 * torch.randn(count, 69, generator=torch.Generator().manual_seed(seed))
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+# Gymnasium's rules
+
+
+def test_it_is_a_vector_env_whose_observations_lie_in_its_space(build):
+    env = build(3)
+    assert isinstance(env, VectorEnv) and env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert env.single_observation_space["reference"].shape == (576,) and env.action_space.shape == (3, 69)
+    obs, info = env.reset(seed=1)
+    assert info == {}
+    for _ in range(3):
+        assert all(env.observation_space[g].contains(obs[g].numpy()) for g in obs)
+        assert obs.keys() == set(env.observation_space.spaces)
+        obs, reward, terminated, truncated, info = env.step(torch.as_tensor(env.action_space.sample()) * 0.05)
+        assert reward.shape == terminated.shape == truncated.shape == (3,)
+        assert reward.dtype == torch.float32 and terminated.dtype == truncated.dtype == torch.bool
+
+
+def test_the_seed_decides_where_episodes_begin(build):
+    a, b = build(3), build(3)
+    assert same(a.reset(seed=4)[0], b.reset(seed=4)[0])
+    for k in range(4):
+        left, right = a.step(noise(k)), b.step(noise(k))
+        assert same(left[0], right[0]) and torch.equal(left[1], right[1])
+    assert not same(a.reset(seed=4)[0], a.reset(seed=5)[0])
+
+
+def test_without_a_seed_the_generator_goes_on(build):
+    env = build(3)
+    first = env.reset(seed=4)[0]
+    assert not same(first, env.reset()[0])
+    assert same(first, env.reset(seed=4)[0])
+
+
+def test_an_action_of_the_wrong_shape_is_refused(build):
+    env = build(3)
+    env.reset()
+    for shape in ((3, 68), (2, 69), (69,)):
+        with pytest.raises(KitError, match=r"expected \(3, 69\)"):
+            env.step(torch.zeros(shape))
+
+
+def test_unknown_settings_are_refused():
+    for setting in ({"groups": ("smell",)}, {"control": "by_ear"}, {"termination": "never"}, {"start": "last"}):
+        with pytest.raises(KitError, match=next(iter(np.ravel(list(setting.values()))))):
+            TrackingConfig(**setting)
+
+
+# Episodes
+
+
+def test_an_episode_that_reaches_the_end_of_its_clip_is_truncated_not_terminated(build):
+    env = build(3)
+    start(env, [0, 0, 1], [16, 15, 0])  # the clip of 20 frames ends at frame 19: after 3 and 4 steps
+    ends = []
+    for _ in range(4):
+        _, _, terminated, truncated, info = env.step(torch.zeros(3, 69))
+        assert not terminated.any()
+        ends.append(truncated.tolist())
+        assert ("final_obs" in info) == bool(truncated.any())
+    assert ends == [[False] * 3, [False] * 3, [True, False, False], [False, True, False]]
+
+
+def test_an_episode_ends_when_its_time_is_up(build):
+    env = build(3, episode_length=2)
+    start(env, [1, 1, 1], [0, 0, 0])
+    assert not env.step(torch.zeros(3, 69))[3].any()
+    assert env.step(torch.zeros(3, 69))[3].all()
+
+
+def test_a_failure_is_terminated_not_truncated(build):
+    env = build(3)
+    start(env, [LIFT, 0, LIFT], [0, 0, 0])
+    for step in range(1, 20):
+        _, _, terminated, truncated, info = env.step(torch.zeros(3, 69))
+        if terminated.any():
+            break
+    # the reference rises by 2 m/s and the body starts with that velocity, so g t^2 / 2 = 0.25 m: t = 0.23 s
+    assert 5 <= step <= 9
+    assert terminated.tolist() == [True, False, True] and not truncated.any()
+    assert info["_final_obs"].tolist() == [True, False, True]
+    assert env.sampler.failure[LIFT] > 0.5 and env.sampler.failure[0] == 0.5
+
+
+def test_whatever_happens_nothing_fails_without_a_termination(build):
+    env = build(3, termination="none")
+    start(env, [LIFT] * 3, [0] * 3)
+    ended = [env.step(torch.zeros(3, 69))[2] for _ in range(18)]
+    assert not torch.stack(ended).any()
+
+
+def test_a_new_episode_begins_in_the_step_that_ends_the_old_one(build):
+    """The observation returned is the first of the new episode, final_obs the last of the old."""
+    env = build(3)
+    start(env, [0, 1, 1], [17, 0, 3])
+    for k in range(2):
+        obs, _, _, truncated, info = env.step(noise(k))
+    assert truncated.tolist() == [True, False, False]
+    ended = truncated
+    last = proprioception(env.last_state, heading(env.last_state.root_rot))
+    assert torch.equal(info["final_obs"]["proprioception"][ended], last[ended])
+    assert not torch.equal(obs["proprioception"][ended], info["final_obs"]["proprioception"][ended])
+    for group in obs:
+        assert torch.equal(obs[group][~ended], info["final_obs"][group][~ended])
+    assert info["final_info"]["clip"][0] == 0
+    assert same(obs, env.observe(env.config.groups)), "and it is the present one"
+
+
+def test_a_fresh_episode_begins_on_the_reference(build):
+    env = build(3)
+    start(env, [0, 1, 2], [0, 12, 5])
+    reference = env.reference_state
+    for field in fields(reference):
+        torch.testing.assert_close(
+            getattr(env.simulator.state, field.name), getattr(reference, field.name), atol=0.02, rtol=0.02
+        )
+
+
+def test_the_first_frame_is_the_start_when_asked_for(build):
+    env = build(3, start="first")
+    env.reset(seed=3)
+    assert env.frame_ids.tolist() == [0, 0, 0]
+
+
+def test_physics_that_blew_up_fails_its_episode_without_a_trace_in_the_observation(build):
+    env = build(3)
+    start(env, [1, 1, 1], [0, 0, 0])
+    actions = torch.zeros(3, 69)
+    actions[1] = torch.nan
+    obs, reward, terminated, _, info = env.step(actions)
+    assert terminated.tolist() == [False, True, False]
+    assert reward[1] == 0 and env.num_diverged == 1
+    assert all(torch.isfinite(v).all() for v in (*obs.values(), *info["final_obs"].values(), reward))
+
+
+# Rewards and actions
+
+
+def test_the_reward_is_the_weighted_sum_of_its_terms(build):
+    weights = RewardWeights(
+        position=0.7, rotation=0, velocity=0.2, angular_velocity=0, power=-0.001, balance=0.3, foot_contact=0.1
+    )
+    env = build(3, reward=weights)
+    start(env, [0, 1, 1], [0, 0, 3])
+    for k in range(5):
+        _, reward, *_ = env.step(noise(k))
+    terms = env.reward_terms
+    assert set(terms) == {"position", "velocity", "power", "balance", "foot_contact"}
+    expected = sum(getattr(weights, k) * v for k, v in terms.items())
+    torch.testing.assert_close(reward, expected)
+    torch.testing.assert_close(terms["position"], rewards.position(env.last_state, env.reference_state))
+    assert (terms["power"] > 0).all()
+
+
+def test_power_is_free_in_the_first_three_steps(build):
+    env = build(3)
+    start(env, [1, 1, 1], [0, 0, 0])
+    costs = []
+    for k in range(5):
+        env.step(noise(k))
+        costs.append(float(env.reward_terms["power"].min()))
+    assert costs[:3] == [0, 0, 0] and costs[3] > 0
+
+
+def test_standing_still_on_a_standing_reference_earns_almost_everything(build):
+    env = build(3, groups=("proprioception", "reference"))
+    start(env, [0, 0, 0], [0, 0, 0])
+    for _ in range(10):
+        _, reward, *_ = env.step(torch.zeros(3, 69))
+    assert (reward > 0.9).all() and (reward <= 1).all()
+
+
+def test_an_action_of_the_expert_moves_its_target_by_half_a_radian(build):
+    env = build(3)
+    start(env, [0, 1, 1], [0, 4, 9])
+    nothing = env.pd_targets(torch.zeros(3, 69))
+    torch.testing.assert_close(env.pd_targets(noise(0)) - nothing, 0.5 * noise(0))
+
+
+def test_a_label_asks_a_student_for_the_very_targets_of_the_expert(build):
+    expert, student = build(3), build(3, control="absolute")
+    for env in (expert, student):
+        start(env, [0, 1, 1], [0, 4, 9])
+    label = student.absolute_label(noise(1))
+    torch.testing.assert_close(student.pd_targets(label), expert.pd_targets(noise(1)), atol=1e-6, rtol=1e-5)
+    states = [env.step(action)[0]["proprioception"] for env, action in ((expert, noise(1)), (student, label))]
+    torch.testing.assert_close(*states, atol=1e-4, rtol=1e-4)
+
+
+def test_an_absolute_action_does_not_depend_on_the_reference(build):
+    env = build(3, control="absolute")
+    start(env, [0, 1, 1], [0, 4, 9])
+    first = env.pd_targets(noise(2))
+    start(env, [1, 1, 0], [20, 0, 3])
+    assert torch.equal(env.pd_targets(noise(2)), first)
+
+
+# Vision
+
+
+def test_a_camera_s_view_without_tracks_is_refused(build):
+    with pytest.raises(KitError, match="no visual tracks"):
+        build(2, groups=("proprioception", "rays"))
+
+
+def test_tracks_must_be_as_long_as_their_clips(tracks, library):
+    with pytest.raises(KitError, match="visual track of clip 0: 20 frames, the clip has 21"):
+        VisualLibrary(tracks, library.lengths + 1)
+    with pytest.raises(KitError, match="same number of views"):
+        VisualLibrary([tracks[0], tracks[1][:1], tracks[2]], library.lengths)
+    with pytest.raises(KitError, match="at least one"):
+        VisualLibrary([[], [], []], library.lengths)
+
+
+def test_every_group_comes_from_the_view_the_environment_was_given(build, tracks, library):
+    visual = VisualLibrary(tracks, library.lengths)
+    env = build(3, visual=visual, groups=ALL_GROUPS)
+    options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 29, 0]), "view": torch.tensor([1, 0, 1])}
+    obs, _ = env.reset(options=options)
+    assert {g: v.shape[1] for g, v in obs.items()} == GROUP_SIZES
+    assert torch.equal(obs["feature"][0], tracks[0][1].feature[5]), "what the camera sees one step ahead"
+    assert torch.equal(obs["feature"][1], tracks[1][0].feature[29]), "held at the last frame"
+    assert torch.equal(obs["ray_confidence"][2], tracks[2][1].ray_confidence[1])
+    obs = env.step(torch.zeros(3, 69))[0]
+    assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "and the view stays through the episode"
+
+
+def test_views_are_drawn_anew_for_every_episode(build, tracks, library):
+    env = build(16, visual=VisualLibrary(tracks, library.lengths), groups=ALL_GROUPS)
+    env.reset(seed=0)
+    first = env._view.clone()
+    assert set(first.tolist()) == {0, 1}
+    env.reset()
+    assert not torch.equal(env._view, first)
+
+
+# Resume
+
+
+@pytest.mark.parametrize("seeing", [False, True])
+def test_an_environment_goes_on_from_a_saved_state_to_the_same_bits(build, tracks, library, seeing):
+    options = {"visual": VisualLibrary(tracks, library.lengths), "groups": ALL_GROUPS} if seeing else {}
+    env, other = build(3, **options), build(3, seed=99, **options)
+    env.reset(seed=2)
+    for k in range(12):
+        env.step(noise(k))
+    saved = env.state_dict()
+    present = env.observe(env.config.groups)
+    path = [env.step(noise(100 + k)) for k in range(20)]
+    assert any((step[2] | step[3]).any() for step in path), "the stretch holds the end of an episode"
+
+    assert same(other.load_state_dict(saved), present)
+    for k, step in enumerate(path):
+        again = other.step(noise(100 + k))
+        assert same(again[0], step[0]) and all(torch.equal(a, b) for a, b in zip(again[1:4], step[1:4], strict=True))
