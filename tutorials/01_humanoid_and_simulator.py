@@ -1,0 +1,411 @@
+# %% [markdown]
+# # Lesson 1 · The humanoid and its simulator
+#
+# **Time:** about a minute on two CPU cores. **Needs:** nothing but the kit. Lesson 0 helps, but is not needed.
+#
+# Before anything learns, there is a body: 24 pieces, 69 hinges, 70 kilograms, a motor at every hinge. We take it apart, put it on the
+# floor, push it, drop it, and finally break its physics on purpose.
+#
+# Afterwards you will be able to
+# - name the joints and say why every joint is *three hinges in a chosen order*,
+# - predict what a PD motor does: how strong, how late, how soft,
+# - drive any simulator of the kit through one small contract,
+# - recognise the sight of a wrong integrator.
+
+# %%
+import math
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import mujoco
+import numpy as np
+import roma
+import torch
+
+from physhmr_kit.body import (
+    JOINT_NAMES,
+    NUM_DOFS,
+    Humanoid,
+    dof_limits,
+    dof_names,
+    dof_to_rotation,
+    rotation_to_dof,
+)
+from physhmr_kit.body.hinges import axis_orders
+from physhmr_kit.body.skeleton import rest_joints
+from physhmr_kit.motion.demo import demo_clip
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation import CONTROL_DT, make_simulator
+from physhmr_kit.viewer import filmstrip
+from physhmr_kit.viewer.bodies import BONES
+from physhmr_kit.viewer.palette import CONTACT, REFERENCE, SERIES, SIMULATED, unit
+
+torch.manual_seed(0)
+torch.set_num_threads(2)
+humanoid = Humanoid.mean()
+
+# %% [markdown]
+# ## 24 joints
+#
+# The body is SMPL's: the same joints, in the same order, as in most of the field's data. In the *rest pose* the arms are stretched out; x points to the
+# body's left, y up, z forward. A joint's rotation is measured against its parent, and the tree begins at the pelvis.
+
+# %%
+joints = rest_joints().numpy()
+figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+for parent, joint in BONES:
+    axes.plot(*joints[[parent, joint], :2].T, color=unit(SIMULATED), linewidth=3, alpha=0.5)
+axes.plot(joints[:, 0], joints[:, 1], "o", color=unit(SIMULATED))
+for number, (x, y, _) in enumerate(joints):
+    axes.annotate(f"{number}", (x, y), (5, 5), textcoords="offset points", fontsize=9)
+legend = "\n".join(f"{i:2} {name}" for i, name in enumerate(JOINT_NAMES))
+axes.text(1.05, 0.5, legend, transform=axes.transAxes, va="center", family="monospace", fontsize=8.5)
+axes.set(
+    aspect="equal", xlabel="x, to the body's left (m)", ylabel="y, up (m)", title="The rest pose, seen from the front"
+)
+plt.show()
+
+assert len(JOINT_NAMES) == 24 and NUM_DOFS == 69 == 3 * (24 - 1)
+assert math.isclose(float(humanoid.segment_masses().sum()), 70.0, rel_tol=1e-3)
+
+# %% [markdown]
+# Twenty-three joints move (the pelvis floats), three hinges each: 69 *degrees of freedom*, `dof` for short. All of them have a name.
+
+# %%
+print(dof_names()[:6], "...")
+for name in ("left_hip", "left_knee", "left_shoulder", "left_elbow"):
+    row = JOINT_NAMES.index(name) - 1
+    low_high = torch.rad2deg(dof_limits()[3 * row : 3 * row + 3]).round().int().tolist()
+    print(
+        f"{name:14} axes {axis_orders()[row]}   "
+        + "   ".join(f"{a}: {lo:4}°..{hi:3}°" for a, (lo, hi) in zip(axis_orders()[row], low_high, strict=True))
+    )
+
+# %% [markdown]
+# ## Three hinges make a joint, until the middle one reaches 90°
+#
+# A joint's rotation is the product of three hinges, the first one outermost:
+#
+# $$R = R_{a_1}(q_1)\,R_{a_2}(q_2)\,R_{a_3}(q_3)$$
+#
+# The inner axis is carried along by the outer ones. When the middle hinge has turned by 90°, the inner axis has come to lie on the
+# outer one: two hinges then do the same thing and one direction of turning is lost. That is *gimbal lock*. How far we are from it is told by the smallest
+# singular value $\sigma$ of the map from hinge speeds to angular velocity: 1 is perfect, 0 is locked.
+
+
+# %%
+def freedom(order: str, q: torch.Tensor) -> torch.Tensor:
+    """Smallest singular value of the map from hinge speeds to angular velocity: q (N, 3) rad -> (N,)."""
+    axis = {a: torch.eye(3)["xyz".index(a)] for a in "xyz"}
+    outer = roma.rotvec_to_rotmat(q[:, :1] * axis[order[0]])
+    middle = roma.rotvec_to_rotmat(q[:, 1:2] * axis[order[1]])
+    columns = [axis[order[0]].expand(len(q), 3), outer @ axis[order[1]], outer @ middle @ axis[order[2]]]
+    return torch.linalg.svdvals(torch.stack(columns, dim=-1))[:, -1]
+
+
+angle = torch.linspace(-math.pi / 2, math.pi / 2, 181)
+q = torch.stack([torch.zeros_like(angle), angle, torch.zeros_like(angle)], dim=-1)
+sigma = freedom("xzy", q)
+
+middle = torch.rad2deg(dof_limits()[1::3])  # the middle hinge of each of the 23 joints
+figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+axes.plot(torch.rad2deg(angle), sigma, color=unit(SIMULATED), linewidth=2, label="freedom σ of three hinges")
+for k, (low, high) in enumerate(sorted(middle.tolist(), key=lambda r: r[1] - r[0])):
+    axes.plot(
+        [low, high],
+        [-0.06 - 0.022 * k] * 2,
+        color=unit(REFERENCE),
+        linewidth=1.5,
+        label="range of each joint's middle hinge" if k == 0 else None,
+    )
+axes.set(
+    xlabel="angle of the middle hinge (degrees)",
+    ylabel="σ",
+    xlim=(-92, 92),
+    xticks=range(-90, 91, 30),
+    yticks=(0, 0.5, 1),
+)
+axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+plt.show()
+
+assert torch.allclose(sigma, (1 - angle.sin().abs()).clamp(min=0).sqrt(), atol=1e-3), "σ² = 1 - |sin q₂|"
+assert (middle.abs() < 90).all(), "no joint of ours can lock"
+
+# %% [markdown]
+# So we choose the order: **the axis with the smallest anatomical range goes in the middle.** A hip bends forwards by 140° about x, but sideways (z) by 65° only,
+# hence `xzy`. What happens to somebody who picks `yxz`, with bending in the middle? Here is a thigh lifted from 60° to 120°, slightly turned out.
+
+# %%
+lift = torch.deg2rad(torch.linspace(60, 120, 61))
+thigh = roma.quat_product(
+    roma.rotvec_to_unitquat(torch.stack([-lift, 0 * lift, 0 * lift], -1)),
+    roma.rotvec_to_unitquat(torch.tensor([0.0, 0.05, 0.05]).expand(61, 3)),
+)
+pose = roma.identity_quat(23).repeat(61, 1, 1)
+pose[:, JOINT_NAMES.index("left_hip") - 1] = thigh
+ours = torch.rad2deg(rotation_to_dof(pose)[:, :3])
+naive = roma.unitquat_to_euler("YXZ", thigh, degrees=True)
+
+figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
+for axes, angles, order in zip(panels, (ours, naive), ("xzy", "yxz"), strict=True):
+    for k, name in enumerate(order):
+        axes.plot(torch.rad2deg(lift), angles[:, k], color=unit(SERIES["xyz".index(name)]), label=f"hinge {name}")
+    axes.set(title=f"order {order}" + (" (ours)" if order == "xzy" else ""), xlabel="thigh lifted by (degrees)")
+panels[0].set_ylabel("hinge angle (degrees)")
+panels[0].legend(frameon=False)
+plt.show()
+
+assert torch.allclose(dof_to_rotation(rotation_to_dof(pose))[:, 0].abs(), thigh.abs(), atol=1e-4), (
+    "angles and rotation are the same thing"
+)
+assert ours.diff(dim=0).abs().max() < 3 < 10 < naive.diff(dim=0).abs().max()
+
+# %% [markdown]
+# On the left a smooth lift is a smooth line. On the right two hinges whirl round by half a turn at 90°, for the very same motion. A motor cannot follow
+# that, and a network should not have to.
+#
+# ## Motors: position, with a pull and a brake
+#
+# Every hinge has a *PD* motor. It is given a target angle $q^*$ and turns with
+#
+# $$\tau = k_p\,(q^* - q) - k_d\,\dot q$$
+#
+# The first part pulls towards the target like a spring, the second brakes like oil. The policy chooses $q^*$ thirty times a second; nothing else.
+
+# %%
+print("joint            kp N·m/rad   kd N·m·s/rad   at most N·m   kd/kp s")
+for name in ("left_hip", "spine1", "neck", "left_shoulder", "left_elbow", "left_wrist"):
+    k = 3 * (JOINT_NAMES.index(name) - 1)
+    print(
+        f"{name:16}{humanoid.kp[k]:11.0f}{humanoid.kd[k]:15.0f}{humanoid.torque_limit[k]:14.0f}{humanoid.kd[k] / humanoid.kp[k]:10.2f}"
+    )
+assert torch.allclose(humanoid.kd / humanoid.kp, torch.tensor(0.1))
+
+# %% [markdown]
+# The last column deserves a thought. The brake acts on *all* speed, the wanted one too. A motor that follows a moving target falls behind until the pull
+# makes up for the brake: $k_p(q^*-q)=k_d\dot q$, that is, it trails by $k_d/k_p = 0.1$ seconds. Someone who knows the wanted speed can lead the target by just that much:
+# $q^* + \tfrac{k_d}{k_p}\dot q^*$. The expert of lesson 0 does so, and we can see what it buys.
+#
+# ## The simulator contract
+#
+# | call | does |
+# |---|---|
+# | `make_simulator(num_envs=N)` | N copies of the humanoid on N floors |
+# | `reset(env_ids, state)` | places some of them; the others are untouched |
+# | `step(targets)` | one control step of 1/30 s towards targets (N, 69) |
+# | `state` | poses, velocities, contact forces, torques, and whether the physics blew up |
+# | `save()`, `restore()` | everything needed to go on from here |
+#
+# No rewards, no motions: a simulator knows bodies and forces. That is why another engine fits behind the same five calls.
+#
+# Two humanoids, the same elbow target, once plain and once led.
+
+# %%
+library = MotionLibrary([demo_clip("stand")])
+standing = library.frames(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+
+
+def place(simulator, **changes) -> None:
+    """Reset every environment to quiet stance; `changes` replace fields, e.g. body_pos (N, 24, 3)."""
+    rows = torch.arange(simulator.num_envs)
+    many = standing[torch.zeros_like(rows)]
+    fields = {name: getattr(many, name) for name in many.__dataclass_fields__} | changes
+    simulator.reset(rows, BodyState(**fields))
+
+
+simulator = make_simulator(num_envs=2)
+place(simulator)
+elbow = dof_names().index("left_elbow_y")
+rest = standing.dof_pos.repeat(2, 1)
+lag = float(humanoid.kd[elbow] / humanoid.kp[elbow])
+start = float(rest[0, elbow])
+
+time = torch.arange(75) * CONTROL_DT
+wish = start - 0.6 * (1 - torch.cos(2 * math.pi * 0.8 * time)) / 2
+speed = torch.gradient(wish, spacing=CONTROL_DT)[0]
+angles = []
+for k in range(len(time)):
+    target = rest.clone()
+    target[0, elbow], target[1, elbow] = wish[k], wish[k] + lag * speed[k]
+    angles.append(simulator.step(target).dof_pos[:, elbow].clone())
+angles = torch.stack(angles)
+
+figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+axes.plot(time, torch.rad2deg(wish), color=unit(REFERENCE), linewidth=2, label="wanted")
+axes.plot(time + CONTROL_DT, torch.rad2deg(angles[:, 0]), color=unit(SIMULATED), linestyle="--", label="plain target")
+axes.plot(time + CONTROL_DT, torch.rad2deg(angles[:, 1]), color=unit(SIMULATED), label="target led by kd/kp × speed")
+axes.set(xlabel="time (s)", ylabel="elbow (degrees)", title="A PD motor trails a moving target by 0.1 s")
+axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+plt.show()
+
+plain, led = (angles - wish.unsqueeze(1)).square().mean(0).sqrt().rad2deg()
+print(f"root mean square error: plain {plain:.1f}°, led {led:.1f}°")
+assert led < plain / 2
+
+# %% [markdown]
+# ## Stand, drop, push
+#
+# Five bodies side by side, all told to hold the same standing pose: one is left alone, one is dropped from half a metre, three are pushed forwards
+# (we give them a speed at the start; to the body that is what a push is).
+
+# %%
+CASES = ("left alone", "dropped 0.5 m", "pushed 0.2 m/s", "pushed 0.3 m/s", "pushed 1.2 m/s")
+simulator = make_simulator(num_envs=len(CASES))
+height = torch.tensor([0.0, 0.5, 0.0, 0.0, 0.0])
+push = torch.tensor([0.0, 0.0, 0.2, 0.3, 1.2])
+position, velocity = (getattr(standing, f).repeat(len(CASES), 1, 1) for f in ("body_pos", "body_lin_vel"))
+position[..., 2] += height[:, None]
+velocity[..., 0] += push[:, None]
+place(simulator, body_pos=position, body_lin_vel=velocity)
+
+targets = standing.dof_pos.repeat(len(CASES), 1)
+history = [simulator.state] + [simulator.step(targets) for _ in range(75)]
+pelvis = torch.stack([s.root_pos[:, 2] for s in history])
+load = torch.stack([s.contact_force[..., 2].sum(1) for s in history])
+seconds = torch.arange(len(history)) * CONTROL_DT
+
+figure, (top, bottom) = plt.subplots(2, 1, figsize=(8, 5), sharex=True, layout="constrained")
+for k, name in enumerate(CASES):
+    top.plot(seconds, pelvis[:, k], color=unit(SERIES[k]), label=name)
+top.set(ylabel="height of the pelvis (m)")
+top.legend(frameon=False, ncols=3, fontsize=9)
+bottom.plot(seconds, load[:, 1] / 1000, color=unit(SERIES[1]))
+bottom.plot(seconds, load[:, 0] / 1000, color=unit(SERIES[0]))
+bottom.axhline(70 * 9.81 / 1000, color=unit(CONTACT), linestyle=":", label="70 kg × 9.81 m/s²")
+bottom.set(xlabel="time (s)", ylabel="floor pushes up (kN)", ylim=(0, None))
+bottom.legend(frameon=False)
+plt.show()
+
+weight = float(load[30:, 0].mean())
+print(f"floor under the one left alone: {weight:.0f} N; 70 kg weigh {70 * 9.81:.0f} N")
+assert abs(weight / (70 * 9.81) - 1) < 0.03, "a body at rest is carried by the floor, exactly"
+assert pelvis[-1, 0] > 0.8 and pelvis[-1, 2] > 0.8, "a gentle push is absorbed"
+assert pelvis[-1, -1] < 0.5, "a hard one is not"
+
+# %% [markdown]
+# The dropped body feels more than ten times its weight when it lands and then hops like a stick, until it tips over. That is what knees are for, but a motor told to
+# hold still does not bend them. The pushed ones show what PD control can *not* do: it holds a pose, it knows nothing about balance. 0.2 m/s are absorbed by the length of
+# the feet, 0.3 m/s are not. Taking a step in time is exactly what a policy has to learn.
+
+# %%
+fallen = SimpleNamespace(
+    name="pushed 1.2 m/s",
+    fps=30.0,
+    reference=None,
+    simulated=SimpleNamespace(body_pos=torch.stack([s.body_pos[-1] for s in history[:31]])),
+)
+filmstrip(fallen, poses=8, azimuth=-90)
+
+# %% [markdown]
+# ### The contract, checked
+#
+# Saving and restoring gives the same future to the last bit, and a reset of one body leaves its neighbours alone. Both are what training relies on.
+
+# %%
+saved = simulator.save()
+once = simulator.step(targets).dof_pos.clone()
+simulator.restore(saved)
+assert torch.equal(once, simulator.step(targets).dof_pos)
+
+before = simulator.state.body_pos.clone()
+simulator.reset(torch.tensor([4]), standing)
+assert torch.equal(simulator.state.body_pos[:4], before[:4])
+assert simulator.state.root_pos[4, 2] > 0.8, "the fallen one stands again"
+
+# %% [markdown]
+# ## What failure looks like
+#
+# ### A wrong integrator
+#
+# Our brakes are strong and our limbs light: a hand's hinge with $k_d = 30$ and an inertia of about $I = 0.02$ kg·m² wants to lose its speed within
+# $I/k_d \approx 0.7$ ms, but a physics step lasts 8.3 ms. An *explicit* integrator brakes with the speed at the start of the step, overshoots into the opposite direction, brakes harder, and so on. The
+# `implicitfast` integrator solves for the speed at the *end* of the step and stays calm. It can do so only if the PD law is inside the model, and unclamped: once a
+# force limit cuts a motor off, its brake is gone as well, just when it is needed.
+#
+# We shake three versions of the same body with the same random targets, 0.3 rad wide.
+
+# %%
+text = humanoid.mjcf()
+limited = text
+for name, torque in zip(
+    dict.fromkeys(n for n in text.split('"') if n.startswith("torque_")), humanoid.torque_limit, strict=True
+):
+    joint = name.removeprefix("torque_")
+    limited = limited.replace(
+        f'<position name="{joint}" ', f'<position name="{joint}" forcerange="{-torque:g} {torque:g}" '
+    )
+VERSIONS = {
+    "implicitfast (the kit)": text,
+    "implicitfast, motors clamped": limited,
+    "Euler": text.replace('integrator="implicitfast"', 'integrator="Euler"'),
+}
+
+
+def shake(mjcf: str, seconds: float = 2.0, width: float = 0.3) -> np.ndarray:
+    """Largest joint speed (rad/s) after each physics step under random targets, until it passes 10,000."""
+    model = mujoco.MjModel.from_xml_string(mjcf)
+    data, random = mujoco.MjData(model), np.random.default_rng(0)
+    data.qpos[2], data.qpos[3:7] = 1.2, 0.5
+    fastest = []
+    for step in range(int(seconds / model.opt.timestep)):
+        if step % 4 == 0:
+            data.ctrl[:] = random.normal(0, width, model.nu)
+        mujoco.mj_step(model, data)
+        fastest.append(np.abs(data.qvel[6:]).max())
+        if not fastest[-1] < 1e4:
+            break
+    return np.array(fastest)
+
+
+figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+speeds = {name: shake(mjcf) for name, mjcf in VERSIONS.items()}
+for (name, speed), colour in zip(speeds.items(), (SIMULATED, REFERENCE, CONTACT), strict=True):
+    axes.semilogy(np.arange(1, len(speed) + 1) / 120, speed, color=unit(colour), label=name)
+axes.axhline(200, color="0.6", linestyle=":", linewidth=1)
+axes.text(1.99, 230, "the kit calls it diverged", ha="right", fontsize=8, color="0.4")
+axes.set(xlabel="time (s)", ylabel="fastest hinge (rad/s)", title="The same body, the same targets")
+axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.95))
+plt.show()
+
+assert speeds["implicitfast (the kit)"].max() < 200
+assert speeds["Euler"].max() > 1000
+
+# %% [markdown]
+# So how does the kit respect torque limits? It holds back the *target* before the step (`Humanoid.limit_targets`), so that no motor starts it beyond its limit, and leaves the
+# brake in place.
+#
+# ### Not a number
+#
+# A network that went astray may ask for NaN. The simulator must not take its neighbours down with it: it raises one flag, for one body.
+
+# %%
+place(simulator)
+broken = targets.clone()
+broken[2, elbow] = torch.nan
+print("diverged:", simulator.step(broken).diverged.tolist())
+assert simulator.state.diverged.tolist() == [False, False, True, False, False]
+simulator.close()
+
+# %% [markdown]
+# | you see | it is usually |
+# |---|---|
+# | limbs buzz, then explode | explicit integrator, or PD torques computed outside the model |
+# | the body jumps up at the start | feet placed inside the floor |
+# | arms trail behind fast motions | the 0.1 s of kd/kp: lead the target |
+# | a knee whirls round | a hinge order that locks, or angles taken on the wrong branch |
+# | `diverged` now and then in training | rare and harmless: the episode ends there; often: look at the targets |
+#
+# ## Exercise
+#
+# 1. **How hard a push?** Ten bodies, pushed *sideways* (`velocity[..., 1]`) with 0.1 to 1.0 m/s, watched for four seconds. Which is the first to fall?
+#    *Expect* 0.6 m/s; sideways the feet make a wider base than fore and aft, where 0.3 m/s was too much already.
+# 2. **Softer.** Build `Humanoid` with another mass, `Humanoid(humanoid.offsets, mass=140.0)`, and let it stand. *Expect* about 1373 N under the feet: twice the mass, twice the load, and the same gains still hold it up.
+# 3. **Lead too much.** Use twice the lag in the elbow experiment. *Expect* an arm that arrives early, with about the error of the plain target.
+#
+# ## Summary
+#
+# 24 joints, three hinges each in an order that cannot lock; motors that pull, brake and trail by 0.1 s; a simulator behind five calls that is the same to the last bit every time;
+# and an integrator we had better not change.
+#
+# **Next:** lesson 2 leaves the body and looks through a camera: what a single pixel knows.
