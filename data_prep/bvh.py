@@ -7,6 +7,7 @@ scales every skeleton to the humanoid's legs. A first frame that only shows the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.grounding import ground
+from physhmr_kit.motion.kinematics import local_rotations
 
 # SMPL joint -> names it goes by, {S} for Left/Right, {s} for l/r. Schemes in order: SMPL, Daz-friendly, MotionBuilder.
 _NAMES = {
@@ -138,18 +140,20 @@ def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, f
     if not np.isfinite(step) or step <= 0:
         raise KitError(f"{path}: frame time {step} is not a positive number")
     rows = lines[2:]
-    first = len(rows[0].split())
-    if first != channels:
-        raise KitError(f"{path}: a frame holds {first} values where the hierarchy declares {channels} channels")
+    wrong = next((i for i, row in enumerate(rows) if len(row.split()) != channels), None)
+    if wrong is not None:
+        count, last = len(rows[wrong].split()), wrong == len(rows) - 1 and wrong > 0
+        hint = ": the file is cut short" if last else ""
+        raise KitError(
+            f"{path}: frame {wrong + 1} holds {count} values where the hierarchy declares {channels} channels{hint}"
+        )
     try:
         values = np.array(" ".join(rows).split(), dtype=np.float64)
     except ValueError as fault:
         raise KitError(f"{path}: the MOTION section holds something that is not a number ({fault})") from fault
-    if values.size != frames * channels:
-        fault = "is cut short" if values.size < frames * channels else "holds more than it declares"
-        raise KitError(
-            f"{path}: {values.size / channels:.6g} frames of {channels} values where {frames} are declared: the file {fault}"
-        )
+    if len(rows) != frames:
+        fault = "is cut short" if len(rows) < frames else "holds more than it declares"
+        raise KitError(f"{path}: {len(rows)} frames where {frames} are declared: the file {fault}")
     values = values.reshape(frames, channels)
     bad = ~np.isfinite(values).all(1)
     if bad.any():
@@ -158,13 +162,14 @@ def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, f
     return values, float(round(fps)) if abs(fps - round(fps)) < 0.02 else fps  # 0.00833333 s is 120 Hz
 
 
-def _forward(joints: list[Joint], values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """World position (T, J, 3) and world rotation (T, J, 4) of every joint."""
-    frames = len(values)
-    pos, rot, column = [], [], 0
-    for joint in joints:
+def _forward(joints: list[Joint], values: np.ndarray, wanted: set[int]) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """World position (T, 3) and world rotation (T, 4) xyzw of the wanted joints: index -> (pos, rot)."""
+    frames, column, world = len(values), 0, {}
+    for i, joint in enumerate(joints):
         own = torch.from_numpy(values[:, column : column + len(joint.channels)])
         column += len(joint.channels)
+        if i not in wanted:
+            continue
         offset = torch.tensor(joint.offset, dtype=torch.float64).repeat(frames, 1)
         for k, channel in enumerate(joint.channels):
             if channel.endswith("position"):  # positions replace the offset in every writer we know
@@ -175,13 +180,20 @@ def _forward(joints: list[Joint], values: np.ndarray) -> tuple[torch.Tensor, tor
         if order:
             turn = roma.euler_to_unitquat(order, own[:, spins], degrees=True)
         if joint.parent < 0:
-            pos.append(offset)
-            rot.append(turn)
+            world[i] = offset, turn
         else:
-            above = rot[joint.parent]
-            pos.append(pos[joint.parent] + roma.quat_action(above, offset))
-            rot.append(roma.quat_product(above, turn))
-    return torch.stack(pos, 1), torch.stack(rot, 1)
+            above, over = world[joint.parent]
+            world[i] = above + roma.quat_action(over, offset), roma.quat_product(over, turn)
+    return world
+
+
+def _with_ancestors(joints: list[Joint], chosen: Iterable[int]) -> set[int]:
+    wanted = set()
+    for i in chosen:
+        while i >= 0 and i not in wanted:
+            wanted.add(i)
+            i = joints[i].parent
+    return wanted
 
 
 def _match(joints: list[Joint], path: Path) -> tuple[dict[str, int], str]:
@@ -205,18 +217,18 @@ def _match(joints: list[Joint], path: Path) -> tuple[dict[str, int], str]:
         if len(found) > len(best):
             best, lacking, scheme = found, missing, label
     if lacking or not best:
-        known = (
-            f"missing joint(s) {', '.join(lacking[:5])}"
-            if len(best) > 8
-            else f"unknown joint names ({joints[0].name}, ...)"
-        )
-        raise KitError(f"{path}: {known}; the kit reads skeletons named as {', '.join(_SCHEMES)}")
+        some = ", ".join(joint.name for joint in joints[:3])
+        fault = f"missing joint(s) {', '.join(lacking[:5])}" if len(best) > 8 else f"unknown joint names ({some} ...)"
+        raise KitError(f"{path}: {fault}; the kit reads skeletons named as {', '.join(_SCHEMES)}")
     return best, scheme
 
 
-def _without_rest_frame(motion: BvhMotion, rot: torch.Tensor) -> int:
-    """How many leading frames show the rest pose, or a low-pass filter's way out of it (Daz-friendly files were filtered
-    over 9 frames with the rest pose in front): 0 when the motion starts at once."""
+def _without_rest_frame(rot: torch.Tensor, fps: float) -> int:
+    """How many leading frames to drop, 0 when the motion starts at once.
+
+    Daz-friendly files start with the rest pose and were filtered over 9 frames with it in front, so that the way out of
+    it shows as jumps too. rot: (T, 24, 4) world rotations.
+    """
     if len(rot) < 20:
         return 0
     step = roma.unitquat_geodesic_distance(rot[1:], rot[:-1])
@@ -224,7 +236,35 @@ def _without_rest_frame(motion: BvhMotion, rot: torch.Tensor) -> int:
     jumps = (step[: len(step) // 4][:30] > 3 * usual).any(1)
     if not jumps[0]:
         return 0
-    return min(int(jumps.nonzero()[-1]) + 1 + round(0.05 * motion.fps), len(rot) - 1)
+    return min(int(jumps.nonzero()[-1]) + 1 + round(0.05 * fps), len(rot) - 1)
+
+
+def _bodies(world: dict, where: dict[str, int], joints: list[Joint], path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions (T, 24, 3) and world rotations (T, 24, 4) of SMPL's joints, those that the file lacks made up."""
+    rows = {smpl: world[i] for smpl, i in where.items()}
+    for side in ("left_", "right_"):
+        if side + "foot" not in rows:  # no toe joint: the end of the foot, moving with it
+            pos, rot = rows[side + "ankle"]
+            tip = joints[where[side + "ankle"]].tip
+            if tip is None:
+                raise KitError(f"{path}: {joints[where[side + 'ankle']].name} has neither a toe joint nor an End Site")
+            rows[side + "foot"] = pos + roma.quat_action(rot, pos.new_tensor(tip).expand_as(pos)), rot
+    if "spine2" not in rows:  # one joint fewer: SMPL's lower two share the bend of the source's lower one
+        (_, below), (pos, rot), (above, _) = rows["pelvis"], rows["spine1"], rows["spine3"]
+        rows["spine1"] = pos, slerp(below, rot, rot.new_full((len(rot),), 0.5))
+        rows["spine2"] = (pos + above) / 2, rot
+    pos, rot = (torch.stack([rows[name][k] for name in JOINT_NAMES], dim=1) for k in (0, 1))
+    return pos, rot
+
+
+def _source(motion: BvhMotion, where: dict[str, int], path: Path) -> SourceMotion:
+    joints = motion.joints
+    wanted = _with_ancestors(joints, where.values())
+    pos, rot = _bodies(_forward(joints, motion.values, wanted), where, joints, path)
+    unmoved = [replace(joint, channels=[]) for joint in joints]
+    rest, _ = _bodies(_forward(unmoved, np.zeros((1, 0)), wanted), where, joints, path)
+    start = _without_rest_frame(rot, motion.fps)
+    return SourceMotion(pos[start:], rot[start:], rest[0], motion.fps, path.stem)
 
 
 def read_source(path: str | Path) -> SourceMotion:
@@ -232,39 +272,36 @@ def read_source(path: str | Path) -> SourceMotion:
     path = Path(path)
     motion = parse_bvh(path)
     where, _ = _match(motion.joints, path)
-    pos, rot = _forward(motion.joints, motion.values)
-    still = np.zeros((1, motion.values.shape[1]))
-    at_rest = [replace(j, channels=[c for c in j.channels if c.endswith("rotation")]) for j in motion.joints]
-    rest, _ = _forward(at_rest, still[:, : sum(len(j.channels) for j in at_rest)])
+    return _source(motion, where, path)
 
-    def bodies(p, r):
-        rows = {smpl: (p[:, i], r[:, i]) for smpl, i in where.items()}
-        for side in ("left_", "right_"):
-            if side + "foot" not in rows:  # no toe joint: the end of the foot, moving with it
-                ankle = where[side + "ankle"]
-                tip = motion.joints[ankle].tip
-                if tip is None:
-                    raise KitError(
-                        f"{path}: the joint {motion.joints[ankle].name} has neither a toe joint nor an End Site"
-                    )
-                tip = torch.tensor(tip, dtype=torch.float64)
-                rows[side + "foot"] = p[:, ankle] + roma.quat_action(r[:, ankle], tip.expand(len(p), 3)), r[:, ankle]
-        if "spine2" not in rows:  # one joint fewer: SMPL's lower two share the bend of the source's lower one
-            (_, r0), (p1, r1), (p3, _) = rows["pelvis"], rows["spine1"], rows["spine3"]
-            rows["spine1"] = p1, slerp(r0, r1, torch.full((len(r1),), 0.5, dtype=r1.dtype))
-            rows["spine2"] = (p1 + p3) / 2, r1
-        return tuple(torch.stack([rows[n][k] for n in JOINT_NAMES], 1) for k in (0, 1))
 
-    rest_pos, _ = bodies(rest, roma.identity_quat((1, len(motion.joints)), dtype=torch.float64))
-    pos, rot = bodies(pos, rot)
-    start = _without_rest_frame(motion, rot)
-    return SourceMotion(pos[start:], rot[start:], rest_pos[0], motion.fps, path.stem)
+def _is_own(joints: list[Joint], where: dict[str, int]) -> bool:
+    """Whether the skeleton is the kit's own, as `physhmr_kit.motion.export` writes it, in some unit of length."""
+    if len(where) < len(JOINT_NAMES):
+        return False
+    offsets = torch.tensor([joints[where[name]].offset for name in JOINT_NAMES])[1:]
+    own = mean_offsets()[1:]
+    unit = offsets.norm() / own.norm()
+    return bool(unit > 0) and torch.allclose(offsets / unit, own, atol=2e-3)
 
 
 def read_bvh(path: str | Path) -> Clip:
     """A BVH file as a clip: retargeted, scaled to the humanoid, its feet on the floor, at the file's own rate.
 
+    A file on the kit's own skeleton (one that `write_bvh` wrote) comes back as it was, without any of this.
+
     Raises:
         KitError: missing, damaged or truncated file, unknown joint names, NaN, no frames.
     """
-    return ground(retarget(read_source(path)))
+    path = Path(path)
+    motion = parse_bvh(path)
+    where, _ = _match(motion.joints, path)
+    if not _is_own(motion.joints, where):
+        return ground(retarget(_source(motion, where, path)))
+    pos, rot = _bodies(_forward(motion.joints, motion.values, set(where.values())), where, motion.joints, path)
+    offsets = torch.tensor([motion.joints[where[name]].offset for name in JOINT_NAMES])[1:]
+    upright = rot.new_tensor(STANDING)
+    root = roma.quat_action(upright.expand(len(pos), 4), pos[:, 0]) * float(mean_offsets().norm() / offsets.norm())
+    return Clip.from_joints(
+        root, local_rotations(roma.quat_product(upright.expand_as(rot), rot)), motion.fps, path.stem
+    )

@@ -139,6 +139,8 @@ def _parents_first(parents: dict[str, str], path: Path) -> list[str]:
 def _read_channels(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
     """The angles of each moving bone as written: name -> (T, channels). Blocks must all look like the first."""
     lines = [line.strip() for line in _read_text(path).splitlines()]
+    if any(line.lower() == ":radians" for line in lines[:20]):
+        raise KitError(f"{path}: angles in radians; the kit reads :DEGREES, as the CMU database writes")
     lines = [line for line in lines if line and line[0] not in "#:"]
     starts = [i for i, line in enumerate(lines) if line.isdigit()]
     if not starts:
@@ -199,23 +201,16 @@ def _forward(skeleton: AsfSkeleton, channels: dict[str, np.ndarray], frames: int
     return rot, start
 
 
-def read_source(amc_path: str | Path, asf_path: str | Path | None = None) -> SourceMotion:
+def read_source(amc_path: str | Path, asf_path: str | Path | None = None, fps: float = CMU_FPS) -> SourceMotion:
     """Parse a trial without retargeting it; see `read_amc`."""
     amc_path = Path(amc_path)
-    asf_path = _asf_beside(amc_path) if asf_path is None else Path(asf_path)
-    skeleton = read_asf(asf_path)
+    skeleton = read_asf(_asf_beside(amc_path) if asf_path is None else Path(asf_path))
     channels = _read_channels(amc_path, skeleton)
-    frames = len(channels["root"])
-    rot, start = _forward(skeleton, channels, frames)
+    rot, start = _forward(skeleton, channels, len(channels["root"]))
     _, rest = _forward(skeleton, {}, 1)
     bones = [_bone_of(joint) for joint in JOINT_NAMES]
-    return SourceMotion(
-        pos=torch.stack([start[b] for b in bones], 1),
-        rot=torch.stack([rot[b] for b in bones], 1),
-        rest=torch.cat([start[b] for b in [*bones]])[:0] if frames == 0 else torch.stack([rest[b][0] for b in bones]),
-        fps=CMU_FPS,
-        name=amc_path.stem,
-    )
+    pos, turned, at_rest = (torch.stack([part[bone] for bone in bones], dim=1) for part in (start, rot, rest))
+    return SourceMotion(pos, turned, at_rest[0], fps, amc_path.stem)
 
 
 def _asf_beside(amc_path: Path) -> Path:
@@ -231,17 +226,18 @@ def _asf_beside(amc_path: Path) -> Path:
     raise KitError(f"{amc_path}: no skeleton beside it; put {named.name} into the same folder or name it")
 
 
-def read_amc(amc_path: str | Path, asf_path: str | Path | None = None) -> Clip:
+def read_amc(amc_path: str | Path, asf_path: str | Path | None = None, fps: float = CMU_FPS) -> Clip:
     """A trial of the CMU database as a clip: retargeted, scaled to the humanoid, its feet on the floor.
 
     Args:
         amc_path: the motion, e.g. 02_01.amc.
         asf_path: the subject's skeleton; the one beside the .amc when omitted.
+        fps: frames per second, for the few trials that were not captured at 120 Hz.
 
     Returns:
-        the clip at 120 fps.
+        the clip at that rate.
 
     Raises:
         KitError: missing or truncated file, unknown or missing bones, wrong number of values, NaN, no frames.
     """
-    return ground(retarget(read_source(amc_path, asf_path)))
+    return ground(retarget(read_source(amc_path, asf_path, fps)))

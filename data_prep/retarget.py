@@ -50,7 +50,10 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     root[:, :2] -= root[0, :2].clone()
     joint_rot = local_rotations(roma.quat_product(upright.expand_as(world), world))
     for _ in range(3 if keep_limits else 0):  # what smoothing takes back is brought in again
-        joint_rot = _eased(joint_rot, within_limits(joint_rot), source.fps)
+        limited = within_limits(joint_rot)
+        if torch.equal(limited, joint_rot):
+            break
+        joint_rot = _eased(joint_rot, limited, source.fps)
     return Clip.from_joints(root, joint_rot, source.fps, source.name)
 
 
@@ -193,8 +196,6 @@ def within_limits(joint_rot: torch.Tensor) -> torch.Tensor:
 def _eased(joint_rot: torch.Tensor, limited: torch.Tensor, fps: float) -> torch.Tensor:
     """`limited`, its change from `joint_rot` smoothed over 0.05 s, so that a joint glides to its limit and back."""
     change = roma.unitquat_to_rotvec(relative(joint_rot, limited)).numpy()
-    if not change.any():
-        return joint_rot
     smooth = torch.from_numpy(gaussian_filter1d(change, 0.05 * fps, axis=0, mode="nearest"))
     return roma.quat_product(joint_rot, roma.rotvec_to_unitquat(smooth))
 

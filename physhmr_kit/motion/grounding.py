@@ -20,7 +20,14 @@ from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
 from physhmr_kit.motion.soles import (
-    STANCE_SPEED, STANCE_SPEED_SHARE, contact, find_stance, runs, sole_corners, sole_tilt, travel_speed,
+    STANCE_SPEED,
+    STANCE_SPEED_SHARE,
+    contact,
+    find_stance,
+    runs,
+    sole_corners,
+    sole_tilt,
+    travel_speed,
 )  # fmt: skip
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right

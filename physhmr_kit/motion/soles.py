@@ -9,6 +9,7 @@ Gaps shorter than 0.05 s are closed and stances shorter than 0.1 s dropped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import roma
 import torch
@@ -90,7 +91,7 @@ def runs(mask: torch.Tensor, value: bool = True) -> list[tuple[int, int]]:
     """Stretches of a (T,) mask that equal `value`: [(start, stop), ...], stop excluded."""
     edge = torch.ones(1, dtype=torch.bool)
     changes = torch.cat([edge, mask[1:] != mask[:-1], edge]).nonzero().flatten().tolist()
-    return [(a, b) for a, b in zip(changes[:-1], changes[1:], strict=True) if bool(mask[a]) == value]
+    return [(a, b) for a, b in pairwise(changes) if bool(mask[a]) == value]
 
 
 def sole_tilt(body_rot: torch.Tensor) -> torch.Tensor:
