@@ -22,5 +22,7 @@ library = MotionLibrary(load_clips(["demo:punch", "demo:squat"]))
 visual, _ = film_library(library, load_encoder(), views=1, seed=UNSEEN)
 config = TrackingConfig(groups=student.groups, control=student.control)
 for rollout in track_clips(student, library, config, visual):
-    filmstrip(rollout, HERE / f"student_{rollout.name}.png", title=f"{rollout.name}: the student sees rays and features only")
+    filmstrip(
+        rollout, HERE / f"student_{rollout.name}.png", title=f"{rollout.name}: the student sees rays and features only"
+    )
     print(HERE / f"student_{rollout.name}.png")

@@ -45,30 +45,38 @@ def evaluate_module(module) -> Evaluation | None:
         return None
     config, visual, tracks = module.config, None, None
     if module.env.visual is not None:
-        visual, tracks = film_library(module.library, load_encoder(config.encoder or None), 1, config.seed + _UNSEEN_VIEWS)
-    rollouts = track_clips(module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps)
+        visual, tracks = film_library(
+            module.library, load_encoder(config.encoder or None), 1, config.seed + _UNSEEN_VIEWS
+        )
+    rollouts = track_clips(
+        module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps
+    )
     return Evaluation(rollouts, tracks)
 
 
 def close_run(module, folder: Path, before: Evaluation | None, command: str) -> None:
     """Write weights, rollout, recording and table of a finished run, and print what it reached and cost."""
     if before is None:
-        _close_encoder(module, folder)
+        _close_encoder(module, folder, command)
         return
     from physhmr_kit.viewer import record_rollout
 
     after = evaluate_module(module)
     stage = type(module).__name__.removesuffix("Module").lower()
     save_policy(
-        module.final_policy, folder / "weights.safetensors", stage, samples=module.samples, substeps=module.config.substeps, command=command
+        module.final_policy,
+        folder / "weights.safetensors",
+        stage,
+        samples=module.samples,
+        substeps=module.config.substeps,
+        command=command,
     )
     shown = max(range(len(after.rollouts)), key=lambda i: len(after.rollouts[i]))
     rollout = after.rollouts[shown]
     rollout.save(folder / "rollout.npz")
     record_rollout(folder / "rollout.rrd", rollout, after.tracks[shown] if after.tracks else None)
 
-    rate = module.samples / max(module.seconds, 1e-9)
-    cost = f"{module.samples:,} samples in {module.seconds:.0f} s of training, {rate:,.0f} samples/s"
+    cost = _cost(module)
     lines = [before.line("before"), after.line("after")]
     table = to_markdown(score_rollouts(after.rollouts), summarise(after.rollouts), f"Stage {stage}")
     head = "| " + " | ".join(_HEADS) + " |\n|---|" + "---:|" * (len(_HEADS) - 1) + "\n"
@@ -91,10 +99,29 @@ def _print(title: str, lines: list[list[str]], cost: str, folder: Path, name: st
     console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)
 
 
-def _close_encoder(module, folder: Path) -> None:
-    module.export(folder / "weights.safetensors", steps=str(module.config.steps))
-    figures = {k.split("/")[1]: float(v) for k, v in module.trainer.callback_metrics.items() if k.startswith(("held_out/", "seen/"))}
-    row = "| " + " | ".join(figures) + " |\n|" + "---|" * len(figures) + "\n| " + " | ".join(f"{v:.1f}" for v in figures.values()) + " |\n"
-    write_text(folder / "table.md", f"# Stage encoder, {module.validation_name} clips\n\n{row}")
+def _close_encoder(module, folder: Path, command: str) -> None:
+    module.export(folder / "weights.safetensors", iterations=str(module.config.iterations), samples=str(module.samples), command=command)
+    figures = {
+        k.split("/")[1]: float(v)
+        for k, v in module.trainer.callback_metrics.items()
+        if k.startswith(("held_out/", "seen/"))
+    }
+    row = (
+        "| "
+        + " | ".join(figures)
+        + " |\n|"
+        + "---|" * len(figures)
+        + "\n| "
+        + " | ".join(f"{v:.1f}" for v in figures.values())
+        + " |\n"
+    )
+    cost = _cost(module)
+    write_text(folder / "table.md", f"# Stage encoder, {module.validation_name} clips\n\n{row}\n{cost}\n")
     print(f"stage encoder, {module.validation_name} clips: " + ", ".join(f"{k} {v:.1f}" for k, v in figures.items()))
-    print(f"run folder: {folder}")
+    print(f"{cost}\nrun folder: {folder}")
+
+
+def _cost(module) -> str:
+    """What a run cost: a sample is a control step of one body, or a frame the encoder has seen."""
+    rate = module.samples / max(module.seconds, 1e-9)
+    return f"{module.samples:,} samples in {module.seconds:.0f} s of training, {rate:,.0f} samples/s"

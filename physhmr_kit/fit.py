@@ -29,7 +29,7 @@ _SHORT = {
     "distill": {"iterations": 10, "num_envs": 32, "views": 1, "clips": ("demo:stand", "demo:squat")},
     "finetune": {"iterations": 10, "num_envs": 32, "views": 1, "warmup": 3, "clips": ("demo:stand", "demo:squat")},
 }
-"""What `--short` changes: a run of seconds that goes through every part, for tests and CI."""
+"""The defaults under `--short`: a run of seconds that goes through every part, for tests and CI."""
 
 
 def _stage_of(argv: list[str]) -> str | None:
@@ -43,7 +43,7 @@ def _stage_of(argv: list[str]) -> str | None:
     return known.stage
 
 
-def _parser(stage: str | None):
+def _parser(stage: str | None, short: bool = False):
     parser = cli.make_parser("fit", __doc__)
     parser.add_argument("--stage", choices=STAGES, required=stage is None, default=stage, help="which stage to train")
     parser.add_argument("--name", help="of the run; the time of day by default")
@@ -59,6 +59,8 @@ def _parser(stage: str | None):
 
         parser.add_argument("--config", action=ActionConfigFile, help="a YAML file with any of these options")
         parser.add_class_arguments(CONFIGS[stage])
+        if short:
+            parser.set_defaults(_SHORT[stage])
     return parser
 
 
@@ -67,21 +69,18 @@ def _settings(argv: list[str]):
     stage = _stage_of(argv)
     if stage is not None and stage not in STAGES:
         raise KitError(f"unknown stage '{stage}'; choose one of: {', '.join(STAGES)}")
-    parser = _parser(stage)
+    resume = _resume_folder(argv)
+    parser = _parser(stage, short="--short" in argv and resume is None)
     if stage is None:
         parser.parse_args(argv)  # prints help or says that --stage is missing
     from physhmr_kit.stages.build import CONFIGS
 
-    resume = _resume_folder(argv)
     files = [] if resume is None else ["--config", str(resume / "config.yaml")]
     options = parser.parse_args([*files, *argv])
     names = [f.name for f in dataclasses.fields(CONFIGS[stage])]
     config = parser.instantiate(options)
     values = {n: getattr(config, n) for n in names}
-    settings = CONFIGS[stage](**values)
-    if options.short and resume is None:
-        settings = dataclasses.replace(settings, **_SHORT[stage])
-    return options, settings, resume
+    return options, CONFIGS[stage](**values), resume
 
 
 def _resume_folder(argv: list[str]) -> Path | None:
@@ -111,7 +110,14 @@ def _quiet() -> None:
     """Lightning's advice that does not apply here: our loader holds iteration numbers, not data."""
     import logging
 
-    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*litlogger.*", ".*checkpoint directory.*exists.*", ".*post-update.*", ".*logs directory.*exists.*"):
+    for text in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*litlogger.*",
+        ".*checkpoint directory.*exists.*",
+        ".*post-update.*",
+        ".*logs directory.*exists.*",
+    ):
         warnings.filterwarnings("ignore", message=text)
     for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -119,9 +125,7 @@ def _quiet() -> None:
 
 def _epochs(module) -> int:
     """Epochs that make up the run: whole ones, since checkpoints are written between them."""
-    if hasattr(module, "iterations_per_epoch"):
-        return -(-module.config.iterations // module.iterations_per_epoch)
-    return -(-module.config.steps // min(module.config.validate_every, module.config.steps))
+    return -(-module.config.iterations // module.iterations_per_epoch)
 
 
 def _trainer(folder: Path, module, options, callbacks: list):
@@ -135,7 +139,7 @@ def _trainer(folder: Path, module, options, callbacks: list):
     checkpoints = [
         ModelCheckpoint(filename="last", save_top_k=1, monitor=None, save_on_train_epoch_end=True, **keep),
         ModelCheckpoint(
-            filename="best", save_top_k=1, monitor="reward" if policy_stage else f"{_validation(module)}/mpjpe_mm",
+            filename="best", save_top_k=1, monitor="reward" if policy_stage else f"{module.validation_name}/mpjpe_mm",
             mode="max" if policy_stage else "min", save_on_train_epoch_end=policy_stage, **keep,
         ),
     ]  # fmt: skip
@@ -150,11 +154,6 @@ def _trainer(folder: Path, module, options, callbacks: list):
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-
-
-def _validation(module) -> str:
-    module.setup("fit")
-    return module.validation_name
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ smallest anatomical range. Degrees of freedom are in SMPL joint order: joint j o
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import roma
 import torch
@@ -40,13 +40,13 @@ def _side(name: str) -> tuple[str, int]:
     return base, -1 if name.startswith("right_") else 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def axis_orders() -> tuple[str, ...]:
     """Axis order of each of the 23 joints, e.g. 'xzy', SMPL order without the pelvis."""
     return tuple(_HINGES[_side(name)[0]][0] for name in JOINT_NAMES[1:])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _limits() -> torch.Tensor:
     rows = []
     for name in JOINT_NAMES[1:]:
@@ -65,7 +65,7 @@ def dof_limits() -> torch.Tensor:
     return _limits().clone()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _axes() -> torch.Tensor:
     eye = torch.eye(3)
     return torch.stack([torch.stack([eye["xyz".index(a)] for a in order]) for order in axis_orders()])

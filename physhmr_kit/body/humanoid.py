@@ -216,7 +216,16 @@ def _excluded_pairs() -> list[tuple[str, str]]:
     for a in range(24):
         for b in range(a + 1, 24):
             near = PARENTS[b] == PARENTS[a] or PARENTS[b] == a or (PARENTS[b] >= 0 and PARENTS[PARENTS[b]] == a)
-            girdle = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {"spine1", "spine2", "spine3", "neck", "head", "collar", "shoulder", "pelvis"}
+            girdle = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {
+                "spine1",
+                "spine2",
+                "spine3",
+                "neck",
+                "head",
+                "collar",
+                "shoulder",
+                "pelvis",
+            }
             thighs = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {"hip", "pelvis", "spine1", "spine2"}
             if near or girdle or thighs:
                 pairs.append((BODY_NAMES[a], BODY_NAMES[b]))

@@ -109,7 +109,9 @@ def check_joint_names(names: list[str], source: str) -> list[int]:
     known = {**{n: i for i, n in enumerate(JOINT_NAMES)}, **{n: i for i, n in enumerate(BODY_NAMES)}}
     unknown = [n for n in names if n not in known]
     if unknown:
-        raise KitError(f"{source}: unknown joint name(s) {', '.join(unknown[:5])}; expected SMPL's 24, e.g. {JOINT_NAMES[1]}")
+        raise KitError(
+            f"{source}: unknown joint name(s) {', '.join(unknown[:5])}; expected SMPL's 24, e.g. {JOINT_NAMES[1]}"
+        )
     found = [known[n] for n in names]
     missing = [JOINT_NAMES[i] for i in range(NUM_JOINTS) if i not in found]
     if missing:

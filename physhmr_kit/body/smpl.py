@@ -49,9 +49,13 @@ def load_body_model(path: str | os.PathLike, vertex_ids: dict | None = None):
         raise KitError(f"{path}: no '{missing[0]}' in the file; this is not an SMPL body model")
     arrays = {k: np.asarray(data[k]) for k in _KEYS}
     if arrays["J_regressor"].shape[0] != NUM_JOINTS:
-        raise KitError(f"{path}: {arrays['J_regressor'].shape[0]} joints; the kit reads SMPL with 24, not SMPL-H or SMPL-X")
+        raise KitError(
+            f"{path}: {arrays['J_regressor'].shape[0]} joints; the kit reads SMPL with 24, not SMPL-H or SMPL-X"
+        )
     extra = {} if vertex_ids is None else {"vertex_ids": vertex_ids}
-    return SMPL(model_path=str(path), data_struct=Struct(**arrays), num_betas=min(10, arrays["shapedirs"].shape[-1]), **extra)
+    return SMPL(
+        model_path=str(path), data_struct=Struct(**arrays), num_betas=min(10, arrays["shapedirs"].shape[-1]), **extra
+    )
 
 
 @torch.no_grad()

@@ -117,7 +117,9 @@ def track_clips(
         policy: deterministic map from observation groups to actions.
         progress: called with (frames done, frames of the longest clip).
     """
-    everything = replace(config, termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0)
+    everything = replace(
+        config, termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0
+    )
     sim = make_simulator(simulator, num_envs=library.num_clips, substeps=substeps)
     env = TrackingEnv(library, sim, everything, visual)
     ids = torch.arange(library.num_clips)
@@ -125,7 +127,7 @@ def track_clips(
     recorder = _Recorder(env)
     longest = int(library.lengths.max())
     for frame in range(1, longest):
-        obs, _, terminated, truncated, info = env.step(policy(obs))
+        obs, _, terminated, truncated, _ = env.step(policy(obs))
         recorder.add(frame, terminated, truncated)
         if progress:
             progress(frame + 1, longest)

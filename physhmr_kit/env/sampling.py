@@ -39,7 +39,9 @@ class StartSampler:
         ended = torch.bincount(clip_ids, minlength=len(self.failure)).float()
         fell = torch.bincount(clip_ids, weights=failed.float(), minlength=len(self.failure)).float()
         keep = self.memory**ended
-        self.failure = torch.where(ended > 0, keep * self.failure + (1 - keep) * fell / ended.clamp(min=1), self.failure)
+        self.failure = torch.where(
+            ended > 0, keep * self.failure + (1 - keep) * fell / ended.clamp(min=1), self.failure
+        )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The running failure rates."""

@@ -21,7 +21,7 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.contract import Simulator, SimState
+from physhmr_kit.simulation.contract import SimState, Simulator
 from physhmr_kit.vision.keypoints import RAY_JOINTS
 
 
@@ -66,7 +66,11 @@ class TrackingConfig:
         unknown = [g for g in self.groups if g not in observations.GROUP_SIZES]
         if unknown:
             raise KitError(f"unknown observation group '{unknown[0]}'; known: {', '.join(observations.GROUP_SIZES)}")
-        for key, allowed in (("control", ("residual", "absolute")), ("termination", ("any", "mean", "none")), ("start", ("random", "first"))):
+        for key, allowed in (
+            ("control", ("residual", "absolute")),
+            ("termination", ("any", "mean", "none")),
+            ("start", ("random", "first")),
+        ):
             if getattr(self, key) not in allowed:
                 raise KitError(f"{key} is '{getattr(self, key)}'; choose one of: {', '.join(allowed)}")
 
@@ -162,7 +166,12 @@ class TrackingEnv(VectorEnv):
         obs, info = self._observe(sim, self._everyone), {}
         done = terminated | truncated
         if done.any():
-            info = {"final_obs": obs, "_final_obs": done.numpy(), "final_info": {"clip": self._clip.clone()}, "_final_info": done.numpy()}
+            info = {
+                "final_obs": obs,
+                "_final_obs": done.numpy(),
+                "final_info": {"clip": self._clip.clone()},
+                "_final_info": done.numpy(),
+            }
             ended = done.nonzero().squeeze(1)
             self.sampler.report(self._clip[ended], terminated[ended])
             self._begin(ended, {})
@@ -221,7 +230,9 @@ class TrackingEnv(VectorEnv):
     def load_state_dict(self, state: dict) -> dict[str, torch.Tensor]:
         """Take up a `state_dict`; returns the observation at that point."""
         self.simulator.restore(state["simulator"])
-        self._clip, self._frame, self._view, self._steps = (state[k].clone() for k in ("clip", "frame", "view", "steps"))
+        self._clip, self._frame, self._view, self._steps = (
+            state[k].clone() for k in ("clip", "frame", "view", "steps")
+        )
         self.generator.set_state(state["generator"])
         self.sampler.load_state_dict(state["sampler"])
         self.num_diverged = state["num_diverged"]
@@ -247,7 +258,9 @@ class TrackingEnv(VectorEnv):
             self._view[rows] = torch.as_tensor(options.get("view", view), dtype=torch.long)
         self.simulator.reset(rows, self.library.frames(clip, frame))
 
-    def _observe(self, sim: BodyState, rows: torch.Tensor, groups: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:
+    def _observe(
+        self, sim: BodyState, rows: torch.Tensor, groups: tuple[str, ...] | None = None
+    ) -> dict[str, torch.Tensor]:
         groups = groups or self.config.groups
         yaw = heading(sim.root_rot)
         obs = {}

@@ -30,7 +30,9 @@ class VisualLibrary:
         for i, track in enumerate(tracks):
             expected = int(lengths[i // self.num_views])
             if len(track) != expected:
-                raise KitError(f"visual track of clip {i // self.num_views}: {len(track)} frames, the clip has {expected}")
+                raise KitError(
+                    f"visual track of clip {i // self.num_views}: {len(track)} frames, the clip has {expected}"
+                )
         sizes = torch.tensor([len(t) for t in tracks])
         self._lengths = sizes
         self._starts = torch.cumsum(sizes, 0) - sizes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ class RunningNorm(nn.Module):
 def mlp(sizes: Sequence[int], last_gain: float) -> nn.Sequential:
     """Linear layers with SiLU between them, orthogonal weights, the last layer scaled by `last_gain`."""
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         linear = nn.Linear(a, b)
         nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2))
@@ -64,7 +65,9 @@ class Policy(nn.Module):
         control: 'residual' or 'absolute', what its actions mean (env/actions.py).
     """
 
-    def __init__(self, groups: Sequence[str], hidden: Sequence[int] = (512, 256), std: float = 0.1, control: str = "residual"):
+    def __init__(
+        self, groups: Sequence[str], hidden: Sequence[int] = (512, 256), std: float = 0.1, control: str = "residual"
+    ):
         super().__init__()
         self.groups, self.hidden, self.control = tuple(groups), tuple(hidden), control
         width = sum(GROUP_SIZES[g] for g in self.groups)

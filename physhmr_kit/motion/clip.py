@@ -92,7 +92,12 @@ class Clip:
         part = path.with_name(path.name + ".part")
         with open(part, "wb") as f:
             np.savez_compressed(
-                f, poses=self.poses, trans=self.trans, betas=self.betas, gender=np.array(self.gender), mocap_framerate=np.array(self.fps)
+                f,
+                poses=self.poses,
+                trans=self.trans,
+                betas=self.betas,
+                gender=np.array(self.gender),
+                mocap_framerate=np.array(self.fps),
             )
         os.replace(part, path)
         return path
@@ -120,7 +125,9 @@ class Clip:
             raise KitError(f"{path}: no mocap_framerate in the file")
         poses = np.asarray(files["poses"], np.float32)
         if poses.ndim != 2 or poses.shape[1] not in (72, 156, 165):
-            raise KitError(f"{path}: poses have shape {poses.shape}; expected (frames, 72), (frames, 156) or (frames, 165)")
+            raise KitError(
+                f"{path}: poses have shape {poses.shape}; expected (frames, 72), (frames, 156) or (frames, 165)"
+            )
         if poses.shape[1] != 72:
             poses = np.concatenate([poses[:, :66], np.zeros((len(poses), 6), np.float32)], axis=1)
         rounded = round(fps)

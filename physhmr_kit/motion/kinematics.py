@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import roma
 import torch
@@ -12,7 +12,7 @@ from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS
 from physhmr_kit.motion.state import BodyState
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ancestors() -> torch.Tensor:
     """(24, 24): 1 where the column's joint is the row's own or one of its ancestors, the root left out."""
     matrix = torch.zeros(NUM_JOINTS, NUM_JOINTS)
@@ -24,7 +24,7 @@ def _ancestors() -> torch.Tensor:
     return matrix
 
 
-@lru_cache(maxsize=None)
+@cache
 def _jumps() -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
     """Rounds of pointer doubling up the tree: in each, which joints still have a way to go and the joint it ends at."""
     above, rounds = list(PARENTS), []
@@ -48,7 +48,7 @@ def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
     return rot
 
 
-@lru_cache(maxsize=None)
+@cache
 def _index(joints: tuple[int, ...]) -> torch.Tensor:
     return torch.tensor(joints)
 
@@ -107,7 +107,9 @@ def hinge_kinematics(
 
     # angular velocity of each joint in its parent's frame: every hinge turns about its axis as carried by those outside it
     speed = dof_vel.unflatten(-1, (23, 3, 1)) * axes
-    relative = speed[..., 0, :] + roma.quat_action(outer, speed[..., 1, :]) + roma.quat_action(outer_middle, speed[..., 2, :])
+    relative = (
+        speed[..., 0, :] + roma.quat_action(outer, speed[..., 1, :]) + roma.quat_action(outer_middle, speed[..., 2, :])
+    )
 
     rot = world_rotations(joint_rot)
     parent_rot = rot[:, _PARENT_INDEX]

@@ -46,7 +46,9 @@ class BodyState:
 
     def with_rows(self, rows: torch.Tensor, other):
         """A new state with `rows` (K,) taken from `other` (K rows) and the rest shared in value."""
-        return type(self)(**{f.name: getattr(self, f.name).index_copy(0, rows, getattr(other, f.name)) for f in fields(self)})
+        return type(self)(
+            **{f.name: getattr(self, f.name).index_copy(0, rows, getattr(other, f.name)) for f in fields(self)}
+        )
 
     def to(self, device):
         """The same state on another device."""

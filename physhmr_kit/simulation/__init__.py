@@ -3,7 +3,7 @@
 `mujoco_cpu` runs everywhere through MuJoCo's native rollout threads.
 """
 
-from physhmr_kit.simulation.contract import CONTROL_DT, Simulator, SimState
+from physhmr_kit.simulation.contract import CONTROL_DT, SimState, Simulator
 from physhmr_kit.simulation.registry import SIMULATORS, make_simulator
 
 __all__ = ["CONTROL_DT", "SIMULATORS", "SimState", "Simulator", "make_simulator"]

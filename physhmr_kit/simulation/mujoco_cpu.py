@@ -15,7 +15,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, NUM_DOFS, NUM_JOINTS
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.contract import Simulator, SimState
+from physhmr_kit.simulation.contract import SimState, Simulator
 
 _MAX_SPEED = 200.0  # rad/s or m/s: past this a body has exploded, whatever the engine still computes
 

@@ -34,7 +34,7 @@ class DistillConfig:
     """Weights of the expert that labels; empty for the bundled one."""
     encoder: str = ""
     """Weights of the encoder; empty for the bundled one."""
-    views: int = 4
+    views: int = 16
     """Synthetic cameras for each clip."""
     simulator: str = "auto"
     substeps: int = 4
@@ -87,7 +87,12 @@ class DistillModule(StageModule):
     """
 
     def __init__(
-        self, config: DistillConfig, library: MotionLibrary, visual: VisualLibrary, expert: Policy, policy: Policy | None = None
+        self,
+        config: DistillConfig,
+        library: MotionLibrary,
+        visual: VisualLibrary,
+        expert: Policy,
+        policy: Policy | None = None,
     ):
         super().__init__(config.seed)
         self.config, self.library, self.visual = config, library, visual

@@ -187,7 +187,9 @@ class ExpertModule(StageModule):
             "minutes": self.seconds / 60,
             "diverged": float(self.env.num_diverged),
         }
-        self.log_dict(values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()})
+        self.log_dict(
+            values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()}
+        )
 
     def extra_state(self) -> dict:
         return {"env": self.env.state_dict(), "learning_rate": self.learning_rate}

@@ -33,7 +33,7 @@ class FinetuneConfig:
     """Weights of the expert that labels; empty for the bundled one."""
     encoder: str = ""
     """Weights of the encoder; empty for the bundled one."""
-    views: int = 4
+    views: int = 16
     simulator: str = "auto"
     substeps: int = 4
     num_envs: int = 128
@@ -88,7 +88,9 @@ class FinetuneModule(StageModule):
         policy: the distilled student; its spread is replaced by `config.std`.
     """
 
-    def __init__(self, config: FinetuneConfig, library: MotionLibrary, visual: VisualLibrary, expert: Policy, policy: Policy):
+    def __init__(
+        self, config: FinetuneConfig, library: MotionLibrary, visual: VisualLibrary, expert: Policy, policy: Policy
+    ):
         super().__init__(config.seed)
         self.config, self.library, self.visual = config, library, visual
         torch.manual_seed(config.seed)
@@ -134,9 +136,13 @@ class FinetuneModule(StageModule):
             "minutes": self.seconds / 60,
             "diverged": float(self.env.num_diverged),
         }
-        self.log_dict(values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()})
+        self.log_dict(
+            values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()}
+        )
 
-    def _update(self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor, learn_actor: bool) -> dict[str, float]:
+    def _update(
+        self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor, learn_actor: bool
+    ) -> dict[str, float]:
         """Minibatch passes over a rollout; the critic always learns, the actor only when told to."""
         config = self.config
         actor_optimizer, critic_optimizer = self.optimizers()

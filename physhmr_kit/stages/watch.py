@@ -28,18 +28,31 @@ class ClipEvaluation(pl.Callback):
         iteration = module.trainer.fit_loop.epoch_loop.total_batch_idx + 1
         if iteration % self.every:
             return
-        rollouts = track_clips(module.final_policy, module.library, module.env.config, module.env.visual, substeps=module.config.substeps)
+        rollouts = track_clips(
+            module.final_policy, module.library, module.env.config, module.env.visual, substeps=module.config.substeps
+        )
         success = sum(r.success for r in rollouts) / len(rollouts)
         covered = sum(len(r) for r in rollouts) / sum(r.length for r in rollouts)
         errors = [(r.simulated.body_pos - r.reference.body_pos).norm(dim=-1).mean() for r in rollouts]
         error = 1000 * float(sum(errors) / len(errors))
         module.log_dict({"clips/success": success, "clips/covered": covered, "clips/error_mm": error})
-        words = ", ".join(f"{r.name} {'ok' if r.success else f'{len(r)}/{r.length}'} {1000 * e:.0f}" for r, e in zip(rollouts, errors, strict=True))
-        trainer.print(f"iteration {iteration}, {module.samples} samples, {module.seconds / 60:.1f} min: {success:.0%} success, {error:.0f} mm ({words})")
+        words = ", ".join(
+            f"{r.name} {'ok' if r.success else f'{len(r)}/{r.length}'} {1000 * e:.0f}"
+            for r, e in zip(rollouts, errors, strict=True)
+        )
+        trainer.print(
+            f"iteration {iteration}, {module.samples} samples, {module.seconds / 60:.1f} min: {success:.0%} success, {error:.0f} mm ({words})"
+        )
         score = (success, covered, -error)
         if self.best is None or score > self.best:
             self.best = score
-            save_policy(module.final_policy, self.folder / "best.safetensors", _stage(module), samples=module.samples, substeps=module.config.substeps)
+            save_policy(
+                module.final_policy,
+                self.folder / "best.safetensors",
+                _stage(module),
+                samples=module.samples,
+                substeps=module.config.substeps,
+            )
 
     def state_dict(self) -> dict:
         return {"best": None if self.best is None else list(self.best)}
