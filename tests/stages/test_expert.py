@@ -1,0 +1,51 @@
+"""The expert's loop: what it counts, what it normalises, how its learning rate follows the KL divergence."""
+
+import pytest
+import torch
+
+
+def test_every_iteration_counts_its_samples(build, train):
+    module = build("expert")
+    trainer = train(module, 2)  # two epochs of two iterations, four environments, four steps
+    assert module.samples == 4 * 4 * 4
+    assert float(trainer.callback_metrics["samples"]) == module.samples
+    for name in ("reward", "failed", "explained_variance", "loss/policy", "loss/value", "reward/position"):
+        assert torch.isfinite(trainer.callback_metrics[name]), name
+
+
+def test_the_normaliser_has_seen_a_rollout_before_anything_is_learned(build, train):
+    module = build("expert")
+    train(module, 1)
+    # one rollout to warm up, then one for each of two iterations, 16 rows each
+    assert module.policy.norm.count == module.critic.norm.count == 48
+
+
+def test_the_learning_rate_follows_the_size_of_the_update(build, train):
+    module = build("expert", kl=0.06, learning_rate=2e-4)
+    train(module, 1)
+    for kl, factor in ((0.2, 1 / 1.5), (0.01, 1.5), (0.06, 1.0)):
+        before = module.learning_rate
+        module._follow_kl(kl)
+        assert module.learning_rate == pytest.approx(before * factor)
+        assert module.optimizers().param_groups[0]["lr"] == module.learning_rate
+        assert module.optimizers().param_groups[1]["lr"] == module.config.critic_rate
+    for kl, bound in ((10.0, 1e-5), (0.0, 2e-3)):
+        for _ in range(40):
+            module._follow_kl(kl)
+        assert module.learning_rate == bound
+
+
+def test_with_no_kl_wanted_the_learning_rate_stays(build, train):
+    module = build("expert", kl=0.0, learning_rate=3e-4)
+    train(module, 1)
+    assert module.optimizers().param_groups[0]["lr"] == 3e-4
+
+
+def test_the_critic_learns_the_value_of_a_rollout(build, train):
+    """Many passes over the same rollout: the value loss must fall."""
+    module = build("expert", epochs=1, num_envs=4)
+    trainer = train(module, 1)
+    few = float(trainer.callback_metrics["loss/value"])
+    module = build("expert", epochs=30, num_envs=4, learning_rate=1e-5, kl=0.0)
+    trainer = train(module, 1)
+    assert float(trainer.callback_metrics["loss/value"]) < 0.7 * few

@@ -1,0 +1,55 @@
+"""Runs repeat themselves, and a run that was cut off ends where it would have ended."""
+
+import numpy as np
+import pytest
+import torch
+
+STAGES = ("expert", "distill", "finetune")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_same_settings_and_seed_give_the_same_weights_and_another_seed_does_not(
+    stage, build, train, weights_of, equal_weights
+):
+    ends = []
+    for seed in (0, 0, 1):
+        torch.rand(seed + 3)  # the state of the global generator must not matter
+        module = build(stage, seed=seed)
+        fresh = weights_of(module)
+        train(module, 1)
+        ends.append(weights_of(module))
+        assert not equal_weights(ends[-1], fresh), "it learned something"
+    assert equal_weights(ends[0], ends[1])
+    assert not equal_weights(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_cut_off_between_epochs_ends_with_the_weights_of_an_uncut_one(
+    stage, build, train, weights_of, equal_weights, tmp_path
+):
+    whole = build(stage)
+    train(whole, 3)
+
+    first = build(stage)
+    train(first, 1, checkpoint=tmp_path / "cut.ckpt")
+    second = build(stage)
+    torch.rand(17)
+    np.random.rand(3)  # noqa: NPY002
+    train(second, 3, resume=tmp_path / "cut.ckpt")
+
+    assert not equal_weights(weights_of(first), weights_of(whole))
+    assert equal_weights(weights_of(second), weights_of(whole))
+    assert second.samples == whole.samples
+    assert torch.equal(second.env.frame_ids, whole.env.frame_ids)
+    assert torch.equal(second.env.sampler.failure, whole.env.sampler.failure)
+    assert second.seconds > first.seconds / 2, "earlier sessions count"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_checkpoint_holds_nothing_but_data(stage, build, train, tmp_path):
+    module = build(stage)
+    train(module, 1, checkpoint=tmp_path / "run.ckpt")
+    checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    assert checkpoint["physhmr_kit"]["samples"] == module.samples > 0
+    for name, value in module.policy.state_dict().items():
+        assert torch.equal(checkpoint["state_dict"][f"policy.{name}"], value)
