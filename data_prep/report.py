@@ -1,0 +1,168 @@
+"""How well captured motion arrives: `python -m data_prep.report PATHS... [--csv FILE]`.
+
+For every .amc and .bvh below the paths: feet before and after alignment, limb directions against the source, tilt of the
+soles, hinges beyond their limits. Prints Markdown, then medians over the clips.
+
+"Before" is the retargeted clip with the source's own floor; "after" is what `load_clips` hands out, at the source's
+rate. Stance, and so sliding and tilt, is found once, in the levelled clip, by the rule of `physhmr_kit.motion.soles`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep import bvh, cmu
+from data_prep.limbs import limb_direction_error
+from data_prep.retarget import beyond_limits, retarget
+from data_prep.source import SourceMotion, mend_elbows
+from physhmr_kit.cli import run
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.grounding import level, plant_feet, settle_feet, stance_of
+from physhmr_kit.motion.soles import measure_soles
+from physhmr_kit.motion.sources import find_motion_files
+
+COLUMNS = {
+    "clip": "", "frames": "", "seconds": "s", "fps": "Hz",
+    "penetration before": "mm", "penetration after": "mm", "sliding before": "cm/s", "sliding after": "cm/s",
+    "limb error": "deg", "roll before": "deg", "roll": "deg", "pitch before": "deg", "pitch": "deg",
+    "stance": "%", "limits before": "%", "limits after": "%", "note": "",
+}  # fmt: skip
+"""Columns of the table and their units; see `describe_clip`."""
+
+
+def read_source(path: Path) -> SourceMotion:
+    """The motion of an .amc or .bvh file on its own skeleton."""
+    return (cmu if path.suffix.lower() == ".amc" else bvh).read_source(path)
+
+
+def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
+    """One row of the table, and the limb direction errors behind it (limb -> (T, sides) rad).
+
+    Penetration is the depth of the deepest sole corner, mean over all frames; sliding the mean speed of the contact in
+    stance; roll and pitch the median tilt of the soles in stance, `before` meaning before feet were settled; limb error
+    the median over frames and limbs; limits the share of (frame, hinge) pairs beyond `dof_limits`.
+    """
+    raw = retarget(source)
+    levelled = level(raw)
+    stance = stance_of(levelled)
+    clip = plant_feet(settle_feet(levelled, stance), stance)
+    before, settling, after = (measure_soles(c, stance) for c in (raw, levelled, clip))
+    errors = limb_direction_error(clip, source)
+    mended = mend_elbows(source)[1]
+    row = {
+        "clip": source.name,
+        "frames": len(clip),
+        "seconds": clip.duration,
+        "fps": clip.fps,
+        "penetration before": before.penetration * 1e3,
+        "penetration after": after.penetration * 1e3,
+        "sliding before": before.sliding * 1e2,
+        "sliding after": after.sliding * 1e2,
+        "limb error": math.degrees(torch.cat([e.flatten() for e in errors.values()]).median()),
+        "roll before": math.degrees(settling.roll),
+        "roll": math.degrees(after.roll),
+        "pitch before": math.degrees(settling.pitch),
+        "pitch": math.degrees(after.pitch),
+        "stance": 100 * float(stance.double().mean()),
+        "limits before": _share_beyond(retarget(source, keep_limits=False)),
+        "limits after": _share_beyond(clip),
+        "note": f"{' and '.join(mended)} elbow bent backwards in the file: mended" if mended else "",
+    }
+    return row, errors
+
+
+def _share_beyond(clip) -> float:
+    return 100 * float((beyond_limits(clip) > 1e-3).double().mean())
+
+
+def _cell(value) -> str:
+    if isinstance(value, str | int):
+        return str(value)
+    return "-" if math.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _markdown(header: list[str], rows: list[list]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(_cell(v) for v in row) + " |" for row in rows)])
+
+
+def make_table(rows: list[dict]) -> str:
+    """The table in Markdown, one row for each clip and a last one of medians."""
+    header = [f"{name} ({unit})" if unit else name for name, unit in COLUMNS.items()]
+    medians = {"clip": f"**median of {len(rows)}**", "note": ""}
+    for name in COLUMNS:
+        if name not in medians:
+            medians[name] = float(np.nanmedian([row[name] for row in rows]))
+    return _markdown(header, [[row[name] for name in COLUMNS] for row in [*rows, medians]])
+
+
+def make_limb_table(errors: list[dict[str, torch.Tensor]]) -> str:
+    """Limb by limb: median and 95th percentile of a clip, the median clip and the worst one, in Markdown."""
+    rows = []
+    for limb in errors[0]:
+        middle = [math.degrees(e[limb].median()) for e in errors]
+        high = [math.degrees(e[limb].quantile(0.95)) for e in errors]
+        rows.append([limb, float(np.median(middle)), max(middle), float(np.median(high)), max(high)])
+    header = ["limb (deg)", "median", "median, worst clip", "95th percentile", "95th percentile, worst clip"]
+    return _markdown(header, rows)
+
+
+def write_csv(rows: list[dict], path: str | os.PathLike) -> Path:
+    """The rows as CSV, whole or not at all."""
+    path = Path(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(COLUMNS))
+    writer.writeheader()
+    writer.writerows(rows)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text.getvalue(), encoding="utf-8", newline="")
+        os.replace(part, path)
+    except OSError as fault:
+        raise KitError(f"{path}: cannot be written ({fault.strerror})") from fault
+    return path
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise KitError(f"{message} (see python -m data_prep.report --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `python -m data_prep.report`."""
+    opening, _, rest = __doc__.partition("\n\n")
+    parser = _Parser(prog="python -m data_prep.report", description=opening, epilog=rest)
+    parser.add_argument("paths", nargs="+", help=".amc or .bvh files, or folders searched for them")
+    parser.add_argument("--csv", metavar="FILE", help="write the table as CSV as well")
+    options = parser.parse_args(argv)
+
+    files = [file for path in options.paths for file in find_motion_files(path) if file.suffix.lower() != ".npz"]
+    if not files:
+        raise KitError(f"{', '.join(options.paths)}: no .amc or .bvh files there")
+    rows, errors = [], []
+    for number, file in enumerate(files, start=1):
+        if sys.stderr.isatty():
+            print(f"\r{number}/{len(files)} {file.name}  ", end="", file=sys.stderr, flush=True)
+        row, error = describe_clip(read_source(file))
+        rows.append(row)
+        errors.append(error)
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+    print(make_table(rows), make_limb_table(errors), sep="\n\n")
+    if options.csv:
+        write_csv(rows, options.csv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
