@@ -19,16 +19,8 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
-from physhmr_kit.motion.soles import (
-    STANCE_SPEED,
-    STANCE_SPEED_SHARE,
-    contact,
-    find_stance,
-    runs,
-    sole_corners,
-    sole_tilt,
-    travel_speed,
-)  # fmt: skip
+from physhmr_kit.motion.leg_ik import turn_x
+from physhmr_kit.motion.soles import contact, find_stance, is_slow, runs, sole_corners, sole_tilt
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right
 
@@ -75,9 +67,7 @@ def level(clip: Clip) -> Clip:
     """
     pos, rot = _bodies(clip)
     point, velocity = contact(sole_corners(pos, rot), clip.fps)
-    slow = velocity[..., :2].norm(dim=-1) < STANCE_SPEED + STANCE_SPEED_SHARE * travel_speed(point, clip.fps).unsqueeze(
-        -1
-    )
+    slow = is_slow(velocity, point, clip.fps)
     if not slow.any():
         slow |= True
     plane, centre = _fit_floor(_stance_points(point, slow, clip.fps))
@@ -142,8 +132,7 @@ def settle_feet(clip: Clip, stance: torch.Tensor) -> Clip:
         toe_local = roma.quat_product(roma.quat_conjugation(rot[:, ankle]), rot[:, toe])
         angles = torch.stack([yaw[:, foot], pitch[:, foot], roll[:, foot]], dim=-1)
         rot[:, ankle] = roma.quat_product(roma.euler_to_unitquat("ZYX", angles), upright.expand(len(rot), 4))
-        bend = -pitch[:, foot].clamp(0, 1.0)
-        flat = torch.stack([(bend / 2).sin(), bend * 0, bend * 0, (bend / 2).cos()], dim=-1)
+        flat = turn_x(-pitch[:, foot].clamp(0, 1.0))
         rot[:, toe] = roma.quat_product(rot[:, ankle], slerp(toe_local, flat, weight[:, foot]))
     return _with(clip, pos[:, 0], rot)
 
@@ -232,7 +221,7 @@ def _foot_corrections(corners: torch.Tensor, stance: torch.Tensor, fps: float) -
 def _out_of_reach(hips: torch.Tensor, targets: torch.Tensor, fps: float) -> torch.Tensor:
     """How far the pelvis must come down for both ankles to be reachable: (T,) m, smooth. hips, targets: (T, 2, 3)."""
     offsets = Humanoid.mean().offsets.double()
-    longest = 0.998 * float((offsets[4].norm() + offsets[7].norm()) * 0.998)
+    longest = 0.996 * float(offsets[4].norm() + offsets[7].norm())  # a knee that straightens wholly would snap
     line = targets - hips
     below = (longest**2 - (line[..., :2] ** 2).sum(-1)).clamp(min=0).sqrt()
     missing = (-line[..., 2] - below).clamp(min=0, max=0.05).amax(-1).numpy()
@@ -242,8 +231,9 @@ def _out_of_reach(hips: torch.Tensor, targets: torch.Tensor, fps: float) -> torc
 def _reach(hip_pos, target, thigh_rot, shank_rot, hip, knee, ankle) -> tuple[torch.Tensor, torch.Tensor]:
     """Bend and swing a leg as little as needed for its ankle to come to `target`.
 
-    The knee's own hinge (x) is bent until the distance fits, then the whole leg is turned the short way to the target.
-    A target out of reach is approached with a straight knee.
+    The knee is bent further about its own hinge (x) until the distance fits, then the whole leg is turned the short way
+    to the target; what else the captured knee did stays (`leg_ik` would build a leg anew). A target out of reach is
+    approached with a straight knee.
 
     Returns:
         world rotations (T, 4) of thigh and shank.
@@ -259,7 +249,7 @@ def _reach(hip_pos, target, thigh_rot, shank_rot, hip, knee, ankle) -> tuple[tor
     size, straight = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
     wanted = ((line**2).sum(-1) - thigh @ thigh - (v**2).sum(-1)) / 2 - along
     bend = straight + torch.acos((wanted / size).clamp(-1, 1))
-    bent = torch.stack([(bend / 2).sin(), bend * 0, bend * 0, (bend / 2).cos()], dim=-1)
+    bent = turn_x(bend)
     leg = thigh + roma.quat_action(bent, v)
     turn = _between(roma.quat_action(thigh_rot, leg), line)
     thigh_rot = roma.quat_product(turn, thigh_rot)

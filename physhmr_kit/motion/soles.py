@@ -68,8 +68,7 @@ def contact(corners: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tens
 def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
     """Which foot is in stance in which frame, by the rule in the module's head: (T, 2, 8, 3) m -> (T, 2) bool."""
     _, velocity = contact(corners, fps)
-    limit = STANCE_SPEED + STANCE_SPEED_SHARE * travel_speed(corners.mean(2), fps)
-    down = (corners[..., 2].amin(-1) < STANCE_HEIGHT) & (velocity[..., :2].norm(dim=-1) < limit.unsqueeze(-1))
+    down = (corners[..., 2].amin(-1) < STANCE_HEIGHT) & is_slow(velocity, corners.mean(2), fps)
     for foot in (0, 1):
         for value, shortest in ((False, 0.05), (True, 0.10)):
             for start, stop in runs(down[:, foot], value):
@@ -78,7 +77,13 @@ def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
     return down
 
 
-def travel_speed(feet: torch.Tensor, fps: float) -> torch.Tensor:
+def is_slow(velocity: torch.Tensor, feet: torch.Tensor, fps: float) -> torch.Tensor:
+    """Whether a contact is slow enough for a stance: velocity and place of both feet (T, 2, 3) -> (T, 2) bool."""
+    limit = STANCE_SPEED + STANCE_SPEED_SHARE * _travel_speed(feet, fps)
+    return velocity[..., :2].norm(dim=-1) < limit.unsqueeze(-1)
+
+
+def _travel_speed(feet: torch.Tensor, fps: float) -> torch.Tensor:
     """Horizontal speed of the point between the feet (T, 2, 3) over half a second, so that strides cancel: (T,) m/s."""
     between = feet[..., :2].mean(1)
     reach = max(1, round(0.25 * fps))

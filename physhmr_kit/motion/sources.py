@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from physhmr_kit.errors import KitError
@@ -51,6 +52,20 @@ def find_motion_files(spec: str | Path) -> list[Path]:
     return [path]
 
 
+def _read(path: Path) -> Clip:
+    try:
+        seen = path.stat()
+        return _read_once(path, seen.st_mtime_ns, seen.st_size)
+    except OSError as fault:
+        raise KitError(f"{path}: cannot be read ({fault.strerror})") from fault
+
+
+@lru_cache(maxsize=256)
+def _read_once(path: Path, changed: int, size: int) -> Clip:
+    """A file at 30 fps; kept in memory until it changes on disk, for retargeting costs more than reading."""
+    return _READERS[path.suffix.lower()](path).resample(CONTROL_FPS)
+
+
 def _demo(spec: str) -> list[Clip]:
     from physhmr_kit.motion.demo import demo_clips
 
@@ -84,7 +99,7 @@ def load_clips(specs: Sequence[str | Path]) -> list[Clip]:
         if str(spec) == "demo" or str(spec).startswith("demo:"):
             clips += _demo(str(spec))
         else:
-            clips += [_READERS[path.suffix.lower()](path) for path in find_motion_files(spec)]
+            clips += [_read(path) for path in find_motion_files(spec)]
     if not clips:
         raise KitError("no clips asked for; name files, folders or 'demo'")
     return _unique([clip.resample(CONTROL_FPS) for clip in clips])
