@@ -185,38 +185,39 @@ def write(result: Reconstruction, errors: dict[str, np.ndarray], out: Path, vide
     Returns:
         reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy saw, with the camera),
         errors.csv and reconstruction.rrd.
+
+    Raises:
+        KitError: the folder cannot be written.
     """
+    home = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".reconstruct-", dir=home) as draft:
+            _write_all(result, errors, Path(draft), video)
+            out.mkdir(parents=True, exist_ok=True)
+            files = sorted(Path(draft).iterdir())
+            for file in files:
+                os.replace(file, out / file.name)
+            return [out / file.name for file in files]
+    except OSError as fault:
+        raise KitError(f"{out}: cannot be written ({fault.strerror or fault})") from fault
+
+
+def _write_all(result: Reconstruction, errors: dict[str, np.ndarray], folder: Path, video: Path | None) -> None:
     from physhmr_kit.motion.export import write_bvh
     from physhmr_kit.viewer.frames import video_frames
     from physhmr_kit.viewer.recording import record_rollout
 
     body = result.rollout.simulated
     clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), result.track.fps, result.track.name)
-    home = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".reconstruct-", dir=home) as draft:
-        draft = Path(draft)
-        clip.save(draft / "reconstruction.npz")
-        write_bvh(draft / "reconstruction.bvh", clip)
-        result.rollout.save(draft / "rollout.npz")
-        result.track.save(draft / "track.npz")
-        with open(draft / "errors.csv", "w", newline="", encoding="utf-8") as f:
-            writer = csv.writer(f)
-            writer.writerow(errors)
-            writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
-        images = video_frames(video) if video else None
-        record_rollout(draft / "reconstruction.rrd", result.rollout, result.track, images)
-        out.mkdir(parents=True, exist_ok=True)
-        names = (
-            "reconstruction.npz",
-            "reconstruction.bvh",
-            "reconstruction.rrd",
-            "rollout.npz",
-            "track.npz",
-            "errors.csv",
-        )
-        for name in names:
-            os.replace(draft / name, out / name)
-    return [out / name for name in names]
+    clip.save(folder / "reconstruction.npz")
+    write_bvh(clip, folder / "reconstruction.bvh")
+    result.rollout.save(folder / "rollout.npz")
+    result.track.save(folder / "track.npz")
+    with open(folder / "errors.csv", "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f)
+        writer.writerow(errors)
+        writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
+    record_rollout(folder / "reconstruction.rrd", result.rollout, result.track, video_frames(video) if video else None)
 
 
 def _numbers(values: np.ndarray) -> list:

@@ -17,6 +17,7 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
 from physhmr_kit.metrics.physical import (
@@ -212,10 +213,18 @@ def rich_table(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None 
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a table; the file appears whole or not at all."""
+    """Write a table; the file appears whole or not at all.
+
+    Raises:
+        KitError: the file cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as fault:
+        part.unlink(missing_ok=True)
+        raise KitError(f"{path}: cannot be written ({fault.strerror or fault})") from fault
     return path

@@ -36,7 +36,7 @@ def rest_clip(frames: int = 30, name: str = "rest", lift_off: float = 0.0, fps: 
 
 
 def weights(folder: Path) -> dict[str, Path]:
-    """Untrained expert, student and encoder. Their outputs are close to 0: the rest pose, or the reference under plain PD."""
+    """Untrained expert, student and encoder: the reference under plain PD, the rest pose, and the rest pose seen from behind."""
     torch.manual_seed(0)
     small = {"hidden": (16,), "std": 0.1}
     return {
@@ -44,12 +44,19 @@ def weights(folder: Path) -> dict[str, Path]:
         "distill": save_policy(
             Policy(STUDENT_GROUPS, control="absolute", **small), folder / "distill.safetensors", "distill"
         ),
-        "encoder": save_encoder(VisionEncoder(width=24, layers=1, heads=2), folder / "encoder.safetensors"),
+        "encoder": save_encoder(rest_encoder(), folder / "encoder.safetensors"),
     }
 
 
+def rest_encoder() -> VisionEncoder:
+    """An encoder that, whatever it sees, says what it starts from: the rest pose, facing away from the camera."""
+    encoder = VisionEncoder(width=24, layers=1, heads=2).eval()
+    torch.nn.init.zeros_(encoder.heads.weight)
+    return encoder
+
+
 def filmed(folder: Path, frames: int = 40, fps: float = 60.0) -> dict[str, Path]:
-    """Keypoints, camera and video of the standing body, seen from behind: the one pose an untrained encoder gets right."""
+    """Keypoints, camera and video of the standing body, seen from behind: what `rest_encoder` gets right."""
     camera = Camera.look_at((-4.0, 0.0, 1.0), (0.0, 0.0, 0.95), focal=300.0, image_size=IMAGE)
     body = MotionLibrary([rest_clip(frames)]).clip(0)
     points = coco_from_bodies(body.body_pos, body.body_rot)
