@@ -1,0 +1,446 @@
+# %% [markdown]
+# # Lesson 3 · Distillation: from a teacher who knows to a student who sees
+#
+# **Time:** about two minutes on two CPU cores, half of it training. **Needs:** nothing but the kit; lessons 0 and 2 help.
+#
+# The expert is told where the body should be next. From a video nobody can tell us that. So we let the expert teach: a *student* that only sees a camera's rays and feels its own body asks, in every situation it gets into, "what would you do here?",
+# and learns the answer. The little word *it* is the whole trick, and this lesson shows why.
+#
+# Afterwards you will be able to
+# - turn an expert's action into a label that means the same to the student,
+# - train a student from scratch with `DistillModule` and a Lightning `Trainer`,
+# - explain why a student with a tiny loss can fall over after a second or two (covariate shift), and why labels on the student's own states cure it (DAgger).
+
+# %%
+import logging
+import warnings
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from physhmr_kit.body import Humanoid
+from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, track_clips
+from physhmr_kit.env.actions import absolute_scale
+from physhmr_kit.env.observations import GROUP_SIZES
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.storage import BUNDLED, load_policy
+from physhmr_kit.metrics import score_rollouts, summarise, to_markdown
+from physhmr_kit.motion.demo import demo_clip, demo_clips
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation import make_simulator
+from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
+from physhmr_kit.stages.expert import EXPERT_GROUPS
+from physhmr_kit.stages.views import film_library
+from physhmr_kit.viewer import filmstrip, show
+from physhmr_kit.viewer.palette import SERIES, SIMULATED, unit
+from physhmr_kit.viewer.plots import body_error
+from physhmr_kit.vision.pretrained import load_encoder
+
+pl.seed_everything(0, verbose=False)
+torch.set_num_threads(2)
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+
+# %% [markdown]
+# ## Two pairs of eyes
+#
+# Both policies feel the same body. After that they part: the expert reads the reference, the student reads what a camera and the encoder made of it.
+
+# %%
+figure, axes = plt.subplots(figsize=(8, 2), layout="constrained")
+for row, groups in enumerate((STUDENT_GROUPS, EXPERT_GROUPS)):
+    left = 0
+    for group in groups:
+        colour = SERIES[list(GROUP_SIZES).index(group)]
+        axes.barh(row, GROUP_SIZES[group], left=left, color=unit(colour), edgecolor="white")
+        if GROUP_SIZES[group] > 100:
+            axes.text(
+                left + GROUP_SIZES[group] / 2,
+                row,
+                f"{group}\n{GROUP_SIZES[group]}",
+                ha="center",
+                va="center",
+                color="white",
+                fontsize=9,
+            )
+        left += GROUP_SIZES[group]
+    axes.text(left + 8, row, f"{left}", va="center")
+axes.annotate("rays 36, ray_confidence 12", (382, 0.4), (382, 0.55), ha="center", va="center", fontsize=8)
+axes.annotate("root_orientation 6", (900, 0.4), (880, 0.55), ha="center", va="center", fontsize=8)
+axes.set_yticks((0, 1), ("student", "expert"))
+axes.set(xlim=(0, 990), ylim=(-0.5, 1.5), xlabel="numbers in the observation")
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+assert sum(GROUP_SIZES[g] for g in STUDENT_GROUPS) == 924, "as in PhysHMR"
+assert "reference" not in STUDENT_GROUPS
+
+# %% [markdown]
+# For training live we keep it small: two motions, two cameras for each, a small network. (The bundled student at the end of the lesson had all motions, more cameras and more time.)
+
+# %%
+library = MotionLibrary([demo_clip(name) for name in ("squat", "punch")])
+expert, encoder = load_policy(BUNDLED / "expert.safetensors"), load_encoder()
+views, _ = film_library(library, encoder, views=2, seed=0)
+fresh_views, fresh_tracks = film_library(library, encoder, views=1, seed=99)
+
+config = DistillConfig(
+    num_envs=32, horizon=16, iterations=50, memory=50, updates=16, minibatch=512, hidden=(256, 256), learning_rate=1e-3
+)
+SAMPLES = config.num_envs * config.horizon * config.iterations
+UPDATES = config.updates * config.iterations
+print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion), {UPDATES} updates")
+
+# %% [markdown]
+# ## Residual and absolute targets
+#
+# The expert corrects the reference, the student has none to correct. Their actions mean different things:
+#
+# $$
+# \text{expert (residual): } q^* = q_{\text{ref}} + \tfrac{k_d}{k_p}\,\dot q_{\text{ref}} + 0.5\,a
+# \qquad
+# \text{student (absolute): } q^* = s\odot a
+# $$
+#
+# with one scale $s$ for each joint. *Doing nothing* ($a=0$) shows the difference. Residual nothing is an excellent tracker as long as both feet stay on the floor;
+# it falls where balance has to be kept while stepping, and that is what the expert has learnt. Absolute nothing is the rest pose for ever. The student has a longer way to go.
+
+# %%
+COLOURS = {"squat": SERIES[2], "punch": SERIES[4], "side_step": SERIES[6]}
+
+
+def nothing(obs: dict) -> torch.Tensor:
+    """The action 0 for everybody."""
+    return torch.zeros(len(next(iter(obs.values()))), 69)
+
+
+def draw_errors(axes, rollouts: list[Rollout], **style) -> None:
+    """Mean body error over time, a cross where a clip was lost."""
+    for rollout in rollouts:
+        error = body_error(rollout.simulated.body_pos, rollout.reference.body_pos)
+        axes.plot(np.arange(len(error)) / 30, error, color=unit(COLOURS[rollout.name]), label=rollout.name, **style)
+        if not rollout.success:
+            axes.plot((len(error) - 1) / 30, error[-1], "x", color=unit(SERIES[5]), markersize=9, markeredgewidth=2.5)
+
+
+three = MotionLibrary([demo_clip(name) for name in COLOURS])
+figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+for axes, control in zip(panels, ("residual", "absolute"), strict=True):
+    draw_errors(axes, track_clips(nothing, three, TrackingConfig(control=control)))
+    axes.set(title=f"{control}: doing nothing", xlabel="time (s)")
+panels[0].set_ylabel("mean body error (mm)")
+panels[0].legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# The expert's wisdom is in its *target*, so that is what we hand over: compute $q^*$ and ask which absolute action would have produced it, $a^{\text{label}} = q^*/s$. `TrackingEnv.absolute_label` does that; the motors cannot tell the difference.
+
+
+# %%
+def make_env(control: str, num_envs: int = config.num_envs) -> TrackingEnv:
+    """The environment of the distillation stage, with the actions of one control."""
+    return TrackingEnv(library, make_simulator(num_envs=num_envs), replace(config.tracking(), control=control), views)
+
+
+env = make_env("residual", num_envs=4)
+obs, _ = env.reset(seed=0)
+with torch.no_grad():
+    action = expert(obs)
+label = env.absolute_label(action)
+assert torch.allclose(env.pd_targets(action), label * absolute_scale(Humanoid.mean()), atol=1e-5)
+print(f"a label has a typical size of {label.std():.2f}, and the part that varies one of {label.std(0).mean():.2f}")
+
+# %% [markdown]
+# ## First try: watch the master (behaviour cloning)
+#
+# The obvious recipe: let the expert perform, write down what a student would have *seen* and what the expert *did*, and fit
+#
+# $$L_{BC} = \frac1{69}\left\lVert \pi_\theta(o) - a^{\text{label}}\right\rVert^2 .$$
+#
+# No simulator needed while fitting; it is plain regression.
+
+
+# %%
+@torch.no_grad()
+def demonstrations(student: Policy) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the student would have seen and what the expert did, while the expert performed."""
+    env, seen, labels = make_env("residual"), [], []
+    obs, _ = env.reset(seed=0)
+    for _ in range(SAMPLES // env.num_envs):
+        action = expert(obs)
+        seen.append(student.flatten(obs))
+        labels.append(env.absolute_label(action))
+        obs, *_ = env.step(action)
+    env.close()
+    return torch.cat(seen), torch.cat(labels)
+
+
+def clone(student: Policy, seen: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    """Regression on a fixed data set, with the optimiser and the number of updates of the distillation stage."""
+    student.norm.update(seen)
+    optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, UPDATES)
+    losses = []
+    for _ in range(UPDATES):
+        rows = torch.randint(len(seen), (config.minibatch,))
+        loss = (student.mean(seen[rows]) - labels[rows]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), config.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+torch.manual_seed(0)
+cloned = Policy(STUDENT_GROUPS, config.hidden, config.std, "absolute")
+seen, labels = demonstrations(cloned)
+cloning_loss = clone(cloned, seen, labels)
+
+guess = float((labels - labels.mean(0)).square().mean())
+print(f"loss of always saying the average: {guess:.1e}; of the clone: {np.mean(cloning_loss[-50:]):.1e}")
+assert np.mean(cloning_loss[-50:]) < guess / 20, "as regressions go, an excellent one"
+
+# %% [markdown]
+# Excellent. Now let it act: on the same motions, through the same cameras it was trained with.
+
+# %%
+cloned_rollouts = track_clips(cloned.eval(), library, config.tracking(), views)
+for rollout in cloned_rollouts:
+    print(f"{rollout.name}: {len(rollout)} of {rollout.length} frames")
+filmstrip(cloned_rollouts[0], poses=8, title="squat, behaviour cloning")
+
+# %% [markdown]
+# ## Second try: ask in the situations you get into (DAgger)
+#
+# The clone has seen the expert's states only, where everything is nearly perfect. Its first small error puts it slightly beside them, where nobody told it what to do; there its error is larger, which takes it farther off. With $T$ steps and a chance $\epsilon$ of
+# erring on the expert's states, the expected trouble grows like $\epsilon T^2$, not $\epsilon T$ (Ross and Bagnell 2010).
+#
+# DAgger (Ross, Gordon and Bagnell 2011) turns it round: **the student acts, the expert only labels.** In each iteration
+#
+# 1. roll out the *student* for 16 steps in 32 environments, a little noise on top;
+# 2. at every state ask the expert: what would you do *here*?
+# 3. add the pairs to the memory, fit the student to all of it, go on.
+#
+# That is `DistillModule`; its `training_step` is these three lines. A Lightning `Trainer` runs it, as in `python -m physhmr_kit.fit --stage distill`.
+
+
+# %%
+def degrees_apart(answer: torch.Tensor, label: torch.Tensor) -> float:
+    """Root mean square difference of the PD targets of two absolute actions (..., 69)."""
+    return float(torch.rad2deg((answer - label) * absolute_scale(Humanoid.mean())).square().mean().sqrt())
+
+
+class History(pl.Callback):
+    """After each iteration: the loss, and how far the student was from the expert on the new states, before it learnt from them."""
+
+    def __init__(self):
+        self.loss: list[float] = []
+        self.apart: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        visited = module.collector.batch
+        self.loss.append(float(trainer.callback_metrics["loss/imitation"]))
+        self.apart.append(degrees_apart(visited.mean, visited.label))
+
+
+module = DistillModule(config, library, views, expert)
+history = History()
+trainer = pl.Trainer(
+    accelerator="cpu", max_epochs=config.iterations // module.iterations_per_epoch, callbacks=[history],
+    logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+)  # fmt: skip
+trainer.fit(module)
+print(f"{module.samples:,} samples in {module.seconds:.0f} s")
+assert module.samples == SAMPLES, "as many labelled states as the clone had"
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+left.semilogy(
+    np.arange(1, UPDATES + 1) / config.updates,
+    cloning_loss,
+    color=unit(SERIES[3]),
+    alpha=0.7,
+    label="cloning, on the expert's states",
+)
+left.semilogy(
+    np.arange(1, config.iterations + 1),
+    history.loss,
+    color=unit(SIMULATED),
+    label="DAgger, on its own states",
+)
+left.set(xlabel="iteration (16 updates each)", ylabel="imitation loss")
+left.legend(frameon=False, fontsize=9)
+right.plot(np.arange(1, config.iterations + 1), history.apart, color=unit(SIMULATED))
+right.set(
+    xlabel="iteration",
+    ylabel="degrees from the expert",
+    title="DAgger, on states just visited",
+    ylim=(0, None),
+)
+plt.show()
+
+assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it answers new questions better and better"
+
+# %% [markdown]
+# Look at the left picture twice. The clone's loss is far *lower*. It answers easy questions. The student's loss is on hard ones: all the states it stumbled into. On the right,
+# each iteration's states are new to the student, so this is an honest test, and it gets better at it.
+#
+# ## The comparison
+#
+# Same network, same number of labels, same number of updates, same cameras.
+
+# %%
+student = module.policy.eval()
+student_rollouts = track_clips(student, library, config.tracking(), views)
+
+figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+for axes, title, rollouts in zip(
+    panels, ("behaviour cloning", "DAgger"), (cloned_rollouts, student_rollouts), strict=True
+):
+    draw_errors(axes, rollouts)
+    axes.set(title=title, xlabel="time (s)", xlim=(0, 6.6), ylim=(0, 580))
+panels[0].set_ylabel("mean body error (mm)")
+panels[1].legend(frameon=False)
+plt.show()
+
+survived = [sum(len(r) for r in rollouts) for rollouts in (cloned_rollouts, student_rollouts)]
+print(f"frames followed: cloning {survived[0]}, DAgger {survived[1]} of {sum(r.length for r in student_rollouts)}")
+assert survived[1] > survived[0]
+
+# %%
+filmstrip(student_rollouts[0], poses=8, title="squat, DAgger")
+
+# %% [markdown]
+# ## Covariate shift, measured
+#
+# We can look the culprit in the eye. Let a policy act, and at every state compare its target with the expert's at the *same* state. Three curves: the clone on the expert's states (where it was trained), the clone on its own, and the DAgger student on its own.
+
+
+# %%
+@torch.no_grad()
+def disagreement(student: Policy, driver: str, steps: int = 45, num_envs: int = 16) -> np.ndarray:
+    """Root mean square difference of PD targets, student against expert, (steps,) degrees.
+
+    Episodes begin on random frames of the clips and are not stopped by failure.
+
+    Args:
+        driver: 'expert' or 'student', whose actions are carried out.
+    """
+    env = make_env("residual" if driver == "expert" else "absolute", num_envs)
+    env.config = replace(env.config, termination="none")
+    frames = torch.linspace(0, int(library.lengths.min()) - steps - 2, num_envs).long()
+    obs, _ = env.reset(seed=0, options={"clip": torch.arange(num_envs) % 2, "frame": frames})
+    curve = []
+    for _ in range(steps):
+        answer, action = student(obs), expert(obs)
+        curve.append(degrees_apart(answer, env.absolute_label(action)))
+        obs, *_ = env.step(action if driver == "expert" else answer)
+    env.close()
+    return np.array(curve)
+
+
+CURVES = {
+    "clone, on the expert's states": (disagreement(cloned, "expert"), SERIES[3], "--"),
+    "clone, on its own states": (disagreement(cloned, "student"), SERIES[3], "-"),
+    "DAgger, on its own states": (disagreement(student, "student"), SIMULATED, "-"),
+}
+figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
+for name, (curve, colour, style) in CURVES.items():
+    axes.semilogy(np.arange(len(curve)) / 30, curve, style, color=unit(colour), label=name)
+axes.set(xlabel="time since the start (s)", ylabel="degrees from the expert")
+axes.legend(frameon=False)
+plt.show()
+
+on_expert, on_own, dagger = (curve for curve, _, _ in CURVES.values())
+assert on_own[-15:].mean() > 3 * on_expert[-15:].mean(), "the same network, other states"
+assert on_own[-15:].mean() > dagger[-15:].mean()
+
+# %% [markdown]
+# The dashed curve is what a test set would have shown us: all is well. The solid one of the clone begins at the same value and runs away within a fraction of a second. *The distribution of the questions has shifted, and it was the
+# student who shifted it.* The blue one stays where it is: those are the states it was asked about.
+#
+# ## Through new eyes
+#
+# So far every camera was one from training. Here is one it has never seen, and the price of that. Two cameras are few; the bundled student had more.
+
+# %%
+fresh = track_clips(student, library, config.tracking(), fresh_views)
+print(to_markdown(score_rollouts(fresh), summarise(fresh), "A minute of DAgger, an unseen camera"))
+
+# %% [markdown]
+# ## Train or load: the bundled student
+#
+# Nobody wants to wait for a full training in a lesson, so the kit ships a student of all demo motions. The card beside its weights says by which command, on what and for how long. Where the
+# file is missing we go on with our own, which has seen two motions only, and it shows.
+
+
+# %%
+def train_or_load(name: str = "distill") -> Policy:
+    """The bundled student; where there is none, the one we have just trained."""
+    path = BUNDLED / f"{name}.safetensors"
+    if path.is_file():
+        return load_policy(path)
+    print(f"{path.name} is not here; going on with our own student of two motions")
+    return student
+
+
+bundled = train_or_load()
+everything = MotionLibrary(demo_clips())
+all_views, all_tracks = film_library(everything, encoder, views=1, seed=99)
+final = track_clips(bundled, everything, replace(config.tracking(), groups=bundled.groups), all_views)
+print(
+    to_markdown(score_rollouts(final), summarise(final), "The bundled student on every demo motion, an unseen camera")
+)
+
+# %%
+chosen = everything.names.index("punch")
+filmstrip(final[chosen], poses=8, title="punch, the bundled student")
+
+# %%
+show(final[chosen], all_tracks[chosen])
+
+# %% [markdown]
+# ## What failure looks like
+#
+# | you see | it is usually |
+# |---|---|
+# | a tiny loss, and the body soon falls | labels from the wrong states: the expert was driving |
+# | the loss stays at the size of the label's variance | labels and actions in different units: `absolute_label` forgotten |
+# | the loss falls, the reward does not | the memory is too short, or the expert itself fails on these motions |
+# | good on trained cameras, bad on new ones | too few `views`; also look at the encoder's error |
+# | arms right, balance wrong | rays are fine, proprioception is not: is the normaliser updated? |
+#
+# One of these is quickly shown: the second. Feed the expert's raw residual actions to a student of absolute ones.
+
+# %%
+env = make_env("absolute", num_envs=2)
+obs, _ = env.reset(seed=0, options={"clip": torch.tensor([0, 1]), "frame": torch.tensor([0, 0])})
+with torch.no_grad():
+    raw = expert(obs)
+right_target, wrong_target = (torch.rad2deg(env.pd_targets(a)) for a in (env.absolute_label(raw), raw))
+gap = (right_target - wrong_target).abs()
+print(
+    f"targets wrong by {gap.mean():.0f}° on average and {gap.max():.0f}° at worst, and nothing in the loss would say so"
+)
+assert gap.max() > 20
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. **What the expert is for.** Let `nothing` and the expert follow all twelve demo motions with residual control. *Expect* nothing to lose four of them (lunge, turn, side step, walking forward) and the expert none.
+#    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise.
+# 2. **Shorter memory.** Set `memory=1`, so that each iteration learns from its own rollout only. *Expect* a jumpy loss and fewer frames followed: the student forgets what it was told two iterations ago.
+# 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* the clone to last several times longer. Why?
+#    (The expert now shows how to come back; this is the idea of DART, Laskey et al. 2017.)
+# 4. **More of everything.** `iterations=300, views=4`, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300`. *Expect* some minutes, and errors well below those of our minute.
+#
+# ## Summary
+#
+# Labels must mean the same to both: hand over targets, not actions. A low loss on the expert's states is worth little, because the student does not stay there. Let the student act, let the expert label, keep the old labels. That is distillation in PhysHMR.
+#
+# **Next:** what imitation cannot give is better physics than the expert's. `python -m physhmr_kit.fit --stage finetune` continues with rewards, beginning from the student of this lesson.
