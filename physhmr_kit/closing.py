@@ -100,7 +100,12 @@ def _print(title: str, lines: list[list[str]], cost: str, folder: Path, name: st
 
 
 def _close_encoder(module, folder: Path, command: str) -> None:
-    module.export(folder / "weights.safetensors", iterations=str(module.config.iterations), samples=str(module.samples), command=command)
+    module.export(
+        folder / "weights.safetensors",
+        iterations=str(module.config.iterations),
+        samples=str(module.samples),
+        command=command,
+    )
     figures = {
         k.split("/")[1]: float(v)
         for k, v in module.trainer.callback_metrics.items()

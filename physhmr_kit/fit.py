@@ -11,6 +11,7 @@ weights.safetensors, rollout.npz, rollout.rrd and table.md.
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import os
 import sys
@@ -116,6 +117,7 @@ def _quiet() -> None:
         ".*litlogger.*",
         ".*checkpoint directory.*exists.*",
         ".*post-update.*",
+        ".*in eval mode at the start of training.*",
         ".*logs directory.*exists.*",
     ):
         warnings.filterwarnings("ignore", message=text)
@@ -128,10 +130,33 @@ def _epochs(module) -> int:
     return -(-module.config.iterations // module.iterations_per_epoch)
 
 
+def _csv_logger(folder: Path, resume: Path | None):
+    """Lightning's CSV logger; a resumed run keeps its rows up to the checkpoint, where Lightning would delete them all."""
+    import torch
+    from pytorch_lightning.loggers import CSVLogger
+
+    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=10)
+    file = folder / "metrics.csv"
+    if resume is None or not file.is_file():
+        return logger
+    loops = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["loops"]
+    done = loops["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+    with open(file, newline="") as f:
+        rows = csv.DictReader(f)
+        kept, names = [row for row in rows if int(row["step"]) < done], list(rows.fieldnames)
+    writer = logger.experiment  # this deletes the file
+    with open(file, "w", newline="") as f:
+        old = csv.DictWriter(f, names)
+        old.writeheader()
+        old.writerows(kept)
+    writer.metrics_keys = names
+    return logger
+
+
 def _trainer(folder: Path, module, options, callbacks: list):
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
-    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+    from pytorch_lightning.loggers import TensorBoardLogger
 
     bars = {"rich": [RichProgressBar()], "tqdm": [TQDMProgressBar()], "none": []}[options.progress]
     keep = {"dirpath": folder / "checkpoints", "every_n_epochs": 1, "enable_version_counter": False}
@@ -147,7 +172,7 @@ def _trainer(folder: Path, module, options, callbacks: list):
         accelerator="auto" if not policy_stage else "cpu",
         devices=1,
         max_epochs=_epochs(module),
-        logger=[CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="tensorboard")],
+        logger=[_csv_logger(folder, options.resume), TensorBoardLogger(folder, name="", version="tensorboard")],
         callbacks=[*bars, *checkpoints, *callbacks],
         log_every_n_steps=1,
         enable_progress_bar=bool(bars),
@@ -171,19 +196,22 @@ def main(argv: list[str] | None = None) -> int:
 
     torch.set_num_threads(os.cpu_count() or 1)
     pl.seed_everything(settings.seed, verbose=False)
-    print(f"stage {options.stage}: loading clips, weights and views")
-    module = build_module(settings)
     folder = resume or options.runs / options.stage / (options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
     if resume is None and (folder / "checkpoints").exists():
         raise KitError(f"{folder}: there is a run of this name already; choose another --name, or --resume {folder}")
+    print(f"stage {options.stage}: loading clips, weights and views")
+    module = build_module(settings)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(_as_yaml(settings))
     before = evaluate_module(module)
     callbacks = [ClipEvaluation(options.evaluate_every, folder)] if options.evaluate_every else []
     trainer = _trainer(folder, module, options, callbacks)
-    trainer.fit(module, ckpt_path=folder / "checkpoints" / "last.ckpt" if resume else None, weights_only=True)
-    if trainer.interrupted:
-        print(f"stopped; take it up with: python -m physhmr_kit.fit --stage {options.stage} --resume {folder}")
+    last = folder / "checkpoints" / "last.ckpt"
+    try:
+        trainer.fit(module, ckpt_path=last if resume else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        if last.is_file():
+            print(f"stopped; take it up with: python -m physhmr_kit.fit --stage {options.stage} --resume {folder}")
         return 130
     close_run(module, folder, before, command=f"python -m physhmr_kit.fit {' '.join(argv)}")
     return 0

@@ -9,9 +9,9 @@ from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
-from physhmr_kit.stages.distill import DistillConfig, DistillModule
+from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
-from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
+from physhmr_kit.stages.expert import EXPERT_GROUPS, ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.pretrained import load_encoder
@@ -32,13 +32,25 @@ def build_module(config) -> Module:
         return EncoderModule(config)
     library = MotionLibrary(load_clips(list(config.clips)))
     if isinstance(config, ExpertConfig):
-        return ExpertModule(config, library, load_policy(config.init) if config.init else None)
-    expert = load_policy(find_weights("expert", config.expert))
+        return ExpertModule(config, library, _policy("expert", config.init) if config.init else None)
+    expert = _policy("expert", config.expert)
     visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed)
     if isinstance(config, DistillConfig):
-        return DistillModule(config, library, visual, expert, load_policy(config.init) if config.init else None)
-    student: Policy = load_policy(find_weights("distill", config.student))
-    return FinetuneModule(config, library, visual, expert, student)
+        return DistillModule(config, library, visual, expert, _policy("distill", config.init) if config.init else None)
+    return FinetuneModule(config, library, visual, expert, _policy("distill", config.student))
+
+
+def _policy(stage: str, given: str) -> Policy:
+    """A policy that reads and acts as those of a stage do: an expert, or (distilled, perhaps fine-tuned) a student."""
+    path = find_weights(stage, given)
+    policy = load_policy(path)
+    groups, control = (EXPERT_GROUPS, "residual") if stage == "expert" else (STUDENT_GROUPS, "absolute")
+    if set(policy.groups) != set(groups) or policy.control != control:
+        reads = ", ".join(policy.groups)
+        raise KitError(
+            f"{path}: not weights of stage '{stage}'; this policy reads {reads} and its control is {policy.control}"
+        )
+    return policy
 
 
 def find_weights(stage: str, given: str | Path = "") -> Path:
