@@ -199,6 +199,8 @@ def main(argv: list[str] | None = None) -> int:
     folder = resume or options.runs / options.stage / (options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
     if resume is None and (folder / "checkpoints").exists():
         raise KitError(f"{folder}: there is a run of this name already; choose another --name, or --resume {folder}")
+    if options.evaluate_every and options.stage == "encoder":
+        raise KitError("--evaluate_every follows clips with a policy; the encoder has none (see --validate_every)")
     print(f"stage {options.stage}: loading clips, weights and views")
     module = build_module(settings)
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,12 @@ class ClipEvaluation(pl.Callback):
         if iteration % self.every:
             return
         rollouts = track_clips(
-            module.final_policy, module.library, module.env.config, module.env.visual, substeps=module.config.substeps
+            module.final_policy,
+            module.library,
+            module.env.config,
+            module.env.visual,
+            module.config.simulator,
+            module.config.substeps,
         )
         success = sum(r.success for r in rollouts) / len(rollouts)
         covered = sum(len(r) for r in rollouts) / sum(r.length for r in rollouts)

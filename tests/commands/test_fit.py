@@ -243,6 +243,10 @@ def test_an_unknown_option_and_a_value_of_the_wrong_kind_are_refused(refuses):
     refuses(["--stage", "expert", "--num_envs", "0", "--clips", "[demo:stand]"], "num_envs is 0")
 
 
+def test_clips_cannot_be_followed_by_an_encoder(refuses):
+    refuses(["--stage", "encoder", "--short", "--evaluate_every", "5"], "--evaluate_every", "--validate_every")
+
+
 def test_a_config_that_is_missing_or_broken_is_refused(refuses, tmp_path):
     refuses(["--stage", "expert", "--config", tmp_path / "none.yaml"], "none.yaml")
     odd = tmp_path / "odd.yaml"

@@ -1,0 +1,137 @@
+"""MotionLibrary: many clips looked up by clip and time in one gather, with velocities that belong to the motion."""
+
+from dataclasses import fields
+
+import pytest
+import roma
+import torch
+from motions import rest_clip, waving_clip
+
+from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation
+from physhmr_kit.body.skeleton import JOINT_NAMES, mean_offsets, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinematics import forward_kinematics, hinge_kinematics
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
+
+
+def gliding_clip(frames: int = 20, speed: float = 1.5, fps: float = 30.0) -> Clip:
+    """At rest, carried along +x."""
+    still = rest_clip(frames, "gliding")
+    root = still.root_pos.clone()
+    root[:, 0] = speed * torch.arange(frames) / fps
+    return Clip.from_joints(root, still.joint_rot, fps, "gliding")
+
+
+@pytest.fixture(scope="module")
+def library() -> MotionLibrary:
+    return MotionLibrary([rest_clip(12), waving_clip(60), gliding_clip(20)])
+
+
+def ids(*values: int) -> torch.Tensor:
+    return torch.tensor(values)
+
+
+def same(a: BodyState, b: BodyState) -> bool:
+    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(BodyState))
+
+
+def test_it_knows_its_clips_by_name_and_length(library):
+    assert library.names == ["rest", "waving", "gliding"]
+    assert library.lengths.tolist() == [12, 60, 20]
+    assert len(library) == library.num_clips == 3 and library.num_frames == 92
+
+
+def test_clips_at_another_rate_are_brought_to_thirty_frames_a_second():
+    fast = MotionLibrary([gliding_clip(241, fps=120.0)])
+    assert fast.lengths.tolist() == [61], "two seconds"
+    torch.testing.assert_close(fast.clip(0).body_lin_vel[:, 0, 0], torch.full((61,), 1.5), atol=1e-3, rtol=0)
+
+
+def test_a_frame_looked_up_among_many_is_that_of_its_own_clip(library):
+    state = library.frames(ids(2, 0, 1, 2), ids(19, 0, 31, 4))
+    assert same(state[1:2], library.clip(0)[:1])
+    assert same(state[2:3], library.clip(1)[31:32])
+    torch.testing.assert_close(state.root_pos[[0, 3], 0], 1.5 * torch.tensor([19.0, 4.0]) / 30)
+
+
+def test_poses_are_the_forward_kinematics_of_the_clip(library):
+    clip = waving_clip(60)
+    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets())
+    torch.testing.assert_close(library.clip(1).body_pos, pos, atol=1e-5, rtol=0)
+    assert roma.unitquat_geodesic_distance(library.clip(1).body_rot, rot).max() < 1e-3
+
+
+def test_frames_outside_a_clip_are_held_at_its_ends(library):
+    state = library.frames(ids(0, 0, 0, 1), ids(-5, 12, 400, 60))
+    assert same(state, library.frames(ids(0, 0, 0, 1), ids(0, 11, 11, 59)))
+
+
+def test_a_lookup_at_whole_frames_is_that_frame(library):
+    clips, frames = ids(1, 1, 2), ids(0, 30, 7)
+    state, exact = library.lookup(clips, frames / 30.0), library.frames(clips, frames)
+    for field in fields(BodyState):
+        torch.testing.assert_close(getattr(state, field.name), getattr(exact, field.name), atol=2e-4, rtol=1e-4)
+
+
+def test_a_lookup_between_frames_lies_between_them(library):
+    state = library.lookup(ids(2, 1), torch.tensor([4.25 / 30, 10.5 / 30]))
+    assert state.root_pos[0, 0] == pytest.approx(1.5 * 4.25 / 30, abs=1e-5)
+    a, b = library.clip(1)[10:11], library.clip(1)[11:12]
+    elbow = JOINT_NAMES.index("left_elbow")
+    whole = roma.unitquat_geodesic_distance(a.body_rot[:, elbow], b.body_rot[:, elbow])
+    half = roma.unitquat_geodesic_distance(a.body_rot[:, elbow], state.body_rot[1:, elbow])
+    assert float(whole) > 0.02 and float(half) == pytest.approx(float(whole) / 2, rel=0.02)
+    torch.testing.assert_close(state.body_rot.norm(dim=-1), torch.ones(2, 24))
+
+
+def test_a_lookup_is_held_inside_the_clip(library):
+    state = library.lookup(ids(2, 2), torch.tensor([-1.0, 99.0]))
+    torch.testing.assert_close(state.root_pos[:, 0], torch.tensor([0.0, 1.5 * 19 / 30]))
+
+
+def test_velocities_are_those_of_the_motion(library):
+    gliding = library.clip(2)
+    torch.testing.assert_close(gliding.body_lin_vel, torch.tensor([1.5, 0, 0]).expand(20, 24, 3), atol=1e-4, rtol=0)
+    assert gliding.body_ang_vel.abs().max() < 1e-3
+    assert library.clip(0).body_lin_vel.abs().max() < 1e-6
+
+
+def test_the_three_accounts_of_a_motion_agree(library):
+    """Bodies, hinges and their velocities: the hinges alone give the bodies back."""
+    state = library.clip(1)
+    again = hinge_kinematics(
+        state.root_pos, state.root_rot, state.body_lin_vel[:, 0], state.body_ang_vel[:, 0],
+        state.dof_pos, state.dof_vel, mean_offsets(),
+    )  # fmt: skip
+    torch.testing.assert_close(again.body_pos, state.body_pos, atol=1e-4, rtol=0)
+    inside = slice(1, -1)  # at the ends differences are one-sided
+    torch.testing.assert_close(again.body_lin_vel[inside], state.body_lin_vel[inside], atol=0.03, rtol=0)
+    torch.testing.assert_close(again.body_ang_vel[inside], state.body_ang_vel[inside], atol=0.05, rtol=0)
+
+
+def test_hinges_stay_inside_their_limits_where_a_clip_leaves_them():
+    angles = torch.zeros(3, 69)
+    knee = dof_names().index("left_knee_x")
+    angles[:, knee] = -0.5  # a knee bent forwards; the limit is -5 degrees
+    still = rest_clip(3)
+    rot = torch.cat([still.joint_rot[:, :1], dof_to_rotation(angles)], dim=1)
+    state = MotionLibrary([Clip.from_joints(still.root_pos, rot, 30.0, "knee")]).clip(0)
+    torch.testing.assert_close(state.dof_pos[:, knee], dof_limits()[knee, 0].expand(3))
+
+
+def test_another_body_has_other_offsets():
+    taller = MotionLibrary([rest_clip(3)], offsets=1.1 * mean_offsets()).clip(0)
+    head = JOINT_NAMES.index("head")
+    mean = MotionLibrary([rest_clip(3)]).clip(0)
+    above = lambda s: float(s.body_pos[0, head, 2] - s.body_pos[0, 0, 2])  # noqa: E731
+    assert above(taller) == pytest.approx(1.1 * above(mean))
+    assert float(mean.root_pos[0, 2]) == pytest.approx(standing_height())
+
+
+def test_no_clips_and_clips_of_one_frame_are_refused():
+    with pytest.raises(KitError, match="no clips"):
+        MotionLibrary([])
+    with pytest.raises(KitError, match=r"blink: 1 frame\(s\)"):
+        MotionLibrary([rest_clip(5), rest_clip(1, "blink")])
