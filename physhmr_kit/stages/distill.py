@@ -48,8 +48,8 @@ class DistillConfig:
     """Minibatches for each rollout."""
     minibatch: int = 1024
     hidden: tuple[int, ...] = (512, 512)
-    std: float = 0.03
-    """Spread of the student's actions while it explores; it gets no gradient from imitation."""
+    std: float = 0.01
+    """Spread of the student's actions while it explores, 0.03 rad at a hip; it gets no gradient from imitation."""
     learning_rate: float = 5e-4
     max_grad_norm: float = 1.0
     termination_distance: float = 0.4
@@ -98,6 +98,7 @@ class DistillModule(StageModule):
         self.config, self.library, self.visual = config, library, visual
         torch.manual_seed(config.seed)
         self.policy = policy or Policy(STUDENT_GROUPS, config.hidden, config.std, "absolute")
+        self.policy.std.fill_(config.std)
         self.expert = expert.requires_grad_(False)
         assert set(expert.groups) == set(EXPERT_GROUPS)
         simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
