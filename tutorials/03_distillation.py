@@ -411,7 +411,7 @@ show(final[chosen], all_tracks[chosen])
 # |---|---|
 # | a tiny loss, and the body soon falls | labels from the wrong states: the expert was driving |
 # | the loss stays at the size of the label's variance | labels and actions in different units: `absolute_label` forgotten |
-# | the loss falls, the reward does not | the memory is too short, or the expert itself fails on these motions |
+# | the loss falls, the success does not | the expert itself fails on these motions: evaluate it first |
 # | good on trained cameras, bad on new ones | too few `views`; also look at the encoder's error |
 # | arms right, balance wrong | rays are fine, proprioception is not: is the normaliser updated? |
 #
@@ -434,10 +434,12 @@ assert gap.max() > 20
 #
 # 1. **What the expert is for.** Let `nothing` and the expert follow all twelve demo motions with residual control. *Expect* nothing to lose four of them (lunge, turn, side step, walking forward) and the expert none.
 #    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise.
-# 2. **Shorter memory.** Set `memory=1`, so that each iteration learns from its own rollout only. *Expect* a jumpy loss and fewer frames followed: the student forgets what it was told two iterations ago.
-# 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* the clone to last several times longer. Why?
-#    (The expert now shows how to come back; this is the idea of DART, Laskey et al. 2017.)
-# 4. **More of everything.** `iterations=300, views=4`, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300`. *Expect* some minutes, and errors well below those of our minute.
+# 2. **Shorter memory.** Set `memory=1`, so that each iteration learns from its own rollout only. *Expect* a loss that is about twice as high and jumps about, and still both motions followed to the end:
+#    *whose* states are asked about matters more than how long the answers are kept.
+# 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* a loss some twenty times higher, and a clone that follows both
+#    motions to the end. Why? (The expert now shows how to come back; this is the idea of DART, Laskey et al. 2017. It needs to be told how much noise, though; DAgger finds the right states by itself.)
+# 4. **More of everything.** `iterations=300, views=4`, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300`. *Expect* some minutes.
+#    How many motions does it follow? Our student of two motions managed six of the twelve, the quiet ones.
 #
 # ## Summary
 #
