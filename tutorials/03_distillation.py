@@ -410,7 +410,7 @@ show(final[chosen], all_tracks[chosen])
 # | you see | it is usually |
 # |---|---|
 # | a tiny loss, and the body soon falls | labels from the wrong states: the expert was driving |
-# | the loss stays at the size of the label's variance | labels and actions in different units: `absolute_label` forgotten |
+# | a small loss, and limbs in odd places from the first frame | labels and actions in different units: `absolute_label` forgotten |
 # | the loss falls, the success does not | the expert itself fails on these motions: evaluate it first |
 # | good on trained cameras, bad on new ones | too few `views`; also look at the encoder's error |
 # | arms right, balance wrong | rays are fine, proprioception is not: is the normaliser updated? |
@@ -439,7 +439,7 @@ assert gap.max() > 20
 # 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* a loss some twenty times higher, and a clone that follows both
 #    motions to the end. Why? (The expert now shows how to come back; this is the idea of DART, Laskey et al. 2017. It needs to be told how much noise, though; DAgger finds the right states by itself.)
 # 4. **More of everything.** `iterations=300, views=4`, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300`. *Expect* some minutes.
-#    How many motions does it follow? Our student of two motions managed six of the twelve, the quiet ones.
+#    How many motions does it follow? Our student of two motions managed six of the twelve, most of them quiet ones.
 #
 # ## Summary
 #
