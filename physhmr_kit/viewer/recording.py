@@ -138,10 +138,10 @@ def _write(path: str | os.PathLike, name: str, log: Callable[[rr.RecordingStream
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     rec = rr.RecordingStream(APPLICATION)
+    rec.send_recording_name(name)
+    layout = log(rec)  # kept in memory until there is a file, so that the layout comes first in it
     try:
-        rec.save(part)
-        rec.send_recording_name(name)
-        rec.send_blueprint(log(rec))
+        rec.save(part, default_blueprint=layout)
         rec.flush()
         rec.disconnect()
         os.replace(part, path)
