@@ -1,0 +1,56 @@
+"""How far a body follows motions with no policy at all, for several PD targets and rotor inertias.
+
+    python benchmarks/open_loop.py demo ../shared/data/cmu/asfamc/02
+
+The action is held at zero, so what is compared is the targets and the physics alone. Prints one row for each combination:
+the share of every clip followed before the mean body distance passes 0.5 m (mean over clips), clips followed to their end, the mean
+body error in the first 25 frames, and the swing of the vertical load there (standard deviation from one control step to the
+next; a body at rest should show little). Half a minute on two cores.
+"""
+
+import sys
+
+import torch
+
+from physhmr_kit.body import humanoid
+from physhmr_kit.env import TrackingConfig, feedforward, track_clips
+from physhmr_kit.env.actions import reference_targets
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.sources import load_clips
+
+EARLY = 25
+
+
+def targets(lead: bool, torque: bool):
+    """`actions.reference_targets` with some of its parts left out."""
+
+    def choose(dof_pos, dof_vel, tau, body):
+        return reference_targets(dof_pos, dof_vel * lead, tau * torque, body)
+
+    return choose
+
+
+def main(specs: list[str]) -> None:
+    library = MotionLibrary(load_clips(specs))
+    nothing = torch.zeros(library.num_clips, 69)
+    print(f"{library.num_clips} clips: {', '.join(specs)}\n")
+    print("| targets | rotor inertia kg m² | share followed | clips to the end | early error mm | load swing N |")
+    print("|---|---|---:|---:|---:|---:|")
+    whole = {"reference": (False, False), "+ velocity lead": (True, False), "+ inverse dynamics": (True, True)}
+    for armature in (0.02, 0.1):
+        humanoid.ARMATURE = armature
+        for name, parts in whole.items():
+            feedforward.reference_targets = targets(*parts)
+            rollouts = track_clips(lambda obs: nothing, library, TrackingConfig())
+            share = sum(len(r) / r.length for r in rollouts) / len(rollouts)
+            early = [(r.simulated.body_pos - r.reference.body_pos)[:EARLY].norm(dim=-1).mean() for r in rollouts]
+            swing = [r.contact_force[2:EARLY, :, 2].sum(1).std() for r in rollouts]
+            print(
+                f"| {name} | {armature} | {share:.2f} | {sum(r.success for r in rollouts)} | "
+                f"{1000 * sum(early) / len(early):.0f} | {sum(swing) / len(swing):.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["demo"])
