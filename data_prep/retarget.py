@@ -86,7 +86,7 @@ def calibration(source: SourceMotion, smpl: torch.Tensor) -> torch.Tensor:
     for side, sign in (("left", 1.0), ("right", -1.0)):
         names = ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist", "hand")
         hip, knee, ankle, foot, shoulder, elbow, wrist, hand = (JOINT[f"{side}_{n}"] for n in names)
-        flexion = _hinge(source, hip, knee, ankle, _X)
+        flexion = _knee_hinge(source, hip, knee, ankle)
         c[hip] = _lay(bone(smpl, hip, knee), _X, bone(rest, hip, knee), flexion)
         c[knee] = _lay(bone(smpl, knee, ankle), _X, bone(rest, knee, ankle), flexion)
         prior = roma.quat_action(c[knee], _Y)  # SMPL's angle between shank and foot
@@ -120,6 +120,13 @@ def _hinge(source: SourceMotion, upper: int, lower: int, end: int, expected: tor
     Its length weighs frames by how far they are bent; `expected` is a weak prior for limbs that stay straight.
     """
     return unit(bending(source, upper, lower, end).mean(0) + 0.02 * expected)
+
+
+def _knee_hinge(source: SourceMotion, hip: int, knee: int, ankle: int) -> torch.Tensor:
+    """`_hinge` of a knee, less what a straight leg shows: SMPL's is knock-kneed by 8 degrees, which is no bending."""
+    rest = source.rest
+    crooked = torch.linalg.cross(unit(rest[knee] - rest[hip]), unit(rest[ankle] - rest[knee]))
+    return unit(bending(source, hip, knee, ankle).mean(0) - (crooked - crooked[0] * _X) + 0.02 * _X)
 
 
 def _resting(source: SourceMotion, ankle: int, toe: int, scale: float) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ def write_bvh(clip: Clip, path: str | os.PathLike) -> Path:
             np.savetxt(f, _channels(clip, order), fmt="%.6f")
         os.replace(part, path)
     except OSError as fault:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise KitError(f"{path}: cannot be written ({fault.strerror})") from fault
     return path
 

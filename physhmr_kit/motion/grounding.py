@@ -55,6 +55,7 @@ def _smooth(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:
 
 _SLOPE = 0.02  # rad: how steep the floor of a capture may well be
 _STEEPEST = 0.035  # rad: what we would not believe
+_PLACE = 0.25  # m: contacts nearer than this tell the same about the floor
 _NOISE = 0.015  # m: how far the mean contact of one stance may well lie from the plane
 
 
@@ -94,7 +95,7 @@ def _fit_floor(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     design = torch.cat([torch.ones(len(points), 1, dtype=points.dtype), points[:, :2] - centre], dim=1)
     prior = torch.diag(points.new_tensor([0.0, (_NOISE / _SLOPE) ** 2, (_NOISE / _SLOPE) ** 2]))
     plane = torch.stack([points[:, 2].median(), *points.new_zeros(2)])
-    place = 1 / torch.exp(-((torch.cdist(points[:, :2], points[:, :2]) / 0.4) ** 2) / 2).sum(1)
+    place = 1 / torch.exp(-((torch.cdist(points[:, :2], points[:, :2]) / _PLACE) ** 2) / 2).sum(1)
     for noise in (0.06, 0.04, 0.03, 0.02, *[_NOISE] * 5):
         # Geman-McClure weights, closing in: a foot on a step or on its tip does not tilt the floor
         residual = (points[:, 2] - design @ plane) / noise

@@ -1,7 +1,7 @@
 """Soles: where the feet of a motion meet the floor, how deep they sink, how far they slide, how flat they lie.
 
 **Stance**, by which everything here is measured: a foot is in stance while its lowest corner is within 3 cm of the
-floor and its contact (the corners within about a centimetre of the lowest) moves over the floor slower than 0.4 m/s
+floor and its contact (the corners within about a centimetre of the lowest) moves slower than 0.4 m/s
 plus a fifth of the speed at which the body travels, for the feet of a badly scaled capture slide in proportion to it.
 Gaps shorter than 0.05 s are closed and stances shorter than 0.1 s dropped.
 """
@@ -80,7 +80,7 @@ def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
 def is_slow(velocity: torch.Tensor, feet: torch.Tensor, fps: float) -> torch.Tensor:
     """Whether a contact is slow enough for a stance: velocity and place of both feet (T, 2, 3) -> (T, 2) bool."""
     limit = STANCE_SPEED + STANCE_SPEED_SHARE * _travel_speed(feet, fps)
-    return velocity[..., :2].norm(dim=-1) < limit.unsqueeze(-1)
+    return velocity.norm(dim=-1) < limit.unsqueeze(-1)
 
 
 def _travel_speed(feet: torch.Tensor, fps: float) -> torch.Tensor:
