@@ -1,8 +1,8 @@
 """The report: every clip a row, Markdown and CSV, and the promises it makes about the shared captures."""
 
 import csv
+import math
 
-import numpy as np
 import pytest
 
 from data_prep.report import COLUMNS, describe_clip, main, make_table, read_source
@@ -60,4 +60,4 @@ def test_captures_arrive_on_their_feet(cmu_folder, name):
     assert row["roll"] < 6.0 and row["pitch"] < 6.0
     assert row["limits after"] < 0.5
     for limb in ("thigh", "shank", "upper arm", "forearm", "trunk"):
-        assert np.degrees(errors[limb].median()) < 5.0, limb
+        assert math.degrees(errors[limb].median()) < 5.0, limb
