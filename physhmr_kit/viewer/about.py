@@ -11,7 +11,8 @@ _ROWS = {
     "world/rays": "rays from the camera through the detected joints: what the policy is told instead of positions",
     "errors/body": "mean distance of the 24 bodies from the reference, millimetres",
     "errors/rays": "mean distance of the joints from the rays of the keypoints that were seen, millimetres",
-    "rewards": "reward terms, each between 0 and 1 when it follows the reference exactly",
+    "rewards": "reward terms, unweighted; 1 is as close to the reference as can be",
+    "costs": "terms without that scale, unweighted",
 }
 
 

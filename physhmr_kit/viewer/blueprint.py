@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import rerun.blueprint as rrb
 
 from physhmr_kit.viewer.palette import BACKGROUND, GRID
+
+_FARTHEST = 5.0  # metres between body and camera that the eye takes in
 
 
 def eye(root: np.ndarray, follow: str, camera_centre: np.ndarray | None = None) -> rrb.EyeControls3D:
@@ -23,13 +27,13 @@ def eye(root: np.ndarray, follow: str, camera_centre: np.ndarray | None = None) 
         return rrb.EyeControls3D(position=position, look_target=root[0], eye_up=(0.0, 0.0, 1.0), tracking_entity=follow)
     middle = (root.min(0) + root.max(0)) / 2
     towards = np.asarray(camera_centre, np.float64) - middle
-    towards[2] = 0.0
-    apart = float(np.linalg.norm(towards))
+    towards *= min(1.0, _FARTHEST / max(float(np.linalg.norm(towards)), 1e-6))  # of a camera far away, only its rays
     turn = np.deg2rad(50)  # beside the camera's line of sight, so that body, rays and frustum stand apart
     cos, sin = np.cos(turn), np.sin(turn)
-    away = np.array([cos * towards[0] - sin * towards[1], sin * towards[0] + cos * towards[1], 0.0]) / max(apart, 1e-6)
-    target = middle + towards / 3
-    position = target + away * (1.8 + 0.9 * apart) + np.array([0.0, 0.0, 0.6])
+    away = np.array([cos * towards[0] - sin * towards[1], sin * towards[0] + cos * towards[1], 0.0])
+    away /= max(float(np.linalg.norm(away)), 1e-6)
+    target = middle + towards / 2
+    position = target + away * (1.8 + 0.9 * float(np.linalg.norm(towards))) + np.array([0.0, 0.0, 0.3])
     return rrb.EyeControls3D(position=position, look_target=target, eye_up=(0.0, 0.0, 1.0))
 
 
@@ -39,7 +43,7 @@ def make_blueprint(
     *,
     camera_centre: np.ndarray | None = None,
     largest_error: float | None = None,
-    rewards: bool = False,
+    rewards: Sequence[str] = (),
     fps: float = 30.0,
 ) -> rrb.Blueprint:
     """The default layout of a recording.
@@ -49,7 +53,7 @@ def make_blueprint(
         follow: entity of the body that the eye goes along with.
         camera_centre: (3,) m, or None when the recording has no camera.
         largest_error: mm, top of the error curves; None when there are none.
-        rewards: whether there are reward curves.
+        rewards: which of 'rewards' and 'costs' there are.
         fps: rate of playback.
     """
     scene = rrb.Spatial3DView(
@@ -71,12 +75,10 @@ def make_blueprint(
                 name="Errors", origin="errors", plot_legend=rrb.PlotLegend(rrb.Corner2D.LeftTop), axis_y=from_zero
             )
         )
-    if rewards:
-        side.append(
-            rrb.TimeSeriesView(name="Rewards", origin="rewards", plot_legend=rrb.PlotLegend(rrb.Corner2D.LeftBottom))
-        )
     about = rrb.TextDocumentView(name="What we see", origin="about")
-    side = [*side[:-1], rrb.Tabs(side[-1], about)] if len(side) > 1 else [*side, about]
+    legend = rrb.PlotLegend(rrb.Corner2D.LeftBottom)
+    last = [rrb.TimeSeriesView(name=curves.capitalize(), origin=curves, plot_legend=legend) for curves in rewards]
+    side.append(rrb.Tabs(*last, about) if last or side else about)
     shares = [3.0 if isinstance(v, rrb.Spatial2DView) else 2.0 for v in side]
     return rrb.Blueprint(
         rrb.Horizontal(scene, rrb.Vertical(*side, row_shares=shares), column_shares=[5, 3]),

@@ -16,7 +16,7 @@ CONTACT = (213, 94, 0)
 """Forces from the floor: vermilion."""
 SEEN = (0, 158, 115)
 """What a detector saw for sure, and its rays: green. Doubt fades it to `UNSEEN`."""
-UNSEEN = (150, 150, 150)
+UNSEEN = (205, 205, 205)
 """What a detector did not see: grey."""
 FLOOR = (226, 228, 230)
 GRID = (196, 200, 204)
@@ -26,10 +26,12 @@ SERIES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180
 
 
 def by_confidence(confidence: np.ndarray) -> np.ndarray:
-    """Colour and opacity of a detection: confidence (...) in 0..1 -> (..., 4) uint8, from faint grey to full green."""
+    """Colour of a detection: confidence (...) in 0..1 -> (..., 3) uint8, from pale grey to green.
+
+    Opaque, because Rerun draws lines and points of low opacity dark instead of faint.
+    """
     share = np.clip(np.nan_to_num(np.asarray(confidence, np.float64)), 0, 1)[..., None]
-    rgb = (1 - share) * np.array(UNSEEN) + share * np.array(SEEN)
-    return np.concatenate([rgb, 70 + 185 * share], axis=-1).round().astype(np.uint8)
+    return ((1 - share) * np.array(UNSEEN) + share * np.array(SEEN)).round().astype(np.uint8)
 
 
 def unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:

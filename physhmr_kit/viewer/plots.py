@@ -32,9 +32,20 @@ def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.nd
         log_curve(rec, f"errors/{name}", times, values, f"{name} (mm)", colour)
 
 
-def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> None:
-    """One curve for each reward term: name -> (T,), at rewards/<name>; no step leads to the first frame, so it has none."""
+def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> dict[str, str]:
+    """One curve for each reward term: name -> (T,).
+
+    Terms between 0 and 1 are at rewards/<name>; others (power in watts, say) would flatten them and are at costs/<name>.
+    No step leads to the first frame, so it has no reward.
+
+    Returns:
+        name -> entity.
+    """
+    entities = {}
     for number, (name, values) in enumerate(rewards.items()):
         earned = np.array(values, np.float64)
         earned[:1] = np.nan
-        log_curve(rec, f"rewards/{name}", times, earned, name, SERIES[number % len(SERIES)])
+        within = np.nanmin(earned, initial=0.0) >= -1e-6 and np.nanmax(earned, initial=0.0) <= 1 + 1e-6
+        entities[name] = f"{'rewards' if within else 'costs'}/{name}"
+        log_curve(rec, entities[name], times, earned, name, SERIES[number % len(SERIES)])
+    return entities

@@ -73,8 +73,9 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
         centre = np.asarray(track.centre)[:count].mean(0)
         entities += ["world/camera", "world/rays", "errors/rays"]
     plots.log_errors(rec, times, errors)
-    plots.log_rewards(rec, times, {name: np.asarray(values)[:count] for name, values in rewards.items()})
-    entities += ["rewards"] if rewards else []
+    terms = plots.log_rewards(rec, times, {name: np.asarray(values)[:count] for name, values in rewards.items()})
+    curves = sorted({entity.split("/")[0] for entity in terms.values()}, reverse=True)
+    entities += curves
     _log_about(rec, rollout.name, entities, _how_it_went(rollout, count, errors))
     root = np.asarray(simulated.root_pos)
     bodies.log_followed(rec, FOLLOWED, times, root)
@@ -84,7 +85,7 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
         FOLLOWED,
         camera_centre=centre,
         largest_error=largest,
-        rewards=bool(rewards),
+        rewards=curves,
         fps=rollout.fps,
     )
 

@@ -47,6 +47,13 @@ def test_rewards_begin_with_the_first_step(tmp_path, rollout, recorded):
     assert len(pose) == 45
 
 
+def test_terms_of_another_scale_do_not_flatten_the_rewards(tmp_path, rollout, recorded):
+    rollout.rewards["power"] = torch.full((45,), 800.0)
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    assert {"rewards/pose", "costs/power"} <= file.entities and "rewards/power" not in file.entities
+    assert file.column("costs/power", "scalars")[1] == [800.0]
+
+
 def test_only_forces_worth_seeing_become_arrows(tmp_path, rollout, recorded):
     file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
     vectors, origins = file.array("world/contacts", "vectors"), file.array("world/contacts", "origins")
