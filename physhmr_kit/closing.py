@@ -59,7 +59,7 @@ def close_run(module, folder: Path, before: Evaluation | None, command: str) -> 
     if before is None:
         _close_encoder(module, folder, command)
         return
-    from physhmr_kit.viewer import record_rollout
+    from physhmr_kit.viewer import filmstrip, record_rollout
 
     after = evaluate_module(module)
     stage = type(module).__name__.removesuffix("Module").lower()
@@ -75,6 +75,7 @@ def close_run(module, folder: Path, before: Evaluation | None, command: str) -> 
     rollout = after.rollouts[shown]
     rollout.save(folder / "rollout.npz")
     record_rollout(folder / "rollout.rrd", rollout, after.tracks[shown] if after.tracks else None)
+    filmstrip(rollout, folder / "rollout.png")
 
     cost = _cost(module)
     lines = [before.line("before"), after.line("after")]
@@ -94,6 +95,7 @@ def _print(title: str, lines: list[list[str]], cost: str, folder: Path, name: st
     console = Console()
     console.print(table)
     console.print("Errors cover the frames until a clip is lost; each clip is in table.md.", highlight=False)
+    console.print("A body that just stands passes for success on motions done on the spot: read the errors too.", highlight=False)
     console.print(cost, highlight=False)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)

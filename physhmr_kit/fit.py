@@ -5,7 +5,7 @@
     python -m physhmr_kit.fit --stage expert --resume runs/expert/mine
 
 A run leaves runs/<stage>/<name>/ with config.yaml, metrics.csv (and TensorBoard), checkpoints/{last,best}.ckpt,
-weights.safetensors, rollout.npz, rollout.rrd and table.md.
+weights.safetensors, rollout.npz, rollout.rrd, rollout.png and table.md.
 """
 
 from __future__ import annotations
