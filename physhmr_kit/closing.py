@@ -95,7 +95,9 @@ def _print(title: str, lines: list[list[str]], cost: str, folder: Path, name: st
     console = Console()
     console.print(table)
     console.print("Errors cover the frames until a clip is lost; each clip is in table.md.", highlight=False)
-    console.print("A body that just stands passes for success on motions done on the spot: read the errors too.", highlight=False)
+    console.print(
+        "A body that just stands passes for success on motions done on the spot: read the errors too.", highlight=False
+    )
     console.print(cost, highlight=False)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)
