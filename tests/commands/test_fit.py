@@ -78,7 +78,7 @@ def test_a_run_leaves_its_folder(stage, run_of):
         "weights.safetensors",
         "table.md",
     }
-    assert files == (wanted if stage == "encoder" else wanted | {"rollout.npz", "rollout.rrd"})
+    assert files == (wanted if stage == "encoder" else wanted | {"rollout.npz", "rollout.rrd", "rollout.png"})
     assert list((folder / "tensorboard").glob("events*"))
     assert "samples/s" in (folder / "table.md").read_text()
 
