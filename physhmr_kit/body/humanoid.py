@@ -27,8 +27,8 @@ _MASS_PERCENT = {
 
 ARMATURE = 0.1
 """Rotor inertia of each hinge, kg m^2. SMPLSim has 0.02. MuJoCo's implicitfast solves contacts without the drives' implicit
-damping, so stiff drives on light bodies chatter on the floor at 120 Hz: with 0.02 the vertical load of a standing body swings
-by 125 N from step to step, with 0.1 by 21 N, and a motion is followed longer with no policy at all."""
+damping, so stiff drives on light bodies chatter on the floor at 120 Hz: more rotor inertia halves the swing
+of the load and a motion is followed longer with no policy at all (benchmarks/open_loop.py, docs/expert.md)."""
 
 
 def _base(name: str) -> str:

@@ -43,7 +43,7 @@ def reference_targets(
 
     A PD drive damps against zero velocity and sags under load, so it trails a moving target by kd / kp seconds (0.1 s with
     PHC's gains) and a loaded one by tau / kp. Both leads are known in advance. The velocity's share is less than 1 because
-    a target is held for a whole control step (0.75 tracked longest of 0.5, 0.75 and 1).
+    a target is held for a whole control step (0.5, 0.75 and 1 were tried by hand; there was little between them).
 
     Args:
         ref_dof_pos, ref_dof_vel: (..., 69) rad and rad/s.

@@ -10,7 +10,6 @@ from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weigh
 
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
-from physhmr_kit.learning.storage import BUNDLED
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.vision.camera import Camera
@@ -135,8 +134,6 @@ def test_the_real_video_is_reconstructed_within_half_a_minute(capsys, tmp_path):
     keypoints = DATA / "video" / "balance_cam01_keypoints.npz"
     if not keypoints.is_file():
         pytest.skip("no shared data: set PHYSHMR_DATA")
-    if not (BUNDLED / "distill.safetensors").is_file() or not (BUNDLED / "encoder.safetensors").is_file():
-        pytest.skip("no bundled student or encoder yet")
     camera = DATA / "video" / "balance_cam01_camera.json"
     assert run(reconstruct.main, "--keypoints", keypoints, "--camera", camera, "--out", tmp_path / "out") == 0
     seconds = float(capsys.readouterr().out.split(" s\nlook at it")[0].split()[-1])
