@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
 
 CONTROL_DT = 1.0 / 30.0
@@ -32,6 +33,13 @@ class SimState(BodyState):
     diverged: torch.Tensor
 
 
+class SimulatorError(KitError):
+    """A simulator that stopped in the middle of a run: a worker that died, an engine that gave up.
+
+    The commands print it in one line; the checkpoints written so far stay.
+    """
+
+
 class Simulator(ABC):
     """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz.
 
@@ -43,9 +51,7 @@ class Simulator(ABC):
     deterministic: bool
     """Same inputs, same bits."""
 
-    def __init__(self, humanoid: Humanoid, num_envs: int, device: str | torch.device = "cpu", substeps: int = 4):
-        from physhmr_kit.errors import KitError
-
+    def __init__(self, humanoid: Humanoid, num_envs: int, device: str | torch.device, substeps: int = 4):
         if num_envs < 1:
             raise KitError(f"simulator {self.name}: num_envs is {num_envs}; at least one environment is needed")
         if substeps < 1:
@@ -83,6 +89,11 @@ class Simulator(ABC):
     @abstractmethod
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
         """Go back to a `save`."""
+
+    def counters(self) -> dict[str, int]:
+        """What went wrong since the simulator was built without stopping it, by name, e.g. {'overflowed': 3}: the number
+        of (environment, control step) pairs. May wait for the device; meant to be asked once an iteration."""
+        return {}
 
     def close(self) -> None:  # noqa: B027
         """Give back threads, processes, memory."""

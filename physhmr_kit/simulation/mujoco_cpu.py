@@ -13,6 +13,7 @@ import torch
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, NUM_DOFS, NUM_JOINTS
+from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState, Simulator
@@ -34,7 +35,16 @@ class MujocoCpu(Simulator):
     name = "mujoco_cpu"
     deterministic = True
 
-    def __init__(self, humanoid: Humanoid, num_envs: int, device="cpu", substeps: int = 4, threads: int | None = None):
+    def __init__(
+        self,
+        humanoid: Humanoid,
+        num_envs: int,
+        device: str | torch.device | None = None,
+        substeps: int = 4,
+        threads: int | None = None,
+    ):
+        if torch.device(device or "cpu").type != "cpu":
+            raise KitError(f"simulator mujoco_cpu computes on the CPU, not on '{device}'; take mujoco_gpu for that")
         super().__init__(humanoid, num_envs, "cpu", substeps)
         self.model = mujoco.MjModel.from_xml_string(humanoid.mjcf(self.timestep))
         self._qpos, self._qvel, self._ctrl = dof_addresses(self.model)

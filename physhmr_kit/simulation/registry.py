@@ -1,32 +1,85 @@
-"""Simulators by name, imported only when asked for."""
+"""Simulators by name, imported only when asked for, and the choice behind `--simulator auto`."""
 
 from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.errors import KitError
 from physhmr_kit.simulation.contract import Simulator
 
-SIMULATORS = ("auto", "mujoco_cpu")
-"""What `--simulator` accepts. mujoco_gpu (mujoco_warp) and isaac_gym are planned and not here yet."""
+_CLASSES = {
+    "mujoco_cpu": ("physhmr_kit.simulation.mujoco_cpu", "MujocoCpu"),
+    "mujoco_gpu": ("physhmr_kit.simulation.mujoco_gpu", "MujocoGpu"),
+    "isaac_gym": ("physhmr_kit.simulation.isaac_gym", "IsaacGym"),
+}
+
+SIMULATORS = ("auto", *_CLASSES)
+"""What `--simulator` accepts."""
+
+ISAAC_PYTHON = "PHYSHMR_ISAACGYM_PYTHON"
+"""Environment variable that names the interpreter (Python 3.8) in which Isaac Gym is installed."""
 
 
-def make_simulator(
-    name: str = "auto", humanoid: Humanoid | None = None, num_envs: int = 1, device="cpu", substeps: int = 4, **options
-) -> Simulator:
-    """Build a simulator.
+@dataclass(frozen=True)
+class Choice:
+    """A simulator and the reason it was taken."""
 
-    Args:
-        name: one of `SIMULATORS`; 'auto' takes the fastest that works here (today: mujoco_cpu).
-        humanoid: the body; the mean shape when omitted.
-        num_envs: copies simulated side by side.
-        substeps: physics steps for each 30 Hz control step.
-        options: passed on to the simulator, e.g. threads=1.
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"simulator {self.name}: {self.why}"
+
+
+def choose_simulator(name: str = "auto") -> Choice:
+    """What a name stands for here: 'auto' is Isaac Gym where its interpreter is named, else mujoco_gpu where there is
+    a CUDA device, else mujoco_cpu.
 
     Raises:
         KitError: unknown name.
     """
     if name not in SIMULATORS:
         raise KitError(f"unknown simulator '{name}'; choose one of: {', '.join(SIMULATORS)}")
-    from physhmr_kit.simulation.mujoco_cpu import MujocoCpu
+    if name != "auto":
+        return Choice(name, "as asked for")
+    if python := os.environ.get(ISAAC_PYTHON):
+        return Choice("isaac_gym", f"{ISAAC_PYTHON} names {python}")
+    import torch
 
-    return MujocoCpu(humanoid or Humanoid.mean(), num_envs, device, substeps, **options)
+    if not torch.cuda.is_available():
+        return Choice("mujoco_cpu", f"{ISAAC_PYTHON} is not set and there is no CUDA device")
+    if importlib.util.find_spec("mujoco_warp") is None:
+        return Choice("mujoco_cpu", "there is a CUDA device, but mujoco_warp is not installed: pip install -e '.[gpu]'")
+    return Choice("mujoco_gpu", f"CUDA device {torch.cuda.get_device_name(0)}")
+
+
+def make_simulator(
+    name: str = "auto",
+    humanoid: Humanoid | None = None,
+    num_envs: int = 1,
+    device: str | None = None,
+    substeps: int = 4,
+    **options,
+) -> Simulator:
+    """Build a simulator.
+
+    Args:
+        name: one of `SIMULATORS`; see `choose_simulator` for 'auto'.
+        humanoid: the body; the mean shape when omitted.
+        num_envs: copies simulated side by side.
+        device: where its tensors live; by default where the simulator computes (the CPU for mujoco_cpu, a CUDA device
+            for mujoco_gpu). mujoco_gpu also runs, slowly, with device='cpu'.
+        substeps: physics steps for each 30 Hz control step.
+        options: passed on to the simulator, e.g. threads=1.
+
+    Raises:
+        KitError: unknown name, a missing package or device, or sizes that make no sense.
+    """
+    module, cls = _CLASSES[choose_simulator(name).name]
+    return getattr(importlib.import_module(module), cls)(
+        humanoid or Humanoid.mean(), num_envs, device, substeps, **options
+    )

@@ -1,19 +1,18 @@
-"""The backends every test of this folder is run on. A new simulator joins by adding its name here."""
+"""The backends every test of this folder is run on (see tests/backends.py)."""
 
 import pytest
-
-from physhmr_kit.simulation import make_simulator
-
-BACKENDS = ("mujoco_cpu",)
+from backends import BACKENDS, make_backend, use_standin
 
 
 @pytest.fixture(params=BACKENDS)
-def build(request):
+def build(request, monkeypatch, tmp_path):
     """Makes simulators of one backend: build(num_envs, **options)."""
     made = []
+    if request.param == "isaac_gym":
+        use_standin(monkeypatch, tmp_path)
 
     def make(num_envs: int = 1, **options):
-        made.append(make_simulator(request.param, num_envs=num_envs, **options))
+        made.append(make_backend(request.param, num_envs, **options))
         return made[-1]
 
     yield make
