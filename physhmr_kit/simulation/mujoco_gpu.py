@@ -1,0 +1,295 @@
+"""MuJoCo on a GPU: `mujoco_warp` steps all environments in one CUDA graph; torch sees the same memory."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import roma
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import BODY_NAMES, NUM_DOFS, NUM_JOINTS
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import hinge_kinematics
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation.contract import SimState, Simulator
+from physhmr_kit.simulation.mujoco_cpu import _MAX_SPEED, dof_addresses
+
+try:
+    import warp as wp
+
+    wp.config.log_level = 30  # warnings only: no banner, no line for each of a hundred kernels
+    import mujoco_warp as mjw
+except ImportError as absent:
+    raise KitError(f"simulator mujoco_gpu: {absent}; install it with: pip install -e '.[gpu]'") from absent
+
+LOST = int(
+    mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ | mjw.OverflowType.BROADPHASE
+    | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD | mjw.OverflowType.EPA_HORIZON
+)  # fmt: skip
+"""Overflow bits of a contact or constraint that was dropped. The others tell that the solver used all the iterations
+it was allowed, which is how it is meant to work, or concern what the humanoid does not have."""
+
+wp.set_module_options({"enable_backward": False})
+
+
+@wp.kernel
+def _hold_targets(
+    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float],
+    qpos_adr: wp.array[int], qvel_adr: wp.array[int], ctrl_adr: wp.array[int],
+    kp: wp.array[float], kd: wp.array[float], limit: wp.array[float],
+    ctrl: wp.array2d[float],
+):  # fmt: skip
+    """`Humanoid.limit_targets`, and 0 where a target is no number."""
+    world, dof = wp.tid()
+    goal = target[world, dof]
+    if not wp.isfinite(goal):
+        goal = 0.0
+    neutral = qpos[world, qpos_adr[dof]] + kd[dof] * qvel[world, qvel_adr[dof]] / kp[dof]
+    reach = limit[dof] / kp[dof]
+    ctrl[world, ctrl_adr[dof]] = wp.max(wp.min(goal, neutral + reach), neutral - reach)
+
+
+@wp.kernel
+def _add_contacts(
+    contacts: wp.array[int], geoms: wp.array[wp.vec2i], worlds: wp.array[int], force: wp.array[wp.spatial_vector],
+    joint_of_geom: wp.array[int], total: wp.array2d[wp.vec3],
+):  # fmt: skip
+    """Net force on each body: a contact pushes its second geom and, the other way, its first."""
+    contact = wp.tid()
+    if contact >= contacts[0]:
+        return
+    world, pair, push = worlds[contact], geoms[contact], wp.spatial_top(force[contact])
+    first, second = joint_of_geom[pair[0]], joint_of_geom[pair[1]]
+    if first >= 0:
+        wp.atomic_add(total, world, first, -push)
+    if second >= 0:
+        wp.atomic_add(total, world, second, push)
+
+
+@wp.kernel
+def _judge(
+    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, lost: int,
+    overflow: wp.array[int], diverged: wp.array[bool], overflowed: wp.array[wp.int64],
+):  # fmt: skip
+    """Which worlds blew up, and how many lost contacts or constraints in this control step."""
+    world = wp.tid()
+    good = bool(True)
+    for i in range(target.shape[1]):
+        good = good and wp.isfinite(target[world, i])
+    for i in range(qpos.shape[1]):
+        good = good and wp.isfinite(qpos[world, i])
+    for i in range(qvel.shape[1]):
+        good = good and wp.abs(qvel[world, i]) <= max_speed  # false for NaN too
+    diverged[world] = not good
+    if (overflow[world] & lost) != 0:
+        wp.atomic_add(overflowed, 0, wp.int64(1))
+    overflow[world] = 0
+
+
+class MujocoGpu(Simulator):
+    """`mujoco_warp` behind the Simulator contract, in float32.
+
+    Between two targets nothing leaves the device and Python launches one CUDA graph: hold the targets, all physics
+    steps, contact forces, verdict. The graph is recorded when the simulator is built. Warp compiles its kernels the
+    first time they are met on a machine (about half a minute on a CPU, more on a GPU) and keeps them in its cache.
+
+    Physics state lives in Warp's arrays `qpos`, `qvel` and `warmstart`, of which these attributes are torch views
+    without a copy. The contact sensors of the MJCF are left out: each of the 24 would search all contacts in every
+    physics step, while one pass over the contacts of the last step gives the same forces.
+
+    Contacts are pooled: one environment may have more than its `nconmax`, but once the pool of `num_envs * nconmax`
+    is full any environment may lose some, and all of them count as overflowed. `njmax` is a limit for each
+    environment. Healthy falls of this humanoid reach 31 contacts and 126 constraint rows.
+
+    On a GPU equal inputs do not give equal bits: threads add contacts and forces in the order in which they arrive.
+    On Warp's CPU device they do.
+
+    Args:
+        device: a CUDA device, by default torch's current one; 'cpu' for tests.
+        nconmax: contacts for each environment, on average.
+        njmax: constraint rows for each environment.
+    """
+
+    name = "mujoco_gpu"
+
+    def __init__(
+        self,
+        humanoid: Humanoid,
+        num_envs: int,
+        device: str | torch.device | None = None,
+        substeps: int = 4,
+        nconmax: int = 48,
+        njmax: int = 192,
+    ):
+        super().__init__(humanoid, num_envs, _resolve(device), substeps)
+        self.deterministic = self.device.type == "cpu"
+        spec = mujoco.MjSpec.from_string(humanoid.mjcf(self.timestep))
+        for sensor in list(spec.sensors):
+            spec.delete(sensor)
+        self.model = spec.compile()
+        wp.init()
+        self._warp_device = wp.device_from_torch(self.device)
+        with wp.ScopedDevice(self._warp_device):
+            self._m = mjw.put_model(self.model)
+            self._m.opt.warn_overflow = 0  # told by counters()
+            if self._warp_device.is_cuda:  # lets the solver stop early inside a graph; needs CUDA 12.4
+                self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
+            self._d = mjw.make_data(self.model, nworld=num_envs, nconmax=nconmax, njmax=njmax)
+        wp.synchronize_device(self._warp_device)  # torch may use another stream from here on
+
+        self.qpos, self.qvel, self.warmstart = (
+            wp.to_torch(a) for a in (self._d.qpos, self._d.qvel, self._d.qacc_warmstart)
+        )
+        self._time, self._drive = wp.to_torch(self._d.time), wp.to_torch(self._d.actuator_force)
+        self._dof_qpos, self._dof_qvel, self._dof_ctrl = (
+            torch.as_tensor(a, dtype=torch.int64, device=self.device) for a in dof_addresses(self.model)
+        )
+        self._offsets = humanoid.offsets.to(self.device)
+        self._gains = [g.to(self.device) for g in (humanoid.kp, humanoid.kd, humanoid.torque_limit)]
+        self._targets = torch.zeros(num_envs, NUM_DOFS, device=self.device)
+        self._contact = torch.zeros(num_envs, NUM_JOINTS, 3, device=self.device)
+        self._diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        self._overflowed = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._wrap()
+        self._state = self._read()
+        self._graph = self._record() if self._warp_device.is_cuda else None
+
+    def _wrap(self) -> None:
+        """Warp's view of what torch allocated, and what only the graph uses."""
+        view = wp.from_torch
+        self._in = [view(self._targets), self._d.qpos, self._d.qvel]
+        self._places = [view(a.int()) for a in (self._dof_qpos, self._dof_qvel, self._dof_ctrl)]
+        self._drives = [view(a) for a in self._gains]
+        self._out = view(self._contact, dtype=wp.vec3), view(self._diverged), view(self._overflowed)
+        with wp.ScopedDevice(self._warp_device):
+            self._contact_ids = wp.array(np.arange(self._d.naconmax), dtype=int)
+            self._contact_force = wp.zeros(self._d.naconmax, dtype=wp.spatial_vector)
+            self._joint_of_geom = wp.array(_joint_of_geom(self.model), dtype=int)
+
+    def _physics(self) -> None:
+        """One control step from `_targets`, as Warp launches only."""
+        m, d = self._m, self._d
+        contact, diverged, overflowed = self._out
+        with wp.ScopedDevice(self._warp_device):
+            wp.launch(_hold_targets, (d.nworld, NUM_DOFS), [*self._in, *self._places, *self._drives], [d.ctrl])
+            for _ in range(self.substeps):
+                mjw.step(m, d)
+            # the contacts, their forces and the drives' torques are still those of the last physics step
+            mjw.contact_force(m, d, self._contact_ids, True, self._contact_force)
+            contact.zero_()
+            found = [d.nacon, d.contact.geom, d.contact.worldid, self._contact_force, self._joint_of_geom]
+            wp.launch(_add_contacts, d.naconmax, found, [contact])
+            wp.launch(_judge, d.nworld, [*self._in, _MAX_SPEED, LOST], [d.overflow, diverged, overflowed])
+
+    def _record(self) -> wp.Graph:
+        """The CUDA graph of `_physics`. It holds addresses: arrays must be written to, never replaced."""
+        torch.cuda.synchronize(self.device)
+        clean = self.save()
+        self._physics()  # compiles and loads every kernel, which a recording should not have to
+        wp.synchronize_device(self._warp_device)
+        with wp.ScopedCapture(device=self._warp_device) as capture:
+            self._physics()
+        self.restore(clean)
+        return capture.graph
+
+    def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
+        """See `Simulator.reset`. mujoco_warp's own reset_data builds new kernels in every call and touches the contact
+        list of all worlds; all that outlives a step are these four arrays."""
+        env_ids, state = env_ids.to(self.device), state.to(self.device)
+        qpos, qvel = self.qpos.new_empty(len(env_ids), self.model.nq), self.qvel.new_empty(len(env_ids), self.model.nv)
+        root_rot = state.root_rot
+        qpos[:, :3] = state.root_pos
+        qpos[:, 3:7] = root_rot.roll(1, dims=1)
+        qpos[:, self._dof_qpos] = state.dof_pos
+        qvel[:, :3] = state.body_lin_vel[:, 0]
+        # MuJoCo keeps the angular velocity of a free joint in the body's own frame
+        qvel[:, 3:6] = roma.quat_action(roma.quat_conjugation(root_rot), state.body_ang_vel[:, 0])
+        qvel[:, self._dof_qvel] = state.dof_vel
+        self.qpos.index_copy_(0, env_ids, qpos)
+        self.qvel.index_copy_(0, env_ids, qvel)
+        self.warmstart.index_fill_(0, env_ids, 0.0)
+        self._time.index_fill_(0, env_ids, 0.0)
+        count = len(env_ids)
+        fresh = self._assemble(
+            qpos, qvel, qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS),
+            self._diverged.new_zeros(count),
+        )  # fmt: skip
+        self._state = self._state.with_rows(env_ids, fresh)
+
+    def step(self, pd_targets: torch.Tensor) -> SimState:
+        self._targets.copy_(pd_targets.detach())
+        if self._graph is None:
+            self._physics()
+        else:  # on torch's stream: ordered with what comes before and after, without waiting for either
+            wp.capture_launch(self._graph, stream=wp.stream_from_torch(self.device))
+        self._state = self._read()
+        return self._state
+
+    @property
+    def state(self) -> SimState:
+        return self._state
+
+    def _read(self) -> SimState:
+        torque = self._drive[:, self._dof_ctrl]
+        return self._assemble(self.qpos, self.qvel, self._contact.clone(), torque, self._diverged.clone())
+
+    def _assemble(self, qpos, qvel, contact, torque, diverged) -> SimState:
+        root_rot = roma.quat_normalize(qpos[:, 3:7].roll(-1, dims=1))
+        body = hinge_kinematics(
+            qpos[:, :3], root_rot, qvel[:, :3], roma.quat_action(root_rot, qvel[:, 3:6]),
+            qpos[:, self._dof_qpos], qvel[:, self._dof_qvel], self._offsets,
+        )  # fmt: skip
+        return SimState(
+            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
+            contact, torque, diverged,
+        )  # fmt: skip
+
+    def save(self) -> dict[str, torch.Tensor]:
+        return {
+            "qpos": self.qpos.clone(),
+            "qvel": self.qvel.clone(),
+            "warmstart": self.warmstart.clone(),  # where the solver begins: without it the last bits differ
+            "time": self._time.clone(),
+            "contact_force": self._state.contact_force.clone(),
+            "dof_torque": self._state.dof_torque.clone(),
+            "diverged": self._state.diverged.clone(),
+            "overflowed": self._overflowed.clone(),
+        }
+
+    def restore(self, saved: dict[str, torch.Tensor]) -> None:
+        saved = {name: tensor.to(self.device) for name, tensor in saved.items()}
+        self.qpos.copy_(saved["qpos"])
+        self.qvel.copy_(saved["qvel"])
+        self.warmstart.copy_(saved["warmstart"])
+        self._time.copy_(saved["time"])
+        self._overflowed.copy_(saved["overflowed"])
+        forces = (saved[name].clone() for name in ("contact_force", "dof_torque", "diverged"))
+        self._state = self._assemble(self.qpos, self.qvel, *forces)
+
+    def counters(self) -> dict[str, int]:
+        """'overflowed': contacts or constraints were dropped, because `nconmax` or `njmax` was too small."""
+        return {"overflowed": int(self._overflowed)}
+
+    def close(self) -> None:
+        self._graph = None
+
+
+def _resolve(device: str | torch.device | None) -> torch.device:
+    device = torch.device(device or "cuda")
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise KitError(f"simulator mujoco_gpu computes on a CUDA device, not on '{device}'; take mujoco_cpu")
+    if not torch.cuda.is_available():
+        raise KitError(
+            "simulator mujoco_gpu: there is no CUDA device; take --simulator mujoco_cpu (device='cpu' runs it here too, "
+            "slowly, for tests)"
+        )
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
+def _joint_of_geom(model: mujoco.MjModel) -> np.ndarray:
+    """SMPL joint that each geom belongs to; -1 for the floor."""
+    names = [model.body(body).name for body in model.geom_bodyid]
+    return np.array([BODY_NAMES.index(name) if name in BODY_NAMES else -1 for name in names])
