@@ -1,0 +1,115 @@
+"""The humanoid as Isaac Gym can read it: a plain MJCF, and collision filters in place of `<exclude>`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import xml.etree.ElementTree as ET
+from functools import cache
+
+import roma
+import torch
+
+from physhmr_kit.body.hinges import dof_limits, dof_to_rotation
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import BODY_NAMES
+from physhmr_kit.errors import KitError
+
+DRIVE_NAMES = tuple(f"{body}_{axis}" for body in BODY_NAMES[1:] for axis in "xyz")
+"""The 69 drives of the asset in the kit's joint order: x, y, z of each joint (see `isaac_joints`)."""
+
+_FILTER_BITS = 31  # the filter is a signed 32-bit number
+
+
+def isaac_mjcf(humanoid: Humanoid) -> str:
+    """MJCF of the body alone, in the words PHC's humanoid has proved Isaac Gym's importer to understand.
+
+    No floor, light, sensors or excludes; unit-gear motors (the drives' gains are set through the API); three hinges x, y,
+    z in this order on each body, which the importer merges into one spherical joint (`isaac_joints`); density instead of
+    mass, so that the inertia is the shape's own in every importer.
+    """
+    root = ET.fromstring(humanoid.mjcf())
+    new = ET.Element("mujoco", model="physhmr_humanoid")
+    ET.SubElement(new, "compiler", angle="degree")
+    default = ET.SubElement(new, "default")
+    ET.SubElement(default, "motor", ctrllimited="false")
+    ET.SubElement(default, "geom", condim="3", friction="1 0.005 0.0001", contype="1", conaffinity="1")
+    ET.SubElement(default, "joint", type="hinge", stiffness="0", damping="0", armature="0", limited="true")
+    pelvis = root.find("worldbody/body")
+    limits = {name: row for name, row in zip(DRIVE_NAMES, exp_map_limits().rad2deg().tolist(), strict=True)}
+    for body in pelvis.iter("body"):
+        for joint in body.findall("joint"):
+            body.remove(joint)
+        for geom in body.findall("geom"):
+            geom.attrib.pop("class", None)
+            geom.set("density", f"{float(geom.attrib.pop('mass')) / _volume(geom):.8g}")
+        if body is not pelvis:
+            for place, axis in enumerate("xyz"):
+                name = f"{body.get('name')}_{axis}"
+                vector = " ".join("1" if a == axis else "0" for a in "xyz")
+                low, high = limits[name]
+                joint = ET.Element("joint", name=name, axis=vector, range=f"{low:.6g} {high:.6g}")
+                body.insert(place, joint)
+    ET.SubElement(new, "worldbody").append(pelvis)
+    actuators = ET.SubElement(new, "actuator")
+    for name in DRIVE_NAMES:
+        ET.SubElement(actuators, "motor", name=name, joint=name, gear="1")
+    ET.indent(new)
+    return ET.tostring(new, encoding="unicode")
+
+
+def _volume(geom: ET.Element) -> float:
+    """Volume of a box, sphere or capsule (fromto), m^3."""
+    size = [float(v) for v in geom.get("size").split()]
+    if geom.get("type") == "box":
+        return 8 * math.prod(size)
+    ball = 4 / 3 * math.pi * size[0] ** 3
+    if geom.get("type") == "sphere":
+        return ball
+    ends = [float(v) for v in geom.get("fromto").split()]
+    return math.pi * size[0] ** 2 * math.dist(ends[:3], ends[3:]) + ball
+
+
+@cache
+def exp_map_limits() -> torch.Tensor:
+    """(69, 2) rad, low and high of the rotation vector of each joint, x, y, z.
+
+    The smallest box that holds every pose within the hinges' anatomical limits (found on a grid, with a margin of 0.05).
+    A box of rotation vectors cannot be a box of hinge angles, so it lets some poses through that the hinges would not.
+    """
+    low, high = dof_limits().double().unflatten(0, (23, 3)).unbind(-1)
+    shares = torch.tensor(list(itertools.product(*[[k / 8 for k in range(9)]] * 3)), dtype=torch.float64)
+    grid = low + shares[:, None] * (high - low)
+    vectors = roma.unitquat_to_rotvec(dof_to_rotation(grid.flatten(1)))
+    box = torch.stack([vectors.amin(0) - 0.05, vectors.amax(0) + 0.05], -1)
+    return box.clamp(-math.pi, math.pi).flatten(0, 1).float()
+
+
+def excluded_pairs(humanoid: Humanoid) -> set[frozenset[str]]:
+    """Pairs of bodies that must not collide, as the humanoid's own MJCF names them."""
+    return {frozenset((e.get("body1"), e.get("body2"))) for e in ET.fromstring(humanoid.mjcf()).iter("exclude")}
+
+
+def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str, int]:
+    """Collision filter of each body: two bodies share a bit exactly when they are one of `pairs`.
+
+    Isaac Gym lets two shapes collide unless they have a filter bit in common. Each bit is therefore a set of bodies
+    that are all pairs among themselves (a clique), and together they cover every pair. Cliques are grown greedily
+    from the first pair not covered yet, taking the body that covers most.
+
+    Raises:
+        KitError: more bits would be needed than a filter has.
+    """
+    bits, left = dict.fromkeys(names, 0), sorted(tuple(sorted(p, key=names.index)) for p in pairs)
+    for bit in itertools.count():
+        if not left:
+            return bits
+        if bit == _FILTER_BITS:
+            raise KitError(f"isaac_gym: the excluded pairs need more than {_FILTER_BITS} collision filter bits")
+        clique = list(left[0])
+        open_pairs = {frozenset(p) for p in left}
+        while grown := [n for n in names if n not in clique and all(frozenset((n, c)) in pairs for c in clique)]:
+            clique.append(max(grown, key=lambda n: sum(frozenset((n, c)) in open_pairs for c in clique)))
+        for name in clique:
+            bits[name] |= 1 << bit
+        left = [p for p in left if not set(p) <= set(clique)]
