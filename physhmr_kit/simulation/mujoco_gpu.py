@@ -74,7 +74,7 @@ def _judge(
 ):  # fmt: skip
     """Which worlds blew up, and how many lost contacts or constraints in this control step."""
     world = wp.tid()
-    good = bool(True)
+    good = wp.isfinite(target[world, 0])  # a constant could not be changed in a loop of Warp
     for i in range(target.shape[1]):
         good = good and wp.isfinite(target[world, i])
     for i in range(qpos.shape[1]):
@@ -91,8 +91,9 @@ class MujocoGpu(Simulator):
     """`mujoco_warp` behind the Simulator contract, in float32.
 
     Between two targets nothing leaves the device and Python launches one CUDA graph: hold the targets, all physics
-    steps, contact forces, verdict. The graph is recorded when the simulator is built. Warp compiles its kernels the
-    first time they are met on a machine (about half a minute on a CPU, more on a GPU) and keeps them in its cache.
+    steps, contact forces, verdict. The graph is recorded when the simulator is built (on Warp's CPU device as well:
+    it replays the same recording). Warp compiles its kernels the first time they are met on a machine (half a minute
+    for the CPU, more for a GPU) and keeps them in its cache; building takes that much longer then.
 
     Physics state lives in Warp's arrays `qpos`, `qvel` and `warmstart`, of which these attributes are torch views
     without a copy. The contact sensors of the MJCF are left out: each of the 24 would search all contacts in every
@@ -153,7 +154,7 @@ class MujocoGpu(Simulator):
         self._overflowed = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._wrap()
         self._state = self._read()
-        self._graph = self._record() if self._warp_device.is_cuda else None
+        self._graph = self._record()
 
     def _wrap(self) -> None:
         """Warp's view of what torch allocated, and what only the graph uses."""
@@ -183,9 +184,10 @@ class MujocoGpu(Simulator):
             wp.launch(_judge, d.nworld, [*self._in, _MAX_SPEED, LOST], [d.overflow, diverged, overflowed])
 
     def _record(self) -> wp.Graph:
-        """The CUDA graph of `_physics`. It holds addresses: arrays must be written to, never replaced."""
-        torch.cuda.synchronize(self.device)
+        """The graph of `_physics`. It holds addresses: from here on arrays are written to, never replaced."""
         clean = self.save()
+        if self._warp_device.is_cuda:  # what torch has prepared, for Warp's own stream
+            torch.cuda.synchronize(self.device)
         self._physics()  # compiles and loads every kernel, which a recording should not have to
         wp.synchronize_device(self._warp_device)
         with wp.ScopedCapture(device=self._warp_device) as capture:
@@ -219,10 +221,9 @@ class MujocoGpu(Simulator):
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
         self._targets.copy_(pd_targets.detach())
-        if self._graph is None:
-            self._physics()
-        else:  # on torch's stream: ordered with what comes before and after, without waiting for either
-            wp.capture_launch(self._graph, stream=wp.stream_from_torch(self.device))
+        # on torch's stream: ordered with what comes before and after, without waiting for either
+        stream = wp.stream_from_torch(self.device) if self._warp_device.is_cuda else None
+        wp.capture_launch(self._graph, stream=stream)
         self._state = self._read()
         return self._state
 
