@@ -111,17 +111,22 @@ def planned(name: str) -> Finding | None:
 
 
 def check_mujoco_gpu() -> Finding:
-    """mujoco_warp and a CUDA device."""
+    """mujoco_warp, and a CUDA device that torch and Warp both find."""
     if absent := planned("mujoco_gpu"):
         return absent
     remedy = "python -m pip install -c constraints.txt -e '.[gpu]'"
     for module in ("warp", "mujoco_warp"):
         if importlib.util.find_spec(module) is None:
             return Finding("mujoco_gpu", False, f"{module} is not installed", remedy)
+    cuda = importlib.import_module("torch").cuda  # asked first: Warp complains on the terminal where there is no driver
+    if not cuda.is_available():
+        return Finding("mujoco_gpu", False, "mujoco_warp is installed, but torch finds no CUDA device")
     warp = importlib.import_module("warp")
-    warp.config.quiet = True
+    warp.config.log_level = 30  # no banner
     if warp.get_cuda_device_count() == 0:
-        return Finding("mujoco_gpu", False, "mujoco_warp is installed, but there is no CUDA device")
+        return Finding(
+            "mujoco_gpu", False, "torch finds a CUDA device and Warp does not: is the driver too old for it?"
+        )
     return Finding("mujoco_gpu", True, f"warp {warp.__version__}, {warp.get_cuda_device_count()} CUDA device(s)")
 
 
