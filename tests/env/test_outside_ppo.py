@@ -1,0 +1,76 @@
+"""PPO of another library learns on our environment through gymnasium alone (docs/examples/ppo_from_elsewhere.py)."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from motions import rest_clip
+
+from physhmr_kit.motion.library import MotionLibrary
+
+pytest.importorskip("torchrl", reason="TorchRL is not installed: pip install torchrl")
+
+
+@pytest.fixture(scope="module")
+def example():
+    file = Path(__file__).parents[2] / "docs" / "examples" / "ppo_from_elsewhere.py"
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def clips() -> MotionLibrary:
+    """One that anybody follows to its end, and one that nobody does."""
+    return MotionLibrary([rest_clip(12), rest_clip(30, "lift", lift_off=2.0)])
+
+
+def test_two_updates_move_the_weights_and_returns_are_finite(example, clips):
+    small = {"num_envs": 4, "horizon": 16, "epochs": 2, "minibatches": 2, "clips": clips, "on_update": lambda row: None}
+    once, _ = example.train(updates=1, **small)
+    again, _ = example.train(updates=1, **small)
+    assert all(torch.equal(a, b) for a, b in zip(once.parameters(), again.parameters(), strict=True))
+    twice, history = example.train(updates=2, **small)
+    assert len(history) == 2
+    for row in history:
+        assert row["episodes"] > 0 and all(math.isfinite(v) for v in row.values()), row
+        assert 0 < row["failed"] < 1
+    # the same seed: the policies part where the second update moves one of them
+    pairs = list(zip(once.parameters(), twice.parameters(), strict=True))
+    assert all(torch.isfinite(p).all() for pair in pairs for p in pair)
+    assert not any(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_final_observation_reaches_the_bootstrap(example, clips, monkeypatch):
+    finals = []  # (which environments ended, their final observations), step by step
+    step = example.Flat.step
+
+    def remember(self, actions):
+        result = step(self, actions)
+        info = result[-1]
+        finals.append((info.get("_final_obs"), info.get("final_obs")))
+        return result
+
+    env = example.make_env(4, clips)
+    policy, value = example.make_networks(env, hidden=16)
+    monkeypatch.setattr(example.Flat, "step", remember)
+    with torch.no_grad():
+        batch = env.rollout(40, policy, break_when_any_done=False)
+        example.GAE(gamma=0.9, lmbda=0.95, value_network=value)(batch)
+        ended = batch["next"]
+        truncated, terminated = ended["truncated"].squeeze(-1), ended["terminated"].squeeze(-1)
+        assert truncated.any() and terminated.any()
+        for t, (done, final) in enumerate(finals):
+            for i in torch.nonzero(truncated[:, t] | terminated[:, t]).flatten().tolist():
+                assert done[i]
+                assert torch.equal(ended["observation"][i, t], torch.from_numpy(final[i]))
+                if t + 1 < len(finals):  # the new episode begins with its own observation
+                    assert not torch.equal(batch["observation"][i, t + 1], ended["observation"][i, t])
+        follow = value(ended.select("observation").clone())["state_value"].squeeze(-1)
+        target, reward = batch["value_target"].squeeze(-1), ended["reward"].squeeze(-1)
+        torch.testing.assert_close(target[terminated], reward[terminated])
+        torch.testing.assert_close(target[truncated], (reward + 0.9 * follow)[truncated])
+    env.close()
