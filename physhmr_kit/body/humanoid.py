@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -35,8 +36,16 @@ def _base(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
 
 
+@cache
 def _per_dof(column: int) -> torch.Tensor:
     return torch.tensor([float(_GAINS[_base(n)][column]) for n in JOINT_NAMES[1:] for _ in range(3)])
+
+
+@cache
+def _lag_and_reach(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """kd / kp (69,) s and largest torque / kp (69,) rad."""
+    kp, kd, limit = (_per_dof(column).to(device, dtype) for column in range(3))
+    return kd / kp, limit / kp
 
 
 @dataclass(frozen=True)
@@ -59,17 +68,17 @@ class Humanoid:
     @property
     def kp(self) -> torch.Tensor:
         """(69,) proportional gains, N m/rad."""
-        return _per_dof(0)
+        return _per_dof(0).clone()
 
     @property
     def kd(self) -> torch.Tensor:
         """(69,) derivative gains, N m s/rad."""
-        return _per_dof(1)
+        return _per_dof(1).clone()
 
     @property
     def torque_limit(self) -> torch.Tensor:
         """(69,) largest torque, N m."""
-        return _per_dof(2)
+        return _per_dof(2).clone()
 
     def limit_targets(self, target: torch.Tensor, dof_pos: torch.Tensor, dof_vel: torch.Tensor) -> torch.Tensor:
         """Hold PD targets so that no drive starts the control step beyond its torque limit.
@@ -80,9 +89,9 @@ class Humanoid:
         Args:
             target, dof_pos, dof_vel: (N, 69) rad, rad, rad/s.
         """
-        kp, kd, limit = (t.to(target) for t in (self.kp, self.kd, self.torque_limit))
-        neutral, reach = dof_pos + kd * dof_vel / kp, limit / kp
-        return torch.maximum(torch.minimum(target, neutral + reach), neutral - reach)
+        lag, reach = _lag_and_reach(target.dtype, target.device)
+        neutral = torch.addcmul(dof_pos, dof_vel, lag)
+        return target.clamp(neutral - reach, neutral + reach)
 
     @property
     def dof_limits(self) -> torch.Tensor:

@@ -8,33 +8,44 @@ import roma
 import torch
 
 from physhmr_kit.body.hinges import hinge_axes
-from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS
+from physhmr_kit.body.quaternions import action, cross, matrix, product, reversed_axes
+from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS, STANDING
 from physhmr_kit.motion.state import BodyState
 
 
 @cache
-def _ancestors() -> torch.Tensor:
-    """(24, 24): 1 where the column's joint is the row's own or one of its ancestors, the root left out."""
-    matrix = torch.zeros(NUM_JOINTS, NUM_JOINTS)
+def _ancestors(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(24, 23): 1 where the column's joint (all but the root) is the row's own or one of its ancestors."""
+    matrix = torch.zeros(NUM_JOINTS, NUM_JOINTS - 1)
     for joint in range(1, NUM_JOINTS):
         above = joint
         while above > 0:
-            matrix[joint, above] = 1
+            matrix[joint, above - 1] = 1
             above = PARENTS[above]
-    return matrix
+    return matrix.to(device, dtype)
 
 
 @cache
-def _jumps() -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """Rounds of pointer doubling up the tree: in each, which joints still have a way to go and the joint it ends at."""
-    above, rounds = list(PARENTS), []
-    while any(a >= 0 for a in above):
-        rounds.append((tuple(j for j in range(NUM_JOINTS) if above[j] >= 0), tuple(a for a in above if a >= 0)))
-        above = [above[a] if a >= 0 else -1 for a in above]
+def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Rounds of pointer doubling up the tree: the joint each joint's rotation is in by now, 24 standing for the world."""
+    above, rounds = [NUM_JOINTS if p < 0 else p for p in PARENTS] + [NUM_JOINTS], []
+    while any(a != NUM_JOINTS for a in above):
+        rounds.append(torch.tensor(above, device=device))
+        above = [above[a] for a in above]
     return tuple(rounds)
 
 
-_PARENT_INDEX = [max(p, 0) for p in PARENTS]
+@cache
+def _parents(device: torch.device) -> torch.Tensor:
+    """(24,) parent of each joint; the root is its own."""
+    return torch.tensor([max(p, 0) for p in PARENTS], device=device)
+
+
+@cache
+def _hinges(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Axes of the 23 x 3 hinges as pure quaternions, entries first (4, 23, 3, 1), and the identity (4, 1, 1, 1)."""
+    axes = torch.nn.functional.pad(hinge_axes(), (0, 1)).permute(2, 0, 1).unsqueeze(-1).contiguous()
+    return axes.to(device, dtype), torch.tensor([0.0, 0, 0, 1]).view(4, 1, 1, 1).to(device, dtype)
 
 
 def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
@@ -42,20 +53,25 @@ def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
 
     Products are doubled up the tree (Hillis and Steele's scan), so that a chain of nine joints takes four batched steps.
     """
-    rot = joint_rot
-    for joints, above in _jumps():
-        rot = rot.index_copy(-2, _index(joints), roma.quat_product(rot[..., above, :], rot[..., joints, :]))
-    return rot
+    rot = _world_rotations(reversed_axes(joint_rot))
+    return rot.permute(*range(rot.ndim - 1, -1, -1))
 
 
-@cache
-def _index(joints: tuple[int, ...]) -> torch.Tensor:
-    return torch.tensor(joints)
+def _world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
+    """The same with reversed axes: (4, 24, ...) -> (4, 24, ...)."""
+    world = torch.zeros_like(joint_rot[:, :1])
+    world[3] = 1
+    rot = torch.cat([joint_rot, world], dim=1)
+    for above in _jumps(joint_rot.device):
+        rot = product(rot.index_select(1, above), rot)
+    return rot[:, :NUM_JOINTS].contiguous()
 
 
 def _sum_down(parts: torch.Tensor) -> torch.Tensor:
-    """Each joint's sum of `parts` (..., 24, 3) over itself and its ancestors, without the root."""
-    return _ancestors().to(parts) @ parts
+    """Sums along the tree, axes reversed: `parts` (k, 23, ...) of all joints but the root -> (k, 24, ...), each joint's own and
+    its ancestors'."""
+    flat = parts.flatten(2) if parts.ndim > 2 else parts.unsqueeze(-1)
+    return (_ancestors(parts.dtype, parts.device) @ flat).view(parts.shape[0], NUM_JOINTS, *parts.shape[2:])
 
 
 def forward_kinematics(
@@ -71,14 +87,17 @@ def forward_kinematics(
     Returns:
         body positions (..., 24, 3) m and body rotations (..., 24, 4) xyzw, both in the world frame.
     """
-    rot = world_rotations(joint_rot)
-    arm = roma.quat_action(rot[..., _PARENT_INDEX, :], offsets.expand(*rot.shape[:-1], 3))
-    return root_pos.unsqueeze(-2) + _sum_down(arm), rot
+    rot = _world_rotations(reversed_axes(joint_rot))
+    parent = matrix(rot).index_select(2, _parents(rot.device)[1:])
+    bones = offsets[1:].to(rot).T.reshape(3, NUM_JOINTS - 1, *[1] * (rot.ndim - 2))
+    place = _sum_down(action(parent, bones))
+    back = tuple(range(rot.ndim - 1, -1, -1))
+    return root_pos.unsqueeze(-2) + place.permute(back), rot.permute(back)
 
 
 def local_rotations(body_rot: torch.Tensor) -> torch.Tensor:
     """World rotations to parent-relative ones: (..., 24, 4) -> (..., 24, 4) xyzw, the root left in the world."""
-    parent = body_rot[..., _PARENT_INDEX, :]
+    parent = body_rot.index_select(-2, _parents(body_rot.device))
     local = roma.quat_product(roma.quat_conjugation(parent), body_rot)
     return torch.cat([body_rot[..., :1, :], local[..., 1:, :]], dim=-2)
 
@@ -99,25 +118,27 @@ def hinge_kinematics(
         dof_pos: (N, 69) rad. dof_vel: (N, 69) rad/s.
         offsets: (24, 3) m.
     """
-    axes = hinge_axes().to(dof_pos)
-    half = dof_pos.unflatten(-1, (23, 3, 1)) / 2
-    outer, middle, inner = torch.cat([half.sin() * axes, half.cos()], dim=-1).unbind(-2)
-    outer_middle = roma.quat_product(outer, middle)
-    joint_rot = torch.cat([root_rot.unsqueeze(1), roma.quat_product(outer_middle, inner)], dim=1)
+    axes, identity = _hinges(dof_pos.dtype, dof_pos.device)
+    above = _parents(dof_pos.device)[1:]
+    # from here on axes are reversed: (entry, joint, hinge, environment)
+    half = reversed_axes(dof_pos).unflatten(0, (23, 3)) / 2
+    outer, middle, inner = torch.addcmul(half.cos() * identity, half.sin(), axes).unbind(2)
+    outer_middle = product(outer, middle)
+    rot = _world_rotations(torch.cat([root_rot.T.unsqueeze(1), product(outer_middle, inner)], dim=1))
 
     # angular velocity of each joint in its parent's frame: every hinge turns about its axis as carried by those outside it
-    speed = dof_vel.unflatten(-1, (23, 3, 1)) * axes
-    relative = (
-        speed[..., 0, :] + roma.quat_action(outer, speed[..., 1, :]) + roma.quat_action(outer_middle, speed[..., 2, :])
-    )
+    first, second, third = (reversed_axes(dof_vel).unflatten(0, (23, 3)) * axes[:3]).unbind(2)
+    turning = first + action(matrix(outer), second) + action(matrix(outer_middle), third)
 
-    rot = world_rotations(joint_rot)
-    parent_rot = rot[:, _PARENT_INDEX]
-    arm = roma.quat_action(parent_rot, offsets.expand(*rot.shape[:-1], 3))
-    turning = torch.cat([torch.zeros_like(root_ang_vel).unsqueeze(1), relative], dim=1)
-    ang = root_ang_vel.unsqueeze(1) + _sum_down(roma.quat_action(parent_rot, turning))
-    lin = root_lin_vel.unsqueeze(1) + _sum_down(torch.linalg.cross(ang[:, _PARENT_INDEX], arm))
-    return BodyState(root_pos.unsqueeze(1) + _sum_down(arm), rot, lin, ang, dof_pos, dof_vel)
+    parent = matrix(rot).index_select(2, above)
+    arm = action(parent, offsets[1:].T.unsqueeze(-1))
+    place, ang = _sum_down(torch.cat([arm, action(parent, turning)])).split(3)
+    ang = ang + root_ang_vel.T.unsqueeze(1)
+    lin = _sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.T.unsqueeze(1)
+    place = place + root_pos.T.unsqueeze(1)
+    return BodyState(
+        place.permute(2, 1, 0), rot.permute(2, 1, 0), lin.permute(2, 1, 0), ang.permute(2, 1, 0), dof_pos, dof_vel
+    )
 
 
 def linear_velocity(position: torch.Tensor, fps: float) -> torch.Tensor:
@@ -136,6 +157,13 @@ def angular_velocity(rotation: torch.Tensor, fps: float) -> torch.Tensor:
     return torch.cat([step[:1], middle, step[-1:]])
 
 
+@cache
+def _upright_twist(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(4, 2): takes a root rotation q to the z and w of q inverse(STANDING)."""
+    x, y, z, w = STANDING
+    return torch.tensor([[-y, x], [x, y], [w, z], [-z, w]], dtype=dtype, device=device)
+
+
 def heading(root_rot: torch.Tensor) -> torch.Tensor:
     """Yaw of a body in the z-up world: the twist of its rotation about the vertical, measured from `STANDING`.
 
@@ -146,13 +174,10 @@ def heading(root_rot: torch.Tensor) -> torch.Tensor:
         root_rot: (..., 4) xyzw.
 
     Returns:
-        (...,) radians in (-pi, pi]; 0 faces +x.
+        (...,) radians in [-pi, pi]; 0 faces +x.
     """
-    from physhmr_kit.body.skeleton import STANDING
-
-    upright = roma.quat_conjugation(torch.tensor(STANDING, dtype=root_rot.dtype, device=root_rot.device))
-    q = roma.quat_product(root_rot, upright.expand_as(root_rot))
-    return 2 * torch.atan2(q[..., 2] * q[..., 3].sign().where(q[..., 3] != 0, q[..., 3].new_ones(())), q[..., 3].abs())
+    z, w = (root_rot @ _upright_twist(root_rot.dtype, root_rot.device)).unbind(-1)
+    return torch.atan2(2 * z * w, w * w - z * z)
 
 
 def yaw_quaternion(yaw: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ class MotionLibrary:
     def __init__(self, clips: Sequence[Clip], offsets: torch.Tensor | None = None, device: str | torch.device = "cpu"):
         if not clips:
             raise KitError("motion library: no clips given")
+        self.device = torch.device(device)
         self.offsets = (mean_offsets() if offsets is None else offsets).to(device)
         self.names = [c.name for c in clips]
         parts = []
@@ -43,13 +44,9 @@ class MotionLibrary:
             parts.append(_states(clip, self.offsets.cpu()))
         self.lengths = torch.tensor([len(p) for p in parts], device=device)
         """(C,) frames of each clip at 30 fps."""
-        self._starts = torch.cumsum(self.lengths, 0) - self.lengths
-        self._packed = BodyState(
-            *(
-                torch.cat([getattr(p, f) for p in parts]).to(device)
-                for f in ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel", "dof_pos", "dof_vel")
-            )
-        )
+        self._ends = torch.cumsum(self.lengths, 0) - 1
+        self._starts = self._ends + 1 - self.lengths
+        self._packed = torch.cat([p.pack() for p in parts]).to(device)
 
     @property
     def num_clips(self) -> int:
@@ -66,17 +63,21 @@ class MotionLibrary:
 
     def rows(self, clip_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
         """Packed row of each (clip, frame), frames held inside the clip: (N,), (N,) -> (N,)."""
-        last = self.lengths[clip_ids] - 1
-        return self._starts[clip_ids] + torch.minimum(frame_ids.clamp(min=0), last)
+        first = self._starts.index_select(0, clip_ids)
+        return (first + frame_ids).clamp(first, self._ends.index_select(0, clip_ids))
 
     def frames(self, clip_ids: torch.Tensor, frame_ids: torch.Tensor) -> BodyState:
         """States at whole frames: clip_ids (N,), frame_ids (N,) at 30 fps -> BodyState of N rows."""
-        return self._packed[self.rows(clip_ids, frame_ids)]
+        return self.at(self.rows(clip_ids, frame_ids))
+
+    def at(self, rows: torch.Tensor) -> BodyState:
+        """States at packed rows (N,), see `rows` -> BodyState of N rows."""
+        return BodyState.unpack(self._packed.index_select(0, rows))
 
     def clip(self, clip_id: int) -> BodyState:
-        """All frames of one clip, as views."""
+        """All frames of one clip."""
         start = int(self._starts[clip_id])
-        return self._packed[start : start + int(self.lengths[clip_id])]
+        return BodyState.unpack(self._packed[start : start + int(self.lengths[clip_id])])
 
     def lookup(self, clip_ids: torch.Tensor, seconds: torch.Tensor) -> BodyState:
         """States between frames: positions and velocities linear, rotations spherical-linear.

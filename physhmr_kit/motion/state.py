@@ -50,6 +50,20 @@ class BodyState:
             **{f.name: getattr(self, f.name).index_copy(0, rows, getattr(other, f.name)) for f in fields(self)}
         )
 
+    def pack(self) -> torch.Tensor:
+        """The motion of N rows as one array (N, 450), entry by entry and then joint by joint, for gathers in one piece."""
+        bodies = (self.body_pos, self.body_rot, self.body_lin_vel, self.body_ang_vel)
+        return torch.cat([*(b.transpose(1, 2).flatten(1) for b in bodies), self.dof_pos, self.dof_vel], dim=1)
+
+    @staticmethod
+    def unpack(rows: torch.Tensor) -> BodyState:
+        """Views of packed rows (N, 450). They are turned round in memory first, so that each entry of a joint lies side by
+        side over all rows, which is what arithmetic on many environments wants (see `body.quaternions`)."""
+        columns = rows.T.contiguous()
+        pos, rot, lin, ang, dof_pos, dof_vel = columns.split([72, 96, 72, 72, 69, 69])
+        bodies = (part.view(-1, 24, len(rows)).permute(2, 1, 0) for part in (pos, rot, lin, ang))
+        return BodyState(*bodies, dof_pos.T, dof_vel.T)
+
     def to(self, device):
         """The same state on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

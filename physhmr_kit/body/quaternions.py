@@ -1,0 +1,126 @@
+"""Rotations at the speed a simulator asks for: each operation on quaternions is one outer product and one matrix product.
+
+The kit's rotations come from `roma`. Only what runs in every control step is written again here, because there the number of
+calls and the order in memory count, not the arithmetic. A product of quaternions is linear in the 16 products of their entries,
+and so are a rotation matrix and its columns. `tests/body/test_quaternions.py` holds them against roma.
+
+Shapes are the usual (..., 4) and (..., 3), xyzw, unit length. In memory the axes lie the other way round (`reversed_axes`):
+entry by entry, the batch last, so that each arithmetic operation runs along contiguous environments (measured: 5 times faster
+than entry last at 256 environments). Other layouts give the same numbers and cost a copy.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+# Hamilton's product: entry k of p q is the sum of sign * p[i] * q[j] over its four rows.
+_PRODUCT = (
+    ((0, 3, 1), (1, 2, 1), (2, 1, -1), (3, 0, 1)),
+    ((0, 2, -1), (1, 3, 1), (2, 0, 1), (3, 1, 1)),
+    ((0, 1, 1), (1, 0, -1), (2, 3, 1), (3, 2, 1)),
+    ((0, 0, -1), (1, 1, -1), (2, 2, -1), (3, 3, 1)),
+)
+# Rotation matrix by rows: w^2 + x^2 - y^2 - z^2 and so on, homogeneous of degree two.
+_MATRIX = (
+    ((0, 0, 1), (1, 1, -1), (2, 2, -1), (3, 3, 1)), ((0, 1, 2), (2, 3, -2)), ((0, 2, 2), (1, 3, 2)),
+    ((0, 1, 2), (2, 3, 2)), ((0, 0, -1), (1, 1, 1), (2, 2, -1), (3, 3, 1)), ((1, 2, 2), (0, 3, -2)),
+    ((0, 2, 2), (1, 3, -2)), ((1, 2, 2), (0, 3, 2)), ((0, 0, -1), (1, 1, -1), (2, 2, 1), (3, 3, 1)),
+)  # fmt: skip
+
+
+def _table(rows) -> torch.Tensor:
+    table = torch.zeros(len(rows), 16)
+    for row, terms in enumerate(rows):
+        for i, j, factor in terms:
+            table[row, 4 * i + j] = factor
+    return table
+
+
+@cache
+def _tables(dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+    """The constant matrices that are multiplied with the 16 products."""
+    product, matrix = _table(_PRODUCT), _table(_MATRIX)
+    tables = {
+        "product": product,
+        "between": product * torch.tensor([-1.0, -1, -1, 1]).repeat_interleave(4),
+        "matrix": matrix,
+        "columns": matrix.view(3, 3, 16)[:, :2].transpose(0, 1).reshape(6, 16),
+    }
+    return {name: table.to(device, dtype) for name, table in tables.items()}
+
+
+def reversed_axes(x: torch.Tensor) -> torch.Tensor:
+    """The same numbers under reversed axes, contiguous there: (a, ..., z) -> (z, ..., a)."""
+    return _flip(x).contiguous()
+
+
+def _flip(x: torch.Tensor) -> torch.Tensor:
+    return x.permute(*range(x.ndim - 1, -1, -1))
+
+
+# ---- entries first, the batch last: what kinematics is made of
+
+
+def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    pairs = p.unsqueeze(1) * q.unsqueeze(0)
+    return (_tables(p.dtype, p.device)[name] @ pairs.view(16, -1)).unflatten(1, pairs.shape[2:])
+
+
+def product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """p q: (4, ...), (4, ...) -> (4, ...)."""
+    return _combine("product", p, q)
+
+
+def matrix(q: torch.Tensor) -> torch.Tensor:
+    """Rotation matrices: (4, ...) -> (3, 3, ...)."""
+    return _combine("matrix", q, q).unflatten(0, (3, 3))
+
+
+def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """Matrices times vectors: (3, 3, ...), (3, ...) -> (3, ...)."""
+    x, y, z = vector.unsqueeze(1).unbind(0)
+    first, second, third = matrix.unbind(1)
+    return torch.addcmul(torch.addcmul(first * x, second, y), third, z)
+
+
+def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Vector product: (3, ...), (3, ...) -> (3, ...)."""
+    (ax, ay, az), (bx, by, bz) = a, b
+    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
+# ---- entries last
+
+
+def quat_between(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """inverse(p) q, what turns p into q as seen from p: (..., 4), (..., 4) -> (..., 4)."""
+    return _flip(_combine("between", reversed_axes(p), reversed_axes(q)))
+
+
+def quat_columns(q: torch.Tensor) -> torch.Tensor:
+    """The first two columns of the rotation matrices, one after the other (Zhou et al. 2019): (..., 4) -> (..., 6)."""
+    q = reversed_axes(q)
+    return _flip(_combine("columns", q, q))
+
+
+def quat_rotate(q: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """Turn vectors: (..., 4), (..., 3) -> (..., 3)."""
+    return _flip(action(matrix(reversed_axes(q)), reversed_axes(vector)))
+
+
+def quat_rotate_inverse(q: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    """Turn vectors back: (..., 4), (..., 3) -> (..., 3)."""
+    return _flip(action(matrix(reversed_axes(q)).transpose(0, 1), reversed_axes(vector)))
+
+
+def quat_angle(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """Angle between rotations in radians, 0 to pi, exact also where it is small: (..., 4), (..., 4) -> (...,).
+
+    From the chord: |p - q| = 2 sin(angle / 4), with the sign of q that is nearer.
+    """
+    p, q = reversed_axes(p), reversed_axes(q)
+    inner = (p * q).sum(0)
+    chord = (p - torch.copysign(torch.ones_like(inner), inner) * q).square().sum(0).sqrt()
+    return _flip(4 * (chord / 2).clamp(max=1).asin())
