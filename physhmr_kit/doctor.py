@@ -132,8 +132,6 @@ def check_mujoco_gpu() -> Finding:
 
 def check_isaac_gym() -> Finding:
     """Isaac Gym in an interpreter of its own (Python 3.8), named by PHYSHMR_ISAACGYM_PYTHON."""
-    if absent := planned("isaac_gym"):
-        return absent
     python = os.environ.get("PHYSHMR_ISAACGYM_PYTHON")
     if not python:
         return Finding(
@@ -143,11 +141,15 @@ def check_isaac_gym() -> Finding:
         return Finding(
             "isaac_gym", False, f"PHYSHMR_ISAACGYM_PYTHON={python}: no such program", "point it to the interpreter"
         )
-    run = subprocess.run([python, "-c", "import isaacgym"], capture_output=True, text=True, timeout=120)
+    code = "import isaacgym, torch; print('torch', torch.__version__, 'on', 'CUDA' if torch.cuda.is_available() else 'CPU')"
+    run = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=120)
     if run.returncode:
         why = (run.stderr.strip().splitlines() or ["import isaacgym failed"])[-1]
-        return Finding("isaac_gym", False, why[:160], f"{python} -m pip install -e <isaacgym>/python")
-    return Finding("isaac_gym", True, python)
+        remedy = f"{python} -m pip install -e <isaacgym>/python   (docs/isaac_gym.md)"
+        if "libpython" in why:
+            remedy = "export LD_LIBRARY_PATH=<that environment>/lib"
+        return Finding("isaac_gym", False, why[:160], remedy)
+    return Finding("isaac_gym", True, f"{python}, {run.stdout.strip().splitlines()[-1]}")
 
 
 def check_weights(name: str) -> Finding:

@@ -19,10 +19,11 @@ STANDIN = Path(__file__).parent / "standin"
 
 
 def standin_python(folder: Path) -> Path:
-    """An 'interpreter' in which `import isaacgym` finds the stand-in, and nothing of the kit can be imported."""
+    """An 'interpreter' in which `import isaacgym` finds the stand-in, which knows no CUDA and shuts the kit out."""
     script = folder / "python-with-isaacgym"
     script.write_text(
-        f'#!/bin/sh\nexport PYTHONPATH={shlex.quote(str(STANDIN))}\nexec {shlex.quote(sys.executable)} -s "$@"\n'
+        f"#!/bin/sh\nexport PYTHONPATH={shlex.quote(str(STANDIN))} CUDA_VISIBLE_DEVICES=\n"
+        f'exec {shlex.quote(sys.executable)} -s "$@"\n'
     )
     script.chmod(0o755)
     return script

@@ -98,6 +98,7 @@ class IsaacGym(Simulator):
             self._forget_everything()
             self._check_body(start_timeout)
             self._forget_everything()
+            self._worker.started = True
         except BaseException:
             self.close()
             raise

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import weakref
@@ -40,6 +41,8 @@ def isaac_interpreter() -> str:
             f"isaac_gym: {ISAAC_PYTHON} is not set; export {ISAAC_PYTHON}=/path/to/python3.8-with-isaacgym, "
             "or take --simulator mujoco_cpu"
         )
+    if sys.platform != "linux":
+        raise KitError("isaac_gym: Isaac Gym runs on Linux only; take --simulator mujoco_cpu")
     if shutil.which(python) is None:
         raise KitError(f"isaac_gym: {ISAAC_PYTHON}={python}: no such program; point it to Isaac Gym's interpreter")
     return python
@@ -56,7 +59,10 @@ class WorkerProcess:
 
     Attributes:
         arrays: name -> array, the same memory as the worker's.
+        started: whether the run has begun; an error then says what becomes of it.
     """
+
+    started = False
 
     def __init__(self, python: str, setup: dict, layout: dict[str, tuple[str, tuple[int, ...]]], timeout: float):
         self._python = python
@@ -112,23 +118,24 @@ class WorkerProcess:
         except TimeoutError:
             raise self._failure(f"the worker has not answered '{name}' for {timeout:g} s and was ended") from None
         except ConnectionError:
-            raise self._failure("the worker stopped") from None
+            raise self._failure(f"the worker stopped with {self._exit()}") from None
         answer = json.loads(line)
         if "error" in answer:
-            raise self._failure(f"the worker failed in '{name}': {answer['error']}", tell_exit=False)
+            raise self._failure(f"the worker failed in '{name}': {answer['error']}")
         return answer
 
-    def _failure(self, what: str, tell_exit: bool = True) -> SimulatorError:
-        if tell_exit and "ended" not in what:
-            try:
-                code = self._process.wait(2)
-                cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-                what += f" with {cause}"
-            except subprocess.TimeoutExpired:
-                pass
+    def _exit(self) -> str:
+        try:
+            code = self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            return "its process still there"
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def _failure(self, what: str) -> SimulatorError:
         self.close()
         said = " | ".join(line.strip() for line in list(self._output)[-4:] if line.strip())
-        return SimulatorError(f"isaac_gym: {what}; {KEPT}; its last words: {said[-600:] or '(none)'}")
+        parts = [f"isaac_gym: {what}", KEPT if self.started else "", f"its last words: {said[-600:]}" if said else ""]
+        return SimulatorError("; ".join(p for p in parts if p))
 
 
 def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:

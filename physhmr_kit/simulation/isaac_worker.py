@@ -50,9 +50,9 @@ class Worker:
         gymapi, setup = self.gymapi, self.setup
         gpu = self.torch.cuda.is_available()
         if setup["need_cuda"] and not gpu:
-            return {"error": "no CUDA device for torch {} of this interpreter".format(self.torch.__version__)}
+            return {"error": f"no CUDA device for torch {self.torch.__version__} of this interpreter"}
         self.gpu = gpu
-        self.device = "cuda:{}".format(setup["device_index"]) if gpu else "cpu"
+        self.device = "cuda:" + str(setup["device_index"]) if gpu else "cpu"
         self.gym = gymapi.acquire_gym()
         params = gymapi.SimParams()
         params.dt = setup["timestep"]
@@ -121,7 +121,8 @@ class Worker:
             props["effort"][:] = effort
             gym.set_actor_dof_properties(env, actor, props)
             parts = gym.get_actor_rigid_shape_properties(env, actor)
-            for span, bits in zip(shapes, filters):
+            for body, bits in enumerate(filters):
+                span = shapes[body]
                 for part in range(span.start, span.start + span.count):
                     parts[part].filter = bits
                     parts[part].friction = 1.0
@@ -203,10 +204,7 @@ class Worker:
 
 def die_with_parent():
     """Ask Linux to end this process with the thread that started it, also while the engine hangs."""
-    try:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        pass  # not Linux: the closed socket ends an idle worker all the same
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 def main(fd):
@@ -228,8 +226,9 @@ def main(fd):
             else:
                 answer = getattr(worker, name)(**request)
         except Exception as fault:
-            traceback.print_exc()
-            answer = {"error": " ".join("{}: {}".format(type(fault).__name__, fault).split())}
+            place = traceback.extract_tb(fault.__traceback__)[-1]
+            what = f"{type(fault).__name__}: {fault} ({place.filename}, line {place.lineno})"
+            answer = {"error": " ".join(what.split())}
         try:
             stream.write(json.dumps(answer) + "\n")
             stream.flush()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from backends import standin_python
 
 from physhmr_kit import doctor
 
@@ -77,9 +78,26 @@ def test_an_smpl_model_is_found_where_the_variable_points(tmp_path, monkeypatch)
 
 
 def test_an_isaac_gym_interpreter_that_lacks_isaac_gym_is_not_called_working(monkeypatch):
-    monkeypatch.setattr(doctor, "planned", lambda name: None)
     monkeypatch.delenv("PHYSHMR_ISAACGYM_PYTHON", raising=False)
     assert "PHYSHMR_ISAACGYM_PYTHON" in doctor.check_isaac_gym().remedy
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", sys.executable)
     finding = doctor.check_isaac_gym()
     assert not finding.ok and "isaacgym" in finding.note
+
+
+def test_an_isaac_gym_interpreter_is_named_with_its_torch(monkeypatch, tmp_path):
+    python = standin_python(tmp_path)
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(python))
+    finding = doctor.check_isaac_gym()
+    assert finding.ok and str(python) in finding.note and finding.note.endswith("on CPU")
+
+
+def test_a_missing_libpython_is_mended_by_the_library_path(monkeypatch, tmp_path):
+    program = tmp_path / "python3.8"
+    program.write_text(
+        "#!/bin/sh\necho 'ImportError: libpython3.8.so.1.0: cannot open shared object file' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(program))
+    finding = doctor.check_isaac_gym()
+    assert not finding.ok and finding.remedy.startswith("export LD_LIBRARY_PATH=")

@@ -11,10 +11,8 @@ SIM_PHYSX, UP_AXIS_Y, UP_AXIS_Z = 1, 0, 1
 DOF_MODE_NONE, DOF_MODE_POS, DOF_MODE_VEL, DOF_MODE_EFFORT = 0, 1, 2, 3
 DOMAIN_ENV, DOMAIN_ACTOR, DOMAIN_SIM = 0, 1, 2
 
-DOF_PROPERTIES = np.dtype(
-    [("hasLimits", "?"), ("lower", "f4"), ("upper", "f4"), ("driveMode", "i4"), ("velocity", "f4"), ("effort", "f4")]
-    + [("stiffness", "f4"), ("damping", "f4"), ("friction", "f4"), ("armature", "f4")]
-)
+_NUMBERS = ("lower", "upper", "velocity", "effort", "stiffness", "damping", "friction", "armature")
+DOF_PROPERTIES = np.dtype([("hasLimits", "?"), ("driveMode", "i4"), *((name, "f4") for name in _NUMBERS)])
 
 
 class _Record:
@@ -124,7 +122,8 @@ class _Sim:
 
 class Gym:
     """The gym object. ISAACGYM_STANDIN may be 'shuffled' (another order of names), 'deaf' (the second simulate hangs),
-    'heavy' (masses doubled), 'crooked' (one joint turned the wrong way) or 'abort' (dies while loading, talking)."""
+    'heavy' (masses doubled), 'crooked' (the first joint turns the other way than
+    the tensors say) or 'abort' (dies while loading, talking)."""
 
     def __init__(self):
         self._manner = os.environ.get("ISAACGYM_STANDIN", "")
@@ -258,6 +257,8 @@ class Gym:
         for s in range(len(order) // 3):
             mujoco.mju_quat2Vel(vector, data.qpos[7 + 4 * s : 11 + 4 * s], 1.0)
             dof[3 * s : 3 * s + 3, 0] = vector
+        if self._manner == "crooked":
+            dof[:3, 0] *= -1
         dof[:, 1] = data.qvel[6:]
         sim.dof[i] = dof[order]
 

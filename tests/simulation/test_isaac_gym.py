@@ -1,0 +1,388 @@
+"""The isaac_gym backend's own affairs: its worker process, the asset it sends, joints in two alphabets. Physics is in conformance/.
+
+Runs on the stand-in of tests/standin, never on a real Isaac Gym: its misbehaviour on purpose is what is tested here.
+"""
+
+import ast
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import mujoco
+import pytest
+import roma
+import torch
+from backends import standin_python
+
+from physhmr_kit.body.hinges import dof_limits, dof_to_rotation
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import BODY_NAMES, STANDING, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import hinge_kinematics
+from physhmr_kit.simulation import SimState, SimulatorError, isaac_joints, make_simulator
+from physhmr_kit.simulation.isaac_asset import DRIVE_NAMES, excluded_pairs, exp_map_limits, filter_bits, isaac_mjcf
+from physhmr_kit.simulation.isaac_gym import _places
+from physhmr_kit.simulation.isaac_process import WORKER
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    """Makes simulators on the stand-in: build(manner, num_envs, **options)."""
+    made = []
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(standin_python(tmp_path)))
+
+    def make(manner: str = "", num_envs: int = 1, **options):
+        monkeypatch.setenv("ISAACGYM_STANDIN", manner)
+        made.append(make_simulator("isaac_gym", num_envs=num_envs, **options))
+        return made[-1]
+
+    yield make
+    for simulator in made:
+        simulator.close()
+
+
+def standing(*places: float, height: float = 0.0):
+    """One body for each place along x, upright, at rest."""
+    n = len(places)
+    root = torch.zeros(n, 3)
+    root[:, 0], root[:, 2] = torch.tensor(places), standing_height() + height
+    still = torch.zeros(n, 3)
+    rot = torch.tensor(STANDING).expand(n, 4)
+    return hinge_kinematics(root, rot, still, still, torch.zeros(n, 69), torch.zeros(n, 69), Humanoid.mean().offsets)
+
+
+def legal_poses(count: int, seed: int = 0) -> torch.Tensor:
+    low, high = dof_limits().double().unbind(-1)
+    return low + (high - low) * torch.rand(
+        count, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that ended but was not waited for does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+# Starting
+
+
+def test_without_an_interpreter_the_error_names_the_variable(monkeypatch):
+    monkeypatch.delenv("PHYSHMR_ISAACGYM_PYTHON", raising=False)
+    with pytest.raises(KitError, match="PHYSHMR_ISAACGYM_PYTHON is not set; export"):
+        make_simulator("isaac_gym")
+
+
+def test_an_interpreter_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", "/no/such/python3.8")
+    with pytest.raises(KitError, match=r"/no/such/python3\.8: no such program"):
+        make_simulator("isaac_gym")
+
+
+def test_an_interpreter_without_isaac_gym_is_told_in_one_line(monkeypatch):
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", sys.executable)
+    with pytest.raises(KitError, match=r"No module named 'isaacgym'.*try: ") as error:
+        make_simulator("isaac_gym")
+    assert "\n" not in str(error.value)
+
+
+def test_a_program_that_is_no_interpreter_is_told_with_its_exit_code(monkeypatch, tmp_path):
+    program = tmp_path / "grumpy"
+    program.write_text("#!/bin/sh\necho libpython3.8.so.1.0: cannot open shared object file >&2\nexit 127\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(program))
+    with pytest.raises(KitError, match=r"exit code 127; its last words: libpython3\.8\.so\.1\.0: cannot open"):
+        make_simulator("isaac_gym")
+
+
+def test_an_interpreter_that_says_nothing_is_given_up(monkeypatch, tmp_path):
+    program = tmp_path / "sleepy"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(program))
+    with pytest.raises(KitError, match=r"has not answered 'start' for 0.5 s and was ended"):
+        make_simulator("isaac_gym", start_timeout=0.5)
+
+
+def test_cuda_that_is_not_there_is_refused(build):
+    if torch.cuda.is_available():  # then it is the worker that lacks it: the stand-in computes on the CPU
+        with pytest.raises(KitError, match="no CUDA device for torch"):
+            build(device="cuda")
+    else:
+        with pytest.raises(KitError, match="torch sees no CUDA device"):
+            build(device="cuda")
+
+
+def test_an_engine_that_dies_while_loading_leaves_its_last_words(build):
+    with pytest.raises(KitError, match=r"exit code 139.*illegal memory access"):
+        build("abort")
+
+
+def test_an_engine_that_turns_a_joint_the_wrong_way_is_caught_at_the_start(build):
+    with pytest.raises(SimulatorError, match=r"the engine has .*(Hip|Knee|Ankle|Toe) .* cm from where our kinematics"):
+        build("crooked")
+
+
+def test_an_engine_that_weighs_bodies_otherwise_is_caught_at_the_start(build):
+    with pytest.raises(SimulatorError, match=r"gave Pelvis a mass of 15\.6 kg instead of 7\.82 kg"):
+        build("heavy")
+
+
+def test_names_are_mapped_and_a_missing_one_is_told():
+    assert _places(("a", "b", "c"), ["c", "a", "b"], "drive") == [1, 2, 0]
+    with pytest.raises(SimulatorError, match=r"other drive names than ours: missing \['b'\], unknown \['x'\]"):
+        _places(("a", "b"), ["x", "a"], "drive")
+    with pytest.raises(SimulatorError, match="3 instead of 2"):
+        _places(("a", "b"), ["a", "b", "a"], "body")
+
+
+def test_the_order_in_which_the_engine_names_things_changes_nothing(build):
+    ends, orders = [], []
+    for manner in ("", "shuffled"):
+        simulator = build(manner, 2)
+        orders.append((simulator._drives, simulator._bodies))
+        simulator.reset(torch.arange(2), standing(0.0, 1.0))
+        for seed in range(4):
+            simulator.step(0.4 * torch.randn(2, 69, generator=torch.Generator().manual_seed(seed)))
+        ends.append(simulator.state)
+    assert all((a != b).sum() > 12 for a, b in zip(*orders, strict=True)), "another order indeed"
+    for field in fields(SimState):
+        assert torch.equal(*(getattr(end, field.name) for end in ends)), field.name
+    assert ends[0].contact_force.abs().max() > 100
+
+
+# Running
+
+
+@pytest.mark.parametrize("height, steps, apart, total", [(20.0, 10, 0.01, 0.0), (0.0, 2, 0.004, 900.0)])
+def test_bodies_move_as_in_mujoco_cpu(build, height, steps, apart, total):
+    """The same body, drives and floor, solved with other joint coordinates: near, not equal."""
+    ends = []
+    for simulator in (build("", 2), make_simulator("mujoco_cpu", num_envs=2)):
+        simulator.reset(torch.arange(2), standing(0.0, 0.0, height=height))
+        for seed in range(steps):
+            state = simulator.step(0.1 * torch.randn(2, 69, generator=torch.Generator().manual_seed(seed)))
+        ends.append(state)
+        simulator.close()
+    assert (ends[0].body_pos - ends[1].body_pos).norm(dim=-1).max() < apart
+    assert (ends[0].dof_pos - ends[1].dof_pos).abs().max() < 0.02
+    assert torch.corrcoef(torch.stack([e.dof_torque.flatten() for e in ends]))[0, 1] > 0.98
+    load = [e.contact_force[..., 2].sum(1).mean() for e in ends]
+    assert load[0] == pytest.approx(float(load[1]), rel=0.05, abs=0.01)
+    assert load[0] >= total - 0.01
+
+
+def test_two_resets_between_two_steps_both_land_and_the_later_wins(build):
+    simulator, twin = build("", 3), build("", 3)
+    for s in (simulator, twin):
+        s.reset(torch.arange(3), standing(0.0, 0.0, 0.0))
+        s.step(torch.zeros(3, 69))
+    simulator.reset(torch.tensor([0]), standing(5.0))
+    simulator.reset(torch.tensor([1]), standing(-2.0, height=1.0))
+    simulator.reset(torch.tensor([0]), standing(3.0))
+    assert simulator.state.root_pos[:, 0].tolist() == pytest.approx([3.0, -2.0, 0.0], abs=0.02)
+    state, reference = simulator.step(torch.zeros(3, 69)), twin.step(torch.zeros(3, 69))
+    assert state.root_pos[:, 0].tolist() == pytest.approx([3.0, -2.0, 0.0], abs=0.02)
+    assert state.root_pos[1, 2] == pytest.approx(standing_height() + 1.0, abs=0.02)
+    assert torch.equal(state.body_pos[2], reference.body_pos[2])
+
+
+def test_stale_bodies_do_not_leak_into_the_state_after_a_reset(build):
+    """The stand-in's own bodies stay where the last simulate left them; the state must not."""
+    simulator = build("", 2)
+    simulator.reset(torch.arange(2), standing(0.0, 0.0))
+    simulator.step(torch.zeros(2, 69))
+    simulator.reset(torch.tensor([1]), standing(4.0))
+    wanted = standing(4.0)
+    torch.testing.assert_close(simulator.state.body_pos[1], wanted.body_pos[0], atol=1e-5, rtol=0)
+    after = simulator.step(torch.zeros(2, 69))
+    torch.testing.assert_close(after.body_pos[1], wanted.body_pos[0], atol=0.02, rtol=0)
+
+
+def test_a_drive_takes_the_short_way_round():
+    """A shoulder near half a turn: its target lies just past it, where the rotation vector changes its sign."""
+    present = torch.zeros(1, 69, dtype=torch.float64)
+    present[0, 0] = 3.0
+    wanted = torch.zeros(1, 69, dtype=torch.float64)
+    wanted[0, 0] = -3.1
+    near = isaac_joints.nearest_vectors(wanted, present)
+    assert near[0, 0] == pytest.approx(2 * math.pi - 3.1)
+    assert torch.equal(near[0, 1:], wanted[0, 1:])
+    assert torch.equal(isaac_joints.nearest_vectors(wanted, -present), wanted)
+
+
+def test_a_worker_that_is_killed_is_a_simulator_error(build):
+    simulator = build()
+    simulator.step(torch.zeros(1, 69))
+    os.kill(simulator._worker.pid, signal.SIGKILL)
+    with pytest.raises(SimulatorError, match="stopped with signal SIGKILL; the checkpoints written so far are kept"):
+        for _ in range(3):
+            simulator.step(torch.zeros(1, 69))
+    with pytest.raises(SimulatorError, match="has been closed"):
+        simulator.step(torch.zeros(1, 69))
+
+
+def test_a_worker_that_hangs_is_ended(build):
+    simulator = build("deaf", step_timeout=1.0)
+    with pytest.raises(SimulatorError, match=r"not answered 'step' for 1 s and was ended; the checkpoints .* are kept"):
+        simulator.step(torch.zeros(1, 69))
+    assert not alive(simulator._worker.pid)
+
+
+def test_closing_ends_the_worker_and_may_be_repeated(build):
+    simulator = build()
+    pid = simulator._worker.pid
+    assert alive(pid)
+    simulator.close()
+    simulator.close()
+    assert not alive(pid)
+
+
+def test_a_simulator_that_is_forgotten_ends_its_worker(build):
+    simulator = make_simulator("isaac_gym")
+    pid = simulator._worker.pid
+    assert alive(pid)
+    del simulator
+    assert gone(pid)
+
+
+@pytest.mark.parametrize("state", ["idle", "hanging"])
+def test_the_worker_dies_with_its_parent(state, tmp_path):
+    """Idle, it sees the closed socket, also when a helper thread made it; while the engine hangs, Linux sees to it."""
+    code = {
+        "idle": "import threading; t = threading.Thread(target=make); t.start(); t.join(); time.sleep(600)",
+        "hanging": "make(); made[0].step(torch.zeros(1, 69))",
+    }[state]
+    program = (
+        "import time, torch\nfrom physhmr_kit.simulation import make_simulator\nmade = []\n"
+        "def make():\n    made.append(make_simulator('isaac_gym')); print(made[0]._worker.pid, flush=True)\n" + code
+    )
+    env = {**os.environ, "PHYSHMR_ISAACGYM_PYTHON": str(standin_python(tmp_path)), "ISAACGYM_STANDIN": "deaf"}
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT)
+    try:
+        pid = int(parent.stdout.readline())
+        time.sleep(1.0)  # into the step, or past the end of the thread
+        assert alive(pid)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert gone(pid)
+
+
+# The worker's file
+
+
+def test_the_worker_is_python_3_8_and_knows_nothing_of_the_kit():
+    tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
+    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    imported |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert imported == {"ctypes", "json", "signal", "socket", "sys", "traceback", "isaacgym", "numpy", "torch"}
+    order = [n.lineno for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
+    lines = WORKER.read_text().splitlines()
+    inner = [lines[k - 1].split()[1] for k in sorted(order) if lines[k - 1].startswith(" ")]
+    assert inner == ["isaacgym", "isaacgym", "numpy", "torch"], "torch comes after isaacgym"
+
+
+def test_the_worker_needs_no_library_newer_than_python_3_8():
+    vermin = pytest.importorskip("vermin")
+    assert vermin.detect("import tomllib")[1] == (3, 11), "it does know the standard library"
+    assert vermin.detect(WORKER.read_text())[1] <= (3, 8)
+
+
+# The asset
+
+
+@pytest.fixture(scope="module")
+def bits():
+    return filter_bits(BODY_NAMES, excluded_pairs(Humanoid.mean()))
+
+
+def test_filter_bits_keep_exactly_the_excluded_pairs_apart(bits):
+    pairs = excluded_pairs(Humanoid.mean())
+    assert len(pairs) > 50
+    for a, b in itertools.combinations(BODY_NAMES, 2):
+        assert bool(bits[a] & bits[b]) == (frozenset((a, b)) in pairs), (a, b)
+    assert all(0 <= b < 1 << 31 for b in bits.values())
+
+
+def test_filter_bits_of_any_graph_decode_to_it_or_are_refused():
+    names = tuple("abcdefghijkl")
+    for seed in range(5):
+        draw = torch.rand(66, generator=torch.Generator().manual_seed(seed)) < 0.4
+        pairs = {frozenset(p) for p, take in zip(itertools.combinations(names, 2), draw, strict=True) if take}
+        found = filter_bits(names, pairs)
+        assert {frozenset(p) for p in itertools.combinations(names, 2) if found[p[0]] & found[p[1]]} == pairs
+    two_sides = {frozenset((a, b)) for a in names[:6] for b in names[6:]}  # no triangle: a bit for each of 36 pairs
+    with pytest.raises(KitError, match="more than 31 collision filter bits"):
+        filter_bits(names, two_sides)
+
+
+def test_the_asset_has_the_masses_and_inertias_of_our_own_humanoid():
+    ours = mujoco.MjModel.from_xml_string(Humanoid.mean().mjcf())
+    sent = mujoco.MjModel.from_xml_string(isaac_mjcf(Humanoid.mean()))
+    for name in BODY_NAMES:
+        a, b = ours.body(name), sent.body(name)
+        for field in ("mass", "inertia", "ipos", "pos"):
+            torch.testing.assert_close(
+                torch.tensor(getattr(a, field)), torch.tensor(getattr(b, field)), atol=1e-7, rtol=1e-4
+            )
+    assert sent.nsensor == 0 and sent.nexclude == 0 and sent.ngeom == 24 and sent.nu == 69
+    assert [sent.joint(k).name for k in range(1, sent.njnt)] != list(DRIVE_NAMES), "depth first: names, not places"
+    assert sorted(sent.joint(k).name for k in range(1, sent.njnt)) == sorted(DRIVE_NAMES)
+
+
+def test_every_legal_pose_lies_within_the_limits_sent():
+    vectors = isaac_joints.hinges_to_vectors(legal_poses(500))
+    low, high = exp_map_limits().double().unbind(-1)
+    assert (vectors > low - 0.05).all() and (vectors < high + 0.05).all()
+    assert (high - low < 2 * math.pi - 0.1).any(), "and they do limit"
+
+
+# Joints in two alphabets
+
+
+def test_hinges_survive_the_way_to_rotation_vectors_and_back():
+    dof = legal_poses(50)
+    vectors = isaac_joints.hinges_to_vectors(dof)
+    again = isaac_joints.vectors_to_hinges(vectors)
+    torch.testing.assert_close(again, dof, atol=1e-6, rtol=0)
+
+
+def test_joint_velocities_are_those_of_the_turning_child_in_its_own_frame():
+    dof, step = legal_poses(20, 1), 1e-6
+    speed = torch.randn(20, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    before, after = dof_to_rotation(dof - step * speed), dof_to_rotation(dof + step * speed)
+    turned = roma.unitquat_to_rotvec(roma.quat_product(roma.quat_conjugation(before), after)) / (2 * step)
+    velocity = isaac_joints.hinge_to_joint_velocity(dof, speed)
+    torch.testing.assert_close(velocity, turned.flatten(1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(isaac_joints.joint_to_hinge_velocity(dof, velocity), speed, atol=1e-6, rtol=1e-6)
+
+
+def test_torques_do_the_same_work_in_both_alphabets():
+    dof = legal_poses(20, 3)
+    speed, torque = torch.randn(2, 20, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    work = (torque * isaac_joints.hinge_to_joint_velocity(dof, speed)).sum(1)
+    torch.testing.assert_close((isaac_joints.joint_to_hinge_torque(dof, torque) * speed).sum(1), work)
+
+
+def test_locked_hinges_get_a_finite_velocity():
+    dof = torch.zeros(1, 69, dtype=torch.float64)
+    dof[:, 1::3] = math.pi / 2
+    assert torch.isfinite(isaac_joints.joint_to_hinge_velocity(dof, torch.ones_like(dof))).all()
