@@ -181,13 +181,15 @@ def test_the_pool_of_contacts_is_shared_and_its_excess_may_hurt_anyone():
 class NoWaiting(TorchDispatchMode):
     """Refuses what makes the host wait for a device, or sends it a tensor made in Python."""
 
-    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_nonzero", "unique", "equal")
+    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique", "equal")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
         assert name not in self.REFUSED, f"{name} in a step"
         if name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1]):
             raise AssertionError("a boolean index in a step")
+        if name == "lift_fresh" and args[0].ndim:  # without dimensions: a number to fill with, which needs no copy
+            raise AssertionError("a tensor made of Python numbers in a step")
         return func(*args, **(kwargs or {}))
 
 
@@ -201,6 +203,10 @@ def test_neither_step_nor_reset_waits_for_the_device():
         simulator.step(targets)
         with pytest.raises(AssertionError, match="_local_scalar_dense"):
             float(simulator.state.body_pos[0, 0, 0])
+        with pytest.raises(AssertionError, match="Python numbers"):
+            torch.tensor([1.0, 2.0])
+        with pytest.raises(AssertionError, match="boolean index"):
+            simulator.state.body_pos[simulator.state.diverged]
 
 
 @on_cuda
@@ -233,6 +239,17 @@ def test_a_step_is_ordered_with_torchs_current_stream():
         moved = simulator.step(targets).dof_pos.clone()
     torch.cuda.synchronize()
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler on macOS")
+@pytest.mark.parametrize("generation", [75, 90])
+def test_the_kits_own_kernels_compile_for_cuda(tmp_path, generation):
+    """Needs no card: Warp brings NVIDIA's run-time compiler along."""
+    module = sys.modules[type(make(1)).__module__]
+    wp.compile_aot_module(module, arch=generation, module_dir=tmp_path, use_ptx=True)
+    ptx = next(tmp_path.glob("*.ptx")).read_text()
+    for kernel in ("_hold_targets", "_add_contacts", "_judge"):
+        assert f".entry {kernel}" in ptx
 
 
 def test_without_a_cuda_device_the_error_names_the_way_out(monkeypatch):
