@@ -140,6 +140,11 @@ def test_an_engine_that_turns_a_joint_the_wrong_way_is_caught_at_the_start(build
         build("crooked")
 
 
+def test_an_engine_that_counts_joint_velocities_otherwise_is_warned_of_at_the_start(build):
+    with pytest.warns(UserWarning, match=r"turns .* rad/s faster or slower in the engine"):
+        build("swift")
+
+
 def test_an_engine_that_weighs_bodies_otherwise_is_caught_at_the_start(build):
     with pytest.raises(SimulatorError, match=r"gave Pelvis a mass of 15\.6 kg instead of 7\.82 kg"):
         build("heavy")

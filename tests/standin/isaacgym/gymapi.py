@@ -121,9 +121,12 @@ class _Sim:
 
 
 class Gym:
-    """The gym object. ISAACGYM_STANDIN may be 'shuffled' (another order of names), 'deaf' (the second simulate hangs),
-    'heavy' (masses doubled), 'crooked' (the first joint turns the other way than
-    the tensors say) or 'abort' (dies while loading, talking)."""
+    """The gym object, with its manners by ISAACGYM_STANDIN.
+
+    shuffled: names and tensors in another order. deaf: the second simulate hangs. abort: dies while loading, talking.
+    heavy: bodies report twice their mass. crooked: the first joint turns the other way than the tensors say.
+    swift: the tensors say twice the joint velocity.
+    """
 
     def __init__(self):
         self._manner = os.environ.get("ISAACGYM_STANDIN", "")
@@ -259,7 +262,7 @@ class Gym:
             dof[3 * s : 3 * s + 3, 0] = vector
         if self._manner == "crooked":
             dof[:3, 0] *= -1
-        dof[:, 1] = data.qvel[6:]
+        dof[:, 1] = data.qvel[6:] * (2 if self._manner == "swift" else 1)
         sim.dof[i] = dof[order]
 
     def _read_forces(self, sim, i):
