@@ -1,0 +1,32 @@
+"""`--help` answers at once: what takes seconds to import is imported when there is work for it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "mujoco", "pytorch_lightning", "torchmetrics", "roma", "smplx", "scipy", "rerun", "av")
+
+ASK = """
+import contextlib, io, json, sys
+from importlib import import_module
+main = import_module("physhmr_kit." + sys.argv[1]).main
+said = io.StringIO()
+with contextlib.redirect_stdout(said):
+    try:
+        main(["--help"])
+        left = 0
+    except SystemExit as done:
+        left = done.code or 0
+print(json.dumps({"left": left, "said": said.getvalue(), "modules": sorted(sys.modules)}))
+"""
+
+
+@pytest.mark.parametrize("command", ["fit", "view"])
+def test_help_imports_nothing_heavy(command):
+    done = subprocess.run([sys.executable, "-c", ASK, command], capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert seen["left"] == 0 and f"python -m physhmr_kit.{command}" in seen["said"] and "--" in seen["said"]
+    assert "jsonargparse" in seen["modules"]  # it was the real parser that answered
+    assert [m for m in HEAVY if m in seen["modules"]] == []
