@@ -65,7 +65,7 @@ def _flip(x: torch.Tensor) -> torch.Tensor:
 
 def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     pairs = p.unsqueeze(1) * q.unsqueeze(0)
-    return (_tables(p.dtype, p.device)[name] @ pairs.view(16, -1)).unflatten(1, pairs.shape[2:])
+    return (_tables(p.dtype, p.device)[name] @ pairs.view(16, -1)).view(-1, *pairs.shape[2:])
 
 
 def product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -75,20 +75,24 @@ def product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 def matrix(q: torch.Tensor) -> torch.Tensor:
     """Rotation matrices: (4, ...) -> (3, 3, ...)."""
-    return _combine("matrix", q, q).unflatten(0, (3, 3))
+    return _combine("matrix", q, q).view(3, 3, *q.shape[1:])
 
 
 def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     """Matrices times vectors: (3, 3, ...), (3, ...) -> (3, ...)."""
-    x, y, z = vector.unsqueeze(1).unbind(0)
-    first, second, third = matrix.unbind(1)
-    return torch.addcmul(torch.addcmul(first * x, second, y), third, z)
+    return (matrix * vector).sum(1)
+
+
+@cache
+def _turns(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor([1, 2, 0], device=device), torch.tensor([2, 0, 1], device=device)
 
 
 def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Vector product: (3, ...), (3, ...) -> (3, ...)."""
-    (ax, ay, az), (bx, by, bz) = a, b
-    return torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    yzx, zxy = _turns(a.device)
+    left = a.index_select(0, yzx) * b.index_select(0, zxy)
+    return torch.addcmul(left, a.index_select(0, zxy), b.index_select(0, yzx), value=-1)
 
 
 # ---- entries last

@@ -7,9 +7,9 @@ as 6D (Zhou et al. 2019): the first two columns of the rotation matrix.
 
 from __future__ import annotations
 
-import roma
 import torch
 
+from physhmr_kit.body.quaternions import quat_between, quat_columns
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.rays import ray_residual
 
@@ -29,29 +29,29 @@ def to_heading(vector: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
     shape = [-1] + [1] * (vector.ndim - 2)
     cos, sin = yaw.cos().view(shape), yaw.sin().view(shape)
     x, y, z = vector.unbind(-1)
-    return torch.stack([cos * x + sin * y, cos * y - sin * x, z], dim=-1)
+    return torch.stack([torch.addcmul(cos * x, sin, y), torch.addcmul(cos * y, sin, x, value=-1), z], dim=-1)
 
 
 def rotation_6d(rotation: torch.Tensor, yaw: torch.Tensor | None = None) -> torch.Tensor:
     """Quaternions (N, ..., 4) xyzw as 6D, seen from the heading frame when `yaw` (N,) is given: -> (N, ..., 6)."""
-    columns = roma.unitquat_to_rotmat(rotation)[..., :2].transpose(-1, -2)
-    if yaw is not None:
-        columns = to_heading(columns, yaw)
-    return columns.flatten(-2)
+    six = quat_columns(rotation)
+    return six if yaw is None else to_heading(six.unflatten(-1, (2, 3)), yaw).flatten(-2)
+
+
+def _all_to_heading(vectors: list[torch.Tensor], yaw: torch.Tensor) -> torch.Tensor:
+    """Several lists of vectors (N, K_i, 3), put together and turned in one go: -> (N, sum K_i, 3)."""
+    # joined with the batch last in memory, as kinematics leaves it (body/quaternions.py)
+    joined = torch.cat([v.permute(2, 1, 0) for v in vectors], dim=1)
+    return to_heading(joined.permute(2, 1, 0), yaw)
 
 
 def proprioception(sim: BodyState, yaw: torch.Tensor) -> torch.Tensor:
     """The simulated body: root height 1, positions of the other bodies relative to the root 69, rotations 144,
     linear velocities 72, angular velocities 72 -> (N, 358). Layout of PhysHMR (humanoid.py, variant 358)."""
-    relative = to_heading(sim.body_pos[:, 1:] - sim.body_pos[:, :1], yaw)
-    parts = [
-        sim.body_pos[:, 0, 2:],
-        relative.flatten(1),
-        rotation_6d(sim.body_rot, yaw).flatten(1),
-        to_heading(sim.body_lin_vel, yaw).flatten(1),
-        to_heading(sim.body_ang_vel, yaw).flatten(1),
-    ]
-    return torch.cat(parts, dim=1)
+    relative = sim.body_pos[:, 1:] - sim.body_pos[:, :1]
+    columns = quat_columns(sim.body_rot).unflatten(-1, (2, 3)).flatten(1, 2)
+    turned = _all_to_heading([relative, columns, sim.body_lin_vel, sim.body_ang_vel], yaw)
+    return torch.cat([sim.body_pos[:, 0, 2:], turned.flatten(1)], dim=1)
 
 
 def reference(sim: BodyState, ref: BodyState, yaw: torch.Tensor) -> torch.Tensor:
@@ -61,16 +61,19 @@ def reference(sim: BodyState, ref: BodyState, yaw: torch.Tensor) -> torch.Tensor
     to the simulated root 3 and its rotation 6 (PHC's imitation observation). The rotation difference is taken in
     the body's own frame (inverse(sim) ref), which needs no heading; PHC conjugates it into the heading frame.
     """
-    turn = roma.quat_product(roma.quat_conjugation(sim.body_rot), ref.body_rot)
-    parts = [
-        to_heading(ref.body_pos - sim.body_pos, yaw),
-        rotation_6d(turn),
-        to_heading(ref.body_lin_vel - sim.body_lin_vel, yaw),
-        to_heading(ref.body_ang_vel - sim.body_ang_vel, yaw),
-        to_heading(ref.body_pos - sim.body_pos[:, :1], yaw),
-        rotation_6d(ref.body_rot, yaw),
-    ]
-    return torch.cat(parts, dim=-1).flatten(1)
+    turned = _all_to_heading(
+        [
+            ref.body_pos - sim.body_pos,
+            ref.body_lin_vel - sim.body_lin_vel,
+            ref.body_ang_vel - sim.body_ang_vel,
+            ref.body_pos - sim.body_pos[:, :1],
+            *quat_columns(ref.body_rot).split(3, dim=-1),
+        ],
+        yaw,
+    )
+    pos, lin, ang, place, x_axis, y_axis = turned.split(24, dim=1)
+    turn = quat_columns(quat_between(sim.body_rot, ref.body_rot))
+    return torch.cat([pos, turn, lin, ang, place, x_axis, y_axis], dim=-1).flatten(1)
 
 
 def rays(

@@ -6,9 +6,9 @@ averaged over the 24 bodies and, for vectors, over the three axes.
 
 from __future__ import annotations
 
-import roma
 import torch
 
+from physhmr_kit.body.quaternions import quat_angle
 from physhmr_kit.body.skeleton import FEET
 from physhmr_kit.motion.state import BodyState
 
@@ -20,8 +20,7 @@ def position(sim: BodyState, ref: BodyState, scale: float = 100.0) -> torch.Tens
 
 def rotation(sim: BodyState, ref: BodyState, scale: float = 10.0) -> torch.Tensor:
     """exp(-scale * mean squared geodesic angle of body rotations in rad^2)."""
-    angle = roma.unitquat_geodesic_distance(sim.body_rot, ref.body_rot)
-    return (-scale * angle.square().mean(1)).exp()
+    return (-scale * quat_angle(sim.body_rot, ref.body_rot).square().mean(1)).exp()
 
 
 def velocity(sim: BodyState, ref: BodyState, scale: float = 0.1) -> torch.Tensor:
@@ -48,7 +47,7 @@ def balance(sim: BodyState, masses: torch.Tensor, scale: float = 20.0) -> torch.
     Args:
         masses: (24,) share of body mass of each segment, summing to 1.
     """
-    com = (sim.body_pos * masses[:, None]).sum(1)[:, :2]
+    com = (sim.body_pos[..., :2] * masses[:, None]).sum(1)
     left, right = sim.body_pos[:, [7, 10], :2].mean(1), sim.body_pos[:, [8, 11], :2].mean(1)
     line = right - left
     along = ((com - left) * line).sum(1) / line.square().sum(1).clamp(min=1e-6)
@@ -74,9 +73,9 @@ def foot_contact(sim: BodyState, ref: BodyState, contact_force: torch.Tensor, sl
     Args:
         contact_force: (N, 24, 3) N; a foot touches when ankle and toe together carry more than 10 N.
     """
-    wanted = reference_contact(ref).view(-1, 2, 2).any(1)  # rows of FEET: ankles then toes; columns: left, right
-    load = contact_force[:, list(FEET), 2].view(-1, 2, 2).sum(1)
+    wanted = reference_contact(ref).unflatten(1, (2, 2)).any(1)  # rows of FEET: ankles then toes; columns: left, right
+    load = contact_force[:, list(FEET), 2].unflatten(1, (2, 2)).sum(1)
     touching = load > 10.0
-    speed = sim.body_lin_vel[:, list(FEET), :2].norm(dim=-1).view(-1, 2, 2).amin(1)
+    speed = sim.body_lin_vel[:, list(FEET), :2].norm(dim=-1).unflatten(1, (2, 2)).amin(1)
     firm = torch.where(touching, (-slip_scale * speed.square()).exp(), torch.ones_like(speed))
     return ((wanted == touching).float() * firm).mean(1)

@@ -19,7 +19,7 @@ class StartSampler:
 
     def __init__(self, lengths: torch.Tensor, hard_share: float = 0.5, memory: float = 0.98):
         self.lengths, self.hard_share, self.memory = lengths, hard_share, memory
-        self.failure = torch.full((len(lengths),), 0.5)
+        self.failure = torch.full((len(lengths),), 0.5, device=lengths.device)
 
     @property
     def clip_weights(self) -> torch.Tensor:
@@ -31,7 +31,7 @@ class StartSampler:
     def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` starts: clip ids and frame ids, (count,) each; a start leaves at least one frame to track."""
         clips = torch.multinomial(self.clip_weights, count, replacement=True, generator=generator)
-        share = torch.rand(count, generator=generator)
+        share = torch.rand(count, generator=generator, device=self.lengths.device)
         return clips, (share * (self.lengths[clips] - 1)).long()
 
     def report(self, clip_ids: torch.Tensor, failed: torch.Tensor) -> None:
@@ -49,4 +49,4 @@ class StartSampler:
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take up saved failure rates."""
-        self.failure = state["failure"].clone()
+        self.failure = state["failure"].clone().to(self.lengths.device)

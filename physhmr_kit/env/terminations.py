@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
-_TRACKED = [j for j in range(24) if j not in (7, 8, 10, 11)]
-_EVALUATED = [j for j in range(24) if j not in (10, 11, 22, 23)]
+_FEET = (7, 8, 10, 11)
+_TOES_AND_HANDS = (10, 11, 22, 23)
+
+
+@cache
+def _without(joints: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """(24,): 1 for the bodies that count, 0 for these."""
+    return torch.tensor([float(j not in joints) for j in range(24)], device=device)
+
+
+def _distance(sim_pos: torch.Tensor, ref_pos: torch.Tensor) -> torch.Tensor:
+    return (sim_pos - ref_pos).square().sum(-1).sqrt()
 
 
 def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
@@ -13,7 +25,8 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
 
     PHC's rule in training, 0.25 m (env_im.yaml). Positions are (N, 24, 3), world frame.
     """
-    return ((sim_pos - ref_pos)[:, _TRACKED].norm(dim=-1) > distance).any(1)
+    counted = _without(_FEET, sim_pos.device)
+    return (_distance(sim_pos, ref_pos) * counted).amax(1) > distance
 
 
 def mean_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
@@ -21,4 +34,5 @@ def mean_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float)
 
     PHC's rule in evaluation, 0.5 m (im_amp.py).
     """
-    return (sim_pos - ref_pos)[:, _EVALUATED].norm(dim=-1).mean(1) > distance
+    counted = _without(_TOES_AND_HANDS, sim_pos.device)
+    return (_distance(sim_pos, ref_pos) * counted).sum(1) / 20 > distance

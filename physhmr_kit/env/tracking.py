@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import gymnasium as gym
 import numpy as np
@@ -75,22 +75,31 @@ class TrackingConfig:
                 raise KitError(f"{key} is '{getattr(self, key)}'; choose one of: {', '.join(allowed)}")
 
 
+_AUTORESET = {
+    "same_step": AutoresetMode.SAME_STEP, "next_step": AutoresetMode.NEXT_STEP, "disabled": AutoresetMode.DISABLED,
+}  # fmt: skip
 _VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
 
 
 class TrackingEnv(VectorEnv):
-    """N humanoids, each following a clip. Tensors in, tensors out; SAME_STEP autoreset with `final_obs`.
+    """N humanoids, each following a clip. Tensors in, tensors out, all on the simulator's device.
 
-    An environment that ends returns the first observation of its next episode at once, and the last one of the old
-    in `info["final_obs"]` (dense tensors, valid where `info["_final_obs"]`). *Terminated* means failed (value 0),
-    *truncated* means the clip or the time ran out (bootstrap from final_obs).
+    *Terminated* means failed (value 0), *truncated* means the clip or the time ran out (bootstrap from the final
+    observation). What happens after an episode has ended is gymnasium's autoreset mode:
+
+    - `same_step` (the kit's own): the step that ends an episode returns the first observation of the next one, and
+      the last one of the old in `info["final_obs"]` (dense tensors, valid where `info["_final_obs"]`).
+    - `next_step`: it returns the last observation; the next step ignores the action of that environment and returns the
+      first observation of its new episode with reward 0. Such steps are not to be learned from.
+    - `disabled`: it returns the last observation, and the caller resets with `options={"reset_mask": ...}`.
 
     Args:
-        library: the reference motions.
+        library: the reference motions, on any device.
         simulator: built for the wanted number of environments.
         config: what an episode is.
         visual: what cameras saw; needed for the visual groups.
         seed: of the environment's own generator.
+        autoreset: 'same_step', 'next_step' or 'disabled'.
 
     Raises:
         KitError: visual groups without a VisualLibrary, an action of the wrong shape.
@@ -105,12 +114,16 @@ class TrackingEnv(VectorEnv):
         config: TrackingConfig = TrackingConfig(),
         visual: VisualLibrary | None = None,
         seed: int = 0,
+        autoreset: str = "same_step",
     ):
-        self.library, self.simulator, self.config, self.visual = library, simulator, config, visual
-        self.num_envs = simulator.num_envs
-        self.render_mode = None
         if visual is None and any(g in _VISUAL_GROUPS for g in config.groups):
             raise KitError("the observation asks for a camera's view but no visual tracks were given")
+        if autoreset not in _AUTORESET:
+            raise KitError(f"autoreset is '{autoreset}'; choose one of: {', '.join(_AUTORESET)}")
+        self.simulator, self.config, self.device = simulator, config, simulator.device
+        self.library, self.visual = library.to(self.device), None if visual is None else visual.to(self.device)
+        self.num_envs, self.render_mode = simulator.num_envs, None
+        self.metadata = {**self.metadata, "autoreset_mode": _AUTORESET[autoreset]}
         box = lambda width: gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)  # noqa: E731
         self.single_observation_space = gym.spaces.Dict({g: box(observations.GROUP_SIZES[g]) for g in config.groups})
         self.single_action_space = box(NUM_DOFS)
@@ -118,15 +131,18 @@ class TrackingEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
         humanoid: Humanoid = simulator.humanoid
-        self._scale = action_maps.absolute_scale(humanoid)
-        self._reference_targets: torch.Tensor | None = None
-        self._masses = humanoid.segment_masses() / humanoid.mass
-        self.sampler = StartSampler(library.lengths, config.hard_share)
-        self.generator = torch.Generator().manual_seed(seed)
+        self._scale = action_maps.absolute_scale(humanoid).to(self.device)
+        self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
+        self._targets: torch.Tensor | None = None
+        self.sampler = StartSampler(self.library.lengths, config.hard_share)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.num_diverged = 0
-        n = self.num_envs
-        self._clip, self._frame, self._view, self._steps = (torch.zeros(n, dtype=torch.long) for _ in range(4))
-        self._everyone = torch.arange(n)
+        numbers = torch.zeros(4, self.num_envs, dtype=torch.long, device=self.device)
+        self._clip, self._frame, self._view, self._steps = numbers
+        self._everyone = torch.arange(self.num_envs, device=self.device)
+        self._ended = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        self._obs: dict[str, torch.Tensor] = {}
+        self._look_ahead()
         self.reward_terms: dict[str, torch.Tensor] = {}
         """(N,) unweighted value of each reward term at the last step."""
         self.last_state: SimState | None = None
@@ -135,49 +151,74 @@ class TrackingEnv(VectorEnv):
     # ---- gymnasium
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """Start every environment anew.
+        """Start environments anew.
 
         Args:
             seed: reseeds the generator that draws starts and views.
-            options: {'clip': (N,) ids, 'frame': (N,) ids} begins there instead of at random.
+            options: {'clip': (K,) ids, 'frame': (K,) ids, 'view': (K,) ids} begins there instead of at random;
+                {'reset_mask': (N,) bool} starts only these K environments, all by default.
         """
         if seed is not None:
             self.generator.manual_seed(seed)
-        self._begin(self._everyone, options or {})
-        return self._observe(self.simulator.state, self._everyone), {}
+        options = options or {}
+        rows = self._everyone
+        if "reset_mask" in options:
+            rows = rows[torch.as_tensor(options["reset_mask"], dtype=torch.bool, device=self.device)]
+        self._begin(rows, options)
+        self._ended = self._ended.index_fill(0, rows, False)
+        self._obs = self._observe(self.simulator.state)
+        return self._obs, {}
 
     def step(self, actions: torch.Tensor):
         """One control step (1/30 s) of every environment with actions (N, 69)."""
         if tuple(actions.shape) != (self.num_envs, NUM_DOFS):
             raise KitError(f"actions have shape {tuple(actions.shape)}; expected ({self.num_envs}, {NUM_DOFS})")
-        sim = self.simulator.step(self.pd_targets(actions))
+        sim, ref = self.simulator.step(self.pd_targets(actions)), self._ahead
         self._frame += 1
         self._steps += 1
-        ref = self.library.frames(self._clip, self._frame)
-        sim = self.last_state = _without_diverged(sim, ref)
-        reward = self._reward(sim, ref)
+        sim = self.last_state = self._without_diverged(sim, ref)
+        reward = self._reward(sim, ref).masked_fill(sim.diverged, 0.0)
         terminated = self._failed(sim, ref) | sim.diverged
-        at_end = self._frame >= self.library.lengths[self._clip] - 1
-        limit = self.config.episode_length
-        truncated = (at_end | (self._steps >= limit) if limit else at_end) & ~terminated
-        reward = torch.where(sim.diverged, torch.zeros_like(reward), reward)
-        self.num_diverged += int(sim.diverged.sum())
+        over = self._frame >= self.library.last_frames(self._clip)
+        if self.config.episode_length:
+            over |= self._steps >= self.config.episode_length
+        truncated = over & ~terminated
+        self._look_ahead()
+        obs = self._observe(sim)
+        mode = self.metadata["autoreset_mode"]
+        if mode is AutoresetMode.SAME_STEP:
+            self._obs, info = self._end_same_step(obs, terminated, truncated)
+        elif mode is AutoresetMode.NEXT_STEP:
+            self._obs, reward, terminated, truncated = self._end_next_step(obs, reward, terminated, truncated)
+            info = {}
+        else:
+            self._obs, info = obs, {}
+            self._report(terminated & ~self._ended, truncated & ~self._ended)
+            self._ended = terminated | truncated
+        return self._obs, reward, terminated, truncated, info
 
-        obs, info = self._observe(sim, self._everyone), {}
+    def _end_same_step(self, obs: dict, terminated: torch.Tensor, truncated: torch.Tensor) -> tuple[dict, dict]:
+        """Episodes that ended begin anew at once; their last observations go into the info."""
         done = terminated | truncated
-        if done.any():
-            info = {
-                "final_obs": obs,
-                "_final_obs": done.numpy(),
-                "final_info": {"clip": self._clip.clone()},
-                "_final_info": done.numpy(),
-            }
-            ended = done.nonzero().squeeze(1)
-            self.sampler.report(self._clip[ended], terminated[ended])
-            self._begin(ended, {})
-            fresh = self._observe(self.simulator.state[ended], ended)
-            obs = {g: obs[g].index_copy(0, ended, fresh[g]) for g in obs}
-        return obs, reward, terminated, truncated, info
+        rows = done.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return obs, {}
+        info = {"final_obs": obs, "_final_obs": done, "final_info": {"clip": self._clip.clone()}, "_final_info": done}
+        self._report(terminated, truncated)
+        self._begin(rows, {})
+        return self._replaced(obs, rows), info
+
+    def _end_next_step(self, obs: dict, reward: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor):
+        """Episodes that had ended before this step begin anew now, whatever the step did to them."""
+        again = self._ended
+        terminated, truncated = terminated & ~again, truncated & ~again
+        self._report(terminated, truncated)
+        rows = again.nonzero().squeeze(1)
+        if len(rows):
+            self._begin(rows, {})
+            obs, reward = self._replaced(obs, rows), reward.masked_fill(again, 0.0)
+        self._ended = terminated | truncated
+        return obs, reward, terminated, truncated
 
     def close_extras(self, **kwargs):
         """Close the simulator."""
@@ -197,7 +238,7 @@ class TrackingEnv(VectorEnv):
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
-        return self._observe(self.simulator.state, self._everyone, groups)
+        return self._observe(self.simulator.state, groups=groups)
 
     @property
     def clip_ids(self) -> torch.Tensor:
@@ -215,13 +256,15 @@ class TrackingEnv(VectorEnv):
         return self.library.frames(self._clip, self._frame)
 
     def state_dict(self) -> dict:
-        """Everything an exact resume needs: physics, clocks, generator, sampler."""
+        """Everything an exact resume needs: physics, clocks, generator, sampler, what was last observed."""
         return {
             "simulator": self.simulator.save(),
             "clip": self._clip.clone(),
             "frame": self._frame.clone(),
             "view": self._view.clone(),
             "steps": self._steps.clone(),
+            "ended": self._ended.clone(),
+            "obs": {g: v.clone() for g, v in self._obs.items()},
             "generator": self.generator.get_state(),
             "sampler": self.sampler.state_dict(),
             "num_diverged": self.num_diverged,
@@ -230,59 +273,79 @@ class TrackingEnv(VectorEnv):
     def load_state_dict(self, state: dict) -> dict[str, torch.Tensor]:
         """Take up a `state_dict`; returns the observation at that point."""
         self.simulator.restore(state["simulator"])
-        self._clip, self._frame, self._view, self._steps = (
-            state[k].clone() for k in ("clip", "frame", "view", "steps")
+        here = lambda key: state[key].clone().to(self.device)  # noqa: E731
+        self._clip, self._frame, self._view, self._steps, self._ended = map(
+            here, ("clip", "frame", "view", "steps", "ended")
         )
-        self.generator.set_state(state["generator"])
+        self._obs = {g: v.clone().to(self.device) for g, v in state["obs"].items()}
+        self._look_ahead()
+        self.generator.set_state(state["generator"].cpu())
         self.sampler.load_state_dict(state["sampler"])
         self.num_diverged = state["num_diverged"]
-        return self._observe(self.simulator.state, self._everyone)
+        return self._obs
 
     # ---- parts of a step
 
     def _residual_target(self, actions: torch.Tensor) -> torch.Tensor:
-        if self._reference_targets is None:  # inverse dynamics of the whole library; only experts need it
-            self._reference_targets = library_targets(self.library, self.simulator.humanoid)
-        ahead = self.library.rows(self._clip, self._frame + 1)
-        return action_maps.residual_target(actions, self._reference_targets[ahead])
+        if self._targets is None:  # inverse dynamics of the whole library; only experts need it
+            self._targets = library_targets(self.library, self.simulator.humanoid).to(self.device)
+        return action_maps.residual_target(actions, self._targets.index_select(0, self._ahead_rows))
+
+    def _look_ahead(self) -> None:
+        """Fetch the reference one control step ahead: what is observed now and what the next step is measured against."""
+        self._ahead_rows = self.library.rows(self._clip, self._frame + 1)
+        self._ahead = self.library.at(self._ahead_rows)
 
     def _begin(self, rows: torch.Tensor, options: dict) -> None:
         clip, frame = self.sampler.draw(len(rows), self.generator)
         if self.config.start == "first":
             frame = torch.zeros_like(frame)
-        clip = torch.as_tensor(options.get("clip", clip), dtype=torch.long)
-        frame = torch.as_tensor(options.get("frame", frame), dtype=torch.long)
+        given = lambda key, drawn: torch.as_tensor(options.get(key, drawn), dtype=torch.long, device=self.device)  # noqa: E731
+        clip, frame = given("clip", clip), given("frame", frame)
         self._clip[rows], self._frame[rows], self._steps[rows] = clip, frame, 0
         if self.visual is not None:
-            view = torch.randint(self.visual.num_views, (len(rows),), generator=self.generator)
-            self._view[rows] = torch.as_tensor(options.get("view", view), dtype=torch.long)
+            view = torch.randint(self.visual.num_views, (len(rows),), generator=self.generator, device=self.device)
+            self._view[rows] = given("view", view)
         self.simulator.reset(rows, self.library.frames(clip, frame))
+        self._look_ahead()
+
+    def _report(self, terminated: torch.Tensor, truncated: torch.Tensor) -> None:
+        ended = (terminated | truncated).nonzero().squeeze(1)
+        if len(ended):
+            self.sampler.report(self._clip[ended], terminated[ended])
+
+    def _replaced(self, obs: dict[str, torch.Tensor], rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The observation with some rows taken anew from the present state."""
+        fresh = self._observe(self.simulator.state[rows], rows)
+        return {g: obs[g].index_copy(0, rows, fresh[g]) for g in obs}
 
     def _observe(
-        self, sim: BodyState, rows: torch.Tensor, groups: tuple[str, ...] | None = None
+        self, sim: BodyState, rows: torch.Tensor | None = None, groups: tuple[str, ...] | None = None
     ) -> dict[str, torch.Tensor]:
+        """Observation groups of some environments (all when `rows` is omitted); `sim` holds just their states."""
         groups = groups or self.config.groups
+        pick = (lambda x: x) if rows is None else (lambda x: x[rows])
         yaw = heading(sim.root_rot)
         obs = {}
         if "proprioception" in groups:
             obs["proprioception"] = observations.proprioception(sim, yaw)
         if "reference" in groups:
-            ahead = self.library.frames(self._clip[rows], self._frame[rows] + 1)
-            obs["reference"] = observations.reference(sim, ahead, yaw)
+            obs["reference"] = observations.reference(sim, pick(self._ahead), yaw)
         if any(g in _VISUAL_GROUPS for g in groups):
-            visual = self.visual
-            at = visual.rows(self._clip[rows], self._view[rows], self._frame[rows] + 1)
-            joints = sim.body_pos[:, list(RAY_JOINTS)]
-            confidence = visual.ray_confidence[at]
-            if "rays" in groups:
-                obs["rays"] = observations.rays(joints, visual.centre[at], visual.ray_point[at], yaw)
-            if "ray_confidence" in groups:
-                obs["ray_confidence"] = confidence
-            if "feature" in groups:
-                obs["feature"] = visual.feature[at]
-            if "root_orientation" in groups:
-                obs["root_orientation"] = observations.root_orientation(visual.root_rot[at], yaw)
+            obs |= self._look(sim, yaw, pick(self._clip), pick(self._view), pick(self._frame) + 1)
         return {g: obs[g] for g in groups}
+
+    def _look(self, sim: BodyState, yaw: torch.Tensor, *where: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The groups that a camera gives, at (clip, view, frame)."""
+        visual = self.visual
+        at = visual.rows(*where)
+        joints = sim.body_pos[:, list(RAY_JOINTS)]
+        return {
+            "rays": observations.rays(joints, visual.centre[at], visual.ray_point[at], yaw),
+            "ray_confidence": visual.ray_confidence[at],
+            "feature": visual.feature[at],
+            "root_orientation": observations.root_orientation(visual.root_rot[at], yaw),
+        }
 
     def _reward(self, sim: SimState, ref: BodyState) -> torch.Tensor:
         weights = self.config.reward
@@ -301,20 +364,17 @@ class TrackingEnv(VectorEnv):
 
     def _failed(self, sim: SimState, ref: BodyState) -> torch.Tensor:
         if self.config.termination == "none":
-            return torch.zeros(self.num_envs, dtype=torch.bool)
+            return torch.zeros_like(sim.diverged)
         rule = terminations.any_body_far if self.config.termination == "any" else terminations.mean_body_far
         return rule(sim.body_pos, ref.body_pos, self.config.termination_distance)
 
-
-def _without_diverged(sim: SimState, ref: BodyState) -> SimState:
-    """Put the reference where the physics blew up, so that no NaN reaches an observation; `diverged` stays set."""
-    rows = sim.diverged.nonzero().squeeze(1)
-    if len(rows) == 0:
-        return sim
-    stand_in = ref[rows]
-    zeros = torch.zeros(len(rows), *sim.contact_force.shape[1:])
-    filled = SimState(
-        stand_in.body_pos, stand_in.body_rot, stand_in.body_lin_vel, stand_in.body_ang_vel, stand_in.dof_pos, stand_in.dof_vel,
-        zeros, torch.zeros(len(rows), NUM_DOFS), sim.diverged[rows],
-    )  # fmt: skip
-    return sim.with_rows(rows, filled)
+    def _without_diverged(self, sim: SimState, ref: BodyState) -> SimState:
+        """Put the reference where the physics blew up, so that no NaN reaches an observation; `diverged` stays set."""
+        rows = sim.diverged.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return sim
+        self.num_diverged += len(rows)
+        stand_in = ref[rows]
+        body = {f.name: getattr(stand_in, f.name) for f in fields(BodyState)}
+        still = {k: torch.zeros_like(getattr(sim, k)[rows]) for k in ("contact_force", "dof_torque")}
+        return sim.with_rows(rows, SimState(**body, **still, diverged=sim.diverged[rows]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -41,6 +42,15 @@ class VisualLibrary:
         self.centre = torch.cat([torch.as_tensor(t.centre, dtype=torch.float32) for t in tracks])
         self.feature = torch.cat([torch.as_tensor(t.feature, dtype=torch.float32) for t in tracks])
         self.root_rot = torch.cat([torch.as_tensor(t.root_rot, dtype=torch.float32) for t in tracks])
+
+    def to(self, device: str | torch.device) -> VisualLibrary:
+        """The same views on another device; itself when they are there already."""
+        if torch.device(device) == self.feature.device:
+            return self
+        moved = copy.copy(self)
+        for name in ("_lengths", "_starts", "ray_point", "ray_confidence", "centre", "feature", "root_rot"):
+            setattr(moved, name, getattr(self, name).to(device))
+        return moved
 
     def rows(self, clip_ids: torch.Tensor, view_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
         """Packed row of each (clip, view, frame), frames held inside the clip: (N,) each -> (N,)."""

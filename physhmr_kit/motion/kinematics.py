@@ -42,10 +42,26 @@ def _parents(device: torch.device) -> torch.Tensor:
 
 
 @cache
-def _hinges(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Axes of the 23 x 3 hinges as pure quaternions, entries first (4, 23, 3, 1), and the identity (4, 1, 1, 1)."""
-    axes = torch.nn.functional.pad(hinge_axes(), (0, 1)).permute(2, 0, 1).unsqueeze(-1).contiguous()
-    return axes.to(device, dtype), torch.tensor([0.0, 0, 0, 1]).view(4, 1, 1, 1).to(device, dtype)
+def _hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """What takes three hinge angles to the joint's rotation and turning, both linear in products of sines and cosines.
+
+    Returns:
+        (23, 4, 8) from the products of cos, sin of the three half angles to the quaternion, and (23, 3, 6) from
+        [v1, v2 cos1, v2 sin1, v3 cos1 cos2, v3 sin1 cos2, v3 sin2] of the hinge velocities to the angular velocity in
+        the parent's frame: hinge 2 turns about its axis as carried by hinge 1, hinge 3 as carried by both.
+    """
+    axes = hinge_axes()  # (23, 3, 3)
+    unit = torch.nn.functional.pad(axes, (0, 1))
+    one = torch.tensor([0.0, 0, 0, 1]).expand(23, 4)
+    choose = [(one, unit[:, k]) for k in range(3)]
+    columns = [
+        roma.quat_product(roma.quat_product(choose[0][i], choose[1][j]), choose[2][k])
+        for i in range(2) for j in range(2) for k in range(2)
+    ]  # fmt: skip
+    a1, a2, a3 = axes.unbind(1)
+    carried = torch.linalg.cross
+    turning = [a1, a2, carried(a1, a2), a3, carried(a1, a3), carried(a2, a3)]
+    return tuple(torch.stack(c, dim=-1).to(device, dtype) for c in (columns, turning))
 
 
 def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
@@ -118,20 +134,28 @@ def hinge_kinematics(
         dof_pos: (N, 69) rad. dof_vel: (N, 69) rad/s.
         offsets: (24, 3) m.
     """
-    axes, identity = _hinges(dof_pos.dtype, dof_pos.device)
+    to_quat, to_turning = _hinge_tables(dof_pos.dtype, dof_pos.device)
     above = _parents(dof_pos.device)[1:]
-    # from here on axes are reversed: (entry, joint, hinge, environment)
-    half = reversed_axes(dof_pos).unflatten(0, (23, 3)) / 2
-    outer, middle, inner = torch.addcmul(half.cos() * identity, half.sin(), axes).unbind(2)
-    outer_middle = product(outer, middle)
-    rot = _world_rotations(torch.cat([root_rot.T.unsqueeze(1), product(outer_middle, inner)], dim=1))
+    # from here on the environment comes last: (entry, joint, environment), or joint first where each joint has its own matrix
+    angle, speed = (x.T.reshape(23, 3, -1) for x in (dof_pos, dof_vel))
+    half = angle / 2
+    wave = torch.stack([half.cos(), half.sin()], dim=1)  # (23, 2, 3, N)
+    first, second, third = wave.unbind(2)
+    pairs = first.unsqueeze(2) * second.unsqueeze(1)  # (23, 2, 2, N)
+    products = (pairs.unsqueeze(3) * third.view(23, 1, 1, 2, -1)).view(23, 8, -1)
+    joint_rot = (to_quat @ products).transpose(0, 1)
+    rot = _world_rotations(torch.cat([root_rot.T.unsqueeze(1), joint_rot], dim=1))
 
-    # angular velocity of each joint in its parent's frame: every hinge turns about its axis as carried by those outside it
-    first, second, third = (reversed_axes(dof_vel).unflatten(0, (23, 3)) * axes[:3]).unbind(2)
-    turning = first + action(matrix(outer), second) + action(matrix(outer_middle), third)
+    # angular velocity of each joint in its parent's frame
+    (cos1, cos2, _), (sin1, sin2, _) = angle.cos().unbind(1), angle.sin().unbind(1)
+    v1, v2, v3 = speed.unbind(1)
+    rest = v3 * cos2
+    carried = torch.stack([v1, v2 * cos1, v2 * sin1, rest * cos1, rest * sin1, v3 * sin2], dim=1)
+    turning = (to_turning @ carried).transpose(0, 1)
 
     parent = matrix(rot).index_select(2, above)
-    arm = action(parent, offsets[1:].T.unsqueeze(-1))
+    bones = offsets[1:].T.unsqueeze(-1)
+    arm = action(parent, bones)
     place, ang = _sum_down(torch.cat([arm, action(parent, turning)])).split(3)
     ang = ang + root_ang_vel.T.unsqueeze(1)
     lin = _sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.T.unsqueeze(1)

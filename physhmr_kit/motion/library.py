@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import roma
@@ -60,6 +61,20 @@ class MotionLibrary:
 
     def __len__(self) -> int:
         return self.num_clips
+
+    def to(self, device: str | torch.device) -> MotionLibrary:
+        """The same clips on another device; itself when it is there already."""
+        if torch.device(device) == self.device:
+            return self
+        moved = copy.copy(self)
+        moved.device = torch.device(device)
+        for name in ("offsets", "lengths", "_starts", "_ends", "_packed"):
+            setattr(moved, name, getattr(self, name).to(device))
+        return moved
+
+    def last_frames(self, clip_ids: torch.Tensor) -> torch.Tensor:
+        """Index of the last frame of each clip: (N,) -> (N,)."""
+        return self.lengths.index_select(0, clip_ids) - 1
 
     def rows(self, clip_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
         """Packed row of each (clip, frame), frames held inside the clip: (N,), (N,) -> (N,)."""

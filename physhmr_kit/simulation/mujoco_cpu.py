@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 
 import mujoco
 import mujoco.rollout
 import numpy as np
-import roma
 import torch
 
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.quaternions import quat_rotate, quat_rotate_inverse
 from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, NUM_DOFS, NUM_JOINTS
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
@@ -25,8 +26,9 @@ class MujocoCpu(Simulator):
     """`mujoco.rollout.Rollout` behind the Simulator contract.
 
     One row of a float64 array is one environment (MuJoCo's FULLPHYSICS state: time, qpos, qvel). Nothing else
-    survives a call, so that array is all there is to save. Body poses are not returned by the rollout and its
-    sensors lag a physics step behind; poses and velocities therefore come from our own forward kinematics.
+    survives a call, so that array is all the engine needs to go on; a save also holds what was last reported, to the bit. Body poses
+    are not returned by the rollout and its sensors lag a physics step behind; poses and velocities therefore come from
+    our own forward kinematics.
 
     Args:
         threads: worker threads; all cores by default.
@@ -47,98 +49,80 @@ class MujocoCpu(Simulator):
             raise KitError(f"simulator mujoco_cpu computes on the CPU, not on '{device}'; take mujoco_gpu for that")
         super().__init__(humanoid, num_envs, "cpu", substeps)
         self.model = mujoco.MjModel.from_xml_string(humanoid.mjcf(self.timestep))
-        self._qpos, self._qvel, self._ctrl = dof_addresses(self.model)
-        self._contact, self._torque = _sensor_addresses(self.model)
         threads = min(threads or os.cpu_count() or 1, num_envs)
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._scratch = [mujoco.MjData(self.model) for _ in range(threads)]
         self._models = [self.model] * num_envs
+        self._offsets = humanoid.offsets
 
         size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         assert size == 1 + self.model.nq + self.model.nv, "the humanoid has no activations or plugins"
-        self._physics = np.zeros((num_envs, size))
-        self._physics[:, 1 : 1 + self.model.nq] = self.model.qpos0
-        self._control = np.zeros((num_envs, substeps, self.model.nu))
-        self._states = np.zeros((num_envs, substeps, size))
-        self._sensors = np.zeros((num_envs, substeps, self.model.nsensordata))
-        self._last_sensors = np.zeros((num_envs, self.model.nsensordata))
-        self._diverged = np.zeros(num_envs, bool)
-        self._offsets = humanoid.offsets
-        self._state: SimState | None = None
+        self._order = _coordinate_order(self.model)
+        self._back = torch.argsort(self._order)
+        self._actuators = torch.from_numpy(dof_addresses(self.model)[2])
+        self._reports = _sensor_order(self.model)
+        # what the engine reads and writes, float64, a row for each environment; allocated once
+        rows = lambda *shape: torch.zeros(num_envs, *shape, dtype=torch.float64)  # noqa: E731
+        self._physics, self._control = rows(size), rows(substeps, self.model.nu)
+        self._states, self._sensors = rows(substeps, size), rows(substeps, self.model.nsensordata)
+        self._physics[:, 1 : 1 + self.model.nq] = torch.from_numpy(self.model.qpos0)
+        self._state = self._read(self._physics, torch.zeros(num_envs, self.model.nsensordata))
 
     def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
-        rows = env_ids.numpy()
-        nq = self.model.nq
-        physics = np.zeros((len(rows), self._physics.shape[1]))
-        qpos, qvel = physics[:, 1 : 1 + nq], physics[:, 1 + nq :]
-        root_rot = state.root_rot.double()
-        qpos[:, :3] = state.root_pos.numpy()
-        qpos[:, 3:7] = root_rot[:, [3, 0, 1, 2]].numpy()
-        qpos[:, self._qpos] = state.dof_pos.numpy()
-        qvel[:, :3] = state.body_lin_vel[:, 0].numpy()
+        root_rot = state.root_rot
         # MuJoCo keeps the angular velocity of a free joint in the body's own frame
-        qvel[:, 3:6] = roma.quat_action(roma.quat_conjugation(root_rot), state.body_ang_vel[:, 0].double()).numpy()
-        qvel[:, self._qvel] = state.dof_vel.numpy()
-        self._physics[rows] = physics
-        self._last_sensors[rows] = 0
-        self._diverged[rows] = False
-        if self._state is not None:
-            self._state = self._state.with_rows(env_ids, self._read(rows))
+        spin = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
+        clock = torch.zeros(len(env_ids), 1)
+        parts = (clock, state.root_pos, root_rot, state.dof_pos, state.body_lin_vel[:, 0], spin, state.dof_vel)
+        physics = torch.cat(parts, dim=1).index_select(1, self._back).double()
+        self._physics.index_copy_(0, env_ids, physics)
+        fresh = self._read(physics, torch.zeros(len(env_ids), self.model.nsensordata))
+        self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
-        now = self.state
-        bad = ~torch.isfinite(pd_targets).all(1).numpy()
-        held = self.humanoid.limit_targets(pd_targets, now.dof_pos, now.dof_vel)
-        self._control[:, :, self._ctrl] = np.nan_to_num(held.numpy(), posinf=0.0, neginf=0.0)[:, None]
-        before = self._physics[:, 0].copy()
+        bad = ~pd_targets.sum(1).isfinite()
+        held = self.humanoid.limit_targets(pd_targets, self._state.dof_pos, self._state.dof_vel)
+        held = held.nan_to_num(posinf=0.0, neginf=0.0)
+        self._control.index_copy_(2, self._actuators, held.double().unsqueeze(1).expand(-1, self.substeps, -1))
+        due = self._physics[:, 0] + self.substeps * self.timestep
         self._pool.rollout(
-            self._models, self._scratch, self._physics, self._control,
-            skip_checks=True, nstep=self.substeps, state=self._states, sensordata=self._sensors,
+            self._models, self._scratch, self._physics.numpy(), self._control.numpy(),
+            skip_checks=True, nstep=self.substeps, state=self._states.numpy(), sensordata=self._sensors.numpy(),
         )  # fmt: skip
-        self._physics[:] = self._states[:, -1]
-        self._last_sensors[:] = self._sensors[:, -1]
+        self._physics.copy_(self._states[:, -1])
         # a diverged environment is put back to qpos0 by MuJoCo without a word; its clock gives it away
-        late = np.abs(self._physics[:, 0] - before - self.substeps * self.timestep) > 0.5 * self.timestep
-        fast = np.abs(self._physics[:, 1 + self.model.nq :]).max(1) > _MAX_SPEED
-        self._diverged = late | fast | ~np.isfinite(self._physics).all(1) | bad
-        self._state = self._read()
+        late = (self._physics[:, 0] - due).abs() > 0.5 * self.timestep
+        self._state = self._read(self._physics, self._sensors[:, -1].float(), late | bad)
         return self._state
 
     @property
     def state(self) -> SimState:
-        if self._state is None:
-            self._state = self._read()
         return self._state
 
-    def _read(self, rows=slice(None)) -> SimState:
-        nq = self.model.nq
-        physics = torch.from_numpy(self._physics[rows].astype(np.float32))
-        qpos, qvel = physics[:, 1 : 1 + nq], physics[:, 1 + nq :]
-        root_rot = roma.quat_normalize(qpos[:, [4, 5, 6, 3]])
-        body = hinge_kinematics(
-            qpos[:, :3], root_rot, qvel[:, :3], roma.quat_action(root_rot, qvel[:, 3:6]),
-            qpos[:, self._qpos], qvel[:, self._qvel], self._offsets,
-        )  # fmt: skip
-        sensors = torch.from_numpy(self._last_sensors[rows].astype(np.float32))
-        # the sensor reports what the body pushes with; the contract wants what it is pushed by
-        contact = -sensors[:, self._contact].view(-1, NUM_JOINTS, 3)
+    def _read(self, physics: torch.Tensor, sensors: torch.Tensor, diverged: torch.Tensor | None = None) -> SimState:
+        """The contract's state of K rows of physics (K, 152) and sensor readings."""
+        columns = physics.float().index_select(1, self._order).T.contiguous()
+        _, root_pos, root_rot, dof_pos, lin, spin, dof_vel = (
+            c.T for c in columns.split([1, 3, 4, NUM_DOFS, 3, 3, NUM_DOFS])
+        )
+        ang = quat_rotate(root_rot, spin)
+        body = hinge_kinematics(root_pos, root_rot, lin, ang, dof_pos, dof_vel, self._offsets)
+        contact, torque = sensors.index_select(1, self._reports).split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
+        # NaN compares false, so what is asked is whether all is well
+        well = (columns[-NUM_DOFS - 6 :].abs().amax(0) < _MAX_SPEED) & columns.sum(0).isfinite()
         return SimState(
-            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
-            contact, sensors[:, self._torque], torch.from_numpy(self._diverged[rows].copy()),
+            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, dof_pos, dof_vel,
+            # the sensor reports what the body pushes with; the contract wants what it is pushed by
+            -contact.unflatten(1, (NUM_JOINTS, 3)), torque, ~well if diverged is None else diverged | ~well,
         )  # fmt: skip
 
     def save(self) -> dict[str, torch.Tensor]:
-        return {
-            "physics": torch.from_numpy(self._physics.copy()),
-            "sensors": torch.from_numpy(self._last_sensors.copy()),
-            "diverged": torch.from_numpy(self._diverged.copy()),
-        }
+        reported = {f.name: getattr(self._state, f.name).clone() for f in fields(SimState)}
+        return {"physics": self._physics.clone(), **reported}
 
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
-        self._physics[:] = saved["physics"].numpy()
-        self._last_sensors[:] = saved["sensors"].numpy()
-        self._diverged[:] = saved["diverged"].numpy()
-        self._state = None
+        self._physics.copy_(saved["physics"])
+        self._state = SimState(**{f.name: saved[f.name].clone() for f in fields(SimState)})
 
     def close(self) -> None:
         self._pool.close()
@@ -154,9 +138,18 @@ def dof_addresses(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.nda
     return model.jnt_qposadr[joints], model.jnt_dofadr[joints], np.array(actuators)
 
 
-def _sensor_addresses(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of sensordata with the contact force of each body (24 x 3) and the torque of each dof (69)."""
+def _coordinate_order(model: mujoco.MjModel) -> torch.Tensor:
+    """Columns of MuJoCo's state in the kit's order: time 1, root position 3, rotation xyzw 4, hinges 69, root velocity 3, spin 3,
+    hinge velocities 69 -> (152,)."""
+    qpos, qvel, _ = dof_addresses(model)
+    root = [0, 1, 2, 3, 5, 6, 7, 4]
+    first = 1 + model.nq
+    return torch.tensor([*root, *(1 + qpos), *range(first, first + 6), *(first + qvel)])
+
+
+def _sensor_order(model: mujoco.MjModel) -> torch.Tensor:
+    """Columns of sensordata with the contact force of each body (24 x 3), then the torque of each dof (69)."""
     body_of = dict(zip(JOINT_NAMES, BODY_NAMES, strict=True))
     contact = [model.sensor(f"contact_{b}").adr[0] + k for b in BODY_NAMES for k in range(3)]
     torque = [model.sensor(f"torque_{body_of[n[:-2]]}_{n[-1]}").adr[0] for n in dof_names()]
-    return np.array(contact), np.array(torque)
+    return torch.tensor([*contact, *torque])
