@@ -67,7 +67,7 @@ class IsaacGym(Simulator):
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise KitError(f"isaac_gym: device '{device}' was asked for, but torch sees no CUDA device; leave it out")
         self._step_timeout = step_timeout
-        self._offsets = humanoid.offsets.cpu()
+        self._offsets = humanoid.offsets.to(self.device, torch.float64)
         python = isaac_interpreter()
         layout = {
             "set_root": ("float32", (num_envs, 13)), "set_dof": ("float32", (num_envs, NUM_DOFS, 2)),
@@ -190,9 +190,8 @@ class IsaacGym(Simulator):
         now = self.state
         bad = ~torch.isfinite(pd_targets).all(1)
         held = self.humanoid.limit_targets(torch.where(bad[:, None], now.dof_pos, pd_targets), now.dof_pos, now.dof_vel)
-        present = self._dof[:, :, 0]
-        target = nearest_vectors(hinges_to_vectors(held.cpu().float()), present)
-        target = torch.where(torch.isfinite(target), target, torch.zeros(()))
+        target = nearest_vectors(hinges_to_vectors(held.float()), self._dof[:, :, 0].to(self.device))
+        target = torch.nan_to_num(target, posinf=0.0, neginf=0.0).cpu()
         self._arrays["target"][:] = self._to_engine(target)
         self._worker.ask("step", self._step_timeout, substeps=self.substeps)
         self._fetch()
@@ -216,20 +215,21 @@ class IsaacGym(Simulator):
 
     def _read(self, rows=slice(None)) -> SimState:
         """The state of some rows, from the engine's numbers."""
+        root, dof, contact, torque, diverged = (
+            t[rows].to(self.device) for t in (self._root, self._dof, self._contact, self._torque, self._diverged)
+        )
         # a row that is no number any more is marked as diverged; the maths of its neighbours must not stumble over it
-        root, dof = (torch.nan_to_num(t[rows].double(), posinf=0.0, neginf=0.0) for t in (self._root, self._dof))
+        root, dof = (torch.nan_to_num(t.double(), posinf=0.0, neginf=0.0) for t in (root, dof))
         lost = root[:, 3:7].norm(dim=-1, keepdim=True) < 1e-3
-        root_rot = roma.quat_normalize(torch.where(lost, torch.tensor(STANDING, dtype=root.dtype), root[:, 3:7]))
+        root_rot = roma.quat_normalize(torch.where(lost, root.new_tensor(STANDING), root[:, 3:7]))
         dof_pos = vectors_to_hinges(dof[..., 0])
         dof_vel = joint_to_hinge_velocity(dof_pos, dof[..., 1])
-        body = hinge_kinematics(
-            root[:, :3], root_rot, root[:, 7:10], root[:, 10:], dof_pos, dof_vel, self._offsets.double()
-        )
-        torque = joint_to_hinge_torque(dof_pos, self._torque[rows].double())
+        body = hinge_kinematics(root[:, :3], root_rot, root[:, 7:10], root[:, 10:], dof_pos, dof_vel, self._offsets)
+        torque = joint_to_hinge_torque(dof_pos, torque.double())
         return SimState(
             *(t.float() for t in (body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, dof_pos, dof_vel)),
-            self._contact[rows].clone(), torque.float(), self._diverged[rows].clone(),
-        ).to(self.device)  # fmt: skip
+            contact.clone(), torque.float(), diverged.clone(),
+        )  # fmt: skip
 
     def save(self) -> dict[str, torch.Tensor]:
         parts = {"root": self._root, "dof": self._dof, "contact": self._contact, "torque": self._torque}
