@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -332,20 +332,24 @@ def peers(options) -> None:
 def sizes(options) -> None:
     """Part 3: from few environments to many."""
     print("\n## By number of environments (a process each)\n")
+    bases = 1 if options.quick else 3  # like processes differ by a megabyte or so; we want to know by how much
     with ThreadPoolExecutor(2 if options.quick else 1) as one_by_one:  # --quick has no figures to spoil
-        first, *others = [one_by_one.submit(_child, n, options) for n in (1, *options.sizes)]
-        base = first.result()["resident"]
-        _size_rows(options.sizes, others, base)
-    print(f"\nMemory: resident after ten steps, less that of a process with one environment ({base / 1e6:.0f} MB).")
-
-
-def _size_rows(sizes: list[int], results: list[Future], base: int) -> None:
-    print("| environments | steps/s | memory for one more, kB | of the whole process, MB |")
-    print("|---:|---:|---:|---:|")
-    for num_envs, result in zip(sizes, results, strict=True):
-        seen = result.result()
-        each = (seen["resident"] - base) / (num_envs - 1)
-        print(f"| {num_envs} | {seen['rate']:,.0f} | {each / 1e3:.0f} | {seen['resident'] / 1e6:.0f} |", flush=True)
+        results = [one_by_one.submit(_child, n, options) for n in (*[1] * bases, *options.sizes)]
+        alone = [r.result()["resident"] for r in results[:bases]]
+        base, doubt = statistics.median(alone), max(alone) - min(alone)
+        print("| environments | steps/s | memory for one more, kB | of the whole process, MB |")
+        print("|---:|---:|---:|---:|")
+        for num_envs, result in zip(options.sizes, results[bases:], strict=True):
+            seen = result.result()
+            each, unsure = ((x / (num_envs - 1) / 1e3) for x in (seen["resident"] - base, doubt))
+            print(
+                f"| {num_envs} | {seen['rate']:,.0f} | {each:.0f} ± {unsure:.0f} | {seen['resident'] / 1e6:.0f} |",
+                flush=True,
+            )
+    print(
+        f"\nMemory: resident after ten steps, less that of a process with one environment ({base / 1e6:.0f} MB, median of "
+        f"{bases}); ± is how far those lie apart."
+    )
 
 
 def _child(num_envs: int, options) -> dict:

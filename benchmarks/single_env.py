@@ -5,8 +5,10 @@ where gymnasium's AsyncVectorEnv runs many of them in processes of their own; te
 numbers against TrackingEnv's. It is written with care, or the comparison would flatter us: rotations are the matrices MuJoCo
 has computed anyway, each quantity of all 24 bodies is one array operation, and a worker imports neither torch nor the kit.
 
-Two liberties, both in its favour: starts are drawn from all clips alike (TrackingEnv prefers clips that fail, and a reset
-costs time), and the observation is one flat array (a dict of two would be copied in two pieces).
+Three liberties, all in its favour: starts are drawn from all clips alike (TrackingEnv prefers clips that fail, and a reset
+costs time), the observation is one flat array (a dict of two would be copied in two pieces), and MuJoCo's solver begins each
+step where the last one ended (TrackingEnv begins afresh, so that a saved state is enough to go on to the same bits).
+Under AsyncVectorEnv's default autoreset a step that only resets counts as a step, too.
 """
 
 from __future__ import annotations
