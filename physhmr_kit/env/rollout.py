@@ -15,6 +15,7 @@ from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
 
 Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
@@ -122,6 +123,8 @@ def track_clips(
     )
     sim = make_simulator(simulator, num_envs=library.num_clips, substeps=substeps)
     env = TrackingEnv(library, sim, everything, visual)
+    if isinstance(policy, torch.nn.Module):
+        policy.to(env.device)
     ids = torch.arange(library.num_clips)
     obs, _ = env.reset(seed=0, options={"clip": ids, "frame": torch.zeros_like(ids), "view": torch.zeros_like(ids)})
     recorder = _Recorder(env)
@@ -142,9 +145,9 @@ class _Recorder:
 
     def __init__(self, env: TrackingEnv):
         self.env = env
-        self.running = torch.ones(env.num_envs, dtype=torch.bool)
-        self.last = torch.zeros(env.num_envs, dtype=torch.long)
-        self.failed = torch.zeros(env.num_envs, dtype=torch.bool)
+        self.running = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+        self.last = torch.zeros(env.num_envs, dtype=torch.long, device=env.device)
+        self.failed = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self.frames = [env.simulator.state]
         self.terms: list[dict[str, torch.Tensor]] = [{}]
 
@@ -157,20 +160,20 @@ class _Recorder:
         self.running &= ~ended
 
     def rollouts(self, library: MotionLibrary) -> list[Rollout]:
+        stacked = {f.name: torch.stack([getattr(s, f.name) for s in self.frames]).cpu() for f in fields(SimState)}
+        terms = {k: torch.stack([t[k] for t in self.terms[1:]]).cpu() for k in self.terms[-1]}  # (T - 1, C)
         result = []
         for c, name in enumerate(library.names):
             count, failed = int(self.last[c]) + 1, bool(self.failed[c])
-            rows = [f[c : c + 1] for f in self.frames[:count]]
-            join = lambda key, rows=rows: torch.cat([getattr(r, key) for r in rows])  # noqa: E731
-            terms = {k: torch.tensor([0.0] + [float(t[k][c]) for t in self.terms[1:count]]) for k in self.terms[-1]}
+            cut = {name: rows[:count, c] for name, rows in stacked.items()}
             result.append(
                 Rollout(
                     name=name,
-                    reference=library.clip(c)[:count],
-                    simulated=BodyState(**{f.name: join(f.name) for f in fields(BodyState)}),
-                    contact_force=join("contact_force"),
-                    dof_torque=join("dof_torque"),
-                    rewards=terms,
+                    reference=library.clip(c)[:count].to("cpu"),
+                    simulated=BodyState(**{f.name: cut[f.name] for f in fields(BodyState)}),
+                    contact_force=cut["contact_force"],
+                    dof_torque=cut["dof_torque"],
+                    rewards={k: torch.cat([torch.zeros(1), rows[: count - 1, c]]) for k, rows in terms.items()},
                     length=int(library.lengths[c]),
                     success=not failed,
                     fail_frame=count - 1 if failed else None,

@@ -13,14 +13,14 @@ from physhmr_kit.learning.networks import Critic, Observation, Policy
 
 @dataclass
 class Batch:
-    """What a rollout leaves behind: T steps of N environments.
+    """What a rollout leaves behind: T steps of N environments, on the environment's device.
 
     Attributes:
-        policy_in, critic_in: (T, N, width) flattened observations.
+        policy_in, critic_in: (T, N, width) flattened observations; one and the same where both read the same groups.
         action, mean, label: (T, N, 69) what was done, the policy's mean then, and a teacher's label if there is one.
-        log_prob, reward, value, next_value: (T, N). done: (T, N) bool.
+        log_prob, reward, value, next_value: (T, N).
+        done, failed: (T, N) bool, the step ended its episode; it did so by a failure.
         terms: reward term -> mean over the rollout.
-        episodes, failures, length: episodes that ended, how many failed, and their steps altogether.
     """
 
     policy_in: torch.Tensor
@@ -33,19 +33,29 @@ class Batch:
     value: torch.Tensor
     next_value: torch.Tensor
     done: torch.Tensor
+    failed: torch.Tensor
     terms: dict[str, float] = field(default_factory=dict)
-    episodes: int = 0
-    failures: int = 0
-    error: float = 0.0
 
     @classmethod
-    def allocate(cls, steps: int, num_envs: int, policy_width: int, critic_width: int) -> Batch:
-        """Buffers for `steps` x `num_envs`."""
-        rows = lambda *w: torch.zeros(steps, num_envs, *w)  # noqa: E731
+    def allocate(cls, steps: int, num_envs: int, policy_width: int, critic_width: int | None, device="cpu") -> Batch:
+        """Buffers for `steps` x `num_envs`; with `critic_width` None the critic reads what the policy reads."""
+        rows = lambda *w: torch.zeros(steps, num_envs, *w, device=device)  # noqa: E731
+        policy_in = rows(policy_width)
+        critic_in = policy_in if critic_width is None else rows(critic_width)
         return cls(
-            rows(policy_width), rows(critic_width), rows(NUM_DOFS), rows(NUM_DOFS), rows(NUM_DOFS),
-            rows(), rows(), rows(), rows(), rows().bool(),
+            policy_in, critic_in, rows(NUM_DOFS), rows(NUM_DOFS), rows(NUM_DOFS),
+            rows(), rows(), rows(), rows(), rows().bool(), rows().bool(),
         )  # fmt: skip
+
+    @property
+    def episodes(self) -> int:
+        """Episodes that ended."""
+        return int(self.done.sum())
+
+    @property
+    def failures(self) -> int:
+        """Episodes that failed."""
+        return int(self.failed.sum())
 
     def flat(self, name: str) -> torch.Tensor:
         """A field with time and environment merged: (T * N, ...)."""
@@ -55,56 +65,60 @@ class Batch:
 class Collector:
     """Steps an environment with a policy and fills a `Batch`; the observation carries over from call to call.
 
+    While the environment runs only the policy is asked. What can wait, the values and the densities, is computed for the whole
+    rollout at once.
+
     Args:
         env: the environment; when the critic or a teacher reads groups the policy does not, they are asked for.
         policy, critic: the learner. Without a critic no values are stored.
         steps: T, control steps for each environment and call.
-        generator: of the action noise.
+        generator: of the action noise, on the environment's device.
     """
 
     def __init__(self, env: TrackingEnv, policy: Policy, critic: Critic | None, steps: int, generator: torch.Generator):
         self.env, self.policy, self.critic, self.steps, self.generator = env, policy, critic, steps, generator
-        wide = lambda net: 0 if net is None else net.norm.mean.numel()  # noqa: E731
-        self.batch = Batch.allocate(steps, env.num_envs, wide(policy), wide(critic))
+        shared = critic is not None and critic.groups == policy.groups
+        width = None if shared else (0 if critic is None else critic.norm.mean.numel())
+        self.batch = Batch.allocate(steps, env.num_envs, policy.norm.mean.numel(), width, env.device)
         self.obs: Observation | None = None
 
     @torch.no_grad()
     def collect(self, teacher: Policy | None = None) -> Batch:
         """Run T steps of the policy's sampled actions; a teacher labels every state the policy visits."""
-        env, policy, critic, batch = self.env, self.policy, self.critic, self.batch
+        env, policy, batch = self.env, self.policy, self.batch
         if self.obs is None:
             self.obs, _ = env.reset()
-        batch.terms, batch.episodes, batch.failures, batch.error = {}, 0, 0, 0.0
+        sums: dict[str, torch.Tensor] = {}
+        finals: list[tuple[torch.Tensor, torch.Tensor]] = []
         for t in range(self.steps):
-            seen = policy.flatten(self.obs)
-            mean = policy.mean(seen)
-            action = policy.sample(mean, self.generator)
-            batch.policy_in[t], batch.mean[t], batch.action[t] = seen, mean, action
-            batch.log_prob[t] = policy.log_prob(mean, action)
-            if critic is not None:
-                batch.critic_in[t] = critic.flatten(self.obs)
-                batch.value[t] = critic(batch.critic_in[t])
+            torch.cat([self.obs[g] for g in policy.groups], dim=-1, out=batch.policy_in[t])
+            if self.critic is not None and batch.critic_in is not batch.policy_in:
+                torch.cat([self.obs[g] for g in self.critic.groups], dim=-1, out=batch.critic_in[t])
+            batch.mean[t] = policy.mean(batch.policy_in[t])
+            batch.action[t] = policy.sample(batch.mean[t], self.generator)
             if teacher is not None:
                 batch.label[t] = env.absolute_label(teacher(self.obs))
-            self.obs, reward, terminated, truncated, info = env.step(action)
-            done = terminated | truncated
-            batch.reward[t], batch.done[t] = reward, done
-            if critic is not None:
-                self._bootstrap(t, terminated, truncated, info)
-            self._count(done, terminated)
+            self.obs, batch.reward[t], terminated, truncated, info = env.step(batch.action[t])
+            batch.failed[t] = terminated
+            torch.logical_or(terminated, truncated, out=batch.done[t])
+            if self.critic is not None and info:
+                rows = truncated.nonzero().squeeze(1)
+                finals.append((t * env.num_envs + rows, self.critic.flatten({g: v[rows] for g, v in info["final_obs"].items()})))
+            for name, value in env.reward_terms.items():
+                sums[name] = sums.get(name, 0.0) + value.mean()
+        batch.terms = {name: float(total) / self.steps for name, total in sums.items()}
+        batch.log_prob.copy_(policy.log_prob(batch.mean, batch.action))
+        if self.critic is not None:
+            self._value(finals)
         return batch
 
-    def _bootstrap(self, t: int, terminated: torch.Tensor, truncated: torch.Tensor, info: dict) -> None:
-        """Value of where the step led: the next observation, the final one at a truncation, 0 at a failure."""
-        value = self.critic(self.critic.flatten(self.obs))
-        if truncated.any():
-            final = self.critic(self.critic.flatten({g: v[truncated] for g, v in info["final_obs"].items()}))
-            value = value.index_copy(0, truncated.nonzero().squeeze(1), final)
-        self.batch.next_value[t] = value.masked_fill(terminated, 0.0)
-
-    def _count(self, done: torch.Tensor, terminated: torch.Tensor) -> None:
-        batch = self.batch
-        batch.episodes += int(done.sum())
-        batch.failures += int(terminated.sum())
-        for name, value in self.env.reward_terms.items():
-            batch.terms[name] = batch.terms.get(name, 0.0) + float(value.mean()) / self.steps
+    def _value(self, finals: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Values of the states seen, and of those the steps led to: the next one, the final one at a truncation, 0 at a failure."""
+        batch, critic = self.batch, self.critic
+        batch.value.copy_(critic(batch.critic_in))
+        batch.next_value[:-1] = batch.value[1:]
+        batch.next_value[-1] = critic(critic.flatten(self.obs))
+        if finals:
+            places, seen = (torch.cat(part) for part in zip(*finals, strict=True))
+            batch.next_value.view(-1).index_copy_(0, places, critic(seen))
+        batch.next_value.masked_fill_(batch.failed, 0.0)

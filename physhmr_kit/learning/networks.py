@@ -89,7 +89,7 @@ class Policy(nn.Module):
 
     def sample(self, mean: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """An action around the mean."""
-        return mean + self.std * torch.randn(mean.shape, generator=generator)
+        return mean + self.std * torch.randn(mean.shape, generator=generator, device=mean.device)
 
     def log_prob(self, mean: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Log density of actions, summed over the 69: (...,)."""

@@ -80,7 +80,7 @@ class Simulator(ABC):
     @property
     @abstractmethod
     def state(self) -> SimState:
-        """The current state, fresh also right after a reset. Valid until the next call of `step` or `reset`."""
+        """The current state, fresh also right after a reset. Its tensors stay as they are when the simulator goes on."""
 
     @abstractmethod
     def save(self) -> dict[str, torch.Tensor]:

@@ -45,11 +45,17 @@ class StageModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.iterations_per_epoch = iterations_per_epoch
+        self.seed = seed
         self.generator = torch.Generator().manual_seed(seed)
         self.samples = 0
         self._seconds_before = 0.0
         self._started: float | None = None
         self._extra: dict | None = None
+
+    def move_to(self, device: torch.device) -> None:
+        """Put the networks and the generator where the simulator computes; a stage calls this when its networks are made."""
+        self.to(device)
+        self.generator = torch.Generator(device).manual_seed(self.seed)
 
     # ---- for a stage to fill in
 
@@ -70,7 +76,7 @@ class StageModule(pl.LightningModule):
         if self._extra is not None:
             self.load_extra_state(self._extra["stage"])
             _set_random_state(self._extra["random"])
-            self.generator.set_state(self._extra["generator"])
+            self.generator.set_state(self._extra["generator"].cpu())
             self._extra = None
 
     @property

@@ -6,11 +6,11 @@ onto the labels of this rollout and of the last few (DAgger, Ross et al. 2011), 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 import torch
 
+from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning.collect import Collector
@@ -75,6 +75,45 @@ class DistillConfig:
         )
 
 
+class LabelMemory:
+    """Observations and labels of the last rollouts, in buffers that are allocated once and written round and round.
+
+    Args:
+        rollouts: how many are kept. size: samples in each.
+        policy: the student, for the width of its observation.
+    """
+
+    def __init__(self, rollouts: int, size: int, policy: Policy, device: torch.device):
+        self.seen = torch.zeros(rollouts, size, policy.norm.mean.numel(), device=device)
+        self.label = torch.zeros(rollouts, size, NUM_DOFS, device=device)
+        self.count = 0
+
+    def __len__(self) -> int:
+        """Rollouts held."""
+        return min(self.count, len(self.seen))
+
+    def add(self, seen: torch.Tensor, label: torch.Tensor) -> None:
+        """Write a rollout (size, width) and (size, 69) over the oldest one."""
+        place = self.count % len(self.seen)
+        self.seen[place], self.label[place] = seen, label
+        self.count += 1
+
+    def draw(self, number: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples of all rollouts held, with replacement: (number, width) and (number, 69)."""
+        held = len(self) * self.seen.shape[1]
+        rows = torch.randint(held, (number,), generator=generator, device=self.seen.device)
+        return self.seen.flatten(0, 1).index_select(0, rows), self.label.flatten(0, 1).index_select(0, rows)
+
+    def state_dict(self) -> dict:
+        """What is held."""
+        return {"seen": self.seen[: len(self)].clone(), "label": self.label[: len(self)].clone(), "count": self.count}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take up a `state_dict`."""
+        self.count = state["count"]
+        self.seen[: len(self)], self.label[: len(self)] = state["seen"], state["label"]
+
+
 class DistillModule(StageModule):
     """On-policy distillation.
 
@@ -102,9 +141,10 @@ class DistillModule(StageModule):
         self.expert = expert.requires_grad_(False)
         assert set(expert.groups) == set(EXPERT_GROUPS)
         simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, None, config.horizon, self.generator)
-        self.memory: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=config.memory)
+        self.memory = LabelMemory(config.memory, config.num_envs * config.horizon, self.policy, simulator.device)
 
     @property
     def final_policy(self) -> Policy:
@@ -116,7 +156,7 @@ class DistillModule(StageModule):
 
     def training_step(self, _, batch_idx: int) -> None:
         batch = self.collector.collect(teacher=self.expert)
-        self.memory.append((batch.flat("policy_in").clone(), batch.flat("label").clone()))
+        self.memory.add(batch.flat("policy_in"), batch.flat("label"))
         self.policy.norm.update(batch.policy_in)
         loss = self._update()
 
@@ -129,6 +169,7 @@ class DistillModule(StageModule):
             "samples": float(self.samples),
             "minutes": self.seconds / 60,
             "diverged": float(self.env.num_diverged),
+            **self.env.simulator.counters(),
         }
         self.log_dict(values | {f"reward/{k}": v for k, v in batch.terms.items()})
 
@@ -136,18 +177,16 @@ class DistillModule(StageModule):
         """Regress the student's mean action onto the labels: L_BC of the paper, mean squared error over the 69."""
         config, optimizer = self.config, self.optimizers()
         self._anneal(optimizer)
-        seen = torch.cat([s for s, _ in self.memory])
-        label = torch.cat([a for _, a in self.memory])
         total = 0.0
         for _ in range(config.updates):
-            rows = torch.randint(len(seen), (config.minibatch,), generator=self.generator)
-            loss = (self.policy.mean(seen[rows]) - label[rows]).square().mean()
+            seen, label = self.memory.draw(config.minibatch, self.generator)
+            loss = (self.policy.mean(seen) - label).square().mean()
             optimizer.zero_grad()
             self.manual_backward(loss)
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
             optimizer.step()
-            total += float(loss.detach())
-        return total / config.updates
+            total += loss.detach()
+        return float(total) / config.updates
 
     def _anneal(self, optimizer) -> None:
         """The learning rate falls linearly to a tenth over the run."""
@@ -156,8 +195,8 @@ class DistillModule(StageModule):
             group["lr"] = self.config.learning_rate * max(0.1, 1 - 0.9 * done)
 
     def extra_state(self) -> dict:
-        return {"env": self.env.state_dict(), "memory": [list(pair) for pair in self.memory]}
+        return {"env": self.env.state_dict(), "memory": self.memory.state_dict()}
 
     def load_extra_state(self, state: dict) -> None:
         self.collector.obs = self.env.load_state_dict(state["env"])
-        self.memory.extend((seen, label) for seen, label in state["memory"])
+        self.memory.load_state_dict(state["memory"])

@@ -94,6 +94,7 @@ class ExpertModule(StageModule):
         self.critic = Critic(EXPERT_GROUPS, config.hidden)
         self.learning_rate = config.learning_rate
         simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
 
@@ -135,10 +136,10 @@ class ExpertModule(StageModule):
         action, old_mean, old_log_prob = (batch.flat(k) for k in ("action", "mean", "log_prob"))
         policy_in = self.policy.norm(batch.flat("policy_in"))  # once for all passes
         critic_in = self.critic.norm(batch.flat("critic_in"))
-        sums: dict[str, float] = {}
+        sums: dict[str, torch.Tensor] = {}
         updates = 0
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(action), generator=self.generator).split(config.minibatch):
+            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(config.minibatch):
                 mean = self.policy.net(policy_in[rows])
                 log_prob = self.policy.log_prob(mean, action[rows])
                 loss = {
@@ -151,13 +152,13 @@ class ExpertModule(StageModule):
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
                 torch.nn.utils.clip_grad_norm_(self.critic.parameters(), config.max_grad_norm)
                 optimizer.step()
-                kl = float(ppo.gaussian_kl(mean.detach(), old_mean[rows], self.policy.std))
-                for k, v in (*((k, float(v.detach())) for k, v in loss.items()), ("kl", kl)):
-                    sums[k] = sums.get(k, 0.0) + v
+                loss["kl"] = ppo.gaussian_kl(mean.detach(), old_mean[rows], self.policy.std)
+                for k, v in loss.items():
+                    sums[k] = sums.get(k, 0.0) + v.detach()
                 updates += 1
             if config.kl:
-                self._follow_kl(kl)
-        return {k: v / updates for k, v in sums.items()}
+                self._follow_kl(float(loss["kl"]))
+        return {k: float(v) / updates for k, v in sums.items()}
 
     def _follow_kl(self, kl: float) -> None:
         """Adapt the learning rate to the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
@@ -186,6 +187,7 @@ class ExpertModule(StageModule):
             "samples": float(self.samples),
             "minutes": self.seconds / 60,
             "diverged": float(self.env.num_diverged),
+            **self.env.simulator.counters(),
         }
         self.log_dict(
             values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()}

@@ -99,6 +99,7 @@ class FinetuneModule(StageModule):
         self.critic = Critic((*STUDENT_GROUPS, "reference"), config.hidden)
         self.expert = expert.requires_grad_(False)
         simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
 
@@ -135,6 +136,7 @@ class FinetuneModule(StageModule):
             "samples": float(self.samples),
             "minutes": self.seconds / 60,
             "diverged": float(self.env.num_diverged),
+            **self.env.simulator.counters(),
         }
         self.log_dict(
             values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()}
@@ -151,20 +153,20 @@ class FinetuneModule(StageModule):
         )
         sums, updates = {"policy": 0.0, "imitation": 0.0, "value": 0.0}, 0
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(action), generator=self.generator).split(config.minibatch):
+            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(config.minibatch):
                 value = ppo.value_loss(self.critic(critic_in[rows]), returns[rows])
                 self._descend(critic_optimizer, value, self.critic)
-                sums["value"] += float(value.detach())
+                sums["value"] += value.detach()
                 if learn_actor:
                     mean = self.policy.mean(policy_in[rows])
                     log_prob = self.policy.log_prob(mean, action[rows])
                     policy = ppo.policy_loss(log_prob, old_log_prob[rows], advantage[rows], config.clip)
                     imitation = (mean - label[rows]).square().mean()
                     self._descend(actor_optimizer, policy + config.imitation * imitation, self.policy)
-                    sums["policy"] += float(policy.detach())
-                    sums["imitation"] += float(imitation.detach())
+                    sums["policy"] += policy.detach()
+                    sums["imitation"] += imitation.detach()
                 updates += 1
-        return {k: v / updates for k, v in sums.items()}
+        return {k: float(v) / updates for k, v in sums.items()}
 
     def _descend(self, optimizer, loss: torch.Tensor, network: torch.nn.Module) -> None:
         optimizer.zero_grad()

@@ -48,7 +48,8 @@ def test_only_the_last_rollouts_are_remembered(build, train):
     module = build("distill", memory=2)
     train(module, 2)
     assert len(module.memory) == 2
-    assert module.memory[0][0].shape == (16, module.policy.norm.mean.numel()) and module.memory[0][1].shape == (16, 69)
+    assert module.memory.seen.shape == (2, 16, module.policy.norm.mean.numel())
+    assert module.memory.label.shape == (2, 16, 69)
 
 
 def test_the_learning_rate_falls_to_a_tenth(build, train):
