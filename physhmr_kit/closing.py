@@ -49,8 +49,9 @@ def evaluate_module(module) -> Evaluation | None:
             module.library, load_encoder(config.encoder or None), 1, config.seed + _UNSEEN_VIEWS
         )
     rollouts = track_clips(
-        module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps
-    )
+        module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps,
+        device=config.device or None,
+    )  # fmt: skip
     return Evaluation(rollouts, tracks)
 
 

@@ -104,16 +104,8 @@ def check_mujoco_cpu() -> Finding:
     return Finding("mujoco_cpu", True, "10 steps of 2 humanoids", INSTALL, True)
 
 
-def planned(name: str) -> Finding | None:
-    """The finding on a simulator that this version does not have yet, else None."""
-    known = importlib.import_module("physhmr_kit.simulation").SIMULATORS
-    return None if name in known else Finding(name, False, "planned, not in this version")
-
-
 def check_mujoco_gpu() -> Finding:
     """mujoco_warp, and a CUDA device that torch and Warp both find."""
-    if absent := planned("mujoco_gpu"):
-        return absent
     remedy = "python -m pip install -c constraints.txt -e '.[gpu]'"
     for module in ("warp", "mujoco_warp"):
         if importlib.util.find_spec(module) is None:

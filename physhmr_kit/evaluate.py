@@ -23,7 +23,7 @@ from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
 from physhmr_kit.metrics.table import NOTES, rich_table, write_text
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
-from physhmr_kit.simulation.registry import SIMULATORS
+from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.stages.build import find_weights
 from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
@@ -74,14 +74,16 @@ def evaluate(
     tracks: list[VisualTrack] | None = None,
     simulator: str = "auto",
     substeps: int = 4,
+    device: str | None = None,
 ) -> list[Rollout]:
     """Follow every clip once, with a progress bar on stderr."""
     visual = VisualLibrary([[track] for track in tracks], library.lengths) if tracks else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{library.num_clips} clips", total=int(library.lengths.max()))
         return track_clips(
-            policy, library, config, visual, simulator, substeps, lambda done, _: bar.update(task, completed=done)
-        )
+            policy, library, config, visual, simulator, substeps,
+            progress=lambda done, _: bar.update(task, completed=done), device=device,
+        )  # fmt: skip
 
 
 def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, str]:
@@ -118,6 +120,7 @@ def _parser():
         "--clips", nargs="+", default=["demo"], help="'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders"
     )
     parser.add_argument("--simulator", choices=SIMULATORS, default="auto", help="which simulator")
+    parser.add_argument("--device", help="where it computes; its own choice by default")
     parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic cameras and the detector's noise")
     parser.add_argument("--csv", type=Path, help="write every measure of every clip here")
@@ -136,7 +139,9 @@ def main(argv: list[str] | None = None) -> int:
     encoder = load_encoder(args.encoder) if sees else None
     library = MotionLibrary(load_clips(args.clips))
     tracks = film(library, encoder, KeypointNoise(), args.seed) if sees else None
-    rollouts = evaluate(policy, config, library, tracks, args.simulator, int(settings.get("substeps", 4)))
+    print(choose_simulator(args.simulator), file=sys.stderr)
+    substeps = int(settings.get("substeps", 4))
+    rollouts = evaluate(policy, config, library, tracks, args.simulator, substeps, args.device)
     notes = [f"seen through one synthetic camera for each clip, seed {args.seed}; {KeypointNoise()}"] if sees else []
     markdown, table = report(rollouts, f"Stage {args.stage} on {library.num_clips} clips", notes)
     if args.csv:

@@ -153,6 +153,11 @@ def _csv_logger(folder: Path, resume: Path | None):
     return logger
 
 
+def _accelerator(device) -> tuple[str, int | list[int]]:
+    """What Lightning calls the device on which a policy stage lives."""
+    return ("gpu", [device.index or 0]) if device.type == "cuda" else ("cpu", 1)
+
+
 def _trainer(folder: Path, module, options, callbacks: list):
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
@@ -168,9 +173,10 @@ def _trainer(folder: Path, module, options, callbacks: list):
             mode="max" if policy_stage else "min", save_on_train_epoch_end=policy_stage, **keep,
         ),
     ]  # fmt: skip
+    accelerator, devices = ("auto", 1) if not policy_stage else _accelerator(module.env.device)
     return pl.Trainer(
-        accelerator="auto" if not policy_stage else "cpu",
-        devices=1,
+        accelerator=accelerator,
+        devices=devices,
         max_epochs=_epochs(module),
         logger=[_csv_logger(folder, options.resume), TensorBoardLogger(folder, name="", version="tensorboard")],
         callbacks=[*bars, *checkpoints, *callbacks],
@@ -191,6 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     from physhmr_kit.closing import close_run, evaluate_module
+    from physhmr_kit.simulation import SimulatorError, choose_simulator
     from physhmr_kit.stages.build import build_module
     from physhmr_kit.stages.watch import ClipEvaluation
 
@@ -201,6 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         raise KitError(f"{folder}: there is a run of this name already; choose another --name, or --resume {folder}")
     if options.evaluate_every and options.stage == "encoder":
         raise KitError("--evaluate_every follows clips with a policy; the encoder has none (see --validate_every)")
+    if options.stage != "encoder":
+        print(choose_simulator(settings.simulator))
     print(f"stage {options.stage}: loading clips, weights and views")
     module = build_module(settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,12 +218,15 @@ def main(argv: list[str] | None = None) -> int:
     callbacks = [ClipEvaluation(options.evaluate_every, folder)] if options.evaluate_every else []
     trainer = _trainer(folder, module, options, callbacks)
     last = folder / "checkpoints" / "last.ckpt"
+    go_on = f"take it up with: python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
     try:
         trainer.fit(module, ckpt_path=last if resume else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         if last.is_file():
-            print(f"stopped; take it up with: python -m physhmr_kit.fit --stage {options.stage} --resume {folder}")
+            print(f"stopped; {go_on}")
         return 130
+    except SimulatorError as fault:
+        raise SimulatorError(f"{fault}; {go_on}" if last.is_file() else str(fault)) from fault
     close_run(module, folder, before, command=f"python -m physhmr_kit.fit {' '.join(argv)}")
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+import sys
 import time
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
@@ -28,7 +29,7 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import local_rotations
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.registry import SIMULATORS, make_simulator
+from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator, make_simulator
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
 from physhmr_kit.vision.placement import initial_pose, kinematic_clip
@@ -62,7 +63,12 @@ class Reconstruction:
 
 @torch.no_grad()
 def relive(
-    policy, track: VisualTrack, config: TrackingConfig, simulator: str = "auto", substeps: int = 4
+    policy,
+    track: VisualTrack,
+    config: TrackingConfig,
+    simulator: str = "auto",
+    substeps: int = 4,
+    device: str | None = None,
 ) -> Reconstruction:
     """Let a policy follow what a camera saw, from the encoder's first pose to the end.
 
@@ -76,22 +82,25 @@ def relive(
     library = MotionLibrary([kinematic_clip(track)])
     visual = VisualLibrary([[track]], library.lengths)
     endless = replace(config, termination="none", start="first", episode_length=0)
-    env = TrackingEnv(library, make_simulator(simulator, num_envs=1, substeps=substeps), endless, visual)
-    everyone = torch.zeros(1, dtype=torch.long)
+    physics = make_simulator(simulator, num_envs=1, device=device, substeps=substeps)
+    env = TrackingEnv(library, physics, endless, visual)
+    if isinstance(policy, torch.nn.Module):
+        policy.to(env.device)
+    everyone = torch.zeros(1, dtype=torch.long, device=env.device)
     estimate = library.clip(0)
     env.reset(seed=0, options={"clip": everyone, "frame": everyone, "view": everyone})
-    env.simulator.reset(everyone, initial_pose(track, 0))
-    states, terms, restarts = [env.simulator.state], [{}], []
+    env.simulator.reset(everyone, initial_pose(track, 0).to(env.device))
+    states, terms, restarts = [env.simulator.state.to("cpu")], [{}], []
     obs = env.observe(config.groups)
     for frame in range(1, len(track)):
         obs, *_ = env.step(policy(obs))
-        state = env.last_state
+        state = env.last_state.to("cpu")
         terms.append(env.reward_terms)
         fault = _fault(state, estimate[frame : frame + 1], track, frame)
         patient = restarts and frame - restarts[-1][0] < PATIENCE and fault != BLEW_UP
         if fault and not patient:
-            env.simulator.reset(everyone, initial_pose(track, frame))
-            state = env.simulator.state
+            env.simulator.reset(everyone, initial_pose(track, frame).to(env.device))
+            state = env.simulator.state.to("cpu")
             obs = env.observe(config.groups)
             restarts.append((frame, fault))
         states.append(state)
@@ -270,6 +279,7 @@ def _parser():
         "--scale", type=float, help="how much larger than the mean shape the person is; estimated by default"
     )
     parser.add_argument("--simulator", choices=SIMULATORS, default="auto", help="which simulator")
+    parser.add_argument("--device", help="where it computes; its own choice by default")
     return parser
 
 
@@ -294,7 +304,8 @@ def main(argv: list[str] | None = None) -> int:
     track = track_from_keypoints(keypoints, camera, load_encoder(args.encoder), args.scale)
     if len(track) < 2:
         raise KitError(f"{args.keypoints}: {len(track)} frame(s) at 30 fps; a motion needs at least two")
-    result = relive(policy, track, config, args.simulator, int(settings.get("substeps", 4)))
+    print(choose_simulator(args.simulator), file=sys.stderr)
+    result = relive(policy, track, config, args.simulator, int(settings.get("substeps", 4)), args.device)
     errors = errors_over_time(result)
     files = write(result, errors, args.out, video)
     print("\n".join(summary(result, errors)))

@@ -31,19 +31,13 @@ class NumpyTracking(VectorWrapper):
 
     env: TrackingEnv
 
-    def __init__(self, env: TrackingEnv):
-        super().__init__(env)
-        # gymnasium's makers write the spec of an environment onto `unwrapped`, which all instances would share otherwise
-        self.env.metadata = dict(self.env.metadata)
-
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         obs, info = self.env.reset(seed=seed, options=options)
         return to_numpy(obs), to_numpy(info)
 
     def step(self, actions: np.ndarray):
-        obs, reward, terminated, truncated, info = self.env.step(
-            torch.as_tensor(np.asarray(actions), dtype=torch.float32)
-        )
+        given = torch.as_tensor(np.asarray(actions), dtype=torch.float32, device=self.env.device)
+        obs, reward, terminated, truncated, info = self.env.step(given)
         return to_numpy(obs), to_numpy(reward), to_numpy(terminated), to_numpy(truncated), to_numpy(info)
 
 
@@ -61,6 +55,8 @@ def make_tracking_vec(
     substeps: int = 4,
     visual: VisualLibrary | None = None,
     seed: int = 0,
+    autoreset: str = "same_step",
+    device: str | None = None,
     **config,
 ) -> VectorEnv:
     """Build the environment behind "PhysHMR/Tracking-v0".
@@ -68,9 +64,10 @@ def make_tracking_vec(
     Args:
         num_envs: humanoids side by side.
         clips: what to track: 'demo', 'demo:NAME', files or folders (see `load_clips`), or a library.
-        simulator, substeps: see `make_simulator`.
+        simulator, substeps, device: see `make_simulator`.
         visual: what cameras saw of the clips, for the groups that a camera gives (`stages.views.film_library` films them).
         seed: of starts and views, until `reset(seed=...)`.
+        autoreset: 'same_step', 'next_step' (what gymnasium's vector observation wrappers ask for) or 'disabled'; see `TrackingEnv`.
         config: fields of `TrackingConfig`, e.g. groups, control, termination, episode_length.
 
     Raises:
@@ -80,10 +77,9 @@ def make_tracking_vec(
     unknown = [name for name in config if name not in known]
     if unknown:
         raise KitError(
-            f"PhysHMR/Tracking-v0 has no option '{unknown[0]}'; there are clips, simulator, substeps, visual, seed, {', '.join(known)}"
+            f"PhysHMR/Tracking-v0 has no option '{unknown[0]}'; there are clips, simulator, substeps, visual, seed, autoreset, device, {', '.join(known)}"
         )
     settings = TrackingConfig(**config)
     library = clips if isinstance(clips, MotionLibrary) else MotionLibrary(load_clips(clips))
-    return NumpyTracking(
-        TrackingEnv(library, make_simulator(simulator, num_envs=num_envs, substeps=substeps), settings, visual, seed)
-    )
+    physics = make_simulator(simulator, num_envs=num_envs, device=device, substeps=substeps)
+    return NumpyTracking(TrackingEnv(library, physics, settings, visual, seed, autoreset))

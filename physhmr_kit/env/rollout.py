@@ -108,6 +108,7 @@ def track_clips(
     simulator: str = "auto",
     substeps: int = 4,
     progress: Callable[[int, int], None] | None = None,
+    device: str | None = None,
 ) -> list[Rollout]:
     """Follow every clip of the library once, all side by side, each from its first frame.
 
@@ -116,12 +117,13 @@ def track_clips(
 
     Args:
         policy: deterministic map from observation groups to actions.
+        simulator, substeps, device: see `make_simulator`. A policy that is a module is moved to the simulator's device.
         progress: called with (frames done, frames of the longest clip).
     """
     everything = replace(
         config, termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0
     )
-    sim = make_simulator(simulator, num_envs=library.num_clips, substeps=substeps)
+    sim = make_simulator(simulator, num_envs=library.num_clips, device=device, substeps=substeps)
     env = TrackingEnv(library, sim, everything, visual)
     if isinstance(policy, torch.nn.Module):
         policy.to(env.device)

@@ -37,6 +37,8 @@ class DistillConfig:
     views: int = 16
     """Synthetic cameras for each clip."""
     simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
     substeps: int = 4
     num_envs: int = 128
     iterations: int = 100
@@ -140,7 +142,9 @@ class DistillModule(StageModule):
         self.policy.std.fill_(config.std)
         self.expert = expert.requires_grad_(False)
         assert set(expert.groups) == set(EXPERT_GROUPS)
-        simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        simulator = make_simulator(
+            config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
+        )
         self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, None, config.horizon, self.generator)

@@ -28,6 +28,8 @@ class ExpertConfig:
     clips: tuple[str, ...] = ("demo",)
     """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
     simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
     substeps: int = 4
     """Physics steps for each control step: 4 is 120 Hz."""
     num_envs: int = 256
@@ -93,7 +95,9 @@ class ExpertModule(StageModule):
         self.average.requires_grad_(False)
         self.critic = Critic(EXPERT_GROUPS, config.hidden)
         self.learning_rate = config.learning_rate
-        simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        simulator = make_simulator(
+            config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
+        )
         self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)

@@ -35,6 +35,8 @@ class FinetuneConfig:
     """Weights of the encoder; empty for the bundled one."""
     views: int = 16
     simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
     substeps: int = 4
     num_envs: int = 128
     iterations: int = 60
@@ -98,7 +100,9 @@ class FinetuneModule(StageModule):
         self.policy.std.fill_(config.std)
         self.critic = Critic((*STUDENT_GROUPS, "reference"), config.hidden)
         self.expert = expert.requires_grad_(False)
-        simulator = make_simulator(config.simulator, num_envs=config.num_envs, substeps=config.substeps)
+        simulator = make_simulator(
+            config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
+        )
         self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)

@@ -35,6 +35,7 @@ class ClipEvaluation(pl.Callback):
             module.env.visual,
             module.config.simulator,
             module.config.substeps,
+            device=module.config.device or None,
         )
         success = sum(r.success for r in rollouts) / len(rollouts)
         covered = sum(len(r) for r in rollouts) / sum(r.length for r in rollouts)

@@ -15,6 +15,7 @@ def build(request, monkeypatch, tmp_path):
         made.append(make_backend(request.param, num_envs, **options))
         return made[-1]
 
+    make.backend = request.param
     yield make
     for simulator in made:
         simulator.close()

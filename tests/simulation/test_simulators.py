@@ -1,9 +1,12 @@
 """Simulators by name, the limit on PD targets, and what is MuJoCo's own."""
 
+import importlib.util
+
 import mujoco
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS, make_backend, use_standin
 from motions import rest_clip
 
 from physhmr_kit.body.hinges import dof_names
@@ -11,22 +14,59 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.simulation import SIMULATORS, make_simulator
+from physhmr_kit.simulation import choose_simulator, make_simulator
 
 REST = MotionLibrary([rest_clip(4)]).clip(0)
 
 
 def test_an_unknown_simulator_is_refused_with_the_names_there_are():
-    with pytest.raises(KitError, match="unknown simulator 'clockwork'; choose one of: auto, mujoco_cpu"):
+    with pytest.raises(KitError, match="unknown simulator 'clockwork'; choose one of: auto, mujoco_cpu, mujoco_gpu, isaac_gym"):
         make_simulator("clockwork")
 
 
-@pytest.mark.parametrize("name", SIMULATORS)
-def test_every_name_makes_a_simulator_of_the_asked_size(name):
-    simulator = make_simulator(name, num_envs=2, substeps=5)
-    assert simulator.num_envs == 2 and len(simulator.state) == 2
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_name_makes_a_simulator_of_the_asked_size(name, monkeypatch, tmp_path):
+    if name == "isaac_gym":
+        use_standin(monkeypatch, tmp_path)
+    simulator = make_backend(name, num_envs=2, substeps=5)
+    assert simulator.name == name and simulator.num_envs == 2 and len(simulator.state) == 2
     assert simulator.timestep == pytest.approx(1 / 150)
     simulator.close()
+
+
+def machine(monkeypatch, isaac: str = "", cuda: bool = False, warp: bool = True) -> None:
+    """Make this look like a machine that has these things."""
+    monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", isaac)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object() if warp else None)
+
+
+@pytest.mark.parametrize(
+    "here, name, why",
+    [
+        ({"isaac": "python3.8"}, "isaac_gym", "PHYSHMR_ISAACGYM_PYTHON names python3.8"),
+        ({"isaac": "python3.8", "cuda": True}, "isaac_gym", "names python3.8"),
+        ({"cuda": True}, "mujoco_gpu", "CUDA device a card"),
+        ({"cuda": True, "warp": False}, "mujoco_cpu", "mujoco_warp is not installed: pip install"),
+        ({}, "mujoco_cpu", "no CUDA device"),
+    ],
+)
+def test_auto_takes_the_fastest_there_is_and_says_why(here, name, why, monkeypatch):
+    machine(monkeypatch, **here)
+    choice = choose_simulator("auto")
+    assert choice.name == name and why in choice.why
+    assert str(choice).startswith(f"simulator {name}: ") and "\n" not in str(choice)
+
+
+def test_what_is_asked_for_by_name_is_taken(monkeypatch):
+    machine(monkeypatch, isaac="python3.8", cuda=True)
+    assert choose_simulator("mujoco_cpu").name == "mujoco_cpu"
+
+
+def test_mujoco_cpu_does_not_pretend_to_compute_on_a_gpu():
+    with pytest.raises(KitError, match="mujoco_cpu computes on the CPU, not on 'cuda'; take mujoco_gpu"):
+        make_simulator("mujoco_cpu", device="cuda")
 
 
 def test_targets_are_held_where_the_drive_reaches_its_largest_torque():

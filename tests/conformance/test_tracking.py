@@ -1,0 +1,68 @@
+"""The environment on every simulator: the same clip followed alike, and a world that blows up costs no other world anything."""
+
+import pytest
+import torch
+from motions import rest_clip, waving_clip
+
+from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
+from physhmr_kit.learning import BUNDLED, load_policy
+from physhmr_kit.motion.demo import demo_clip
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation import make_simulator
+
+TWO_SECONDS = 60
+MEAN_GAP, LARGEST_GAP = 0.02, 0.08
+"""Metres between the same body on two engines: mean over bodies and frames, and the largest of all. Contacts part at the
+first rounding, the policy brings both back to the reference."""
+
+
+def followed(simulator, policy, clip) -> torch.Tensor:
+    """Body positions (60, 24, 3) m of the first two seconds, the policy in the loop."""
+    env = TrackingEnv(MotionLibrary([clip]), simulator, TrackingConfig(termination="none", start="first"))
+    policy.to(env.device)
+    obs, _ = env.reset(seed=0)
+    path = []
+    with torch.no_grad():
+        for _ in range(TWO_SECONDS):
+            obs = env.step(policy(obs))[0]
+            path.append(env.last_state.body_pos[0].cpu())
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("name", ["squat", "walk_forward"])
+def test_a_policy_follows_a_clip_as_it_does_on_mujoco_cpu(build, name):
+    policy, clip = load_policy(BUNDLED / "expert.safetensors"), demo_clip(name)
+    truth = make_simulator("mujoco_cpu")
+    gap = (followed(build(1), policy, clip) - followed(truth, policy.to("cpu"), clip)).norm(dim=-1)
+    truth.close()
+    assert gap.mean() < MEAN_GAP and gap.max() < LARGEST_GAP, f"mean {gap.mean():.4f} m, largest {gap.max():.4f} m"
+
+
+def test_a_world_that_blows_up_is_reset_and_counted_and_the_others_go_on(build):
+    env = TrackingEnv(MotionLibrary([rest_clip(40), waving_clip(40)]), build(3), TrackingConfig())
+    start = {"clip": torch.tensor([0, 1, 1]), "frame": torch.tensor([0, 3, 6])}
+    env.reset(seed=0, options=start)
+    actions = torch.zeros(3, 69, device=env.device)
+    for _ in range(3):
+        env.step(actions)
+    actions[1, 7] = torch.nan
+    obs, reward, terminated, truncated, info = env.step(actions)
+    assert terminated.tolist() == [False, True, False] and not truncated.any()
+    assert env.num_diverged == 1 and reward[1] == 0 and (reward[[0, 2]] > 0.5).all()
+    assert all(torch.isfinite(v).all() for v in (*obs.values(), *info["final_obs"].values()))
+    assert env.frame_ids.tolist()[0] == 4 and env.frame_ids.tolist()[2] == 10
+    actions[1, 7] = 0
+    for _ in range(5):
+        obs, reward, terminated, *_ = env.step(actions)
+        assert not terminated.any() and torch.isfinite(reward).all() and all(torch.isfinite(v).all() for v in obs.values())
+    assert env.num_diverged == 1
+
+
+def test_whole_clips_are_followed_and_recorded(build):
+    """`track_clips` as the commands use it, on this simulator, with everything brought back to the CPU."""
+    device = str(build(1).device)
+    policy = load_policy(BUNDLED / "expert.safetensors")
+    rollouts = track_clips(policy, MotionLibrary([demo_clip("stand")[:25]]), TrackingConfig(), simulator=build.backend, device=device)
+    assert rollouts[0].success and len(rollouts[0]) == 25
+    assert rollouts[0].simulated.body_pos.device.type == "cpu" and rollouts[0].contact_force.shape == (25, 24, 3)
+    assert (rollouts[0].simulated.body_pos - rollouts[0].reference.body_pos).norm(dim=-1).mean() < 0.03
