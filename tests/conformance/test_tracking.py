@@ -60,9 +60,9 @@ def test_a_world_that_blows_up_is_reset_and_counted_and_the_others_go_on(build):
 
 def test_whole_clips_are_followed_and_recorded(build):
     """`track_clips` as the commands use it, on this simulator, with everything brought back to the CPU."""
-    device = str(build(1).device)
+    device, library = str(build(1).device), MotionLibrary([rest_clip(25)])
     policy = load_policy(BUNDLED / "expert.safetensors")
-    rollouts = track_clips(policy, MotionLibrary([demo_clip("stand")[:25]]), TrackingConfig(), simulator=build.backend, device=device)
+    rollouts = track_clips(policy, library, TrackingConfig(), simulator=build.backend, device=device)
     assert rollouts[0].success and len(rollouts[0]) == 25
     assert rollouts[0].simulated.body_pos.device.type == "cpu" and rollouts[0].contact_force.shape == (25, 24, 3)
     assert (rollouts[0].simulated.body_pos - rollouts[0].reference.body_pos).norm(dim=-1).mean() < 0.03

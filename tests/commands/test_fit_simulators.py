@@ -1,0 +1,91 @@
+"""`fit --simulator`: every stage on every simulator, and a worker that dies in the middle of a run."""
+
+import os
+import signal
+
+import pytest
+import yaml
+from backends import use_standin
+from material import rest_clip, run, weights
+
+from physhmr_kit import fit
+from physhmr_kit.learning import read_weights
+from physhmr_kit.learning.collect import Collector
+
+STAGES = ("expert", "distill", "finetune")
+PLACES = {"mujoco_gpu": ["--device", "cpu"], "isaac_gym": []}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit")
+    return {**weights(folder), "clip": rest_clip(24).save(folder / "rest.npz")}
+
+
+def options(given, stage: str, simulator: str, runs) -> list[str]:
+    """A run of seconds of a stage: one clip of 24 frames, four bodies."""
+    words = ["--stage", stage, "--short", "--progress", "none", "--runs", runs, "--name", "a", "--clips", f"[{given['clip']}]"]
+    words += ["--simulator", simulator, *PLACES.get(simulator, []), "--num_envs=4", "--horizon=4", "--hidden=[16]"]
+    if stage != "expert":
+        words += ["--expert", given["expert"], "--encoder", given["encoder"]]
+    return [*words, "--student", given["distill"]] if stage == "finetune" else words
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_trains_on_mujoco_gpu_with_one_option(stage, given, tmp_path, capsys):
+    """On Warp's CPU device here; with a card, `--simulator mujoco_gpu` is all there is to say."""
+    pytest.importorskip("mujoco_warp")
+    assert run(fit.main, *options(given, stage, "mujoco_gpu", tmp_path)) == 0
+    assert "simulator mujoco_gpu: as asked for" in capsys.readouterr().out
+    assert read_weights(tmp_path / stage / "a" / "weights.safetensors")[1]["stage"] == stage
+    assert yaml.safe_load((tmp_path / stage / "a" / "config.yaml").read_text())["simulator"] == "mujoco_gpu"
+    assert "overflowed" in (tmp_path / stage / "a" / "metrics.csv").read_text().splitlines()[0]
+
+
+def test_a_stage_trains_on_isaac_gym_once_its_interpreter_is_named(given, tmp_path, monkeypatch, capsys):
+    use_standin(monkeypatch, tmp_path)
+    assert run(fit.main, *options(given, "expert", "auto", tmp_path / "runs")) == 0
+    said = capsys.readouterr().out
+    assert "simulator isaac_gym: PHYSHMR_ISAACGYM_PYTHON names" in said
+
+
+def test_a_worker_that_dies_ends_the_run_and_leaves_the_last_checkpoint(given, tmp_path, monkeypatch, capsys):
+    use_standin(monkeypatch, tmp_path)
+    runs, calls, collect = tmp_path / "runs", [], Collector.collect
+
+    def collect_and_die(self, *args):
+        calls.append(self)
+        if len(calls) == 14:  # an epoch is ten iterations: one checkpoint has been written
+            os.kill(self.env.simulator._worker.pid, signal.SIGKILL)
+        return collect(self, *args)
+
+    monkeypatch.setattr(Collector, "collect", collect_and_die)
+    words = [*options(given, "expert", "isaac_gym", runs), "--iterations", "20"]
+    assert run(fit.main, *words) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.count("\n") == 0 and "signal SIGKILL" in told and f"--resume {runs / 'expert' / 'a'}" in told
+    monkeypatch.setattr(Collector, "collect", collect)
+    assert run(fit.main, "--stage", "expert", "--resume", runs / "expert" / "a", "--progress", "none") == 0
+    assert int(read_weights(runs / "expert" / "a" / "weights.safetensors")[1]["samples"]) == 20 * 16
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["--simulator", "clockwork"], "clockwork"),
+        (["--simulator", "mujoco_gpu"], "there is no CUDA device; take --simulator mujoco_cpu"),
+        (["--simulator", "mujoco_cpu", "--device", "cuda"], "take mujoco_gpu"),
+        (["--simulator", "isaac_gym"], "PHYSHMR_ISAACGYM_PYTHON is not set"),
+        (["--num_envs", "0"], "num_envs is 0"),
+    ],
+)
+def test_a_simulator_that_cannot_be_had_is_told_in_one_line(words, told, given, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("PHYSHMR_ISAACGYM_PYTHON", raising=False)
+    if "mujoco_gpu" in words:
+        pytest.importorskip("mujoco_warp")
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    begin = ["--stage", "expert", "--short", "--progress", "none", "--runs", tmp_path, "--clips", f"[{given['clip']}]"]
+    assert run(fit.main, *begin, *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ") and told in said and "\n" not in said
+    assert not list(tmp_path.iterdir()), "no run folder is left behind"
