@@ -6,12 +6,11 @@
 Environment, episodes and rewards come from `gymnasium.make_vec("PhysHMR/Tracking-v0")`; collection, advantages, losses and
 networks are TorchRL's. It prints the figures of every update. What to know:
 
-- Autoreset mode: SAME_STEP, the environment's default. TorchRL takes SAME_STEP or DISABLED and refuses NEXT_STEP.
-- The final observation arrives: where an episode ends, TorchRL puts `info["final_obs"]` at ("next", "observation") and the
-  first observation of the new episode at the next "observation". GAE therefore bootstraps a truncated episode from where
-  it really ended, and a terminated one with 0.
-- TorchRL reads the final observation of one flat array only, not of a dict of groups; `Flat` lays ours end to end.
-  Gymnasium's own FlattenObservation would not do: its observation wrappers refuse SAME_STEP.
+- Autoreset mode: "disabled", which TorchRL prefers, for it resets the environments itself. It also takes "same_step", but then
+  finds the final observation of one flat array only, not of a dict of groups; it refuses "next_step".
+- The final observation arrives: an episode's last step has it at ("next", "observation"), and the step after that begins with the
+  first observation of the new episode. GAE therefore bootstraps a truncated episode from where it really ended, and a
+  terminated one with 0 (tests/env/test_outside_ppo.py holds it to that).
 """
 
 from __future__ import annotations
@@ -21,12 +20,10 @@ import argparse
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import VectorWrapper
-from gymnasium.vector.utils import batch_space
 from tensordict.nn import AddStateIndependentNormalScale, TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
-from torchrl.envs import GymWrapper, RewardSum, StepCounter, TransformedEnv
+from torchrl.envs import CatTensors, Compose, GymWrapper, RewardSum, StepCounter, TransformedEnv
 from torchrl.modules import IndependentNormal, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
@@ -36,39 +33,12 @@ import physhmr_kit  # noqa: F401  (registers the environment)
 STD = 0.05  # of the actions at first; 1 is half a radian beside the reference's targets
 
 
-class Flat(VectorWrapper):
-    """The observation groups end to end: a dict of (num_envs, width) becomes one array, `final_obs` too."""
-
-    def __init__(self, env: gym.vector.VectorEnv):
-        super().__init__(env)
-        groups = env.single_observation_space.spaces
-        width = sum(space.shape[0] for space in groups.values())
-        self.groups = tuple(groups)
-        self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
-        self.observation_space = batch_space(self.single_observation_space, env.num_envs)
-        self.autoreset_mode = env.metadata["autoreset_mode"]  # where TorchRL looks for it
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
-        obs, _ = self.env.reset(seed=seed, options=options)
-        return self._flat(obs), {}
-
-    def step(self, actions: np.ndarray):
-        obs, reward, terminated, truncated, info = self.env.step(actions)
-        if "final_obs" in info:
-            info = {"final_obs": self._flat(info["final_obs"]), "_final_obs": info["_final_obs"]}
-        return self._flat(obs), reward, terminated, truncated, info
-
-    def _flat(self, obs: dict[str, np.ndarray]) -> np.ndarray:
-        return np.concatenate([obs[g] for g in self.groups], axis=1)
-
-
 def make_env(num_envs: int, clips, seed: int = 0) -> TransformedEnv:
-    """The kit's environment as TorchRL sees it, with the sum of rewards and the length of every episode noted down."""
-    envs = gym.make_vec("PhysHMR/Tracking-v0", num_envs=num_envs, clips=clips, seed=seed)
-    env = GymWrapper(Flat(envs))  # with the transform that sorts out final and first observations
-    env.append_transform(RewardSum())
-    env.append_transform(StepCounter())
-    return env
+    """The kit's environment as TorchRL sees it: the observation groups end to end, and notes of every episode's return and length."""
+    envs = gym.make_vec("PhysHMR/Tracking-v0", num_envs=num_envs, clips=clips, seed=seed, autoreset="disabled")
+    envs.autoreset_mode = envs.metadata["autoreset_mode"]  # where TorchRL looks for it
+    groups = list(envs.single_observation_space.spaces)
+    return TransformedEnv(GymWrapper(envs), Compose(CatTensors(groups, "observation"), RewardSum(), StepCounter()))
 
 
 def make_networks(env: TransformedEnv, hidden: int = 256) -> tuple[ProbabilisticActor, ValueOperator]:

@@ -4,10 +4,12 @@ import importlib.util
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from motions import rest_clip
 
+from physhmr_kit.env.registration import NumpyTracking
 from physhmr_kit.motion.library import MotionLibrary
 
 pytest.importorskip("torchrl", reason="TorchRL is not installed: pip install torchrl")
@@ -45,30 +47,29 @@ def test_two_updates_move_the_weights_and_returns_are_finite(example, clips):
 
 
 def test_the_final_observation_reaches_the_bootstrap(example, clips, monkeypatch):
-    finals = []  # (which environments ended, their final observations), step by step
-    step = example.Flat.step
+    seen = []  # what the environment said of each step
+    step = NumpyTracking.step
 
     def remember(self, actions):
-        result = step(self, actions)
-        info = result[-1]
-        finals.append((info.get("_final_obs"), info.get("final_obs")))
-        return result
+        seen.append(step(self, actions))
+        return seen[-1]
 
     env = example.make_env(4, clips)
     policy, value = example.make_networks(env, hidden=16)
-    monkeypatch.setattr(example.Flat, "step", remember)
+    monkeypatch.setattr(NumpyTracking, "step", remember)
     with torch.no_grad():
         batch = env.rollout(40, policy, break_when_any_done=False)
         example.GAE(gamma=0.9, lmbda=0.95, value_network=value)(batch)
         ended = batch["next"]
         truncated, terminated = ended["truncated"].squeeze(-1), ended["terminated"].squeeze(-1)
         assert truncated.any() and terminated.any()
-        for t, (done, final) in enumerate(finals):
-            for i in torch.nonzero(truncated[:, t] | terminated[:, t]).flatten().tolist():
-                assert done[i]
-                assert torch.equal(ended["observation"][i, t], torch.from_numpy(final[i]))
-                if t + 1 < len(finals):  # the new episode begins with its own observation
-                    assert not torch.equal(batch["observation"][i, t + 1], ended["observation"][i, t])
+        for t, (obs, _, failed, cut, _) in enumerate(seen):
+            assert truncated[:, t].tolist() == cut.tolist() and terminated[:, t].tolist() == failed.tolist()
+            final = torch.from_numpy(np.concatenate([obs["proprioception"], obs["reference"]], axis=1))
+            assert torch.equal(ended["observation"][:, t], final)
+            if t + 1 < len(seen):  # the next step begins there, or with the first observation of a new episode
+                goes_on = (batch["observation"][:, t + 1] == final).all(1)
+                assert goes_on.tolist() == (~(failed | cut)).tolist()
         follow = value(ended.select("observation").clone())["state_value"].squeeze(-1)
         target, reward = batch["value_target"].squeeze(-1), ended["reward"].squeeze(-1)
         torch.testing.assert_close(target[terminated], reward[terminated])
