@@ -85,7 +85,7 @@ def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _turns(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor([1, 2, 0], device=device), torch.tensor([2, 0, 1], device=device)
+    return torch.tensor([1, 2, 0]).to(device), torch.tensor([2, 0, 1]).to(device)
 
 
 def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ _TOES_AND_HANDS = (10, 11, 22, 23)
 @cache
 def _without(joints: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """(24,): 1 for the bodies that count, 0 for these."""
-    return torch.tensor([float(j not in joints) for j in range(24)], device=device)
+    return torch.tensor([float(j not in joints) for j in range(24)]).to(device)
 
 
 def _distance(sim_pos: torch.Tensor, ref_pos: torch.Tensor) -> torch.Tensor:

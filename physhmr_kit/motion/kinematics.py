@@ -30,7 +30,7 @@ def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
     """Rounds of pointer doubling up the tree: the joint each joint's rotation is in by now, 24 standing for the world."""
     above, rounds = [NUM_JOINTS if p < 0 else p for p in PARENTS] + [NUM_JOINTS], []
     while any(a != NUM_JOINTS for a in above):
-        rounds.append(torch.tensor(above, device=device))
+        rounds.append(torch.tensor(above).to(device))
         above = [above[a] for a in above]
     return tuple(rounds)
 
@@ -38,7 +38,7 @@ def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
 @cache
 def _parents(device: torch.device) -> torch.Tensor:
     """(24,) parent of each joint; the root is its own."""
-    return torch.tensor([max(p, 0) for p in PARENTS], device=device)
+    return torch.tensor([max(p, 0) for p in PARENTS]).to(device)
 
 
 @cache
@@ -185,7 +185,7 @@ def angular_velocity(rotation: torch.Tensor, fps: float) -> torch.Tensor:
 def _upright_twist(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """(4, 2): takes a root rotation q to the z and w of q inverse(STANDING)."""
     x, y, z, w = STANDING
-    return torch.tensor([[-y, x], [x, y], [w, z], [-z, w]], dtype=dtype, device=device)
+    return torch.tensor([[-y, x], [x, y], [w, z], [-z, w]]).to(device, dtype)
 
 
 def heading(root_rot: torch.Tensor) -> torch.Tensor:
