@@ -1,5 +1,6 @@
 """PPO of another library learns on our environment through gymnasium alone (docs/examples/ppo_from_elsewhere.py)."""
 
+import copy
 import importlib.util
 import math
 from pathlib import Path
@@ -51,8 +52,9 @@ def test_the_final_observation_reaches_the_bootstrap(example, clips, monkeypatch
     step = NumpyTracking.step
 
     def remember(self, actions):
-        seen.append(step(self, actions))
-        return seen[-1]
+        result = step(self, actions)
+        seen.append(copy.deepcopy(result))  # TorchRL may write into what it is given
+        return result
 
     env = example.make_env(4, clips)
     policy, value = example.make_networks(env, hidden=16)
