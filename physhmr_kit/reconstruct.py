@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import os
-import tempfile
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise

@@ -103,7 +103,9 @@ class Collector:
             torch.logical_or(terminated, truncated, out=batch.done[t])
             if self.critic is not None and info:
                 rows = truncated.nonzero().squeeze(1)
-                finals.append((t * env.num_envs + rows, self.critic.flatten({g: v[rows] for g, v in info["final_obs"].items()})))
+                finals.append(
+                    (t * env.num_envs + rows, self.critic.flatten({g: v[rows] for g, v in info["final_obs"].items()}))
+                )
             for name, value in env.reward_terms.items():
                 sums[name] = sums.get(name, 0.0) + value.mean()
         batch.terms = {name: float(total) / self.steps for name, total in sums.items()}

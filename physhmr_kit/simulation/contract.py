@@ -15,6 +15,10 @@ CONTROL_DT = 1.0 / 30.0
 """Seconds between two PD targets."""
 
 
+MAX_SPEED = 200.0
+"""rad/s or m/s: past this a body has exploded, whatever the engine still computes."""
+
+
 @dataclass(frozen=True)
 class SimState(BodyState):
     """What a simulator reports after a control step: a `BodyState` and the forces behind it.

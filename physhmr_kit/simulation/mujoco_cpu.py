@@ -17,9 +17,7 @@ from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, NUM_DOFS, NUM_JOI
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.contract import SimState, Simulator
-
-_MAX_SPEED = 200.0  # rad/s or m/s: past this a body has exploded, whatever the engine still computes
+from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
 
 
 class MujocoCpu(Simulator):
@@ -109,7 +107,7 @@ class MujocoCpu(Simulator):
         body = hinge_kinematics(root_pos, root_rot, lin, ang, dof_pos, dof_vel, self._offsets)
         contact, torque = sensors.index_select(1, self._reports).split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
         # NaN compares false, so what is asked is whether all is well
-        well = (columns[-NUM_DOFS - 6 :].abs().amax(0) < _MAX_SPEED) & columns.sum(0).isfinite()
+        well = (columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED) & columns.sum(0).isfinite()
         return SimState(
             body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, dof_pos, dof_vel,
             # the sensor reports what the body pushes with; the contract wants what it is pushed by

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
-import roma
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.quaternions import quat_rotate, quat_rotate_inverse
 from physhmr_kit.body.skeleton import BODY_NAMES, NUM_DOFS, NUM_JOINTS
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.contract import SimState, Simulator
-from physhmr_kit.simulation.mujoco_cpu import _MAX_SPEED, dof_addresses
+from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
+from physhmr_kit.simulation.mujoco_cpu import dof_addresses
 
 try:
     import warp as wp
@@ -181,7 +181,7 @@ class MujocoGpu(Simulator):
             contact.zero_()
             found = [d.nacon, d.contact.geom, d.contact.worldid, self._contact_force, self._joint_of_geom]
             wp.launch(_add_contacts, d.naconmax, found, [contact])
-            wp.launch(_judge, d.nworld, [*self._in, _MAX_SPEED, LOST], [d.overflow, diverged, overflowed])
+            wp.launch(_judge, d.nworld, [*self._in, MAX_SPEED, LOST], [d.overflow, diverged, overflowed])
 
     def _record(self) -> wp.Graph:
         """The graph of `_physics`. It holds addresses: from here on arrays are written to, never replaced."""
@@ -206,7 +206,7 @@ class MujocoGpu(Simulator):
         qpos[:, self._dof_qpos] = state.dof_pos
         qvel[:, :3] = state.body_lin_vel[:, 0]
         # MuJoCo keeps the angular velocity of a free joint in the body's own frame
-        qvel[:, 3:6] = roma.quat_action(roma.quat_conjugation(root_rot), state.body_ang_vel[:, 0])
+        qvel[:, 3:6] = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
         qvel[:, self._dof_qvel] = state.dof_vel
         self.qpos.index_copy_(0, env_ids, qpos)
         self.qvel.index_copy_(0, env_ids, qvel)
@@ -236,9 +236,9 @@ class MujocoGpu(Simulator):
         return self._assemble(self.qpos, self.qvel, self._contact.clone(), torque, self._diverged.clone())
 
     def _assemble(self, qpos, qvel, contact, torque, diverged) -> SimState:
-        root_rot = roma.quat_normalize(qpos[:, 3:7].roll(-1, dims=1))
+        root_rot = torch.nn.functional.normalize(qpos[:, 3:7].roll(-1, dims=1), dim=1)
         body = hinge_kinematics(
-            qpos[:, :3], root_rot, qvel[:, :3], roma.quat_action(root_rot, qvel[:, 3:6]),
+            qpos[:, :3], root_rot, qvel[:, :3], quat_rotate(root_rot, qvel[:, 3:6]),
             qpos[:, self._dof_qpos], qvel[:, self._dof_qvel], self._offsets,
         )  # fmt: skip
         return SimState(

@@ -14,7 +14,7 @@ from physhmr_kit.simulation.contract import Simulator
 _CLASSES = {
     "mujoco_cpu": ("physhmr_kit.simulation.mujoco_cpu", "MujocoCpu"),
     "mujoco_gpu": ("physhmr_kit.simulation.mujoco_gpu", "MujocoGpu"),
-    "isaac_gym": ("physhmr_kit.simulation.isaac_gym", "IsaacGym"),
+    "isaac_gym": ("physhmr_kit.simulation.isaac.simulator", "IsaacGym"),
 }
 
 SIMULATORS = ("auto", *_CLASSES)

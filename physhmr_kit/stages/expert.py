@@ -143,7 +143,9 @@ class ExpertModule(StageModule):
         sums: dict[str, torch.Tensor] = {}
         updates = 0
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(config.minibatch):
+            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(
+                config.minibatch
+            ):
                 mean = self.policy.net(policy_in[rows])
                 log_prob = self.policy.log_prob(mean, action[rows])
                 loss = {

@@ -157,7 +157,9 @@ class FinetuneModule(StageModule):
         )
         sums, updates = {"policy": 0.0, "imitation": 0.0, "value": 0.0}, 0
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(config.minibatch):
+            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(
+                config.minibatch
+            ):
                 value = ppo.value_loss(self.critic(critic_in[rows]), returns[rows])
                 self._descend(critic_optimizer, value, self.critic)
                 sums["value"] += value.detach()

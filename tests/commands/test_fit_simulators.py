@@ -24,7 +24,19 @@ def given(tmp_path_factory):
 
 def options(given, stage: str, simulator: str, runs) -> list[str]:
     """A run of seconds of a stage: one clip of 24 frames, four bodies."""
-    words = ["--stage", stage, "--short", "--progress", "none", "--runs", runs, "--name", "a", "--clips", f"[{given['clip']}]"]
+    words = [
+        "--stage",
+        stage,
+        "--short",
+        "--progress",
+        "none",
+        "--runs",
+        runs,
+        "--name",
+        "a",
+        "--clips",
+        f"[{given['clip']}]",
+    ]
     words += ["--simulator", simulator, *PLACES.get(simulator, []), "--num_envs=4", "--horizon=4", "--hidden=[16]"]
     if stage != "expert":
         words += ["--expert", given["expert"], "--encoder", given["encoder"]]

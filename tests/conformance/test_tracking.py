@@ -54,7 +54,9 @@ def test_a_world_that_blows_up_is_reset_and_counted_and_the_others_go_on(build):
     actions[1, 7] = 0
     for _ in range(5):
         obs, reward, terminated, *_ = env.step(actions)
-        assert not terminated.any() and torch.isfinite(reward).all() and all(torch.isfinite(v).all() for v in obs.values())
+        assert (
+            not terminated.any() and torch.isfinite(reward).all() and all(torch.isfinite(v).all() for v in obs.values())
+        )
     assert env.num_diverged == 1
 
 

@@ -30,7 +30,9 @@ def build(library):
     made = []
 
     def make(autoreset: str, **config):
-        made.append(TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), None, 0, autoreset))
+        made.append(
+            TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), None, 0, autoreset)
+        )
         made[-1].reset(seed=1, options=SHORT)
         return made[-1]
 
@@ -74,7 +76,9 @@ def test_disabled_leaves_the_reset_to_the_caller(build):
     obs, _ = env.reset(options=options)
     assert env.clip_ids.tolist() == [1, 1, 1] and env.frame_ids.tolist() == [5, 2, 5]
     for group in obs:
-        assert torch.allclose(obs[group][1:], before[group][1:], atol=1e-5) and not torch.equal(obs[group][0], before[group][0])
+        assert torch.allclose(obs[group][1:], before[group][1:], atol=1e-5) and not torch.equal(
+            obs[group][0], before[group][0]
+        )
 
 
 def test_a_reset_mask_starts_only_those_it_names(build):
@@ -145,12 +149,16 @@ def test_these_wrappers_work_in_both_modes(name, autoreset, library):
 
 @pytest.mark.parametrize("name", NEXT_STEP_ONLY)
 def test_these_wrappers_work_under_next_step(name, library):
-    episodes(NEXT_STEP_ONLY[name](gymnasium.make_vec(NAME, num_envs=2, clips=library, episode_length=4, autoreset="next_step")))
+    episodes(
+        NEXT_STEP_ONLY[name](
+            gymnasium.make_vec(NAME, num_envs=2, clips=library, episode_length=4, autoreset="next_step")
+        )
+    )
 
 
 def test_observation_wrappers_refuse_same_step(library):
     """Gymnasium's own rule, and why `next_step` is there."""
     envs = gymnasium.make_vec(NAME, num_envs=2, clips=library)
-    with pytest.raises(ValueError, match="AutoresetMode.SAME_STEP|SAME_STEP"):
+    with pytest.raises(ValueError, match="SAME_STEP"):
         wrappers.FlattenObservation(envs)
     envs.close()

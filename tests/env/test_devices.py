@@ -76,7 +76,13 @@ def test_targets_stay_there(card, body):
 def test_clips_and_starts_stay_there(card):
     clips, ids = MotionLibrary([rest_clip(4), waving_clip(6)]).to(card), torch.zeros(N, dtype=torch.long, device=card)
     state = clips.frames(ids, ids)
-    on_card(state.body_pos, state.dof_vel, clips.last_frames(ids), clips.rows(ids, ids), StartSampler(clips.lengths).clip_weights)
+    on_card(
+        state.body_pos,
+        state.dof_vel,
+        clips.last_frames(ids),
+        clips.rows(ids, ids),
+        StartSampler(clips.lengths).clip_weights,
+    )
 
 
 def test_networks_and_losses_stay_there(card):
@@ -90,7 +96,9 @@ def test_networks_and_losses_stay_there(card):
     advantage = ppo.advantages(reward, value, value, done, 0.97, 0.95)
     policy.norm.update(seen)
     log_prob = policy.log_prob(mean, action)
-    on_card(action, advantage, ppo.policy_loss(log_prob, log_prob, advantage, 0.2), ppo.bounds_loss(mean), policy.norm.mean)
+    on_card(
+        action, advantage, ppo.policy_loss(log_prob, log_prob, advantage, 0.2), ppo.bounds_loss(mean), policy.norm.mean
+    )
 
 
 def test_a_constant_left_on_the_cpu_would_show(card, body):

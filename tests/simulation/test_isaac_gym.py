@@ -25,10 +25,11 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES, STANDING, standing_height
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
-from physhmr_kit.simulation import SimState, SimulatorError, isaac_joints, make_simulator
-from physhmr_kit.simulation.isaac_asset import DRIVE_NAMES, excluded_pairs, exp_map_limits, filter_bits, isaac_mjcf
-from physhmr_kit.simulation.isaac_gym import _places
-from physhmr_kit.simulation.isaac_process import WORKER
+from physhmr_kit.simulation import SimState, SimulatorError, make_simulator
+from physhmr_kit.simulation.isaac import joints
+from physhmr_kit.simulation.isaac.asset import DRIVE_NAMES, excluded_pairs, exp_map_limits, filter_bits, isaac_mjcf
+from physhmr_kit.simulation.isaac.process import WORKER
+from physhmr_kit.simulation.isaac.simulator import _places
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -227,10 +228,10 @@ def test_a_drive_takes_the_short_way_round():
     present[0, 0] = 3.0
     wanted = torch.zeros(1, 69, dtype=torch.float64)
     wanted[0, 0] = -3.1
-    near = isaac_joints.nearest_vectors(wanted, present)
+    near = joints.nearest_vectors(wanted, present)
     assert near[0, 0] == pytest.approx(2 * math.pi - 3.1)
     assert torch.equal(near[0, 1:], wanted[0, 1:])
-    assert torch.equal(isaac_joints.nearest_vectors(wanted, -present), wanted)
+    assert torch.equal(joints.nearest_vectors(wanted, -present), wanted)
 
 
 def test_a_worker_that_is_killed_is_a_simulator_error(build):
@@ -354,7 +355,7 @@ def test_the_asset_has_the_masses_and_inertias_of_our_own_humanoid():
 
 
 def test_every_legal_pose_lies_within_the_limits_sent():
-    vectors = isaac_joints.hinges_to_vectors(legal_poses(500))
+    vectors = joints.hinges_to_vectors(legal_poses(500))
     low, high = exp_map_limits().double().unbind(-1)
     assert (vectors > low - 0.05).all() and (vectors < high + 0.05).all()
     assert (high - low < 2 * math.pi - 0.1).any(), "and they do limit"
@@ -365,8 +366,8 @@ def test_every_legal_pose_lies_within_the_limits_sent():
 
 def test_hinges_survive_the_way_to_rotation_vectors_and_back():
     dof = legal_poses(50)
-    vectors = isaac_joints.hinges_to_vectors(dof)
-    again = isaac_joints.vectors_to_hinges(vectors)
+    vectors = joints.hinges_to_vectors(dof)
+    again = joints.vectors_to_hinges(vectors)
     torch.testing.assert_close(again, dof, atol=1e-6, rtol=0)
 
 
@@ -375,19 +376,19 @@ def test_joint_velocities_are_those_of_the_turning_child_in_its_own_frame():
     speed = torch.randn(20, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     before, after = dof_to_rotation(dof - step * speed), dof_to_rotation(dof + step * speed)
     turned = roma.unitquat_to_rotvec(roma.quat_product(roma.quat_conjugation(before), after)) / (2 * step)
-    velocity = isaac_joints.hinge_to_joint_velocity(dof, speed)
+    velocity = joints.hinge_to_joint_velocity(dof, speed)
     torch.testing.assert_close(velocity, turned.flatten(1), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(isaac_joints.joint_to_hinge_velocity(dof, velocity), speed, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(joints.joint_to_hinge_velocity(dof, velocity), speed, atol=1e-6, rtol=1e-6)
 
 
 def test_torques_do_the_same_work_in_both_alphabets():
     dof = legal_poses(20, 3)
     speed, torque = torch.randn(2, 20, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    work = (torque * isaac_joints.hinge_to_joint_velocity(dof, speed)).sum(1)
-    torch.testing.assert_close((isaac_joints.joint_to_hinge_torque(dof, torque) * speed).sum(1), work)
+    work = (torque * joints.hinge_to_joint_velocity(dof, speed)).sum(1)
+    torch.testing.assert_close((joints.joint_to_hinge_torque(dof, torque) * speed).sum(1), work)
 
 
 def test_locked_hinges_get_a_finite_velocity():
     dof = torch.zeros(1, 69, dtype=torch.float64)
     dof[:, 1::3] = math.pi / 2
-    assert torch.isfinite(isaac_joints.joint_to_hinge_velocity(dof, torch.ones_like(dof))).all()
+    assert torch.isfinite(joints.joint_to_hinge_velocity(dof, torch.ones_like(dof))).all()

@@ -20,7 +20,9 @@ REST = MotionLibrary([rest_clip(4)]).clip(0)
 
 
 def test_an_unknown_simulator_is_refused_with_the_names_there_are():
-    with pytest.raises(KitError, match="unknown simulator 'clockwork'; choose one of: auto, mujoco_cpu, mujoco_gpu, isaac_gym"):
+    with pytest.raises(
+        KitError, match="unknown simulator 'clockwork'; choose one of: auto, mujoco_cpu, mujoco_gpu, isaac_gym"
+    ):
         make_simulator("clockwork")
 
 

@@ -16,7 +16,7 @@ from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.errors import KitError
 
 DRIVE_NAMES = tuple(f"{body}_{axis}" for body in BODY_NAMES[1:] for axis in "xyz")
-"""The 69 drives of the asset in the kit's joint order: x, y, z of each joint (see `isaac_joints`)."""
+"""The 69 drives of the asset in the kit's joint order: x, y, z of each joint (see `joints.py`)."""
 
 _FILTER_BITS = 31  # the filter is a signed 32-bit number
 
@@ -25,7 +25,7 @@ def isaac_mjcf(humanoid: Humanoid) -> str:
     """MJCF of the body alone, in the words PHC's humanoid has proved Isaac Gym's importer to understand.
 
     No floor, light, sensors or excludes; unit-gear motors (the drives' gains are set through the API); three hinges x, y,
-    z in this order on each body, which the importer merges into one spherical joint (`isaac_joints`); density instead of
+    z in this order on each body, which the importer merges into one spherical joint (`joints.py`); density instead of
     mass, so that the inertia is the shape's own in every importer.
     """
     root = ET.fromstring(humanoid.mjcf())

@@ -25,7 +25,7 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.simulation.contract import SimulatorError
 from physhmr_kit.simulation.registry import ISAAC_PYTHON
 
-WORKER = Path(__file__).with_name("isaac_worker.py")
+WORKER = Path(__file__).with_name("worker.py")
 KEPT = "the checkpoints written so far are kept"
 
 
@@ -99,7 +99,7 @@ class WorkerProcess:
         """One request and its answer.
 
         Args:
-            name: the worker's method; see `isaac_worker.py`.
+            name: the worker's method; see `worker.py`.
             timeout: seconds to wait for the answer.
 
         Raises:

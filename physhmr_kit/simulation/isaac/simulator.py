@@ -15,9 +15,9 @@ from physhmr_kit.body.skeleton import BODY_NAMES, NUM_DOFS, NUM_JOINTS, STANDING
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.contract import SimState, Simulator, SimulatorError
-from physhmr_kit.simulation.isaac_asset import DRIVE_NAMES, excluded_pairs, filter_bits, isaac_mjcf
-from physhmr_kit.simulation.isaac_joints import (
+from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator, SimulatorError
+from physhmr_kit.simulation.isaac.asset import DRIVE_NAMES, excluded_pairs, filter_bits, isaac_mjcf
+from physhmr_kit.simulation.isaac.joints import (
     hinge_to_joint_velocity,
     hinges_to_vectors,
     joint_to_hinge_torque,
@@ -25,9 +25,8 @@ from physhmr_kit.simulation.isaac_joints import (
     nearest_vectors,
     vectors_to_hinges,
 )
-from physhmr_kit.simulation.isaac_process import WorkerProcess, isaac_interpreter
+from physhmr_kit.simulation.isaac.process import WorkerProcess, isaac_interpreter
 
-_MAX_SPEED = 200.0  # rad/s or m/s: past this a body has exploded, whatever the engine still computes
 _IN_THE_AIR = 20.0
 
 
@@ -197,7 +196,7 @@ class IsaacGym(Simulator):
         self._fetch()
         speed = torch.cat([self._root[:, 7:], self._dof[:, :, 1]], 1).abs().amax(1)
         finite = torch.isfinite(torch.cat([self._root, self._dof.flatten(1)], 1)).all(1)
-        self._diverged = ~finite | ~(speed <= _MAX_SPEED) | bad.cpu()
+        self._diverged = ~finite | ~(speed <= MAX_SPEED) | bad.cpu()
         self._state = self._read()
         return self._state
 

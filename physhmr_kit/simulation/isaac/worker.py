@@ -3,7 +3,7 @@
 It needs Python 3.8, isaacgym, torch and numpy, and nothing of the kit. It knows a body by the names the importer gives
 and otherwise only arrays in the importer's order; what they mean is the other side's business (`isaac_gym.py`).
 
-Usage: isaac_worker.py FD, where FD is a connected socket. Requests and answers are lines of JSON. Arrays lie in a file
+Usage: worker.py FD, where FD is a connected socket. Requests and answers are lines of JSON. Arrays lie in a file
 that both sides have mapped:
 
     set_root (N, 13), set_dof (N, D, 2), pending (N,)   rows to be placed before the next step, and which
