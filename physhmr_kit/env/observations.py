@@ -61,18 +61,19 @@ def reference(sim: BodyState, ref: BodyState, yaw: torch.Tensor) -> torch.Tensor
     to the simulated root 3 and its rotation 6 (PHC's imitation observation). The rotation difference is taken in
     the body's own frame (inverse(sim) ref), which needs no heading; PHC conjugates it into the heading frame.
     """
+    rotations = torch.cat([ref.body_rot, quat_between(sim.body_rot, ref.body_rot)], dim=1)
+    pose, turn = quat_columns(rotations).split(24, dim=1)
     turned = _all_to_heading(
         [
             ref.body_pos - sim.body_pos,
             ref.body_lin_vel - sim.body_lin_vel,
             ref.body_ang_vel - sim.body_ang_vel,
             ref.body_pos - sim.body_pos[:, :1],
-            *quat_columns(ref.body_rot).split(3, dim=-1),
+            *pose.split(3, dim=-1),
         ],
         yaw,
     )
     pos, lin, ang, place, x_axis, y_axis = turned.split(24, dim=1)
-    turn = quat_columns(quat_between(sim.body_rot, ref.body_rot))
     return torch.cat([pos, turn, lin, ang, place, x_axis, y_axis], dim=-1).flatten(1)
 
 

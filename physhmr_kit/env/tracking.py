@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields
 
 import gymnasium as gym
@@ -20,7 +21,7 @@ from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.state import BodyState
+from physhmr_kit.motion.state import BodyState, with_rows
 from physhmr_kit.simulation.contract import SimState, Simulator
 from physhmr_kit.vision.keypoints import RAY_JOINTS
 
@@ -79,6 +80,35 @@ _AUTORESET = {
     "same_step": AutoresetMode.SAME_STEP, "next_step": AutoresetMode.NEXT_STEP, "disabled": AutoresetMode.DISABLED,
 }  # fmt: skip
 _VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
+
+
+def _some(state: BodyState, rows: torch.Tensor) -> BodyState:
+    """Some rows of a state, as far as observations look at it: the bodies."""
+    bodies = (state.body_pos, state.body_rot, state.body_lin_vel, state.body_ang_vel)
+    return BodyState(*(x.index_select(0, rows) for x in bodies), state.dof_pos, state.dof_vel)
+
+
+def _replaced(state: BodyState, rows: torch.Tensor, other: BodyState) -> BodyState:
+    """The bodies of a state with some rows taken from another."""
+    bodies = ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel")
+    mixed = (with_rows(getattr(state, name), rows, getattr(other, name)) for name in bodies)
+    return BodyState(*mixed, state.dof_pos, state.dof_vel)
+
+
+@contextlib.contextmanager
+def _quick():
+    """How a step is computed: without autograd's bookkeeping, and on one thread.
+
+    A step is hundreds of short operations; waking a second thread for each costs more than it saves, while the simulator's own
+    threads use all cores (docs/performance.md).
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class TrackingEnv(VectorEnv):
@@ -165,6 +195,7 @@ class TrackingEnv(VectorEnv):
         if "reset_mask" in options:
             rows = rows[torch.as_tensor(options["reset_mask"], dtype=torch.bool, device=self.device)]
         self._begin(rows, options)
+        self._look_ahead()
         self._ended = self._ended.index_fill(0, rows, False)
         self._obs = self._observe(self.simulator.state)
         return self._obs, {}
@@ -173,6 +204,16 @@ class TrackingEnv(VectorEnv):
         """One control step (1/30 s) of every environment with actions (N, 69)."""
         if tuple(actions.shape) != (self.num_envs, NUM_DOFS):
             raise KitError(f"actions have shape {tuple(actions.shape)}; expected ({self.num_envs}, {NUM_DOFS})")
+        with _quick():
+            obs, reward, terminated, truncated, info = self._advance(actions)
+        # handed out as ordinary tensors, which a network may keep for its backward pass
+        self._obs = {g: v.clone() for g, v in obs.items()}
+        if info:
+            info["final_obs"] = {g: v.clone() for g, v in info["final_obs"].items()}
+        return self._obs, reward.clone(), terminated.clone(), truncated.clone(), info
+
+    def _advance(self, actions: torch.Tensor):
+        """The step in the order in which it happens: physics, reward, end of episodes, new episodes, observation."""
         sim, ref = self.simulator.step(self.pd_targets(actions)), self._ahead
         self._frame += 1
         self._steps += 1
@@ -183,42 +224,30 @@ class TrackingEnv(VectorEnv):
         if self.config.episode_length:
             over |= self._steps >= self.config.episode_length
         truncated = over & ~terminated
+
+        mode, again = self.metadata["autoreset_mode"], self._ended
+        if mode is not AutoresetMode.SAME_STEP:  # a step of an episode that was over is no step
+            terminated, truncated = terminated & ~again, truncated & ~again
+        self._ended = terminated | truncated
+        ended = self._ended.nonzero().squeeze(1)
+        if len(ended):
+            self.sampler.report(self._clip[ended], terminated[ended])
+        if mode is AutoresetMode.NEXT_STEP:
+            reward, begin = reward.masked_fill(again, 0.0), again.nonzero().squeeze(1)
+        else:
+            begin = ended if mode is AutoresetMode.SAME_STEP else ended[:0]
+
+        info: dict = {}
+        if mode is AutoresetMode.SAME_STEP and len(ended):
+            final = self._observe(_some(sim, ended), ended)
+            info = {"final_info": {"clip": self._clip.clone()}, "_final_obs": self._ended, "_final_info": self._ended}
+        if len(begin):
+            sim = _replaced(sim, begin, self._begin(begin, {}))
         self._look_ahead()
         obs = self._observe(sim)
-        mode = self.metadata["autoreset_mode"]
-        if mode is AutoresetMode.SAME_STEP:
-            self._obs, info = self._end_same_step(obs, terminated, truncated)
-        elif mode is AutoresetMode.NEXT_STEP:
-            self._obs, reward, terminated, truncated = self._end_next_step(obs, reward, terminated, truncated)
-            info = {}
-        else:
-            self._obs, info = obs, {}
-            self._report(terminated & ~self._ended, truncated & ~self._ended)
-            self._ended = terminated | truncated
-        return self._obs, reward, terminated, truncated, info
-
-    def _end_same_step(self, obs: dict, terminated: torch.Tensor, truncated: torch.Tensor) -> tuple[dict, dict]:
-        """Episodes that ended begin anew at once; their last observations go into the info."""
-        done = terminated | truncated
-        rows = done.nonzero().squeeze(1)
-        if len(rows) == 0:
-            return obs, {}
-        info = {"final_obs": obs, "_final_obs": done, "final_info": {"clip": self._clip.clone()}, "_final_info": done}
-        self._report(terminated, truncated)
-        self._begin(rows, {})
-        return self._replaced(obs, rows), info
-
-    def _end_next_step(self, obs: dict, reward: torch.Tensor, terminated: torch.Tensor, truncated: torch.Tensor):
-        """Episodes that had ended before this step begin anew now, whatever the step did to them."""
-        again = self._ended
-        terminated, truncated = terminated & ~again, truncated & ~again
-        self._report(terminated, truncated)
-        rows = again.nonzero().squeeze(1)
-        if len(rows):
-            self._begin(rows, {})
-            obs, reward = self._replaced(obs, rows), reward.masked_fill(again, 0.0)
-        self._ended = terminated | truncated
-        return obs, reward, terminated, truncated
+        if info:
+            info["final_obs"] = {g: obs[g].index_copy(0, ended, final[g]) for g in obs}
+        return obs, reward, terminated, truncated, info
 
     def close_extras(self, **kwargs):
         """Close the simulator."""
@@ -296,43 +325,40 @@ class TrackingEnv(VectorEnv):
         self._ahead_rows = self.library.rows(self._clip, self._frame + 1)
         self._ahead = self.library.at(self._ahead_rows)
 
-    def _begin(self, rows: torch.Tensor, options: dict) -> None:
-        clip, frame = self.sampler.draw(len(rows), self.generator)
+    def _begin(self, rows: torch.Tensor, options: dict) -> BodyState:
+        """Start some environments; the states they begin in. The reference ahead is to be fetched afterwards."""
+        drawn = dict(zip(("clip", "frame"), self.sampler.draw(len(rows), self.generator), strict=True))
         if self.config.start == "first":
-            frame = torch.zeros_like(frame)
-        given = lambda key, drawn: torch.as_tensor(options.get(key, drawn), dtype=torch.long, device=self.device)  # noqa: E731
-        clip, frame = given("clip", clip), given("frame", frame)
-        self._clip[rows], self._frame[rows], self._steps[rows] = clip, frame, 0
+            drawn["frame"] = torch.zeros_like(drawn["frame"])
         if self.visual is not None:
-            view = torch.randint(self.visual.num_views, (len(rows),), generator=self.generator, device=self.device)
-            self._view[rows] = given("view", view)
-        self.simulator.reset(rows, self.library.frames(clip, frame))
-        self._look_ahead()
-
-    def _report(self, terminated: torch.Tensor, truncated: torch.Tensor) -> None:
-        ended = (terminated | truncated).nonzero().squeeze(1)
-        if len(ended):
-            self.sampler.report(self._clip[ended], terminated[ended])
-
-    def _replaced(self, obs: dict[str, torch.Tensor], rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The observation with some rows taken anew from the present state."""
-        fresh = self._observe(self.simulator.state[rows], rows)
-        return {g: obs[g].index_copy(0, rows, fresh[g]) for g in obs}
+            views = (self.visual.num_views, (len(rows),))
+            drawn["view"] = torch.randint(*views, generator=self.generator, device=self.device)
+        for key, place in (("clip", self._clip), ("frame", self._frame), ("view", self._view)):
+            if key in drawn:
+                drawn[key] = torch.as_tensor(options.get(key, drawn[key]), dtype=torch.long, device=self.device)
+                place.index_copy_(0, rows, drawn[key])
+        self._steps.index_fill_(0, rows, 0)
+        starts = self.library.starts(self.library.rows(drawn["clip"], drawn["frame"]))
+        self.simulator.reset(rows, starts, settled=True)
+        return starts
 
     def _observe(
         self, sim: BodyState, rows: torch.Tensor | None = None, groups: tuple[str, ...] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Observation groups of some environments (all when `rows` is omitted); `sim` holds just their states."""
+        """Observation groups of all environments, or of `rows` (K,), whose states `sim` then holds."""
         groups = groups or self.config.groups
-        pick = (lambda x: x) if rows is None else (lambda x: x[rows])
+        clip, frame, view, ahead = self._clip, self._frame, self._view, self._ahead
+        if rows is not None:
+            clip, frame, view = clip[rows], frame[rows], view[rows]
+            ahead = self.library.at(self.library.rows(clip, frame + 1))
         yaw = heading(sim.root_rot)
         obs = {}
         if "proprioception" in groups:
             obs["proprioception"] = observations.proprioception(sim, yaw)
         if "reference" in groups:
-            obs["reference"] = observations.reference(sim, pick(self._ahead), yaw)
+            obs["reference"] = observations.reference(sim, ahead, yaw)
         if any(g in _VISUAL_GROUPS for g in groups):
-            obs |= self._look(sim, yaw, pick(self._clip), pick(self._view), pick(self._frame) + 1)
+            obs |= self._look(sim, yaw, clip, view, frame + 1)
         return {g: obs[g] for g in groups}
 
     def _look(self, sim: BodyState, yaw: torch.Tensor, *where: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip, slerp
-from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, linear_velocity
+from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, hinge_kinematics, linear_velocity
 from physhmr_kit.motion.state import BodyState
 
 
@@ -48,6 +48,7 @@ class MotionLibrary:
         self._ends = torch.cumsum(self.lengths, 0) - 1
         self._starts = self._ends + 1 - self.lengths
         self._packed = torch.cat([p.pack() for p in parts]).to(device)
+        self._settled: torch.Tensor | None = None
 
     @property
     def num_clips(self) -> int:
@@ -67,7 +68,7 @@ class MotionLibrary:
         if torch.device(device) == self.device:
             return self
         moved = copy.copy(self)
-        moved.device = torch.device(device)
+        moved.device, moved._settled = torch.device(device), None
         for name in ("offsets", "lengths", "_starts", "_ends", "_packed"):
             setattr(moved, name, getattr(self, name).to(device))
         return moved
@@ -88,6 +89,23 @@ class MotionLibrary:
     def at(self, rows: torch.Tensor) -> BodyState:
         """States at packed rows (N,), see `rows` -> BodyState of N rows."""
         return BodyState.unpack(self._packed.index_select(0, rows))
+
+    def starts(self, rows: torch.Tensor) -> BodyState:
+        """States at packed rows (N,) as a simulator takes them up -> BodyState of N rows.
+
+        Root and hinges are those of `at`; the bodies are where the hinges put them, which differs from the clip where it
+        leaves the anatomical limits, and move as the hinges make them. Worked out for all frames at the first call.
+        """
+        if self._settled is None:
+            parts = [
+                self._settle(self.at(part)) for part in torch.arange(self.num_frames, device=self.device).split(4096)
+            ]
+            self._settled = torch.cat([p.pack() for p in parts])
+        return BodyState.unpack(self._settled.index_select(0, rows))
+
+    def _settle(self, s: BodyState) -> BodyState:
+        lin, ang = s.body_lin_vel[:, 0], s.body_ang_vel[:, 0]
+        return hinge_kinematics(s.root_pos, s.root_rot, lin, ang, s.dof_pos, s.dof_vel, self.offsets)
 
     def clip(self, clip_id: int) -> BodyState:
         """All frames of one clip."""

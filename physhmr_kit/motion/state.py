@@ -7,6 +7,13 @@ from dataclasses import dataclass, fields
 import torch
 
 
+def with_rows(x: torch.Tensor, rows: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """A copy of x with `rows` (K,) taken from `other` (K, ...). Unlike `index_copy` it keeps the order in memory."""
+    x = x.clone()
+    x[rows] = other
+    return x
+
+
 @dataclass(frozen=True)
 class BodyState:
     """Pose and velocity of the 24 bodies and the 69 hinges. World frame, z-up, SMPL order, metres, radians, seconds.
@@ -47,7 +54,7 @@ class BodyState:
     def with_rows(self, rows: torch.Tensor, other):
         """A new state with `rows` (K,) taken from `other` (K rows) and the rest shared in value."""
         return type(self)(
-            **{f.name: getattr(self, f.name).index_copy(0, rows, getattr(other, f.name)) for f in fields(self)}
+            **{f.name: with_rows(getattr(self, f.name), rows, getattr(other, f.name)) for f in fields(self)}
         )
 
     def pack(self) -> torch.Tensor:

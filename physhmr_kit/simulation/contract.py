@@ -69,12 +69,14 @@ class Simulator(ABC):
         return CONTROL_DT / self.substeps
 
     @abstractmethod
-    def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
+    def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         """Place some environments; the others are untouched to the last bit.
 
         Args:
             env_ids: (K,) long, without repeats.
             state: K rows; root pose and velocity (body 0) and the hinges are used, the rest follows from them.
+            settled: the bodies of `state` are where its hinges put them already (`MotionLibrary.starts`), so they need
+                not be worked out again.
         """
 
     @abstractmethod

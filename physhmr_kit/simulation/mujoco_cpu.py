@@ -57,7 +57,9 @@ class MujocoCpu(Simulator):
         assert size == 1 + self.model.nq + self.model.nv, "the humanoid has no activations or plugins"
         self._order = _coordinate_order(self.model)
         self._back = torch.argsort(self._order)
-        self._actuators = torch.from_numpy(dof_addresses(self.model)[2])
+        assert (dof_addresses(self.model)[2] == np.arange(NUM_DOFS)).all(), (
+            "the MJCF lists the drives in the kit's order"
+        )
         self._reports = _sensor_order(self.model)
         # what the engine reads and writes, float64, a row for each environment; allocated once
         rows = lambda *shape: torch.zeros(num_envs, *shape, dtype=torch.float64)  # noqa: E731
@@ -66,7 +68,7 @@ class MujocoCpu(Simulator):
         self._physics[:, 1 : 1 + self.model.nq] = torch.from_numpy(self.model.qpos0)
         self._state = self._read(self._physics, torch.zeros(num_envs, self.model.nsensordata))
 
-    def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
+    def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         root_rot = state.root_rot
         # MuJoCo keeps the angular velocity of a free joint in the body's own frame
         spin = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
@@ -74,22 +76,25 @@ class MujocoCpu(Simulator):
         parts = (clock, state.root_pos, root_rot, state.dof_pos, state.body_lin_vel[:, 0], spin, state.dof_vel)
         physics = torch.cat(parts, dim=1).index_select(1, self._back).double()
         self._physics.index_copy_(0, env_ids, physics)
-        fresh = self._read(physics, torch.zeros(len(env_ids), self.model.nsensordata))
+        if settled:
+            felt = torch.zeros(len(env_ids), 3 * NUM_JOINTS + NUM_DOFS)
+            fresh = self._assemble(state, felt, torch.zeros(len(env_ids), dtype=torch.bool))
+        else:
+            fresh = self._read(physics, torch.zeros(len(env_ids), self.model.nsensordata))
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
         bad = ~pd_targets.sum(1).isfinite()
         held = self.humanoid.limit_targets(pd_targets, self._state.dof_pos, self._state.dof_vel)
         held = held.nan_to_num(posinf=0.0, neginf=0.0)
-        self._control.index_copy_(2, self._actuators, held.double().unsqueeze(1).expand(-1, self.substeps, -1))
-        due = self._physics[:, 0] + self.substeps * self.timestep
+        self._control.copy_(held.unsqueeze(1))
         self._pool.rollout(
             self._models, self._scratch, self._physics.numpy(), self._control.numpy(),
             skip_checks=True, nstep=self.substeps, state=self._states.numpy(), sensordata=self._sensors.numpy(),
         )  # fmt: skip
-        self._physics.copy_(self._states[:, -1])
         # a diverged environment is put back to qpos0 by MuJoCo without a word; its clock gives it away
-        late = (self._physics[:, 0] - due).abs() > 0.5 * self.timestep
+        late = self._states[:, -1, 0] - self._physics[:, 0] < (self.substeps - 0.5) * self.timestep
+        self._physics.copy_(self._states[:, -1])
         self._state = self._read(self._physics, self._sensors[:, -1].float(), late | bad)
         return self._state
 
@@ -105,13 +110,17 @@ class MujocoCpu(Simulator):
         )
         ang = quat_rotate(root_rot, spin)
         body = hinge_kinematics(root_pos, root_rot, lin, ang, dof_pos, dof_vel, self._offsets)
-        contact, torque = sensors.index_select(1, self._reports).split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
-        # NaN compares false, so what is asked is whether all is well
-        well = (columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED) & columns.sum(0).isfinite()
+        exploded = ~(columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED)  # NaN compares false
+        felt = sensors.index_select(1, self._reports)
+        return self._assemble(body, felt, exploded if diverged is None else diverged | exploded)
+
+    @staticmethod
+    def _assemble(body: BodyState, felt: torch.Tensor, diverged: torch.Tensor) -> SimState:
+        contact, torque = felt.split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
         return SimState(
-            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, dof_pos, dof_vel,
+            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
             # the sensor reports what the body pushes with; the contract wants what it is pushed by
-            -contact.unflatten(1, (NUM_JOINTS, 3)), torque, ~well if diverged is None else diverged | ~well,
+            -contact.unflatten(1, (NUM_JOINTS, 3)), torque, diverged,
         )  # fmt: skip
 
     def save(self) -> dict[str, torch.Tensor]:

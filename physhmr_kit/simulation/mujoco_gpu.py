@@ -195,7 +195,7 @@ class MujocoGpu(Simulator):
         self.restore(clean)
         return capture.graph
 
-    def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
+    def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         """See `Simulator.reset`. mujoco_warp's own reset_data builds new kernels in every call and touches the contact
         list of all worlds; all that outlives a step are these four arrays."""
         env_ids, state = env_ids.to(self.device), state.to(self.device)
@@ -213,10 +213,8 @@ class MujocoGpu(Simulator):
         self.warmstart.index_fill_(0, env_ids, 0.0)
         self._time.index_fill_(0, env_ids, 0.0)
         count = len(env_ids)
-        fresh = self._assemble(
-            qpos, qvel, qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS),
-            self._diverged.new_zeros(count),
-        )  # fmt: skip
+        felt = qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS), self._diverged.new_zeros(count)
+        fresh = _with_forces(state, *felt) if settled else self._assemble(qpos, qvel, *felt)
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
@@ -241,10 +239,7 @@ class MujocoGpu(Simulator):
             qpos[:, :3], root_rot, qvel[:, :3], quat_rotate(root_rot, qvel[:, 3:6]),
             qpos[:, self._dof_qpos], qvel[:, self._dof_qvel], self._offsets,
         )  # fmt: skip
-        return SimState(
-            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
-            contact, torque, diverged,
-        )  # fmt: skip
+        return _with_forces(body, contact, torque, diverged)
 
     def save(self) -> dict[str, torch.Tensor]:
         return {
@@ -274,6 +269,13 @@ class MujocoGpu(Simulator):
 
     def close(self) -> None:
         self._graph = None
+
+
+def _with_forces(body: BodyState, contact, torque, diverged) -> SimState:
+    return SimState(
+        body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
+        contact, torque, diverged,
+    )  # fmt: skip
 
 
 def _resolve(device: str | torch.device | None) -> torch.device:

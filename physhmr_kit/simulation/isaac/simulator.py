@@ -172,7 +172,7 @@ class IsaacGym(Simulator):
                 stacklevel=3,
             )
 
-    def reset(self, env_ids: torch.Tensor, state: BodyState) -> None:
+    def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         rows = env_ids.cpu()
         dof_pos, dof_vel = state.dof_pos.cpu().double(), state.dof_vel.cpu().double()
         self._root[rows] = torch.cat(
