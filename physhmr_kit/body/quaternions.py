@@ -64,7 +64,7 @@ def _flip(x: torch.Tensor) -> torch.Tensor:
 
 
 def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    pairs = p.unsqueeze(1) * q.unsqueeze(0)
+    pairs = p.unsqueeze(1) * q
     return (_tables(p.dtype, p.device)[name] @ pairs.view(16, -1)).view(-1, *pairs.shape[2:])
 
 

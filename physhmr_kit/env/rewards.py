@@ -13,9 +13,13 @@ from physhmr_kit.body.skeleton import FEET
 from physhmr_kit.motion.state import BodyState
 
 
+def _closeness(sim: torch.Tensor, ref: torch.Tensor, scale: float) -> torch.Tensor:
+    return ((sim - ref).square().mean((1, 2)) * -scale).exp()
+
+
 def position(sim: BodyState, ref: BodyState, scale: float = 100.0) -> torch.Tensor:
     """exp(-scale * mean squared distance of body positions in m^2)."""
-    return (-scale * (sim.body_pos - ref.body_pos).square().mean((1, 2))).exp()
+    return _closeness(sim.body_pos, ref.body_pos, scale)
 
 
 def rotation(sim: BodyState, ref: BodyState, scale: float = 10.0) -> torch.Tensor:
@@ -25,12 +29,12 @@ def rotation(sim: BodyState, ref: BodyState, scale: float = 10.0) -> torch.Tenso
 
 def velocity(sim: BodyState, ref: BodyState, scale: float = 0.1) -> torch.Tensor:
     """exp(-scale * mean squared difference of body velocities in (m/s)^2)."""
-    return (-scale * (sim.body_lin_vel - ref.body_lin_vel).square().mean((1, 2))).exp()
+    return _closeness(sim.body_lin_vel, ref.body_lin_vel, scale)
 
 
 def angular_velocity(sim: BodyState, ref: BodyState, scale: float = 0.1) -> torch.Tensor:
     """exp(-scale * mean squared difference of angular velocities in (rad/s)^2)."""
-    return (-scale * (sim.body_ang_vel - ref.body_ang_vel).square().mean((1, 2))).exp()
+    return _closeness(sim.body_ang_vel, ref.body_ang_vel, scale)
 
 
 def power(dof_torque: torch.Tensor, dof_vel: torch.Tensor) -> torch.Tensor:

@@ -24,9 +24,8 @@ class StartSampler:
     @property
     def clip_weights(self) -> torch.Tensor:
         """(C,) probability of each clip."""
-        equal = torch.full_like(self.failure, 1.0 / len(self.failure))
         hard = self.failure / self.failure.sum().clamp(min=1e-6)
-        return (1 - self.hard_share) * equal + self.hard_share * hard
+        return self.hard_share * hard + (1 - self.hard_share) / len(self.failure)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` starts: clip ids and frame ids, (count,) each; a start leaves at least one frame to track."""
@@ -38,10 +37,8 @@ class StartSampler:
         """Episodes that ended: their clips (K,) and whether they failed (K,) bool."""
         ended = torch.bincount(clip_ids, minlength=len(self.failure)).float()
         fell = torch.bincount(clip_ids, weights=failed.float(), minlength=len(self.failure)).float()
-        keep = self.memory**ended
-        self.failure = torch.where(
-            ended > 0, keep * self.failure + (1 - keep) * fell / ended.clamp(min=1), self.failure
-        )
+        # as if the episodes had ended one after the other, each failed by this rate; where none ended nothing changes
+        self.failure = self.failure.lerp(fell / ended.clamp(min=1), 1 - self.memory**ended)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The running failure rates."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -82,17 +83,23 @@ _AUTORESET = {
 _VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
 
 
-def _some(state: BodyState, rows: torch.Tensor) -> BodyState:
-    """Some rows of a state, as far as observations look at it: the bodies."""
-    bodies = (state.body_pos, state.body_rot, state.body_lin_vel, state.body_ang_vel)
-    return BodyState(*(x.index_select(0, rows) for x in bodies), state.dof_pos, state.dof_vel)
+class _Place(NamedTuple):
+    """Where episodes are: (M,) each."""
+
+    clip: torch.Tensor
+    frame: torch.Tensor
+    view: torch.Tensor
 
 
-def _replaced(state: BodyState, rows: torch.Tensor, other: BodyState) -> BodyState:
-    """The bodies of a state with some rows taken from another."""
-    bodies = ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel")
-    mixed = (with_rows(getattr(state, name), rows, getattr(other, name)) for name in bodies)
-    return BodyState(*mixed, state.dof_pos, state.dof_vel)
+_BODIES = ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel")
+
+
+def _with_last(state: BodyState, ended: torch.Tensor) -> BodyState:
+    """The bodies of all environments (N, ...), and once more of those that ended (K, ...), behind them."""
+    # joined with the batch last in memory, as kinematics leaves it (body/quaternions.py)
+    flipped = (getattr(state, name).permute(2, 1, 0) for name in _BODIES)
+    joined = (torch.cat([x, x.index_select(2, ended)], dim=2).permute(2, 1, 0) for x in flipped)
+    return BodyState(*joined, state.dof_pos, state.dof_vel)
 
 
 @contextlib.contextmanager
@@ -167,12 +174,13 @@ class TrackingEnv(VectorEnv):
         self.sampler = StartSampler(self.library.lengths, config.hard_share)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.num_diverged = 0
-        numbers = torch.zeros(4, self.num_envs, dtype=torch.long, device=self.device)
-        self._clip, self._frame, self._view, self._steps = numbers
+        self._clip, self._frame, self._view, self._steps = torch.zeros(
+            4, self.num_envs, dtype=torch.long, device=self.device
+        )
         self._everyone = torch.arange(self.num_envs, device=self.device)
         self._ended = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         self._obs: dict[str, torch.Tensor] = {}
-        self._look_ahead()
+        self._observe(simulator.state, self._place, ())  # so that targets can be asked for before the first reset
         self.reward_terms: dict[str, torch.Tensor] = {}
         """(N,) unweighted value of each reward term at the last step."""
         self.last_state: SimState | None = None
@@ -195,9 +203,8 @@ class TrackingEnv(VectorEnv):
         if "reset_mask" in options:
             rows = rows[torch.as_tensor(options["reset_mask"], dtype=torch.bool, device=self.device)]
         self._begin(rows, options)
-        self._look_ahead()
         self._ended = self._ended.index_fill(0, rows, False)
-        self._obs = self._observe(self.simulator.state)
+        self._obs = self._observe(self.simulator.state, self._place)
         return self._obs, {}
 
     def step(self, actions: torch.Tensor):
@@ -232,22 +239,35 @@ class TrackingEnv(VectorEnv):
         ended = self._ended.nonzero().squeeze(1)
         if len(ended):
             self.sampler.report(self._clip[ended], terminated[ended])
-        if mode is AutoresetMode.NEXT_STEP:
-            reward, begin = reward.masked_fill(again, 0.0), again.nonzero().squeeze(1)
-        else:
-            begin = ended if mode is AutoresetMode.SAME_STEP else ended[:0]
 
         info: dict = {}
         if mode is AutoresetMode.SAME_STEP and len(ended):
-            final = self._observe(_some(sim, ended), ended)
-            info = {"final_info": {"clip": self._clip.clone()}, "_final_obs": self._ended, "_final_info": self._ended}
-        if len(begin):
-            sim = _replaced(sim, begin, self._begin(begin, {}))
-        self._look_ahead()
-        obs = self._observe(sim)
-        if info:
-            info["final_obs"] = {g: obs[g].index_copy(0, ended, final[g]) for g in obs}
+            obs, info = self._roll_over(sim, ended)
+        else:
+            if mode is AutoresetMode.NEXT_STEP and len(begin := again.nonzero().squeeze(1)):
+                reward, sim = reward.masked_fill(again, 0.0), self._restarted(sim, begin)
+            obs = self._observe(sim, self._place)
         return obs, reward, terminated, truncated, info
+
+    def _roll_over(self, sim: BodyState, ended: torch.Tensor) -> tuple[dict, dict]:
+        """Episodes that ended begin anew at once.
+
+        Their last observations are made in one go with everybody's present ones, in rows of their own behind the others.
+        """
+        last, clip = _Place(*(x[ended] for x in self._place)), self._clip.clone()
+        sim = self._restarted(_with_last(sim, ended), ended)
+        both = self._observe(sim, _Place(*map(torch.cat, zip(self._place, last, strict=True))))
+        obs = {g: v[: self.num_envs] for g, v in both.items()}
+        final = {g: obs[g].index_copy(0, ended, v[self.num_envs :]) for g, v in both.items()}
+        return obs, {
+            "final_obs": final, "_final_obs": self._ended, "final_info": {"clip": clip}, "_final_info": self._ended,
+        }  # fmt: skip
+
+    def _restarted(self, sim: BodyState, rows: torch.Tensor) -> BodyState:
+        """The bodies with these environments at the start of a new episode."""
+        starts = self._begin(rows, {})
+        bodies = (with_rows(getattr(sim, name), rows, getattr(starts, name)) for name in _BODIES)
+        return BodyState(*bodies, sim.dof_pos, sim.dof_vel)
 
     def close_extras(self, **kwargs):
         """Close the simulator."""
@@ -267,7 +287,7 @@ class TrackingEnv(VectorEnv):
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
-        return self._observe(self.simulator.state, groups=groups)
+        return self._observe(self.simulator.state, self._place, groups)
 
     @property
     def clip_ids(self) -> torch.Tensor:
@@ -307,7 +327,7 @@ class TrackingEnv(VectorEnv):
             here, ("clip", "frame", "view", "steps", "ended")
         )
         self._obs = {g: v.clone().to(self.device) for g, v in state["obs"].items()}
-        self._look_ahead()
+        self._observe(self.simulator.state, self._place, ())
         self.generator.set_state(state["generator"].cpu())
         self.sampler.load_state_dict(state["sampler"])
         self.num_diverged = state["num_diverged"]
@@ -320,13 +340,12 @@ class TrackingEnv(VectorEnv):
             self._targets = library_targets(self.library, self.simulator.humanoid).to(self.device)
         return action_maps.residual_target(actions, self._targets.index_select(0, self._ahead_rows))
 
-    def _look_ahead(self) -> None:
-        """Fetch the reference one control step ahead: what is observed now and what the next step is measured against."""
-        self._ahead_rows = self.library.rows(self._clip, self._frame + 1)
-        self._ahead = self.library.at(self._ahead_rows)
+    @property
+    def _place(self) -> _Place:
+        return _Place(self._clip, self._frame, self._view)
 
     def _begin(self, rows: torch.Tensor, options: dict) -> BodyState:
-        """Start some environments; the states they begin in. The reference ahead is to be fetched afterwards."""
+        """Start some environments; the states they begin in."""
         drawn = dict(zip(("clip", "frame"), self.sampler.draw(len(rows), self.generator), strict=True))
         if self.config.start == "first":
             drawn["frame"] = torch.zeros_like(drawn["frame"])
@@ -342,15 +361,16 @@ class TrackingEnv(VectorEnv):
         self.simulator.reset(rows, starts, settled=True)
         return starts
 
-    def _observe(
-        self, sim: BodyState, rows: torch.Tensor | None = None, groups: tuple[str, ...] | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Observation groups of all environments, or of `rows` (K,), whose states `sim` then holds."""
-        groups = groups or self.config.groups
-        clip, frame, view, ahead = self._clip, self._frame, self._view, self._ahead
-        if rows is not None:
-            clip, frame, view = clip[rows], frame[rows], view[rows]
-            ahead = self.library.at(self.library.rows(clip, frame + 1))
+    def _observe(self, sim: BodyState, place: _Place, groups: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:
+        """Observation groups of M bodies and the places they are at; the first N are the environments.
+
+        The reference one control step ahead is fetched on the way: it is observed now, and the next step is measured
+        against it.
+        """
+        groups, n = self.config.groups if groups is None else groups, self.num_envs
+        rows = self.library.rows(place.clip, place.frame + 1)
+        ahead = self.library.at(rows)
+        self._ahead_rows, self._ahead = (rows, ahead) if len(rows) == n else (rows[:n], ahead[:n])
         yaw = heading(sim.root_rot)
         obs = {}
         if "proprioception" in groups:
@@ -358,13 +378,13 @@ class TrackingEnv(VectorEnv):
         if "reference" in groups:
             obs["reference"] = observations.reference(sim, ahead, yaw)
         if any(g in _VISUAL_GROUPS for g in groups):
-            obs |= self._look(sim, yaw, clip, view, frame + 1)
+            obs |= self._look(sim, yaw, place)
         return {g: obs[g] for g in groups}
 
-    def _look(self, sim: BodyState, yaw: torch.Tensor, *where: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The groups that a camera gives, at (clip, view, frame)."""
+    def _look(self, sim: BodyState, yaw: torch.Tensor, place: _Place) -> dict[str, torch.Tensor]:
+        """The groups that a camera gives, one control step ahead."""
         visual = self.visual
-        at = visual.rows(*where)
+        at = visual.rows(place.clip, place.view, place.frame + 1)
         joints = sim.body_pos[:, list(RAY_JOINTS)]
         return {
             "rays": observations.rays(joints, visual.centre[at], visual.ray_point[at], yaw),

@@ -9,7 +9,7 @@ import torch
 
 from physhmr_kit.body.hinges import hinge_axes
 from physhmr_kit.body.quaternions import action, cross, matrix, product, reversed_axes
-from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS, STANDING
+from physhmr_kit.body.skeleton import NUM_DOFS, NUM_JOINTS, PARENTS, STANDING
 from physhmr_kit.motion.state import BodyState
 
 
@@ -134,17 +134,33 @@ def hinge_kinematics(
         dof_pos: (N, 69) rad. dof_vel: (N, 69) rad/s.
         offsets: (24, 3) m.
     """
+    parts = (root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel)
+    return _bodies(*(p.T.contiguous() for p in parts), offsets, spin=False)
+
+
+def coordinate_kinematics(columns: torch.Tensor, offsets: torch.Tensor) -> BodyState:
+    """The same from one array of coordinates as MuJoCo understands them, a column for each environment.
+
+    Args:
+        columns: (151, N) root position 3 m, rotation 4 xyzw, hinges 69 rad, root velocity 3 m/s in the world, its
+            angular velocity 3 rad/s in the root's OWN frame, hinge velocities 69 rad/s.
+        offsets: (24, 3) m.
+    """
+    return _bodies(*columns.split([3, 4, NUM_DOFS, 3, 3, NUM_DOFS]), offsets, spin=True)
+
+
+def _bodies(root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel, offsets, spin: bool) -> BodyState:
+    """The environment comes last here: (entry, joint, environment), or joint first where each joint has its own matrix."""
     to_quat, to_turning = _hinge_tables(dof_pos.dtype, dof_pos.device)
     above = _parents(dof_pos.device)[1:]
-    # from here on the environment comes last: (entry, joint, environment), or joint first where each joint has its own matrix
-    angle, speed = (x.T.reshape(23, 3, -1) for x in (dof_pos, dof_vel))
+    angle, speed = dof_pos.view(23, 3, -1), dof_vel.view(23, 3, -1)
     half = angle / 2
-    wave = torch.stack([half.cos(), half.sin()], dim=1)  # (23, 2, 3, N)
-    first, second, third = wave.unbind(2)
+    first, second, third = torch.stack([half.cos(), half.sin()], dim=1).unbind(2)  # (23, 2, N) each
     pairs = first.unsqueeze(2) * second.unsqueeze(1)  # (23, 2, 2, N)
-    products = (pairs.unsqueeze(3) * third.view(23, 1, 1, 2, -1)).view(23, 8, -1)
+    products = (pairs.unsqueeze(3) * third[:, None, None]).view(23, 8, -1)
     joint_rot = (to_quat @ products).transpose(0, 1)
-    rot = _world_rotations(torch.cat([root_rot.T.unsqueeze(1), joint_rot], dim=1))
+    rot = _world_rotations(torch.cat([root_rot.unsqueeze(1), joint_rot], dim=1))
+    frames = matrix(rot)
 
     # angular velocity of each joint in its parent's frame
     (cos1, cos2, _), (sin1, sin2, _) = angle.cos().unbind(1), angle.sin().unbind(1)
@@ -153,16 +169,13 @@ def hinge_kinematics(
     carried = torch.stack([v1, v2 * cos1, v2 * sin1, rest * cos1, rest * sin1, v3 * sin2], dim=1)
     turning = (to_turning @ carried).transpose(0, 1)
 
-    parent = matrix(rot).index_select(2, above)
-    bones = offsets[1:].T.unsqueeze(-1)
-    arm = action(parent, bones)
+    parent = frames.index_select(2, above)
+    arm = action(parent, offsets[1:].T.unsqueeze(-1))
     place, ang = _sum_down(torch.cat([arm, action(parent, turning)])).split(3)
-    ang = ang + root_ang_vel.T.unsqueeze(1)
-    lin = _sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.T.unsqueeze(1)
-    place = place + root_pos.T.unsqueeze(1)
-    return BodyState(
-        place.permute(2, 1, 0), rot.permute(2, 1, 0), lin.permute(2, 1, 0), ang.permute(2, 1, 0), dof_pos, dof_vel
-    )
+    ang = ang + (action(frames[:, :, 0], root_ang_vel) if spin else root_ang_vel).unsqueeze(1)
+    lin = _sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.unsqueeze(1)
+    bodies = (place + root_pos.unsqueeze(1), rot, lin, ang)
+    return BodyState(*(b.permute(2, 1, 0) for b in bodies), dof_pos.T, dof_vel.T)
 
 
 def linear_velocity(position: torch.Tensor, fps: float) -> torch.Tensor:
