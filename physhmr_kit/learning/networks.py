@@ -29,7 +29,7 @@ class RunningNorm(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return ((x - self.mean) * (self.var + 1e-4).rsqrt()).clamp(-self.clip, self.clip)
+        return (x - self.mean).mul_((self.var + 1e-4).rsqrt()).clamp_(-self.clip, self.clip)
 
     @torch.no_grad()
     def update(self, x: torch.Tensor) -> None:

@@ -156,7 +156,7 @@ class DistillModule(StageModule):
         return self.policy
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate)
+        return torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate, fused=True)
 
     def training_step(self, _, batch_idx: int) -> None:
         batch = self.collector.collect(teacher=self.expert)

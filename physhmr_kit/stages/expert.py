@@ -112,7 +112,7 @@ class ExpertModule(StageModule):
             {"params": self.policy.parameters(), "lr": self.config.learning_rate},
             {"params": self.critic.parameters(), "lr": self.config.critic_rate},
         ]
-        return torch.optim.Adam(groups)
+        return torch.optim.Adam(groups, fused=True)
 
     def training_step(self, _, batch_idx: int) -> None:
         config = self.config

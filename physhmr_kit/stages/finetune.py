@@ -113,8 +113,8 @@ class FinetuneModule(StageModule):
         return self.policy
 
     def configure_optimizers(self):
-        actor = torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate)
-        critic = torch.optim.Adam(self.critic.parameters(), lr=self.config.critic_rate)
+        actor = torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate, fused=True)
+        critic = torch.optim.Adam(self.critic.parameters(), lr=self.config.critic_rate, fused=True)
         return actor, critic
 
     def training_step(self, _, batch_idx: int) -> None:
