@@ -38,7 +38,6 @@ STD = 0.05  # of the actions at first; 1 is half a radian beside the reference's
 def make_env(num_envs: int, clips, seed: int = 0) -> TransformedEnv:
     """The kit's environment as TorchRL sees it: the observation groups end to end, and notes of every episode's return and length."""
     envs = gym.make_vec("PhysHMR/Tracking-v0", num_envs=num_envs, clips=clips, seed=seed, autoreset="disabled")
-    envs.autoreset_mode = envs.metadata["autoreset_mode"]  # where TorchRL looks for it
     groups = list(envs.single_observation_space.spaces)
     return TransformedEnv(GymWrapper(envs), Compose(CatTensors(groups, "observation"), RewardSum(), StepCounter()))
 

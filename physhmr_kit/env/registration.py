@@ -13,7 +13,7 @@ from dataclasses import fields
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
@@ -30,6 +30,11 @@ class NumpyTracking(VectorWrapper):
     """
 
     env: TrackingEnv
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """See `TrackingEnv.autoreset_mode`."""
+        return self.env.autoreset_mode
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         obs, info = self.env.reset(seed=seed, options=options)

@@ -273,6 +273,11 @@ class TrackingEnv(VectorEnv):
         """Close the simulator."""
         self.simulator.close()
 
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """The same as in `metadata`, where some libraries (TorchRL) look for it."""
+        return self.metadata["autoreset_mode"]
+
     # ---- what stages and lessons look at
 
     def pd_targets(self, actions: torch.Tensor) -> torch.Tensor:

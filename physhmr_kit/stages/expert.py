@@ -94,6 +94,7 @@ class ExpertModule(StageModule):
         self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         self.average.requires_grad_(False)
         self.critic = Critic(EXPERT_GROUPS, config.hidden)
+        self.critic.norm = self.policy.norm  # both read the same numbers
         self.learning_rate = config.learning_rate
         simulator = make_simulator(
             config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
@@ -128,7 +129,6 @@ class ExpertModule(StageModule):
         advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
         losses = self._update(batch, advantage, returns)
         self.policy.norm.update(batch.policy_in)
-        self.critic.norm.update(batch.critic_in)
         self.average.update_parameters(self.policy)
 
         self.samples += batch.reward.numel()
@@ -138,19 +138,19 @@ class ExpertModule(StageModule):
         """Minibatch passes over a rollout; the learning rate follows the KL divergence."""
         config, optimizer = self.config, self.optimizers()
         action, old_mean, old_log_prob = (batch.flat(k) for k in ("action", "mean", "log_prob"))
-        policy_in = self.policy.norm(batch.flat("policy_in"))  # once for all passes
-        critic_in = self.critic.norm(batch.flat("critic_in"))
+        seen = self.policy.norm(batch.flat("policy_in"))  # once for all passes, of actor and critic
         sums: dict[str, torch.Tensor] = {}
         updates = 0
         for _ in range(config.epochs):
             for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(
                 config.minibatch
             ):
-                mean = self.policy.net(policy_in[rows])
+                part = seen.index_select(0, rows)
+                mean = self.policy.net(part)
                 log_prob = self.policy.log_prob(mean, action[rows])
                 loss = {
                     "policy": ppo.policy_loss(log_prob, old_log_prob[rows], advantage[rows], config.clip),
-                    "value": ppo.value_loss(self.critic.net(critic_in[rows]).squeeze(-1), returns[rows]),
+                    "value": ppo.value_loss(self.critic.net(part).squeeze(-1), returns[rows]),
                     "bounds": config.bounds * ppo.bounds_loss(mean, 2.0),
                 }
                 optimizer.zero_grad()
@@ -179,7 +179,6 @@ class ExpertModule(StageModule):
         """Look at one rollout of the fresh policy before learning from any."""
         batch = self.collector.collect()
         self.policy.norm.update(batch.policy_in)
-        self.critic.norm.update(batch.critic_in)
 
     def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float]) -> None:
         failure = self.env.sampler.failure
