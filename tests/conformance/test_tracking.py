@@ -68,3 +68,25 @@ def test_whole_clips_are_followed_and_recorded(build):
     assert rollouts[0].success and len(rollouts[0]) == 25
     assert rollouts[0].simulated.body_pos.device.type == "cpu" and rollouts[0].contact_force.shape == (25, 24, 3)
     assert (rollouts[0].simulated.body_pos - rollouts[0].reference.body_pos).norm(dim=-1).mean() < 0.03
+
+
+def test_what_a_step_leaves_behind_can_be_used_in_the_ordinary_way(build):
+    """A step is computed in PyTorch's inference mode; nothing of that may be felt outside."""
+    env = TrackingEnv(MotionLibrary([rest_clip(40), waving_clip(40)]), build(3), TrackingConfig(episode_length=2))
+    env.reset(seed=0)
+    still = torch.zeros(3, 69, device=env.device)
+    for _ in range(2):
+        obs, reward, _, truncated, info = env.step(still)
+    assert truncated.all()
+    weight = torch.ones(358, 1, device=env.device, requires_grad=True)
+    for group in (obs, info["final_obs"]):
+        (group["proprioception"] @ weight).sum().backward()
+    assert torch.isfinite(weight.grad).all()
+    reward += 1
+    env.simulator.reset(torch.tensor([1], device=env.device), env.library.clip(0)[:1])
+    assert torch.isfinite(env.step(still)[1]).all()
+    saved = env.state_dict()
+    env.reset(options={"reset_mask": torch.tensor([False, True, False])})
+    env.step(still)
+    env.load_state_dict(saved)
+    assert torch.isfinite(env.step(still)[1]).all()

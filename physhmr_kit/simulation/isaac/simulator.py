@@ -172,6 +172,8 @@ class IsaacGym(Simulator):
                 stacklevel=3,
             )
 
+    # TrackingEnv steps in inference mode; what it leaves in these arrays may only be written to in the same mode
+    @torch.inference_mode()
     def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         rows = env_ids.cpu()
         dof_pos, dof_vel = state.dof_pos.cpu().double(), state.dof_vel.cpu().double()
@@ -234,6 +236,7 @@ class IsaacGym(Simulator):
         parts = {"root": self._root, "dof": self._dof, "contact": self._contact, "torque": self._torque}
         return {k: v.clone() for k, v in (*parts.items(), ("diverged", self._diverged))}
 
+    @torch.inference_mode()
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
         for key in ("root", "dof", "contact", "torque", "diverged"):
             getattr(self, f"_{key}").copy_(saved[key])
