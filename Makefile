@@ -61,5 +61,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the tools for tests and lessons into $(VENV)."
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev,gpu]'
 	@touch $@
