@@ -155,6 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--horizon", type=int, default=ExpertConfig.horizon, help="steps of each in an iteration")
     parser.add_argument("--iterations", type=int, default=8, help="to time, after one to warm up")
     parser.add_argument("--clips", nargs="+", default=["demo"], help="what to follow")
+    parser.add_argument("--matmul", choices=("highest", "high", "medium"), default="highest", help="see ExpertConfig")
     parser.add_argument("--quick", action="store_true", help="two small iterations: does it run?")
     options = parser.parse_args(argv)
     if options.quick:
@@ -170,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     policy = load_policy(BUNDLED / "expert.safetensors").train()
     config = ExpertConfig(
         clips=tuple(options.clips), simulator="mujoco_cpu", num_envs=options.envs, horizon=options.horizon,
-        hidden=policy.hidden, std=float(policy.std),
+        hidden=policy.hidden, std=float(policy.std), matmul=options.matmul,
     )  # fmt: skip
     library = MotionLibrary(load_clips(options.clips))
     module = ExpertModule(config, library, policy)

@@ -35,6 +35,14 @@ def test_the_learning_rate_follows_the_size_of_the_update(build, train):
         assert module.learning_rate == bound
 
 
+def test_less_precise_products_are_for_the_update_alone(build, train):
+    module = build("expert", matmul="medium")
+    during, update = [], module._update
+    module._update = lambda *given: (during.append(torch.get_float32_matmul_precision()), update(*given))[1]
+    train(module, 1)
+    assert set(during) == {"medium"} and torch.get_float32_matmul_precision() == "highest"
+
+
 def test_with_no_kl_wanted_the_learning_rate_stays(build, train):
     module = build("expert", kl=0.0, learning_rate=3e-4)
     train(module, 1)
