@@ -176,6 +176,7 @@ def main(argv: list[str] | None = None) -> None:
     library = MotionLibrary(load_clips(options.clips))
     module = ExpertModule(config, library, policy)
     twin = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=options.envs), config.tracking())
+    twin.pd_targets(torch.zeros(options.envs, 69))  # inverse dynamics of the clips, once
     sections = watch(module)
     times = Alternate(module, sections, twin)
     module.iterations_per_epoch = options.iterations + 1
