@@ -44,6 +44,17 @@ def _stage_of(argv: list[str]) -> str | None:
     return known.stage
 
 
+def _config_class(stage: str) -> type:
+    """The dataclass of a stage's settings."""
+    if stage == "encoder":  # its settings hold the detector's noise, whose home speaks torch
+        from physhmr_kit.stages.encoder import EncoderConfig
+
+        return EncoderConfig
+    from physhmr_kit.stages.settings import POLICY_CONFIGS
+
+    return POLICY_CONFIGS[stage]
+
+
 def _parser(stage: str | None, short: bool = False):
     parser = cli.make_parser("fit", __doc__)
     parser.add_argument("--stage", choices=STAGES, required=stage is None, default=stage, help="which stage to train")
@@ -56,10 +67,8 @@ def _parser(stage: str | None, short: bool = False):
     if stage is not None:
         from jsonargparse import ActionConfigFile
 
-        from physhmr_kit.stages.build import CONFIGS
-
         parser.add_argument("--config", action=ActionConfigFile, help="a YAML file with any of these options")
-        parser.add_class_arguments(CONFIGS[stage])
+        parser.add_class_arguments(_config_class(stage))
         if short:
             parser.set_defaults(_SHORT[stage])
     return parser
@@ -74,14 +83,12 @@ def _settings(argv: list[str]):
     parser = _parser(stage, short="--short" in argv and resume is None)
     if stage is None:
         parser.parse_args(argv)  # prints help or says that --stage is missing
-    from physhmr_kit.stages.build import CONFIGS
-
     files = [] if resume is None else ["--config", str(resume / "config.yaml")]
     options = parser.parse_args([*files, *argv])
-    names = [f.name for f in dataclasses.fields(CONFIGS[stage])]
+    names = [f.name for f in dataclasses.fields(_config_class(stage))]
     config = parser.instantiate(options)
     values = {n: getattr(config, n) for n in names}
-    return options, CONFIGS[stage](**values), resume
+    return options, _config_class(stage)(**values), resume
 
 
 def _resume_folder(argv: list[str]) -> Path | None:

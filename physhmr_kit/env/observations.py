@@ -10,18 +10,13 @@ from __future__ import annotations
 import torch
 
 from physhmr_kit.body.quaternions import quat_between, quat_columns
+from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.rays import ray_residual
 
-GROUP_SIZES = {
-    "proprioception": 358,
-    "reference": 576,
-    "rays": 36,
-    "ray_confidence": 12,
-    "feature": 512,
-    "root_orientation": 6,
-}
-"""The named groups of the observation and their widths."""
+__all__ = [
+    "GROUP_SIZES", "proprioception", "rays", "reference", "root_orientation", "rotation_6d", "to_heading",
+]  # fmt: skip
 
 
 def to_heading(vector: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:

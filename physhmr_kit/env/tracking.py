@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -18,6 +18,7 @@ from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
 from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.env.sampling import StartSampler
+from physhmr_kit.env.settings import RewardWeights, TrackingConfig
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
@@ -26,56 +27,7 @@ from physhmr_kit.motion.state import BodyState, with_rows
 from physhmr_kit.simulation.contract import SimState, Simulator
 from physhmr_kit.vision.keypoints import RAY_JOINTS
 
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """Weight of each reward term; the first five are PhysHMR's, the last two belong to fine-tuning."""
-
-    position: float = 0.5
-    rotation: float = 0.3
-    velocity: float = 0.1
-    angular_velocity: float = 0.1
-    power: float = -0.0005
-    balance: float = 0.0
-    foot_contact: float = 0.0
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """What an episode is.
-
-    Attributes:
-        groups: observation groups, in order; those seen by a camera need a VisualLibrary.
-        control: 'residual' around the reference or 'absolute' targets (see actions.py).
-        termination: 'any' body of 20 or the 'mean' distance (see terminations.py), or 'none'.
-        termination_distance: metres.
-        episode_length: control steps after which an episode is truncated; 0 for the end of the clip only.
-        start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
-        hard_share: share of starts drawn by failure rate.
-        reward: weights of the terms.
-    """
-
-    groups: tuple[str, ...] = ("proprioception", "reference")
-    control: str = "residual"
-    termination: str = "any"
-    termination_distance: float = 0.25
-    episode_length: int = 300
-    start: str = "random"
-    hard_share: float = 0.5
-    reward: RewardWeights = RewardWeights()
-
-    def __post_init__(self):
-        unknown = [g for g in self.groups if g not in observations.GROUP_SIZES]
-        if unknown:
-            raise KitError(f"unknown observation group '{unknown[0]}'; known: {', '.join(observations.GROUP_SIZES)}")
-        for key, allowed in (
-            ("control", ("residual", "absolute")),
-            ("termination", ("any", "mean", "none")),
-            ("start", ("random", "first")),
-        ):
-            if getattr(self, key) not in allowed:
-                raise KitError(f"{key} is '{getattr(self, key)}'; choose one of: {', '.join(allowed)}")
-
+__all__ = ["RewardWeights", "TrackingConfig", "TrackingEnv"]
 
 _AUTORESET = {
     "same_step": AutoresetMode.SAME_STEP, "next_step": AutoresetMode.NEXT_STEP, "disabled": AutoresetMode.DISABLED,
@@ -148,7 +100,7 @@ class TrackingEnv(VectorEnv):
         self,
         library: MotionLibrary,
         simulator: Simulator,
-        config: TrackingConfig = TrackingConfig(),
+        config: TrackingConfig = TrackingConfig(),  # noqa: B008 (frozen)
         visual: VisualLibrary | None = None,
         seed: int = 0,
         autoreset: str = "same_step",

@@ -4,7 +4,20 @@
 worker process of its own.
 """
 
-from physhmr_kit.simulation.contract import CONTROL_DT, SimState, Simulator, SimulatorError
+from typing import TYPE_CHECKING
+
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator, make_simulator
 
+if TYPE_CHECKING:
+    from physhmr_kit.simulation.contract import CONTROL_DT, SimState, Simulator, SimulatorError
+
 __all__ = ["CONTROL_DT", "SIMULATORS", "SimState", "Simulator", "SimulatorError", "choose_simulator", "make_simulator"]
+
+
+def __getattr__(name: str):
+    # the contract speaks torch, which takes seconds to import; who only asks for the simulators' names need not wait
+    if name in __all__:
+        from physhmr_kit.simulation import contract
+
+        return getattr(contract, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,13 @@ import importlib
 import importlib.util
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.errors import KitError
-from physhmr_kit.simulation.contract import Simulator
+
+if TYPE_CHECKING:
+    from physhmr_kit.body.humanoid import Humanoid
+    from physhmr_kit.simulation.contract import Simulator
 
 _CLASSES = {
     "mujoco_cpu": ("physhmr_kit.simulation.mujoco_cpu", "MujocoCpu"),
@@ -79,6 +82,8 @@ def make_simulator(
     Raises:
         KitError: unknown name, a missing package or device, or sizes that make no sense.
     """
+    from physhmr_kit.body.humanoid import Humanoid
+
     module, cls = _CLASSES[choose_simulator(name).name]
     return getattr(importlib.import_module(module), cls)(
         humanoid or Humanoid.mean(), num_envs, device, substeps, **options

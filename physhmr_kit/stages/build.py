@@ -12,12 +12,9 @@ from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
 from physhmr_kit.stages.expert import EXPERT_GROUPS, ExpertConfig, ExpertModule
-from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
+from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.pretrained import load_encoder
-
-CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
-"""Settings of each stage, in the order they are trained."""
 
 Module = EncoderModule | ExpertModule | DistillModule | FinetuneModule
 

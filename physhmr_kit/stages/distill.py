@@ -6,75 +6,17 @@ onto the labels of this rollout and of the last few (DAgger, Ross et al. 2011), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
+from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
-from physhmr_kit.stages.expert import EXPERT_GROUPS
-
-STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_orientation")
-"""924 numbers, PhysHMR's variant 358."""
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """Settings of the distillation stage."""
-
-    clips: tuple[str, ...] = ("demo",)
-    """What to distil: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
-    expert: str = ""
-    """Weights of the expert that labels; empty for the bundled one."""
-    encoder: str = ""
-    """Weights of the encoder; empty for the bundled one."""
-    views: int = 16
-    """Synthetic cameras for each clip."""
-    simulator: str = "auto"
-    device: str = ""
-    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
-    substeps: int = 4
-    num_envs: int = 128
-    iterations: int = 100
-    """Rollouts and their updates; one is num_envs x horizon samples."""
-    horizon: int = 16
-    memory: int = 24
-    """Rollouts whose labels are kept; old ones were visited by a worse student but are labelled as well."""
-    updates: int = 12
-    """Minibatches for each rollout."""
-    minibatch: int = 1024
-    hidden: tuple[int, ...] = (512, 512)
-    std: float = 0.01
-    """Spread of the student's actions while it explores, 0.03 rad at a hip; it gets no gradient from imitation."""
-    learning_rate: float = 5e-4
-    max_grad_norm: float = 1.0
-    termination_distance: float = 0.4
-    """Mean body distance, m, at which an episode ends; looser than the expert's, to see recoveries."""
-    episode_length: int = 300
-    hard_share: float = 0.5
-    reward: RewardWeights = field(default_factory=RewardWeights)
-    """Only watched: imitation does not use it."""
-    init: str = ""
-    """Student weights to begin from; empty for fresh ones."""
-    seed: int = 0
-
-    def tracking(self) -> TrackingConfig:
-        """The episode these settings describe."""
-        return TrackingConfig(
-            groups=(*STUDENT_GROUPS, "reference"),
-            control="absolute",
-            termination="mean",
-            termination_distance=self.termination_distance,
-            episode_length=self.episode_length,
-            hard_share=self.hard_share,
-            reward=self.reward,
-        )
+from physhmr_kit.stages.settings import EXPERT_GROUPS, STUDENT_GROUPS, DistillConfig
 
 
 class LabelMemory:

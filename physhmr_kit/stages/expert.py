@@ -5,80 +5,17 @@ The loop, in the order it happens: roll out, estimate advantages, update actor a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
+from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.networks import Critic, Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule, matmul_precision
-
-EXPERT_GROUPS = ("proprioception", "reference")
-
-
-@dataclass(frozen=True)
-class ExpertConfig:
-    """Settings of the expert stage."""
-
-    clips: tuple[str, ...] = ("demo",)
-    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
-    simulator: str = "auto"
-    device: str = ""
-    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
-    substeps: int = 4
-    """Physics steps for each control step: 4 is 120 Hz."""
-    num_envs: int = 256
-    iterations: int = 150
-    """Rollouts and their updates; one is num_envs x horizon samples."""
-    horizon: int = 32
-    epochs: int = 4
-    """Passes over each rollout."""
-    minibatch: int = 2048
-    hidden: tuple[int, ...] = (512, 256)
-    std: float = 0.05
-    """Spread of the actions; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
-    learning_rate: float = 1e-4
-    """Of the actor, at first; it then follows `kl`."""
-    critic_rate: float = 1e-3
-    kl: float = 0.05
-    """Wanted KL divergence of an update; the actor's rate falls above twice this and rises below half of it."""
-    gamma: float = 0.97
-    lam: float = 0.95
-    clip: float = 0.2
-    bounds: float = 0.01
-    """Weight of the loss on mean actions beyond +-2."""
-    max_grad_norm: float = 1.0
-    matmul: Literal["highest", "high", "medium"] = "highest"
-    """Precision of the update's matrix products, 'highest', 'high' or 'medium' (see torch.set_float32_matmul_precision).
-    On a CPU with bfloat16 units 'medium' updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
-    average: float = 0.96
-    """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
-    termination_distance: float = 0.25
-    episode_length: int = 300
-    hard_share: float = 0.6
-    """Share of starts drawn by failure rate rather than clip by clip."""
-    reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
-    """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
-    init: str = ""
-    """Weights to begin from; empty for fresh ones."""
-    seed: int = 0
-
-    def tracking(self) -> TrackingConfig:
-        """The episode these settings describe."""
-        return TrackingConfig(
-            groups=EXPERT_GROUPS,
-            control="residual",
-            termination_distance=self.termination_distance,
-            episode_length=self.episode_length,
-            hard_share=self.hard_share,
-            reward=self.reward,
-        )
+from physhmr_kit.stages.settings import EXPERT_GROUPS, ExpertConfig
 
 
 class ExpertModule(StageModule):

@@ -6,11 +6,9 @@ warm) the actor with L_PPO + lambda L_BC, log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 
-from physhmr_kit.env.tracking import RewardWeights, TrackingConfig, TrackingEnv
+from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
@@ -18,65 +16,7 @@ from physhmr_kit.learning.networks import Critic, Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
-from physhmr_kit.stages.distill import STUDENT_GROUPS
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """Settings of the fine-tuning stage."""
-
-    clips: tuple[str, ...] = ("demo",)
-    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
-    student: str = ""
-    """Weights of the distilled student to begin from; empty for the bundled one."""
-    expert: str = ""
-    """Weights of the expert that labels; empty for the bundled one."""
-    encoder: str = ""
-    """Weights of the encoder; empty for the bundled one."""
-    views: int = 16
-    simulator: str = "auto"
-    device: str = ""
-    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
-    substeps: int = 4
-    num_envs: int = 128
-    iterations: int = 60
-    horizon: int = 32
-    epochs: int = 3
-    minibatch: int = 2048
-    hidden: tuple[int, ...] = (512, 256)
-    """Of the critic."""
-    std: float = 0.02
-    """Spread of the actions: reduced, so that exploring does not undo what was distilled."""
-    warmup: int = 10
-    """Iterations in which only the critic learns; the actor's first advantages would be noise."""
-    imitation: float = 10.0
-    """lambda: weight of L_BC beside the PPO loss."""
-    learning_rate: float = 5e-5
-    critic_rate: float = 1e-3
-    gamma: float = 0.97
-    lam: float = 0.95
-    clip: float = 0.2
-    max_grad_norm: float = 1.0
-    termination_distance: float = 0.4
-    episode_length: int = 300
-    hard_share: float = 0.5
-    reward: RewardWeights = field(
-        default_factory=lambda: RewardWeights(0.35, 0.2, 0.1, 0.1, power=-0.00005, balance=0.1, foot_contact=0.15)
-    )
-    """Pose, velocity, power, balance and ground contact."""
-    seed: int = 0
-
-    def tracking(self) -> TrackingConfig:
-        """The episode these settings describe."""
-        return TrackingConfig(
-            groups=(*STUDENT_GROUPS, "reference"),
-            control="absolute",
-            termination="mean",
-            termination_distance=self.termination_distance,
-            episode_length=self.episode_length,
-            hard_share=self.hard_share,
-            reward=self.reward,
-        )
+from physhmr_kit.stages.settings import STUDENT_GROUPS, FinetuneConfig
 
 
 class FinetuneModule(StageModule):

@@ -1,0 +1,67 @@
+"""What an episode is, in settings: observation groups, reward weights, `TrackingConfig`. Free of torch, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from physhmr_kit.errors import KitError
+
+GROUP_SIZES = {
+    "proprioception": 358,
+    "reference": 576,
+    "rays": 36,
+    "ray_confidence": 12,
+    "feature": 512,
+    "root_orientation": 6,
+}
+"""The named groups of the observation and their widths."""
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """Weight of each reward term; the first five are PhysHMR's, the last two belong to fine-tuning."""
+
+    position: float = 0.5
+    rotation: float = 0.3
+    velocity: float = 0.1
+    angular_velocity: float = 0.1
+    power: float = -0.0005
+    balance: float = 0.0
+    foot_contact: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """What an episode is.
+
+    Attributes:
+        groups: observation groups, in order; those seen by a camera need a VisualLibrary.
+        control: 'residual' around the reference or 'absolute' targets (see actions.py).
+        termination: 'any' body of 20 or the 'mean' distance (see terminations.py), or 'none'.
+        termination_distance: metres.
+        episode_length: control steps after which an episode is truncated; 0 for the end of the clip only.
+        start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
+        hard_share: share of starts drawn by failure rate.
+        reward: weights of the terms.
+    """
+
+    groups: tuple[str, ...] = ("proprioception", "reference")
+    control: str = "residual"
+    termination: str = "any"
+    termination_distance: float = 0.25
+    episode_length: int = 300
+    start: str = "random"
+    hard_share: float = 0.5
+    reward: RewardWeights = RewardWeights()
+
+    def __post_init__(self):
+        unknown = [g for g in self.groups if g not in GROUP_SIZES]
+        if unknown:
+            raise KitError(f"unknown observation group '{unknown[0]}'; known: {', '.join(GROUP_SIZES)}")
+        for key, allowed in (
+            ("control", ("residual", "absolute")),
+            ("termination", ("any", "mean", "none")),
+            ("start", ("random", "first")),
+        ):
+            if getattr(self, key) not in allowed:
+                raise KitError(f"{key} is '{getattr(self, key)}'; choose one of: {', '.join(allowed)}")

@@ -1,0 +1,190 @@
+"""Settings of the policy stages, in the order they are trained. Free of torch, so that `fit --stage expert --help` answers at once.
+
+Each stage's file brings its own settings along: `from physhmr_kit.stages.expert import ExpertConfig`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from physhmr_kit.env.settings import RewardWeights, TrackingConfig
+
+EXPERT_GROUPS = ("proprioception", "reference")
+
+STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_orientation")
+"""924 numbers, PhysHMR's variant 358."""
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """Settings of the expert stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    """Physics steps for each control step: 4 is 120 Hz."""
+    num_envs: int = 256
+    iterations: int = 150
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 32
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatch: int = 2048
+    hidden: tuple[int, ...] = (512, 256)
+    std: float = 0.05
+    """Spread of the actions; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
+    learning_rate: float = 1e-4
+    """Of the actor, at first; it then follows `kl`."""
+    critic_rate: float = 1e-3
+    kl: float = 0.05
+    """Wanted KL divergence of an update; the actor's rate falls above twice this and rises below half of it."""
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    bounds: float = 0.01
+    """Weight of the loss on mean actions beyond +-2."""
+    max_grad_norm: float = 1.0
+    matmul: Literal["highest", "high", "medium"] = "highest"
+    """Precision of the update's matrix products, 'highest', 'high' or 'medium' (see torch.set_float32_matmul_precision).
+    On a CPU with bfloat16 units 'medium' updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
+    average: float = 0.96
+    """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
+    termination_distance: float = 0.25
+    episode_length: int = 300
+    hard_share: float = 0.6
+    """Share of starts drawn by failure rate rather than clip by clip."""
+    reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
+    """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
+    init: str = ""
+    """Weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=EXPERT_GROUPS,
+            control="residual",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            reward=self.reward,
+        )
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Settings of the distillation stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to distil: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    expert: str = ""
+    """Weights of the expert that labels; empty for the bundled one."""
+    encoder: str = ""
+    """Weights of the encoder; empty for the bundled one."""
+    views: int = 16
+    """Synthetic cameras for each clip."""
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    num_envs: int = 128
+    iterations: int = 100
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 16
+    memory: int = 24
+    """Rollouts whose labels are kept; old ones were visited by a worse student but are labelled as well."""
+    updates: int = 12
+    """Minibatches for each rollout."""
+    minibatch: int = 1024
+    hidden: tuple[int, ...] = (512, 512)
+    std: float = 0.01
+    """Spread of the student's actions while it explores, 0.03 rad at a hip; it gets no gradient from imitation."""
+    learning_rate: float = 5e-4
+    max_grad_norm: float = 1.0
+    termination_distance: float = 0.4
+    """Mean body distance, m, at which an episode ends; looser than the expert's, to see recoveries."""
+    episode_length: int = 300
+    hard_share: float = 0.5
+    reward: RewardWeights = field(default_factory=RewardWeights)
+    """Only watched: imitation does not use it."""
+    init: str = ""
+    """Student weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=(*STUDENT_GROUPS, "reference"),
+            control="absolute",
+            termination="mean",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            reward=self.reward,
+        )
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of the fine-tuning stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    student: str = ""
+    """Weights of the distilled student to begin from; empty for the bundled one."""
+    expert: str = ""
+    """Weights of the expert that labels; empty for the bundled one."""
+    encoder: str = ""
+    """Weights of the encoder; empty for the bundled one."""
+    views: int = 16
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    num_envs: int = 128
+    iterations: int = 60
+    horizon: int = 32
+    epochs: int = 3
+    minibatch: int = 2048
+    hidden: tuple[int, ...] = (512, 256)
+    """Of the critic."""
+    std: float = 0.02
+    """Spread of the actions: reduced, so that exploring does not undo what was distilled."""
+    warmup: int = 10
+    """Iterations in which only the critic learns; the actor's first advantages would be noise."""
+    imitation: float = 10.0
+    """lambda: weight of L_BC beside the PPO loss."""
+    learning_rate: float = 5e-5
+    critic_rate: float = 1e-3
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    max_grad_norm: float = 1.0
+    termination_distance: float = 0.4
+    episode_length: int = 300
+    hard_share: float = 0.5
+    reward: RewardWeights = field(
+        default_factory=lambda: RewardWeights(0.35, 0.2, 0.1, 0.1, power=-0.00005, balance=0.1, foot_contact=0.15)
+    )
+    """Pose, velocity, power, balance and ground contact."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=(*STUDENT_GROUPS, "reference"),
+            control="absolute",
+            termination="mean",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            reward=self.reward,
+        )
+
+
+POLICY_CONFIGS = {"expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
+"""Settings of each stage that ends in a policy."""
