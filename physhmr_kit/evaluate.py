@@ -9,27 +9,20 @@ from __future__ import annotations
 import sys
 import zlib
 from pathlib import Path
-
-import torch
-from rich.console import Console
-from rich.progress import Progress
+from typing import TYPE_CHECKING
 
 from physhmr_kit import cli
-from physhmr_kit.env import Rollout, TrackingConfig, VisualLibrary, track_clips
+from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.errors import KitError
-from physhmr_kit.learning.networks import Policy
-from physhmr_kit.learning.storage import load_policy, read_weights
-from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
-from physhmr_kit.metrics.table import NOTES, rich_table, write_text
-from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
-from physhmr_kit.stages.build import find_weights
-from physhmr_kit.vision.camera import sample_cameras
-from physhmr_kit.vision.encoder import VisionEncoder
-from physhmr_kit.vision.pretrained import load_encoder
-from physhmr_kit.vision.synthetic import KeypointNoise
-from physhmr_kit.vision.track import VisualTrack, synthesize_track
+
+if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
+    from physhmr_kit.env import Rollout
+    from physhmr_kit.learning.networks import Policy
+    from physhmr_kit.motion.library import MotionLibrary
+    from physhmr_kit.vision.encoder import VisionEncoder
+    from physhmr_kit.vision.synthetic import KeypointNoise
+    from physhmr_kit.vision.track import VisualTrack
 
 STAGES = ("expert", "distill", "finetune")
 """Stages that end in a policy."""
@@ -43,6 +36,9 @@ def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig,
     Raises:
         KitError: no weights, not weights, or those of another stage.
     """
+    from physhmr_kit.learning.storage import load_policy, read_weights
+    from physhmr_kit.stages.build import find_weights
+
     path = find_weights(stage, given or "")
     policy, settings = load_policy(path), read_weights(path)[1]
     if settings.get("stage", stage) != stage:
@@ -58,6 +54,11 @@ def film(library: MotionLibrary, encoder: VisionEncoder, noise: KeypointNoise, s
     Args:
         library: the clips. seed: of cameras and noise; a clip's view does not hang on which others are there.
     """
+    import torch
+
+    from physhmr_kit.vision.camera import sample_cameras
+    from physhmr_kit.vision.track import synthesize_track
+
     tracks = []
     for clip in range(library.num_clips):
         generator = torch.Generator().manual_seed(zlib.crc32(library.names[clip].encode()) + seed)
@@ -77,6 +78,11 @@ def evaluate(
     device: str | None = None,
 ) -> list[Rollout]:
     """Follow every clip once, with a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from physhmr_kit.env import VisualLibrary, track_clips
+
     visual = VisualLibrary([[track] for track in tracks], library.lengths) if tracks else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{library.num_clips} clips", total=int(library.lengths.max()))
@@ -88,11 +94,16 @@ def evaluate(
 
 def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, str]:
     """Print the table (drawn in a terminal, Markdown elsewhere) and return it as Markdown and CSV."""
+    from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
+    from physhmr_kit.metrics.table import NOTES, rich_table
+
     rows, closing = score_rollouts(rollouts), summarise(rollouts)
     lost = [f"{row['clip']} {row['outcome']}" for row in rows if not row["success"]]
     words = [*notes, f"not tracked to the end: {'; '.join(lost) if lost else 'none'}"]
     markdown = to_markdown(rows, closing, title) + "".join(f"- {word}\n" for word in words)
     if sys.stdout.isatty():
+        from rich.console import Console
+
         console = Console()
         console.print(rich_table(rows, closing, title))
         for note in (*NOTES, *words):
@@ -134,6 +145,12 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
+    from physhmr_kit.metrics.table import write_text
+    from physhmr_kit.motion.library import MotionLibrary
+    from physhmr_kit.motion.sources import load_clips
+    from physhmr_kit.vision.pretrained import load_encoder
+    from physhmr_kit.vision.synthetic import KeypointNoise
+
     policy, config, settings = find_policy(args.stage, args.weights)
     sees = any(group in _SEEING for group in policy.groups)
     encoder = load_encoder(args.encoder) if sees else None

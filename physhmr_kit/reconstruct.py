@@ -14,30 +14,26 @@ import time
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from data_prep.video import read_video_info
 from physhmr_kit import cli
-from physhmr_kit.body.skeleton import JOINT_NAMES, standing_height
-from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, VisualLibrary
+from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.errors import KitError
 from physhmr_kit.evaluate import STAGES, find_policy
-from physhmr_kit.metrics.seen import BELIEVED, ray_distance, reprojection_error
-from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.kinematics import local_rotations
-from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator, make_simulator
-from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
-from physhmr_kit.vision.placement import initial_pose, kinematic_clip
-from physhmr_kit.vision.pretrained import load_encoder
-from physhmr_kit.vision.track import VisualTrack, track_from_keypoints
+
+if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
+    import torch
+
+    from physhmr_kit.env import Rollout
+    from physhmr_kit.motion.state import BodyState
+    from physhmr_kit.vision.keypoints import KeypointTrack
+    from physhmr_kit.vision.track import VisualTrack
 
 BLEW_UP = "blew up"
-_PELVIS, _NECK = 0, JOINT_NAMES.index("neck")
 LOST = 500.0
 """Mean distance from the rays, mm, at which the body is no longer where the person is."""
 
@@ -61,7 +57,6 @@ class Reconstruction:
     restarts: list[tuple[int, str]]
 
 
-@torch.no_grad()
 def relive(
     policy,
     track: VisualTrack,
@@ -79,6 +74,22 @@ def relive(
         policy: observation groups to actions.
         config: the observation and control the policy was trained with.
     """
+    import torch
+
+    with torch.no_grad():
+        return _relive(policy, track, config, simulator, substeps, device)
+
+
+def _relive(
+    policy, track: VisualTrack, config: TrackingConfig, simulator: str, substeps: int, device: str | None
+) -> Reconstruction:
+    """What `relive` does, under its no_grad: as a decorator that would ask for torch when this file is imported."""
+    import torch
+
+    from physhmr_kit.env import TrackingEnv, VisualLibrary
+    from physhmr_kit.motion.library import MotionLibrary
+    from physhmr_kit.vision.placement import initial_pose, kinematic_clip
+
     library = MotionLibrary([kinematic_clip(track)])
     visual = VisualLibrary([[track]], library.lengths)
     endless = replace(config, termination="none", start="first", episode_length=0)
@@ -110,12 +121,19 @@ def relive(
 
 def upright(state: BodyState) -> torch.Tensor:
     """Whether a body is on its feet: trunk within 60 degrees of the vertical, pelvis above half its standing height. (T,) bool."""
-    trunk = torch.nn.functional.normalize(state.body_pos[:, _NECK] - state.body_pos[:, _PELVIS], dim=-1)
-    return (trunk[:, 2] > 0.5) & (state.body_pos[:, _PELVIS, 2] > standing_height() / 2)
+    import torch
+
+    from physhmr_kit.body.skeleton import JOINT_NAMES, standing_height
+
+    pelvis, neck = (state.body_pos[:, JOINT_NAMES.index(name)] for name in ("pelvis", "neck"))
+    trunk = torch.nn.functional.normalize(neck - pelvis, dim=-1)
+    return (trunk[:, 2] > 0.5) & (pelvis[:, 2] > standing_height() / 2)
 
 
 def _fault(state, estimate: BodyState, track: VisualTrack, frame: int) -> str | None:
     """What is wrong with the body, if anything. Where the encoder's own body is no better, there is nothing to go back to."""
+    from physhmr_kit.metrics.seen import ray_distance
+
     if bool(state.diverged):
         return BLEW_UP
     if bool(upright(estimate)) and not bool(upright(state)):
@@ -127,6 +145,11 @@ def _fault(state, estimate: BodyState, track: VisualTrack, frame: int) -> str | 
 
 
 def _rollout(name: str, estimate: BodyState, states: list, terms: list[dict], restarts: list) -> Rollout:
+    import torch
+
+    from physhmr_kit.env import Rollout
+    from physhmr_kit.motion.state import BodyState
+
     def join(key):
         return torch.cat([getattr(s, key) for s in states])
 
@@ -154,6 +177,10 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
         encoder_ray_distance_mm and encoder_reprojection_px (the same of the estimate), from_encoder_mm (mean over 24
         bodies), upright and restart (0 or 1; a frame in which the body was helped up is not upright). All (T,).
     """
+    import torch
+
+    from physhmr_kit.metrics.seen import ray_distance, reprojection_error
+
     track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
     rays = track.centre, track.ray_point, track.ray_confidence
     count = len(track)
@@ -212,7 +239,9 @@ def write(result: Reconstruction, errors: dict[str, np.ndarray], out: Path, vide
 
 
 def _write_all(result: Reconstruction, errors: dict[str, np.ndarray], folder: Path, video: Path | None) -> None:
+    from physhmr_kit.motion.clip import Clip
     from physhmr_kit.motion.export import write_bvh
+    from physhmr_kit.motion.kinematics import local_rotations
     from physhmr_kit.viewer.frames import video_frames
     from physhmr_kit.viewer.recording import record_rollout
 
@@ -291,6 +320,12 @@ def main(argv: list[str] | None = None) -> int:
         raise KitError(f"{args.out}: is a file; --out names a folder")
     if args.scale is not None and not 0.1 <= args.scale <= 10:
         raise KitError(f"--scale {args.scale:g}: a person is between 0.1 and 10 times the mean shape")
+    from physhmr_kit.metrics.seen import BELIEVED
+    from physhmr_kit.vision.camera import Camera
+    from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
+    from physhmr_kit.vision.pretrained import load_encoder
+    from physhmr_kit.vision.track import track_from_keypoints
+
     keypoints, camera = KeypointTrack.load(args.keypoints), Camera.load(args.camera)
     keypoints.check_camera(camera)
     if not (keypoints.confidence[:, RAY_COCO] >= BELIEVED).any():
