@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ def run(main: Callable[[], int | None]) -> int:
         the exit code: main's own (None counts as 0), 2 for a `KitError`, 130 when interrupted from the keyboard.
         Anything else is a fault of the kit and keeps its traceback.
     """
+    # torch's threads must not spin while MuJoCo's work; OpenMP looks at this when torch is first imported
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return main() or 0
     except KitError as fault:

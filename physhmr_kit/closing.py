@@ -62,7 +62,6 @@ def close_run(module, folder: Path, before: Evaluation | None, command: str) -> 
         return
     from physhmr_kit.viewer import filmstrip, record_rollout
 
-    after = evaluate_module(module)
     stage = type(module).__name__.removesuffix("Module").lower()
     save_policy(
         module.final_policy,
@@ -72,6 +71,7 @@ def close_run(module, folder: Path, before: Evaluation | None, command: str) -> 
         substeps=module.config.substeps,
         command=command,
     )
+    after = evaluate_module(module)  # after the weights are safe
     shown = max(range(len(after.rollouts)), key=lambda i: len(after.rollouts[i]))
     rollout = after.rollouts[shown]
     rollout.save(folder / "rollout.npz")

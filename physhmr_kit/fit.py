@@ -199,7 +199,6 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     options, settings, resume = _settings(argv)
     _quiet()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin while MuJoCo's work
     import pytorch_lightning as pl
     import torch
 

@@ -37,11 +37,13 @@ def _base(name: str) -> str:
 
 
 @cache
+@torch.inference_mode(False)
 def _per_dof(column: int) -> torch.Tensor:
     return torch.tensor([float(_GAINS[_base(n)][column]) for n in JOINT_NAMES[1:] for _ in range(3)])
 
 
 @cache
+@torch.inference_mode(False)
 def _lag_and_reach(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """kd / kp (69,) s and largest torque / kp (69,) rad."""
     kp, kd, limit = (_per_dof(column).to(device, dtype) for column in range(3))

@@ -39,6 +39,7 @@ def _table(rows) -> torch.Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # what is kept must also serve autograd, whoever asks first
 def _tables(dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
     """The constant matrices that are multiplied with the 16 products."""
     product, matrix = _table(_PRODUCT), _table(_MATRIX)
@@ -65,7 +66,8 @@ def _flip(x: torch.Tensor) -> torch.Tensor:
 
 def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     pairs = p.unsqueeze(1) * q
-    return (_tables(p.dtype, p.device)[name] @ pairs.view(16, -1)).view(-1, *pairs.shape[2:])
+    table = _tables(p.dtype, p.device)[name]
+    return (table @ pairs.view(16, pairs[0, 0].numel())).view(table.shape[0], *pairs.shape[2:])
 
 
 def product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -84,6 +86,7 @@ def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def _turns(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([1, 2, 0]).to(device), torch.tensor([2, 0, 1]).to(device)
 

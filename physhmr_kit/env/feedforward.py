@@ -71,7 +71,7 @@ def library_targets(library: MotionLibrary, humanoid: Humanoid) -> torch.Tensor:
     """`actions.reference_targets` of every frame of a library, in its packed order (`MotionLibrary.rows`): (F, 69) rad."""
     targets = []
     for c in range(library.num_clips):
-        states = library.clip(c)
+        states = library.clip(c).to("cpu")  # MuJoCo's inverse dynamics, once for a library
         targets.append(reference_targets(states.dof_pos, states.dof_vel, reference_torques(states, humanoid), humanoid))
     return torch.cat(targets)
 

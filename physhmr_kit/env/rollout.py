@@ -131,14 +131,16 @@ def track_clips(
     obs, _ = env.reset(seed=0, options={"clip": ids, "frame": torch.zeros_like(ids), "view": torch.zeros_like(ids)})
     recorder = _Recorder(env)
     longest = int(library.lengths.max())
-    for frame in range(1, longest):
-        obs, _, terminated, truncated, _ = env.step(policy(obs))
-        recorder.add(frame, terminated, truncated)
-        if progress:
-            progress(frame + 1, longest)
-        if not recorder.running.any():
-            break
-    env.close()
+    try:
+        for frame in range(1, longest):
+            obs, _, terminated, truncated, _ = env.step(policy(obs))
+            recorder.add(frame, terminated, truncated)
+            if progress:
+                progress(frame + 1, longest)
+            if not recorder.running.any():
+                break
+    finally:
+        env.close()
     return recorder.rollouts(library)
 
 

@@ -27,9 +27,12 @@ class StartSampler:
         hard = self.failure / self.failure.sum().clamp(min=1e-6)
         return self.hard_share * hard + (1 - self.hard_share) / len(self.failure)
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """`count` starts: clip ids and frame ids, (count,) each; a start leaves at least one frame to track."""
-        clips = torch.multinomial(self.clip_weights, count, replacement=True, generator=generator)
+    def draw(
+        self, count: int, generator: torch.Generator, clips: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`count` starts: clip ids (drawn unless given) and frame ids, (count,) each, at least one frame before the end."""
+        if clips is None:
+            clips = torch.multinomial(self.clip_weights, count, replacement=True, generator=generator)
         share = torch.rand(count, generator=generator, device=self.lengths.device)
         return clips, (share * (self.lengths[clips] - 1)).long()
 
@@ -39,6 +42,10 @@ class StartSampler:
         fell = torch.bincount(clip_ids, weights=failed.float(), minlength=len(self.failure)).float()
         # as if the episodes had ended one after the other, each failed by this rate; where none ended nothing changes
         self.failure = self.failure.lerp(fell / ended.clamp(min=1), 1 - self.memory**ended)
+
+    def forget(self) -> None:
+        """Back to knowing nothing: every clip fails half the time."""
+        self.failure = torch.full_like(self.failure, 0.5)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The running failure rates."""

@@ -11,6 +11,7 @@ _TOES_AND_HANDS = (10, 11, 22, 23)
 
 
 @cache
+@torch.inference_mode(False)
 def _without(joints: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """(24,): 1 for the bodies that count, 0 for these."""
     return torch.tensor([float(j not in joints) for j in range(24)]).to(device)

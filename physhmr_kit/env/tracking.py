@@ -54,6 +54,10 @@ def _with_last(state: BodyState, ended: torch.Tensor) -> BodyState:
     return BodyState(*joined, state.dof_pos, state.dof_vel)
 
 
+def _cloned(info: dict) -> dict:
+    return {k: _cloned(v) if isinstance(v, dict) else v.clone() for k, v in info.items()}
+
+
 @contextlib.contextmanager
 def _quick():
     """How a step is computed: without autograd's bookkeeping, and on one thread.
@@ -81,6 +85,9 @@ class TrackingEnv(VectorEnv):
     - `next_step`: it returns the last observation; the next step ignores the action of that environment and returns the
       first observation of its new episode with reward 0. Such steps are not to be learned from.
     - `disabled`: it returns the last observation, and the caller resets with `options={"reset_mask": ...}`.
+
+    Observations are also what a `state_dict` keeps: do not write into them. `last_state` and `reward_terms` are inference
+    tensors (PyTorch): clone them to write into them or to differentiate.
 
     Args:
         library: the reference motions, on any device.
@@ -144,19 +151,21 @@ class TrackingEnv(VectorEnv):
         """Start environments anew.
 
         Args:
-            seed: reseeds the generator that draws starts and views.
+            seed: reseeds the generator that draws starts and views, and forgets which clips have failed.
             options: {'clip': (K,) ids, 'frame': (K,) ids, 'view': (K,) ids} begins there instead of at random;
                 {'reset_mask': (N,) bool} starts only these K environments, all by default.
         """
         if seed is not None:
             self.generator.manual_seed(seed)
+            self.sampler.forget()
         options = options or {}
         rows = self._everyone
         if "reset_mask" in options:
             rows = rows[torch.as_tensor(options["reset_mask"], dtype=torch.bool, device=self.device)]
-        self._begin(rows, options)
+        if len(rows):
+            self._begin(rows, options)
         self._ended = self._ended.index_fill(0, rows, False)
-        self._obs = self._observe(self.simulator.state, self._place)
+        self._obs = self.observe(self.config.groups)
         return self._obs, {}
 
     def step(self, actions: torch.Tensor):
@@ -167,28 +176,30 @@ class TrackingEnv(VectorEnv):
             obs, reward, terminated, truncated, info = self._advance(actions)
         # handed out as ordinary tensors, which a network may keep for its backward pass
         self._obs = {g: v.clone() for g, v in obs.items()}
-        if info:
-            info["final_obs"] = {g: v.clone() for g, v in info["final_obs"].items()}
-        return self._obs, reward.clone(), terminated.clone(), truncated.clone(), info
+        return self._obs, reward.clone(), terminated.clone(), truncated.clone(), _cloned(info)
 
     def _advance(self, actions: torch.Tensor):
         """The step in the order in which it happens: physics, reward, end of episodes, new episodes, observation."""
         sim, ref = self.simulator.step(self.pd_targets(actions)), self._ahead
         self._frame += 1
         self._steps += 1
-        sim = self.last_state = self._without_diverged(sim, ref)
+        mode, again = self.autoreset_mode, self._ended
+        counted = sim.diverged if mode is AutoresetMode.SAME_STEP else sim.diverged & ~again
+        sim = self.last_state = self._without_diverged(sim, ref, counted)
         reward = self._reward(sim, ref).masked_fill(sim.diverged, 0.0)
+        if sim.diverged.any():  # the stand-in imitates perfectly; it earns nothing
+            self.reward_terms = {k: v.masked_fill(sim.diverged, 0.0) for k, v in self.reward_terms.items()}
         terminated = self._failed(sim, ref) | sim.diverged
         over = self._frame >= self.library.last_frames(self._clip)
         if self.config.episode_length:
             over |= self._steps >= self.config.episode_length
         truncated = over & ~terminated
 
-        mode, again = self.metadata["autoreset_mode"], self._ended
         if mode is not AutoresetMode.SAME_STEP:  # a step of an episode that was over is no step
             terminated, truncated = terminated & ~again, truncated & ~again
-        self._ended = terminated | truncated
-        ended = self._ended.nonzero().squeeze(1)
+        over_now = terminated | truncated
+        ended = over_now.nonzero().squeeze(1)
+        self._ended = again | over_now if mode is AutoresetMode.DISABLED else over_now
         if len(ended):
             self.sampler.report(self._clip[ended], terminated[ended])
 
@@ -244,7 +255,8 @@ class TrackingEnv(VectorEnv):
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
-        return self._observe(self.simulator.state, self._place, groups)
+        state = self._without_diverged(self.simulator.state, self.reference_state)
+        return self._observe(state, self._place, groups)
 
     @property
     def clip_ids(self) -> torch.Tensor:
@@ -277,7 +289,15 @@ class TrackingEnv(VectorEnv):
         }
 
     def load_state_dict(self, state: dict) -> dict[str, torch.Tensor]:
-        """Take up a `state_dict`; returns the observation at that point."""
+        """Take up a `state_dict`; returns the observation at that point.
+
+        Raises:
+            KitError: it was written by a version of the kit that kept other things.
+        """
+        if missing := {"simulator", "obs", "ended"} - state.keys():
+            raise KitError(
+                f"the saved environment has no '{min(missing)}': it was written by another version of the kit; begin a new run"
+            )
         self.simulator.restore(state["simulator"])
         here = lambda key: state[key].clone().to(self.device)  # noqa: E731
         self._clip, self._frame, self._view, self._steps, self._ended = map(
@@ -303,7 +323,10 @@ class TrackingEnv(VectorEnv):
 
     def _begin(self, rows: torch.Tensor, options: dict) -> BodyState:
         """Start some environments; the states they begin in."""
-        drawn = dict(zip(("clip", "frame"), self.sampler.draw(len(rows), self.generator), strict=True))
+        clips = options.get("clip")
+        if clips is not None:
+            clips = torch.as_tensor(clips, dtype=torch.long, device=self.device)
+        drawn = dict(zip(("clip", "frame"), self.sampler.draw(len(rows), self.generator, clips), strict=True))
         if self.config.start == "first":
             drawn["frame"] = torch.zeros_like(drawn["frame"])
         if self.visual is not None:
@@ -363,7 +386,8 @@ class TrackingEnv(VectorEnv):
             "foot_contact": lambda: rewards.foot_contact(sim, ref, sim.contact_force),
         }
         self.reward_terms = {k: term() for k, term in terms.items() if getattr(weights, k) != 0}
-        return sum(getattr(weights, k) * v for k, v in self.reward_terms.items())
+        nothing = torch.zeros(self.num_envs, device=self.device)
+        return sum((getattr(weights, k) * v for k, v in self.reward_terms.items()), nothing)
 
     def _failed(self, sim: SimState, ref: BodyState) -> torch.Tensor:
         if self.config.termination == "none":
@@ -371,12 +395,15 @@ class TrackingEnv(VectorEnv):
         rule = terminations.any_body_far if self.config.termination == "any" else terminations.mean_body_far
         return rule(sim.body_pos, ref.body_pos, self.config.termination_distance)
 
-    def _without_diverged(self, sim: SimState, ref: BodyState) -> SimState:
-        """Put the reference where the physics blew up, so that no NaN reaches an observation; `diverged` stays set."""
+    def _without_diverged(self, sim: SimState, ref: BodyState, counted: torch.Tensor | None = None) -> SimState:
+        """Put the reference where the physics blew up, so that no NaN reaches an observation; `diverged` stays set.
+
+        `counted` (N,) bool are the environments that go into `num_diverged`.
+        """
         rows = sim.diverged.nonzero().squeeze(1)
         if len(rows) == 0:
             return sim
-        self.num_diverged += len(rows)
+        self.num_diverged += 0 if counted is None else int(counted.sum())
         stand_in = ref[rows]
         body = {f.name: getattr(stand_in, f.name) for f in fields(BodyState)}
         still = {k: torch.zeros_like(getattr(sim, k)[rows]) for k in ("contact_force", "dof_torque")}

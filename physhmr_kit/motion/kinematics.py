@@ -14,6 +14,7 @@ from physhmr_kit.motion.state import BodyState
 
 
 @cache
+@torch.inference_mode(False)  # see body/quaternions.py
 def _ancestors(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """(24, 23): 1 where the column's joint (all but the root) is the row's own or one of its ancestors."""
     matrix = torch.zeros(NUM_JOINTS, NUM_JOINTS - 1)
@@ -26,6 +27,7 @@ def _ancestors(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
     """Rounds of pointer doubling up the tree: the joint each joint's rotation is in by now, 24 standing for the world."""
     above, rounds = [NUM_JOINTS if p < 0 else p for p in PARENTS] + [NUM_JOINTS], []
@@ -36,12 +38,14 @@ def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
 
 
 @cache
+@torch.inference_mode(False)
 def _parents(device: torch.device) -> torch.Tensor:
     """(24,) parent of each joint; the root is its own."""
     return torch.tensor([max(p, 0) for p in PARENTS]).to(device)
 
 
 @cache
+@torch.inference_mode(False)
 def _hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """What takes three hinge angles to the joint's rotation and turning, both linear in products of sines and cosines.
 
@@ -153,11 +157,11 @@ def _bodies(root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel, of
     """The environment comes last here: (entry, joint, environment), or joint first where each joint has its own matrix."""
     to_quat, to_turning = _hinge_tables(dof_pos.dtype, dof_pos.device)
     above = _parents(dof_pos.device)[1:]
-    angle, speed = dof_pos.view(23, 3, -1), dof_vel.view(23, 3, -1)
+    angle, speed = dof_pos.unflatten(0, (23, 3)), dof_vel.unflatten(0, (23, 3))
     half = angle / 2
     first, second, third = torch.stack([half.cos(), half.sin()], dim=1).unbind(2)  # (23, 2, N) each
     pairs = first.unsqueeze(2) * second.unsqueeze(1)  # (23, 2, 2, N)
-    products = (pairs.unsqueeze(3) * third[:, None, None]).view(23, 8, -1)
+    products = (pairs.unsqueeze(3) * third[:, None, None]).flatten(1, 3)
     joint_rot = (to_quat @ products).transpose(0, 1)
     rot = _world_rotations(torch.cat([root_rot.unsqueeze(1), joint_rot], dim=1))
     frames = matrix(rot)
@@ -195,6 +199,7 @@ def angular_velocity(rotation: torch.Tensor, fps: float) -> torch.Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def _upright_twist(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """(4, 2): takes a root rotation q to the z and w of q inverse(STANDING)."""
     x, y, z, w = STANDING

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
 
@@ -63,6 +64,15 @@ class Simulator(ABC):
         self.humanoid, self.num_envs, self.substeps = humanoid, num_envs, substeps
         self.device = torch.device(device)
 
+    def check_targets(self, pd_targets: torch.Tensor) -> None:
+        """What `step` of every simulator asks first.
+
+        Raises:
+            KitError: targets are not (N, 69).
+        """
+        if tuple(pd_targets.shape) != (self.num_envs, NUM_DOFS):
+            raise KitError(f"targets have shape {tuple(pd_targets.shape)}; expected ({self.num_envs}, {NUM_DOFS})")
+
     @property
     def timestep(self) -> float:
         """Physics step, seconds."""
@@ -73,7 +83,7 @@ class Simulator(ABC):
         """Place some environments; the others are untouched to the last bit.
 
         Args:
-            env_ids: (K,) long, without repeats.
+            env_ids: (K,) long, without repeats; none is allowed.
             state: K rows; root pose and velocity (body 0) and the hinges are used, the rest follows from them.
             settled: the bodies of `state` are where its hinges put them already (`MotionLibrary.starts`), so they need
                 not be worked out again.

@@ -68,14 +68,15 @@ class MujocoCpu(Simulator):
         rows = lambda *shape: torch.zeros(num_envs, *shape, dtype=torch.float64)  # noqa: E731
         self._physics, self._control = rows(size), rows(substeps, self.model.nu)
         self._states, self._sensors = rows(substeps, size), rows(substeps, self.model.nsensordata)
+        self._physics[:, 0] = 1
         self._physics[:, 1 : 1 + self.model.nq] = torch.from_numpy(self.model.qpos0)
         self._state = self._read(self._physics, torch.zeros(num_envs, self.model.nsensordata))
 
     def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
-        root_rot = state.root_rot
+        root_rot = torch.nn.functional.normalize(state.root_rot, dim=1)
         # MuJoCo keeps the angular velocity of a free joint in the body's own frame
         spin = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
-        clock = torch.zeros(len(env_ids), 1)
+        clock = torch.ones(len(env_ids), 1)  # MuJoCo puts a diverged environment's back to 0
         parts = (clock, state.root_pos, root_rot, state.dof_pos, state.body_lin_vel[:, 0], spin, state.dof_vel)
         physics = torch.cat(parts, dim=1).index_select(1, self._back).double()
         self._physics.index_copy_(0, env_ids, physics)
@@ -87,6 +88,7 @@ class MujocoCpu(Simulator):
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
+        self.check_targets(pd_targets)
         bad = ~pd_targets.sum(1).isfinite()
         held = self.humanoid.limit_targets(pd_targets, self._state.dof_pos, self._state.dof_vel)
         held = held.nan_to_num(posinf=0.0, neginf=0.0)
@@ -109,7 +111,8 @@ class MujocoCpu(Simulator):
         """The contract's state of K rows of physics (K, 152) and sensor readings."""
         columns = physics.T.to(torch.float32, memory_format=torch.contiguous_format).index_select(0, self._order)
         body = coordinate_kinematics(columns, self._offsets)
-        exploded = ~(columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED)  # NaN compares false
+        # NaN compares false, so what is asked is whether all is well
+        exploded = ~((columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED) & columns.sum(0).isfinite())
         felt = sensors.index_select(1, self._reports)
         return self._assemble(body, felt, exploded if diverged is None else diverged | exploded)
 

@@ -218,6 +218,7 @@ class MujocoGpu(Simulator):
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
+        self.check_targets(pd_targets)
         self._targets.copy_(pd_targets.detach())
         # on torch's stream: ordered with what comes before and after, without waiting for either
         stream = wp.stream_from_torch(self.device) if self._warp_device.is_cuda else None

@@ -11,6 +11,7 @@ import torch
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.errors import KitError
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.motion.library import MotionLibrary
@@ -28,6 +29,8 @@ class LabelMemory:
     """
 
     def __init__(self, rollouts: int, size: int, policy: Policy, device: torch.device):
+        if rollouts < 1:
+            raise KitError(f"memory is {rollouts}; at least one rollout must be kept")
         self.seen = torch.zeros(rollouts, size, policy.norm.mean.numel(), device=device)
         self.label = torch.zeros(rollouts, size, NUM_DOFS, device=device)
         self.count = 0
@@ -54,6 +57,8 @@ class LabelMemory:
 
     def load_state_dict(self, state: dict) -> None:
         """Take up a `state_dict`."""
+        if state["seen"].shape[1:] != self.seen.shape[1:] or len(state["seen"]) != min(state["count"], len(self.seen)):
+            raise KitError("the run's label memory has another size; resume with the same memory, num_envs and horizon")
         self.count = state["count"]
         self.seen[: len(self)], self.label[: len(self)] = state["seen"], state["label"]
 

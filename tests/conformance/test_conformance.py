@@ -1,6 +1,6 @@
 """What every simulator must do: the same body, the same physics, the same manners. Run on each backend of conftest.py."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import roma
@@ -247,3 +247,35 @@ def test_a_simulator_without_environments_is_refused(build):
         build(0)
     with pytest.raises(KitError, match="substeps is 0"):
         build(1, substeps=0)
+
+
+def test_no_environment_at_all_can_be_reset(build):
+    simulator, twin = build(2), build(2)
+    for s in (simulator, twin):
+        put(s, bodies(2))
+    simulator.reset(torch.zeros(0, dtype=torch.long), bodies(2)[:0])
+    assert same_bits(simulator.state, twin.state)
+
+
+def test_a_rotation_that_is_not_of_unit_length_makes_no_giant(build):
+    simulator, twin = build(1), build(1)
+    state = bodies()
+    put(twin, state)
+    put(simulator, replace(state, body_rot=2 * state.body_rot))
+    torch.testing.assert_close(simulator.state.body_pos, twin.state.body_pos, atol=1e-5, rtol=0)
+
+
+def test_targets_of_the_wrong_shape_are_refused(build):
+    simulator = build(2)
+    for shape in ((1, 69), (3, 69), (2, 68), (69,)):
+        with pytest.raises(KitError, match=r"expected \(2, 69\)"):
+            simulator.step(torch.zeros(shape))
+
+
+def test_a_state_that_is_no_number_is_told_after_one_physics_step_too(build):
+    simulator = build(2, substeps=1)
+    put(simulator, bodies(2, height=IN_THE_AIR))
+    state = bodies(1, height=IN_THE_AIR)
+    state.dof_pos[0, 3] = torch.nan
+    simulator.reset(torch.tensor([1]), state)
+    assert simulator.step(torch.zeros(2, 69)).diverged.tolist() == [False, True]

@@ -1,5 +1,7 @@
 """What happens after an episode has ended, in gymnasium's three ways, and which of gymnasium's vector wrappers work in each."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from gymnasium.wrappers import vector as wrappers
 from motions import rest_clip, waving_clip
 
 import physhmr_kit  # noqa: F401  (registers the environment)
-from physhmr_kit.env import TrackingConfig, TrackingEnv
+from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
@@ -81,6 +83,73 @@ def test_disabled_leaves_the_reset_to_the_caller(build):
         )
 
 
+def test_under_disabled_an_episode_that_is_over_stays_over(build):
+    env = build("disabled", episode_length=2)
+    reported = []
+    env.sampler.report = lambda clips, failed: reported.extend(clips.tolist())
+    ends = [env.step(STILL)[3].tolist() for _ in range(5)]
+    assert ends == [[False] * 3, [True] * 3, *[[False] * 3] * 3] and len(reported) == 3
+
+
+@pytest.mark.parametrize("autoreset, counted", [("same_step", 5), ("next_step", 3), ("disabled", 1)])
+def test_physics_that_blows_up_is_counted_once_an_episode(build, autoreset, counted):
+    env, bad = build(autoreset), STILL.clone()
+    bad[1, 4] = torch.nan
+    ended = sum(int(env.step(bad)[2][1]) for _ in range(5))
+    assert all(v[1] == 0 for v in env.reward_terms.values())
+    assert ended == env.num_diverged == counted
+
+
+def test_what_blew_up_stays_out_of_sight_until_its_reset(build):
+    """Also when another environment is reset meanwhile, or the observation is asked for."""
+    env = build("disabled")
+    env.step(STILL)
+    gone = env.library.clip(0)[:1]
+    env.simulator.reset(torch.tensor([1]), replace(gone, dof_vel=gone.dof_vel + torch.nan))
+    obs, _, terminated, *_ = env.step(STILL)
+    again, _ = env.reset(options={"reset_mask": torch.tensor([True, False, False])})
+    assert terminated.tolist() == [False, True, False]
+    for seen in (obs, again, env.observe(env.config.groups)):
+        assert all(torch.isfinite(v).all() for v in seen.values())
+
+
+def test_a_reset_mask_that_names_nobody_changes_nothing(build):
+    env = build("same_step")
+    obs = env.step(STILL)[0]
+    again, _ = env.reset(options={"reset_mask": torch.zeros(3, dtype=torch.bool)})
+    assert all(torch.allclose(obs[g], again[g], atol=1e-5) for g in obs) and env._steps.tolist() == [1, 1, 1]
+
+
+def test_masks_and_rewards_belong_to_the_caller(build):
+    env = build("same_step")
+    env.step(STILL)
+    *_, truncated, info = env.step(STILL)
+    for tensor in (truncated, info["_final_obs"], info["_final_info"], info["final_info"]["clip"]):
+        tensor.zero_()
+    assert env._ended[0]
+
+
+def test_a_seed_decides_every_start_whatever_failed_before(build):
+    env = build("same_step")
+    env.reset(seed=5)
+    starts = env.clip_ids.clone(), env.frame_ids.clone()
+    env.sampler.report(torch.zeros(100, dtype=torch.long), torch.ones(100, dtype=torch.bool))
+    env.reset(seed=5)
+    assert torch.equal(env.clip_ids, starts[0]) and torch.equal(env.frame_ids, starts[1])
+
+
+def test_a_clip_that_is_named_alone_gets_a_frame_of_its_own(build):
+    env = build("same_step")
+    for seed in range(20):
+        env.reset(seed=seed, options={"clip": torch.zeros(3, dtype=torch.long)})
+        assert env.frame_ids.max() < 19, "clip 0 has 20 frames"
+
+
+def test_no_reward_at_all_is_a_reward_of_zero(build):
+    nothing = {name: 0.0 for name in ("position", "rotation", "velocity", "angular_velocity", "power")}
+    assert build("same_step", reward=RewardWeights(**nothing)).step(STILL)[1].tolist() == [0, 0, 0]
+
+
 def test_a_reset_mask_starts_only_those_it_names(build):
     env = build("same_step")
     env.step(STILL)
@@ -101,6 +170,14 @@ def test_the_mode_is_told_as_gymnasium_tells_it(library):
         assert envs.metadata["autoreset_mode"] is mode
         envs.close()
     assert TrackingEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP, "the class keeps its own"
+
+
+def test_a_save_of_an_older_kit_is_refused_in_words(build):
+    env = build("same_step")
+    saved = env.state_dict()
+    del saved["obs"]
+    with pytest.raises(KitError, match="no 'obs': it was written by another version"):
+        env.load_state_dict(saved)
 
 
 def test_resume_holds_under_next_step(build):

@@ -59,3 +59,18 @@ def test_without_any_policy_the_lead_keeps_a_squat_within_two_centimetres(squat)
     error = (rollout.simulated.body_pos - rollout.reference.body_pos).norm(dim=-1).mean()
     assert rollout.success
     assert error < 0.02
+
+
+def test_a_library_on_another_device_is_brought_to_the_cpu_first():
+    """MuJoCo's inverse dynamics read NumPy; a state on a card refuses that, so all this one can do is come here."""
+    real = MotionLibrary([demo_clip("stand")])
+
+    class There:
+        def __init__(self, state):
+            self.to = lambda device: state if device == "cpu" else self
+
+    class Library:
+        num_clips = 1
+        clip = staticmethod(lambda c: There(real.clip(c)))
+
+    assert torch.equal(library_targets(Library(), Humanoid.mean()), library_targets(real, Humanoid.mean()))

@@ -8,7 +8,17 @@ import pytest
 import roma
 import torch
 
-from physhmr_kit.body import BODY_NAMES, JOINT_NAMES, STANDING, Humanoid, dof_limits, dof_names, dof_to_rotation
+from physhmr_kit.body import (
+    BODY_NAMES,
+    JOINT_NAMES,
+    STANDING,
+    Humanoid,
+    dof_limits,
+    dof_names,
+    dof_to_rotation,
+    quaternions,
+)
+from physhmr_kit.motion import kinematics
 from physhmr_kit.motion.kinematics import (
     angular_velocity,
     forward_kinematics,
@@ -143,3 +153,20 @@ def test_bending_and_leaning_do_not_change_the_heading(axis):
     for angle in (-100, -45, 60, 120):
         lean = roma.rotvec_to_unitquat(torch.tensor(axis, dtype=DOUBLE) * math.radians(angle))
         assert heading(roma.quat_product(standing, lean)).abs() < 1e-6
+
+
+def test_what_was_first_asked_in_inference_mode_can_be_differentiated_afterwards():
+    for cached in (v for v in vars(kinematics).values() if hasattr(v, "cache_clear")):
+        cached.cache_clear()
+    quaternions._tables.cache_clear()
+    joints, offsets = roma.random_unitquat((2, 24)), Humanoid.mean().offsets
+    with torch.inference_mode():
+        forward_kinematics(torch.zeros(2, 3), joints, offsets)
+    joints.requires_grad_()
+    forward_kinematics(torch.zeros(2, 3), joints, offsets)[0].sum().backward()
+    assert joints.grad.abs().max() > 0
+
+
+def test_no_bodies_at_all_are_fine():
+    pos, rot = forward_kinematics(torch.zeros(0, 3), torch.zeros(0, 24, 4), Humanoid.mean().offsets)
+    assert pos.shape == (0, 24, 3) and rot.shape == (0, 24, 4)

@@ -1,6 +1,9 @@
 """Distillation: the labels are the expert's, and the student comes to give them."""
 
+import pytest
 import torch
+
+from physhmr_kit.errors import KitError
 
 
 def test_labels_ask_for_the_targets_the_expert_would_have_set(build):
@@ -50,6 +53,17 @@ def test_only_the_last_rollouts_are_remembered(build, train):
     assert len(module.memory) == 2
     assert module.memory.seen.shape == (2, 16, module.policy.norm.mean.numel())
     assert module.memory.label.shape == (2, 16, 69)
+
+
+def test_a_memory_of_another_size_is_refused(build, train):
+    module = build("distill", memory=2)
+    train(module, 1)
+    saved = module.memory.state_dict()
+    build("distill", memory=2).memory.load_state_dict(saved)
+    with pytest.raises(KitError, match="another size"):
+        build("distill", memory=1).memory.load_state_dict(saved)
+    with pytest.raises(KitError, match="memory is 0"):
+        build("distill", memory=0)
 
 
 def test_the_learning_rate_falls_to_a_tenth(build, train):

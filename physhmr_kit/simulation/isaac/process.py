@@ -119,6 +119,9 @@ class WorkerProcess:
             raise self._failure(f"the worker has not answered '{name}' for {timeout:g} s and was ended") from None
         except ConnectionError:
             raise self._failure(f"the worker stopped with {self._exit()}") from None
+        except BaseException:  # interrupted from the keyboard: the answer to come would be taken for the next one's
+            self.close()
+            raise
         answer = json.loads(line)
         if "error" in answer:
             raise self._failure(f"the worker failed in '{name}': {answer['error']}")

@@ -126,6 +126,7 @@ class IsaacGym(Simulator):
         self._root[:, 3:7] = torch.tensor(STANDING)
         self._contact, self._torque = torch.zeros(n, NUM_JOINTS, 3), torch.zeros(n, NUM_DOFS)
         self._diverged = torch.zeros(n, dtype=torch.bool)
+        self._lost = torch.zeros(n, dtype=torch.bool)  # placed with what is no number; the engine never saw that
         self._state: SimState | None = None
         self._note(torch.arange(n))
 
@@ -183,11 +184,13 @@ class IsaacGym(Simulator):
         self._dof[rows, :, 0] = hinges_to_vectors(dof_pos).float()
         self._dof[rows, :, 1] = hinge_to_joint_velocity(dof_pos, dof_vel).float()
         self._contact[rows], self._torque[rows], self._diverged[rows] = 0, 0, False
+        self._lost[rows] = ~torch.isfinite(torch.cat([self._root[rows], self._dof[rows].flatten(1)], 1)).all(1)
         self._note(rows)
         if self._state is not None:
             self._state = self._state.with_rows(rows.to(self.device), self._read(rows))
 
     def step(self, pd_targets: torch.Tensor) -> SimState:
+        self.check_targets(pd_targets)
         now = self.state
         bad = ~torch.isfinite(pd_targets).all(1)
         held = self.humanoid.limit_targets(torch.where(bad[:, None], now.dof_pos, pd_targets), now.dof_pos, now.dof_vel)
@@ -198,7 +201,7 @@ class IsaacGym(Simulator):
         self._fetch()
         speed = torch.cat([self._root[:, 7:], self._dof[:, :, 1]], 1).abs().amax(1)
         finite = torch.isfinite(torch.cat([self._root, self._dof.flatten(1)], 1)).all(1)
-        self._diverged = ~finite | ~(speed <= MAX_SPEED) | bad.cpu()
+        self._diverged = ~finite | ~(speed <= MAX_SPEED) | bad.cpu() | self._lost
         self._state = self._read()
         return self._state
 

@@ -1,7 +1,7 @@
 """The part of `isaac_gym` that runs inside Isaac Gym's own interpreter: a script, started by path, never imported.
 
 It needs Python 3.8, isaacgym, torch and numpy, and nothing of the kit. It knows a body by the names the importer gives
-and otherwise only arrays in the importer's order; what they mean is the other side's business (`isaac_gym.py`).
+and otherwise only arrays in the importer's order; what they mean is the other side's business (`simulator.py`).
 
 Usage: worker.py FD, where FD is a connected socket. Requests and answers are lines of JSON. Arrays lie in a file
 that both sides have mapped:
