@@ -46,13 +46,9 @@ def _stage_of(argv: list[str]) -> str | None:
 
 def _config_class(stage: str) -> type:
     """The dataclass of a stage's settings."""
-    if stage == "encoder":  # its settings hold the detector's noise, whose home speaks torch
-        from physhmr_kit.stages.encoder import EncoderConfig
+    from physhmr_kit.stages.settings import CONFIGS
 
-        return EncoderConfig
-    from physhmr_kit.stages.settings import POLICY_CONFIGS
-
-    return POLICY_CONFIGS[stage]
+    return CONFIGS[stage]
 
 
 def _parser(stage: str | None, short: bool = False):

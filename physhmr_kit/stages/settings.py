@@ -1,4 +1,4 @@
-"""Settings of the policy stages, in the order they are trained. Free of torch, so that `fit --stage expert --help` answers at once.
+"""Settings of the stages, in the order they are trained. Free of torch, so that `fit --stage expert --help` answers at once.
 
 Each stage's file brings its own settings along: `from physhmr_kit.stages.expert import ExpertConfig`.
 """
@@ -9,11 +9,45 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from physhmr_kit.env.settings import RewardWeights, TrackingConfig
+from physhmr_kit.vision.settings import Variety
 
 EXPERT_GROUPS = ("proprioception", "reference")
 
 STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_orientation")
 """924 numbers, PhysHMR's variant 358."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Settings of the encoder stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to film: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    held_out: int = 5
+    """One clip in so many is kept for validation, chosen by the SHA-256 of its name; 0 keeps none."""
+    iterations: int = 2000
+    """Optimiser steps, each on newly filmed motion."""
+    frames_per_step: int = 2304
+    """Frames in a batch: 24 windows of 96, 36 of 64 or 72 of 32."""
+    windows: tuple[int, ...] = (96, 96, 64, 32)
+    """Lengths of windows to draw from; short ones keep short videos readable."""
+    variety: Variety = field(default_factory=Variety)
+    """How motions are changed, and the noise of the synthetic detector."""
+    learning_rate: float = 1e-3
+    """At its peak, after `warmup`; then a cosine down to a hundredth."""
+    warmup: int = 200
+    """Iterations over which the learning rate rises."""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    width: int = 192
+    """Of the transformer; with 4 layers 1.4 M parameters."""
+    layers: int = 4
+    heads: int = 6
+    validate_every: int = 200
+    """Iterations between two validations and checkpoints."""
+    validation_windows: int = 96
+    """Windows of 96 frames to validate on, the same in every validation."""
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -186,5 +220,5 @@ class FinetuneConfig:
         )
 
 
-POLICY_CONFIGS = {"expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
-"""Settings of each stage that ends in a policy."""
+CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
+"""Settings of each stage, in the order they are trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import roma
 import torch
@@ -16,21 +16,8 @@ from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.person_view import person_view
 from physhmr_kit.vision.placement import sole_height
-from physhmr_kit.vision.synthetic import KeypointNoise, detect
-
-
-@dataclass(frozen=True)
-class Variety:
-    """How far motions are changed before they are filmed, and how the detector errs."""
-
-    speed: float = 0.25  # played up to this much faster, or slower by the same factor
-    mirror: float = 0.5  # chance of the mirror image
-    limbs: float = 0.06  # standard deviation of limb lengths, as a share; one body for all windows
-    noise: KeypointNoise = field(default_factory=KeypointNoise)
-
-
-STILL = Variety(speed=0.0, mirror=0.0, limbs=0.0)
-"""Motions as they are, under the default detector noise."""
+from physhmr_kit.vision.settings import STILL, Variety
+from physhmr_kit.vision.synthetic import detect
 
 
 @dataclass(frozen=True, eq=False)

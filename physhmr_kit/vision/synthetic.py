@@ -7,12 +7,11 @@ knows only roughly how wrong it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_MIRROR, COCO_NAMES, fill_gaps
+from physhmr_kit.vision.settings import KeypointNoise
 
 # How much harder than average a keypoint is to place; our guess after COCO's per-keypoint sigmas (cocoeval, kpt_oks_sigmas).
 _HARDNESS = {
@@ -26,25 +25,6 @@ _HARDNESS = {
     "knee": 1.2,
     "ankle": 1.2,
 }
-
-
-@dataclass(frozen=True)
-class KeypointNoise:
-    """How a detector errs. Lengths are shares of the person's box (its larger side)."""
-
-    jitter: float = 0.008  # standard deviation of the moving error
-    memory: float = 0.8  # correlation of that error from one 30 fps frame to the next
-    bias: float = 0.008  # standard deviation of each keypoint's constant error
-    outlier: float = 0.005  # chance that a keypoint is thrown off by eight times the jitter in a frame
-    swap: float = 0.003  # chance in a frame that arms or legs start to be swapped left-right; lasts about 4 frames
-    dropout: float = 0.008  # chance in a frame that a keypoint starts to be missing
-    dropout_frames: float = 6.0  # mean length of such a gap
-    frame_dropout: float = 0.002  # chance in a frame that the whole person starts to be missing
-
-    @classmethod
-    def none(cls) -> KeypointNoise:
-        """A perfect detector."""
-        return cls(jitter=0.0, bias=0.0, outlier=0.0, swap=0.0, dropout=0.0, frame_dropout=0.0)
 
 
 _GROUPS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}

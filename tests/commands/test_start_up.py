@@ -25,7 +25,7 @@ print(json.dumps({"left": left, "said": said.getvalue(), "modules": sorted(sys.m
 
 COMMANDS = [
     ("fit", "--help"), ("fit", "--stage", "expert", "--help"), ("fit", "--stage", "distill", "--help"),
-    ("fit", "--stage", "finetune", "--help"), ("fit", "--stage", "expert", "--print_config"),
+    ("fit", "--stage", "finetune", "--help"), ("fit", "--stage", "encoder", "--help"), ("fit", "--stage", "expert", "--print_config"),
     ("view", "--help"), ("evaluate", "--help"), ("reconstruct", "--help"),
 ]  # fmt: skip
 
