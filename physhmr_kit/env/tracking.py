@@ -180,14 +180,14 @@ class TrackingEnv(VectorEnv):
 
     def _advance(self, actions: torch.Tensor):
         """The step in the order in which it happens: physics, reward, end of episodes, new episodes, observation."""
-        sim, ref = self.simulator.step(self.pd_targets(actions)), self._ahead
+        raw, ref = self.simulator.step(self.pd_targets(actions)), self._ahead
         self._frame += 1
         self._steps += 1
         mode, again = self.autoreset_mode, self._ended
-        counted = sim.diverged if mode is AutoresetMode.SAME_STEP else sim.diverged & ~again
-        sim = self.last_state = self._without_diverged(sim, ref, counted)
+        counted = raw.diverged if mode is AutoresetMode.SAME_STEP else raw.diverged & ~again
+        sim = self.last_state = self._without_diverged(raw, ref, counted)
         reward = self._reward(sim, ref).masked_fill(sim.diverged, 0.0)
-        if sim.diverged.any():  # the stand-in imitates perfectly; it earns nothing
+        if sim is not raw:  # the stand-in imitates perfectly; it earns nothing
             self.reward_terms = {k: v.masked_fill(sim.diverged, 0.0) for k, v in self.reward_terms.items()}
         terminated = self._failed(sim, ref) | sim.diverged
         over = self._frame >= self.library.last_frames(self._clip)
