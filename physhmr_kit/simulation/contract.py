@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.body.skeleton import NUM_DOFS, NUM_JOINTS
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
 
@@ -64,14 +64,16 @@ class Simulator(ABC):
         self.humanoid, self.num_envs, self.substeps = humanoid, num_envs, substeps
         self.device = torch.device(device)
 
-    def check_targets(self, pd_targets: torch.Tensor) -> None:
+    def check_inputs(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> None:
         """What `step` of every simulator asks first.
 
         Raises:
-            KitError: targets are not (N, 69).
+            KitError: targets are not (N, 69), pushes not (N, 24, 3).
         """
         if tuple(pd_targets.shape) != (self.num_envs, NUM_DOFS):
             raise KitError(f"targets have shape {tuple(pd_targets.shape)}; expected ({self.num_envs}, {NUM_DOFS})")
+        if push is not None and tuple(push.shape) != (self.num_envs, NUM_JOINTS, 3):
+            raise KitError(f"pushes have shape {tuple(push.shape)}; expected ({self.num_envs}, {NUM_JOINTS}, 3)")
 
     @property
     def timestep(self) -> float:
@@ -90,8 +92,14 @@ class Simulator(ABC):
         """
 
     @abstractmethod
-    def step(self, pd_targets: torch.Tensor) -> SimState:
-        """One control step (`substeps` physics steps) towards hinge targets (N, 69) rad; the new state."""
+    def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
+        """One control step (`substeps` physics steps) towards hinge targets (N, 69) rad; the new state.
+
+        Args:
+            pd_targets: (N, 69) rad.
+            push: (N, 24, 3) N, world frame: a force from outside on each body, at its centre of mass, during the whole
+                step and no longer. None costs nothing and is the same as zeros, to the bit where `deterministic`.
+        """
 
     @property
     @abstractmethod

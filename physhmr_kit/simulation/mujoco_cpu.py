@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
+from functools import cached_property
 
 import mujoco
 import mujoco.rollout
@@ -88,15 +89,18 @@ class MujocoCpu(Simulator):
             fresh = self._read(physics, silence, ~physics.sum(1).isfinite())
         self._state = self._state.with_rows(env_ids, fresh)
 
-    def step(self, pd_targets: torch.Tensor) -> SimState:
-        self.check_targets(pd_targets)
+    def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
+        self.check_inputs(pd_targets, push)
         bad = ~pd_targets.sum(1).isfinite()
         held = self.humanoid.limit_targets(pd_targets, self._state.dof_pos, self._state.dof_vel)
         held = held.nan_to_num(posinf=0.0, neginf=0.0)
         self._control.copy_(held.unsqueeze(1))
+        control, spec = self._control.numpy(), mujoco.mjtState.mjSTATE_CTRL
+        if push is not None:
+            control, spec = self._with_push(push), spec | mujoco.mjtState.mjSTATE_XFRC_APPLIED
         self._pool.rollout(
-            self._models, self._scratch, self._physics.numpy(), self._control.numpy(),
-            skip_checks=True, nstep=self.substeps, state=self._states.numpy(), sensordata=self._sensors.numpy(),
+            self._models, self._scratch, self._physics.numpy(), control,
+            control_spec=int(spec), skip_checks=True, nstep=self.substeps, state=self._states.numpy(), sensordata=self._sensors.numpy(),
         )  # fmt: skip
         # a diverged environment is put back to qpos0 by MuJoCo without a word; its clock gives it away
         late = self._states[:, -1, 0] - self._physics[:, 0] < (self.substeps - 0.5) * self.timestep
@@ -107,6 +111,19 @@ class MujocoCpu(Simulator):
     @property
     def state(self) -> SimState:
         return self._state
+
+    @cached_property
+    def _pushed_control(self) -> np.ndarray:
+        """(N, substeps, nu + 6 nbody): controls, then the wrench on each body. Made at the first push."""
+        return np.zeros((self.num_envs, self.substeps, self.model.nu + 6 * self.model.nbody))
+
+    def _with_push(self, push: torch.Tensor) -> np.ndarray:
+        """The present controls and the forces (N, 24, 3) N on the bodies, as the engine reads both."""
+        rows, nu = self._pushed_control, self.model.nu
+        rows[:, :, :nu] = self._control.numpy()
+        wrenches = rows[:, :, nu:].reshape(self.num_envs, self.substeps, self.model.nbody, 6)  # a view
+        wrenches[:, :, body_ids(self.model), :3] = push.detach().cpu().numpy()[:, None]
+        return rows
 
     def _read(self, physics: torch.Tensor, sensors: torch.Tensor, diverged: torch.Tensor | None = None) -> SimState:
         """The contract's state of K rows of physics (K, 152) and sensor readings."""
@@ -145,6 +162,11 @@ def dof_addresses(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.nda
     actuators = [model.actuator(n).id for n in names]
     assert len(names) == NUM_DOFS
     return model.jnt_qposadr[joints], model.jnt_dofadr[joints], np.array(actuators)
+
+
+def body_ids(model: mujoco.MjModel) -> list[int]:
+    """MuJoCo's ids of the 24 bodies in the kit's order."""
+    return [model.body(name).id for name in BODY_NAMES]
 
 
 def _coordinate_order(model: mujoco.MjModel) -> torch.Tensor:

@@ -13,7 +13,7 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
-from physhmr_kit.simulation.mujoco_cpu import dof_addresses
+from physhmr_kit.simulation.mujoco_cpu import body_ids, dof_addresses
 
 try:
     import warp as wp
@@ -142,6 +142,8 @@ class MujocoGpu(Simulator):
         self.qpos, self.qvel, self.warmstart = (
             wp.to_torch(a) for a in (self._d.qpos, self._d.qvel, self._d.qacc_warmstart)
         )
+        self._wrench, self._pushed = wp.to_torch(self._d.xfrc_applied), False
+        self._body_ids = torch.tensor(body_ids(self.model), device=self.device)
         self._time, self._drive = wp.to_torch(self._d.time), wp.to_torch(self._d.actuator_force)
         self._dof_qpos, self._dof_qvel, self._dof_ctrl = (
             torch.as_tensor(a, dtype=torch.int64, device=self.device) for a in dof_addresses(self.model)
@@ -217,9 +219,14 @@ class MujocoGpu(Simulator):
         fresh = _with_forces(state, *felt) if settled else self._assemble(qpos, qvel, *felt)
         self._state = self._state.with_rows(env_ids, fresh)
 
-    def step(self, pd_targets: torch.Tensor) -> SimState:
-        self.check_targets(pd_targets)
+    def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
+        self.check_inputs(pd_targets, push)
         self._targets.copy_(pd_targets.detach())
+        if push is not None:  # the graph always reads this array, which is zero as long as nobody pushes
+            self._wrench[:, self._body_ids, :3] = push.detach().to(self._wrench)
+        elif self._pushed:
+            self._wrench.zero_()
+        self._pushed = push is not None
         # on torch's stream: ordered with what comes before and after, without waiting for either
         stream = wp.stream_from_torch(self.device) if self._warp_device.is_cuda else None
         wp.capture_launch(self._graph, stream=stream)

@@ -168,6 +168,73 @@ def test_velocities_are_those_of_the_body_origins(build):
     torch.testing.assert_close(covered, (before.body_lin_vel + after.body_lin_vel) / 2, atol=0.1, rtol=0)
 
 
+def chest(*forces) -> torch.Tensor:
+    """(N, 24, 3) N: a force (3,) on the chest of each environment."""
+    push = torch.zeros(len(forces), 24, 3)
+    push[:, JOINT_NAMES.index("spine3")] = torch.tensor(forces)
+    return push
+
+
+def velocity_of_the_centre_of_mass(simulator, targets: torch.Tensor) -> torch.Tensor:
+    """(N, 3) m/s over the next control step, in free flight."""
+    before = centre_of_mass(simulator.state)
+    return (centre_of_mass(simulator.step(targets)) - before) / CONTROL_DT
+
+
+def test_a_push_gives_the_whole_body_its_impulse_in_the_world_frame(build):
+    """F dt / m, whichever way the body faces and whichever body is pushed; and it ends with the step."""
+    simulator, turn = build(4), (0.0, 0.4, 1.2)
+    put(simulator, bodies(4, height=IN_THE_AIR, turn=turn, left_shoulder_z=0.3))
+    hold = simulator.state.dof_pos.clone()
+    push = chest((200.0, 0.0, 0.0), (0.0, -150.0, 100.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    push[3, JOINT_NAMES.index("right_knee")] = torch.tensor([-80.0, 60.0, 0.0])
+    simulator.step(hold, push)
+    gained = velocity_of_the_centre_of_mass(simulator, hold)
+    gained = gained - gained[2]  # gravity pulls at the one that nobody pushed too
+    expected = push.sum(1) * CONTROL_DT / 70
+    torch.testing.assert_close(gained, expected, atol=0.02 * 200 * CONTROL_DT / 70, rtol=0.02)
+    again = velocity_of_the_centre_of_mass(simulator, hold)
+    torch.testing.assert_close(again - again[2], expected, atol=0.002, rtol=0.02)
+
+
+def test_a_push_acts_on_the_body_it_names(build):
+    simulator = build(2)
+    put(simulator, bodies(2, height=IN_THE_AIR))
+    push = torch.zeros(2, 24, 3)
+    push[0, JOINT_NAMES.index("left_wrist"), 0] = push[1, JOINT_NAMES.index("right_wrist"), 0] = 60.0
+    moved = (simulator.step(torch.zeros(2, 69), push).body_pos - bodies(2, height=IN_THE_AIR).body_pos)[:, :, 0]
+    left, right = (JOINT_NAMES.index(f"{side}_wrist") for side in ("left", "right"))
+    assert moved[0, left] > 0.01 > 2 * moved[0, right].abs()
+    assert moved[1, right] > 0.01 > 2 * moved[1, left].abs()
+
+
+def test_no_push_and_a_push_of_zero_are_the_same_and_nothing_of_a_push_stays(build):
+    simulator, twin = build(2), build(2)
+    for s in (simulator, twin):
+        put(s, bodies(2))
+    for targets in random_targets(8, 3, 2):
+        a, b = simulator.step(targets), twin.step(targets, torch.zeros(2, 24, 3))
+        assert not simulator.deterministic or same_bits(a, b)
+    saved = simulator.save()
+    twin.step(torch.zeros(2, 69), chest((300.0, 0.0, 0.0), (0.0, 300.0, 0.0)))
+    twin.restore(saved)
+    for targets in random_targets(9, 3, 2):
+        a, b = simulator.step(targets), twin.step(targets)
+        assert not simulator.deterministic or same_bits(a, b)
+        torch.testing.assert_close(a.body_pos, b.body_pos, atol=0.01, rtol=0)
+
+
+def test_a_push_leaves_the_other_environments_as_they_are(build):
+    simulator, twin = build(2), build(2)
+    for s in (simulator, twin):
+        put(s, bodies(2))
+    for targets in random_targets(10, 4, 2):
+        a, b = simulator.step(targets), twin.step(targets, chest((0.0, 0.0, 0.0), (200.0, 0.0, 0.0)))
+    if not simulator.deterministic:
+        pytest.skip(f"{simulator.name} does not promise equal bits")
+    assert same_bits(a, b, [0]) and not same_bits(a, b, [1])
+
+
 # Manners
 
 
@@ -270,6 +337,8 @@ def test_targets_of_the_wrong_shape_are_refused(build):
     for shape in ((1, 69), (3, 69), (2, 68), (69,)):
         with pytest.raises(KitError, match=r"expected \(2, 69\)"):
             simulator.step(torch.zeros(shape))
+    with pytest.raises(KitError, match=r"expected \(2, 24, 3\)"):
+        simulator.step(torch.zeros(2, 69), torch.zeros(2, 3))
 
 
 def test_a_state_that_is_no_number_is_told_after_one_physics_step_too(build):

@@ -73,7 +73,7 @@ class IsaacGym(Simulator):
             "pending": ("uint8", (num_envs,)), "target": ("float32", (num_envs, NUM_DOFS)),
             "root": ("float32", (num_envs, 13)), "dof": ("float32", (num_envs, NUM_DOFS, 2)),
             "contact": ("float32", (num_envs, NUM_JOINTS, 3)), "torque": ("float32", (num_envs, NUM_DOFS)),
-            "bodies": ("float32", (num_envs, NUM_JOINTS, 13)),
+            "bodies": ("float32", (num_envs, NUM_JOINTS, 13)), "push": ("float32", (num_envs, NUM_JOINTS, 3)),
         }  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "humanoid.xml").write_text(isaac_mjcf(humanoid))
@@ -189,15 +189,17 @@ class IsaacGym(Simulator):
         if self._state is not None:
             self._state = self._state.with_rows(rows.to(self.device), self._read(rows))
 
-    def step(self, pd_targets: torch.Tensor) -> SimState:
-        self.check_targets(pd_targets)
+    def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
+        self.check_inputs(pd_targets, push)
         now = self.state
         bad = ~torch.isfinite(pd_targets).all(1)
         held = self.humanoid.limit_targets(torch.where(bad[:, None], now.dof_pos, pd_targets), now.dof_pos, now.dof_vel)
         target = nearest_vectors(hinges_to_vectors(held.float()), self._dof[:, :, 0].to(self.device))
         target = torch.nan_to_num(target, posinf=0.0, neginf=0.0).cpu()
         self._arrays["target"][:] = self._to_engine(target)
-        self._worker.ask("step", self._step_timeout, substeps=self.substeps)
+        if push is not None:
+            self._arrays["push"][:] = push.detach().cpu()[:, self._bodies.argsort()]
+        self._worker.ask("step", self._step_timeout, substeps=self.substeps, pushed=push is not None)
         self._fetch()
         speed = torch.cat([self._root[:, 7:], self._dof[:, :, 1]], 1).abs().amax(1)
         finite = torch.isfinite(torch.cat([self._root, self._dof.flatten(1)], 1)).all(1)

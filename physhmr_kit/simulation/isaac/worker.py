@@ -8,6 +8,7 @@ that both sides have mapped:
 
     set_root (N, 13), set_dof (N, D, 2), pending (N,)   rows to be placed before the next step, and which
     target (N, D)                                       position targets
+    push (N, B, 3)                                      forces on the bodies during a step that is `pushed`, N
     root (N, 13), dof (N, D, 2), contact (N, B, 3), torque (N, D), bodies (N, B, 13)   the state after it
 
 float32, pending uint8; quaternions xyzw, world frame.
@@ -152,14 +153,19 @@ class Worker:
         self.origin[:, 2] = 0.0
         return {"masses": masses, "standin": self.standin, "device": self.device}
 
-    def step(self, substeps, with_bodies=False):
-        """Place the pending rows, then simulate; the arrays hold the new state."""
+    def step(self, substeps, with_bodies=False, pushed=False):
+        """Place the pending rows, then simulate, with forces from outside if `pushed`; the arrays hold the new state."""
         gym, torch = self.gym, self.torch
         self._place()
         # the tensor must outlive the call
         self.target = torch.from_numpy(self.arrays["target"].copy()).to(self.device).contiguous()
         gym.set_dof_position_target_tensor(self.sim, self.gymtorch.unwrap_tensor(self.target))
+        if pushed:
+            self.push = torch.from_numpy(self.arrays["push"].copy()).to(self.device).contiguous()
         for _ in range(substeps):
+            if pushed:  # at the centres of mass, axes of the world; forgotten after one simulate
+                force = self.gymtorch.unwrap_tensor(self.push)
+                gym.apply_rigid_body_force_tensors(self.sim, force, None, self.gymapi.ENV_SPACE)
             gym.simulate(self.sim)
             if not self.gpu:
                 gym.fetch_results(self.sim, True)

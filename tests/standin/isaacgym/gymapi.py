@@ -10,6 +10,7 @@ import numpy as np
 SIM_PHYSX, UP_AXIS_Y, UP_AXIS_Z = 1, 0, 1
 DOF_MODE_NONE, DOF_MODE_POS, DOF_MODE_VEL, DOF_MODE_EFFORT = 0, 1, 2, 3
 DOMAIN_ENV, DOMAIN_ACTOR, DOMAIN_SIM = 0, 1, 2
+ENV_SPACE, LOCAL_SPACE, GLOBAL_SPACE = 0, 1, 2
 
 _NUMBERS = ("lower", "upper", "velocity", "effort", "stiffness", "damping", "friction", "armature")
 DOF_PROPERTIES = np.dtype([("hasLimits", "?"), ("driveMode", "i4"), *((name, "f4") for name in _NUMBERS)])
@@ -213,7 +214,7 @@ class Gym:
             sim.root[i, :3] = p.x + sim.spacing * (i % sim.per_row), p.y + sim.spacing * (i // sim.per_row), p.z
         sim.root[:, 6] = 1
         sim.contact, sim.torque = np.zeros((n, bodies, 3), np.float32), np.zeros((n, dofs), np.float32)
-        sim.target = np.zeros((n, dofs), np.float32)
+        sim.target, sim.push = np.zeros((n, dofs), np.float32), np.zeros((n, bodies, 3), np.float32)
         sim.tensors = {
             "root": np.zeros((n, 13), np.float32), "dof": np.zeros((n * dofs, 2), np.float32),
             "bodies": np.zeros((n * bodies, 13), np.float32), "contact": np.zeros((n * bodies, 3), np.float32),
@@ -229,6 +230,7 @@ class Gym:
         sim.simulated, sim.fetched = True, False
         for i in range(sim.count):
             self._step_env(sim, i)
+        sim.push[:] = 0  # a force is good for one simulate
 
     def _step_env(self, sim, i):
         data, order = sim.data[i], sim.asset.dof_order
@@ -247,6 +249,7 @@ class Gym:
             data.qpos[8:11] *= -1
         data.qvel[6:] = dof[:, 1]
         data.ctrl[:] = ctrl
+        data.xfrc_applied[sim.body_ids, :3] = sim.push[i]
         data.warning.number[:] = 0
         for _ in range(sim.params.substeps):
             mujoco.mj_step(sim.model, data)
@@ -355,6 +358,12 @@ class Gym:
         self._setter(sim, "set_dof_position_target_tensor")
         assert source.array.dtype == np.float32
         sim.target = source.array.reshape(sim.target.shape).copy()
+
+    def apply_rigid_body_force_tensors(self, sim, forceTensor=None, torqueTensor=None, space=ENV_SPACE):
+        self._setter(sim, "apply_rigid_body_force_tensors")
+        assert space == ENV_SPACE and torqueTensor is None, "the stand-in knows forces along the env's axes"
+        assert forceTensor.array.dtype == np.float32
+        sim.push[:] = forceTensor.array.reshape(sim.push.shape)
 
 
 def _turn(vector, quat, back=False):
