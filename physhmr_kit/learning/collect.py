@@ -9,6 +9,7 @@ import torch
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Critic, Observation, Policy
+from physhmr_kit.learning.style import StyleHistory
 
 
 @dataclass
@@ -81,6 +82,8 @@ class Collector:
         width = None if shared else (0 if critic is None else critic.norm.mean.numel())
         self.batch = Batch.allocate(steps, env.num_envs, policy.norm.mean.numel(), width, env.device)
         self.obs: Observation | None = None
+        self.watch: StyleHistory | None = None
+        """Told of every step and every new episode, where somebody wants to see how the bodies move."""
 
     @torch.no_grad()
     def collect(self, teacher: Policy | None = None) -> Batch:
@@ -88,6 +91,8 @@ class Collector:
         env, policy, batch = self.env, self.policy, self.batch
         if self.obs is None:
             self.obs, _ = env.reset()
+            if self.watch is not None:
+                self.watch.begin(torch.arange(env.num_envs, device=env.device))
         sums: dict[str, torch.Tensor] = {}
         finals: list[tuple[torch.Tensor, torch.Tensor]] = []
         for t in range(self.steps):
@@ -101,6 +106,8 @@ class Collector:
             self.obs, batch.reward[t], terminated, truncated, info = env.step(batch.action[t])
             batch.failed[t] = terminated
             torch.logical_or(terminated, truncated, out=batch.done[t])
+            if self.watch is not None:
+                self.watch.record(t, batch.done[t])
             if self.critic is not None and info:
                 rows = truncated.nonzero().squeeze(1)
                 finals.append(

@@ -12,6 +12,7 @@ from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.networks import Critic, Policy
+from physhmr_kit.learning.style import StylePrior
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule, matmul_precision
@@ -43,6 +44,11 @@ class ExpertModule(StageModule):
         self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, config.tracking(), seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
+        self.prior: StylePrior | None = None
+        if config.style:
+            looks = (config.style_window, config.horizon, config.style_hidden, config.style_rate)
+            self.prior = StylePrior(self.env, config.style, *looks)
+            self.collector.watch = self.prior.history
 
     @property
     def final_policy(self) -> Policy:
@@ -62,9 +68,10 @@ class ExpertModule(StageModule):
             self._warm_normaliser()
 
         batch = self.collector.collect()
+        reward = batch.reward if self.prior is None else self.prior.mix(batch.reward)
         # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
         advantage = ppo.advantages(
-            batch.reward * (1 - config.gamma), batch.value, batch.next_value, batch.done, config.gamma, config.lam
+            reward * (1 - config.gamma), batch.value, batch.next_value, batch.done, config.gamma, config.lam
         )
         returns = (advantage + batch.value).flatten()
         advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
@@ -72,9 +79,10 @@ class ExpertModule(StageModule):
             losses = self._update(batch, advantage, returns)
         self.policy.norm.update(batch.policy_in)
         self.average.update_parameters(self.policy)
+        style = {} if self.prior is None else self.prior.update(self.generator)
 
         self.samples += batch.reward.numel()
-        self._log(batch, returns, losses)
+        self._log(batch, returns, losses, style)
 
     def _update(self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor) -> dict[str, float]:
         """Minibatch passes over a rollout; the learning rate follows the KL divergence."""
@@ -122,7 +130,7 @@ class ExpertModule(StageModule):
         batch = self.collector.collect()
         self.policy.norm.update(batch.policy_in)
 
-    def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float]) -> None:
+    def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float], style: dict[str, float]) -> None:
         failure = self.env.sampler.failure
         values = {
             "reward": float(batch.reward.mean()),
@@ -137,12 +145,18 @@ class ExpertModule(StageModule):
             **self.env.simulator.counters(),
         }
         self.log_dict(
-            values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()}
+            values
+            | {f"reward/{k}": v for k, v in batch.terms.items()}
+            | {f"loss/{k}": v for k, v in losses.items()}
+            | {f"style/{k}": v for k, v in style.items()}
         )
 
     def extra_state(self) -> dict:
-        return {"env": self.env.state_dict(), "learning_rate": self.learning_rate}
+        state = {"env": self.env.state_dict(), "learning_rate": self.learning_rate}
+        return state if self.prior is None else state | {"prior": self.prior.optimizer.state_dict()}
 
     def load_extra_state(self, state: dict) -> None:
         self.collector.obs = self.env.load_state_dict(state["env"])
         self.learning_rate = state["learning_rate"]
+        if self.prior is not None:  # its networks, history and memory came with the weights
+            self.prior.optimizer.load_state_dict(state["prior"])

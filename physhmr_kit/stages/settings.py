@@ -91,6 +91,13 @@ class ExpertConfig:
     episode_length: int = 300
     hard_share: float = 0.6
     """Share of starts drawn by failure rate rather than clip by clip."""
+    style: float = 0.0
+    """Share of the reward that an adversarial motion prior gives, PhysHMR's is 0.5; 0 does without one."""
+    style_window: int = 4
+    """Control steps that its discriminator sees at once; PHC's sees 10."""
+    style_hidden: tuple[int, ...] = (512, 256)
+    style_rate: float = 1e-4
+    """Learning rate of the discriminator."""
     reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
     """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
     init: str = ""

@@ -57,3 +57,38 @@ def test_the_critic_learns_the_value_of_a_rollout(build, train):
     module = build("expert", epochs=30, num_envs=4, learning_rate=1e-5, kl=0.0)
     trainer = train(module, 1)
     assert float(trainer.callback_metrics["loss/value"]) < 0.7 * few
+
+
+def test_a_motion_prior_changes_what_is_learned_and_says_how_it_fares(build, train):
+    plain, styled = build("expert"), build("expert", style=0.5, style_window=3, style_hidden=(16,))
+    for name, value in plain.policy.state_dict().items():
+        assert torch.equal(value, styled.policy.state_dict()[name]), "both begin alike"
+    judge = styled.prior.discriminator.net[0].weight.clone()
+    train(plain, 2)
+    trainer = train(styled, 2)
+    assert not torch.equal(plain.policy.net[0].weight, styled.policy.net[0].weight)
+    assert not torch.equal(styled.prior.discriminator.net[0].weight, judge)
+    for name in ("reward", "loss", "gradient_penalty", "accuracy_real", "accuracy_agent"):
+        assert torch.isfinite(trainer.callback_metrics[f"style/{name}"]), name
+    # the task's reward is told apart from the style's, so that runs can be compared
+    assert 0 < float(trainer.callback_metrics["reward"]) < 1
+
+
+def test_style_alone_can_be_learned_from(build, train):
+    module = build("expert", style=1.0, style_window=2, style_hidden=(16,))
+    before = module.policy.net[0].weight.clone()
+    train(module, 1)
+    assert not torch.equal(module.policy.net[0].weight, before)
+
+
+def test_without_a_motion_prior_nothing_of_it_is_computed(build, train, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("nobody asked for it")
+
+    for name in ("style_observation", "reference_windows"):
+        monkeypatch.setattr(f"physhmr_kit.learning.style.{name}", refuse)
+    module = build("expert")
+    train(module, 1)
+    assert module.prior is None and module.collector.watch is None
+    assert not any(k.startswith("prior") for k in module.state_dict())
+    assert not any(k.startswith("style") for k in module.trainer.callback_metrics)

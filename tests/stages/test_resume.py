@@ -5,16 +5,18 @@ import pytest
 import torch
 
 STAGES = ("expert", "distill", "finetune")
+WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
+RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [pytest.param("expert", WITH_STYLE, id="expert-style")]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage, settings", RUNS)
 def test_the_same_settings_and_seed_give_the_same_weights_and_another_seed_does_not(
-    stage, build, train, weights_of, equal_weights
+    stage, settings, build, train, weights_of, equal_weights
 ):
     ends = []
     for seed in (0, 0, 1):
         torch.rand(seed + 3)  # the state of the global generator must not matter
-        module = build(stage, seed=seed)
+        module = build(stage, seed=seed, **settings)
         fresh = weights_of(module)
         train(module, 1)
         ends.append(weights_of(module))
@@ -23,16 +25,16 @@ def test_the_same_settings_and_seed_give_the_same_weights_and_another_seed_does_
     assert not equal_weights(ends[0], ends[2])
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage, settings", RUNS)
 def test_a_run_cut_off_between_epochs_ends_with_the_weights_of_an_uncut_one(
-    stage, build, train, weights_of, equal_weights, tmp_path
+    stage, settings, build, train, weights_of, equal_weights, tmp_path
 ):
-    whole = build(stage)
+    whole = build(stage, **settings)
     train(whole, 3)
 
-    first = build(stage)
+    first = build(stage, **settings)
     train(first, 1, checkpoint=tmp_path / "cut.ckpt")
-    second = build(stage)
+    second = build(stage, **settings)
     torch.rand(17)
     np.random.rand(3)  # noqa: NPY002
     train(second, 3, resume=tmp_path / "cut.ckpt")
@@ -45,9 +47,9 @@ def test_a_run_cut_off_between_epochs_ends_with_the_weights_of_an_uncut_one(
     assert second.seconds > first.seconds / 2, "earlier sessions count"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_checkpoint_holds_nothing_but_data(stage, build, train, tmp_path):
-    module = build(stage)
+@pytest.mark.parametrize("stage, settings", RUNS)
+def test_a_checkpoint_holds_nothing_but_data(stage, settings, build, train, tmp_path):
+    module = build(stage, **settings)
     train(module, 1, checkpoint=tmp_path / "run.ckpt")
     checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
     assert checkpoint["physhmr_kit"]["samples"] == module.samples > 0
