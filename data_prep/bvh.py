@@ -15,7 +15,7 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.retarget import retarget
+from data_prep.retarget import refuse_teleport, retarget
 from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
 from physhmr_kit.errors import KitError
@@ -264,7 +264,7 @@ def _source(motion: BvhMotion, where: dict[str, int], path: Path) -> SourceMotio
     unmoved = [replace(joint, channels=[]) for joint in joints]
     rest, _ = _bodies(_forward(unmoved, np.zeros((1, 0)), wanted), where, joints, path)
     start = _without_rest_frame(rot, motion.fps)
-    return SourceMotion(pos[start:], rot[start:], rest[0], motion.fps, path.stem)
+    return refuse_teleport(SourceMotion(pos[start:], rot[start:], rest[0], motion.fps, path.stem), path, start)
 
 
 def read_source(path: str | Path) -> SourceMotion:

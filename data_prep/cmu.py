@@ -15,7 +15,7 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.retarget import retarget
+from data_prep.retarget import refuse_teleport, retarget
 from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.errors import KitError
@@ -210,7 +210,7 @@ def read_source(amc_path: str | Path, asf_path: str | Path | None = None, fps: f
     _, rest = _forward(skeleton, {}, 1)
     bones = [_bone_of(joint) for joint in JOINT_NAMES]
     pos, turned, at_rest = (torch.stack([part[bone] for bone in bones], dim=1) for part in (start, rot, rest))
-    return SourceMotion(pos, turned, at_rest[0], fps, amc_path.stem)
+    return refuse_teleport(SourceMotion(pos, turned, at_rest[0], fps, amc_path.stem), amc_path)
 
 
 def _asf_beside(amc_path: Path) -> Path:

@@ -13,6 +13,7 @@ source's own. What C does about a bone's own axis is read from the motion, never
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import roma
 import torch
@@ -21,7 +22,9 @@ from scipy.ndimage import gaussian_filter1d
 from data_prep.source import JOINT, SourceMotion, bending, low_pass, mend_elbows, relative, twist, unit
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import STANDING, rest_joints
+from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.check import find_teleport
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, linear_velocity, local_rotations
 
@@ -55,6 +58,25 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
             break
         joint_rot = _eased(joint_rot, limited, source.fps)
     return Clip.from_joints(root, joint_rot, source.fps, source.name)
+
+
+def refuse_teleport(source: SourceMotion, path: Path, first: int = 0) -> SourceMotion:
+    """The source, unless its root teleports: `low_pass` would make a quick glide of it that looks like a motion.
+
+    Limbs are left to `check_clip`, which sees them after the filter: captured markers shake, and limbs turn faster in a
+    file than they did in the room.
+
+    Args:
+        source: as read. path: its file, for the message. first: number of its first frame in the file.
+
+    Raises:
+        KitError: a teleport of the root.
+    """
+    scale = leg_length(rest_joints(mean_offsets())) / leg_length(source.rest)
+    fault = find_teleport(source.pos[:, 0] * scale, source.rot[:, :1], source.fps, first)
+    if fault:
+        raise KitError(f"{path}: {fault}")
+    return source
 
 
 def leg_length(joints: torch.Tensor) -> float:

@@ -122,7 +122,7 @@ class Clip:
                 raise KitError(f"{path}: no '{key}' in the file; a clip holds poses, trans and mocap_framerate")
         fps = next((float(files[k]) for k in ("mocap_framerate", "mocap_frame_rate") if k in files), None)
         if fps is None:
-            raise KitError(f"{path}: no mocap_framerate in the file")
+            raise KitError(f"{path}: no mocap_framerate in the file; add it, in frames per second")
         poses = np.asarray(files["poses"], np.float32)
         if poses.ndim != 2 or poses.shape[1] not in (72, 156, 165):
             raise KitError(

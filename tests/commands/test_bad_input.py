@@ -1,8 +1,10 @@
 """Every kind of bad input: one line that names the file and the fault, exit code 2, no traceback, nothing half-written."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from material import edit_camera, filmed, rest_clip, run, weights, write_video
 from safetensors.torch import save_file
 
 from physhmr_kit import evaluate, reconstruct
+from physhmr_kit.errors import KitError
+from physhmr_kit.stages.build import build_module
+from physhmr_kit.stages.expert import ExpertConfig
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 
@@ -59,6 +64,50 @@ def flat(options, changed):
 
 
 # Clips
+
+
+UNTRACKABLE = {
+    "short": "4 frame(s) at 30 fps; tracking needs at least 5",
+    "teleport": "teleports from frame 4 to 5",
+    "flip": "teleports from frame 4 to 5 (0.13 s): pelvis turns at",
+    "hovering": "without its start 60 cm above the floor",
+    "rateless": "no mocap_framerate in the file; add it",
+    "period": "0.0333 frames per second",
+}
+
+
+def untrackable_clip(folder, fault):
+    """A whole file with a motion that cannot be tracked."""
+    path = folder / f"{fault}.npz"
+    good = rest_clip(4 if fault == "short" else 20)
+    poses, trans, fps = good.poses.copy(), good.trans.copy(), 30.0
+    if fault == "teleport":
+        trans[5:, 0] += 1.0
+    if fault == "flip":
+        poses[5:, :3] *= -1
+    if fault == "hovering":
+        trans[:18, 2] += np.linspace(0.6, 0.06, 18)
+    if fault == "period":
+        fps = 0.0333
+    rate = {} if fault == "rateless" else {"mocap_framerate": fps}
+    np.savez(path, poses=poses, trans=trans, **rate)
+    return path
+
+
+@pytest.mark.parametrize("fault", UNTRACKABLE)
+def test_a_clip_that_cannot_be_tracked_is_refused_for_evaluation_and_for_training(fault, given, refuses, tmp_path):
+    path = untrackable_clip(tmp_path, fault)
+    refuses(evaluate.main, evaluating(given, tmp_path, path), path, UNTRACKABLE[fault])
+    with pytest.raises(KitError, match=re.escape(UNTRACKABLE[fault])):
+        build_module(ExpertConfig(clips=(str(path),)))
+
+
+def test_a_clip_at_the_wrong_height_is_put_right_and_said(given, capsys, tmp_path):
+    clip = rest_clip(20)
+    path = replace(clip, trans=clip.trans + np.float32([0, 0, 0.2])).save(tmp_path / "high.npz")
+    assert run(evaluate.main, *evaluating(given, tmp_path, path)) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("lowered by 20.0 cm") == 1 and str(path) in captured.err
 
 
 def broken_clip(folder, fault):

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from data_prep.bvh import read_bvh
 from data_prep.cmu import read_amc, read_asf, read_source
 from data_prep.retarget import retarget
 from data_prep.source import JOINT
 from physhmr_kit.body import Humanoid, rotation_to_dof
 from physhmr_kit.errors import KitError
+from physhmr_kit.motion.check import check_clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
+from physhmr_kit.motion.sources import load_clips
 
 
 def bone(source, start, end, frame=0):
@@ -95,6 +98,27 @@ def test_a_damaged_file_is_named_with_its_fault(toy, said):
     with pytest.raises(KitError, match=said) as caught:
         read_amc(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_root_that_teleports_is_refused_before_the_filter_makes_a_glide_of_it(toy):
+    root = np.zeros((40, 6))
+    root[:, 1], root[25:, 0] = 16.5, 8.0  # half a leg
+    with pytest.raises(KitError, match=r"toy_01\.amc: teleports from frame 24 to 25 .*the root jumps by 0\.\d\d m"):
+        read_amc(toy(root=root))
+
+
+@pytest.mark.parametrize("name", ["asfamc/02/02_04.amc", "bvh/09_07.bvh", "bvh/05_10.bvh", "bvh/05_14.bvh"])
+def test_jumps_running_starts_and_the_wildest_dances_are_tracked_as_they_are(cmu_folder, name):
+    if not (cmu_folder / name).is_file():
+        pytest.skip(f"{cmu_folder / name} is absent")
+    clip = read_amc(cmu_folder / name) if name.endswith("amc") else read_bvh(cmu_folder / name)
+    same, lines = check_clip(clip)
+    assert same is clip and lines == []
+
+
+def test_load_clips_says_which_rate_an_amc_is_read_at(toy, capsys):
+    (clip,) = load_clips([toy()])
+    assert len(clip) == 10 and "toy_01.amc: an .amc holds no frame rate; read at 120 Hz" in capsys.readouterr().err
 
 
 def test_missing_files_and_skeletons_are_named(toy, tmp_path):

@@ -1,0 +1,188 @@
+"""Checking: what is wrong with a clip as a thing to be tracked, and what of it can be put right without inventing motion.
+
+A whole clip at the wrong height is shifted; a start that hangs in the air or lies under the floor is cut off. What no
+body can do (a teleport) and what leaves nothing to track is refused. Damage to the file itself, such as NaN or a missing
+frame rate, has been refused by then: see `Clip`.
+
+The floor is met by the lowest point of the body: the corners of the soles, or a joint of the rest less 5 cm of flesh, so
+that who lies or crawls counts as touching.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import roma
+import torch
+
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import JOINT_NAMES
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
+from physhmr_kit.motion.soles import runs, sole_corners
+
+MIN_FRAMES = 5
+"""Frames at 30 fps: velocities are central differences, and below this most of them are the one-sided ones of the ends."""
+PREVIEW_FRAMES = 15
+"""Frames at 30 fps: the 0.5 s that an expert may look ahead. A shorter clip is all horizon: its last pose is held."""
+LOWEST_FPS = 5.0
+"""Hz: less is no recording of a motion but, as a rule, a frame time in the place of a rate."""
+
+ROOT_SPEED = 12.0
+"""m/s: the fastest sprint there was reached 12.4; the runs of CMU reach 4.7 as captured."""
+ROOT_JUMP, ROOT_ACCELERATION = 0.10, 50.0
+"""m and m/s^2: a step of the root may differ from the step before by ROOT_JUMP + ROOT_ACCELERATION / fps^2."""
+TRUNK_TURN, LIMB_TURN = 40.0, 80.0
+"""rad/s: root, spine, neck and head, against their parent; limbs. A skater spins at 36; in CMU's wildest dance (05_10) an ankle reaches 61."""
+
+FLOOR_ERROR = 0.02
+"""m: a clip whose floor lies further from z = 0 is shifted."""
+OFF_FLOOR = 0.05
+"""m: a body whose lowest point is higher is in the air, one whose lowest point is as much lower is under the floor."""
+STRIDE_FLIGHT, LONGEST_FLIGHT = 0.2, 1.0
+"""s: the flight of a running stride, which a clip may begin in; longer than any jump (1 s is one of 1.2 m)."""
+
+_TRUNK = torch.tensor([name in ("pelvis", "spine1", "spine2", "spine3", "neck", "head") for name in JOINT_NAMES])
+_FEET = torch.tensor([name.endswith(("ankle", "foot")) for name in JOINT_NAMES])
+_FLESH = 0.05  # m
+_GRAVITY = 9.81
+
+
+def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
+    """A clip fit to be tracked, and what had to be done or is still doubtful.
+
+    Args:
+        clip: as read, at the file's own rate: resampling to 30 fps would blunt what is looked for.
+
+    Returns:
+        the clip (itself when nothing was wrong) and a line for each repair or doubt, without the clip's name.
+
+    Raises:
+        KitError: too short, no believable rate, or a teleport; names clip, frame, fault and remedy.
+    """
+    if clip.fps < LOWEST_FPS:
+        raise KitError(
+            f"{clip.name}: {clip.fps:g} frames per second; a motion needs at least {LOWEST_FPS:g}. Is it a frame time?"
+        )
+    _refuse_short(clip)
+    fault = find_teleport(clip.root_pos, clip.joint_rot, clip.fps)
+    if fault:
+        raise KitError(f"{clip.name}: {fault}")
+    lines = []
+    lowest, mass_height = _heights(clip)
+    floor = floor_height(lowest, clip.fps)
+    if abs(floor) > FLOOR_ERROR:
+        clip, lowest = replace(clip, trans=clip.trans - np.float32([0, 0, floor])), lowest - floor
+        done, was = ("lowered", "above") if floor > 0 else ("raised", "below")
+        lines.append(f"{done} by {100 * abs(floor):.1f} cm: its floor lay that far {was} z = 0")
+    lead = _unfit_start(lowest, mass_height, clip.fps)
+    if lead:
+        start = f"{100 * abs(float(lowest[0])):.0f} cm {'above' if lowest[0] > 0 else 'below'} the floor"
+        if lead == len(clip):
+            raise KitError(f"{clip.name}: starts {start} and never comes to it; move it onto z = 0 or leave it out")
+        clip, lowest = clip.cut(lead), lowest[lead:]
+        _refuse_short(clip, f" without its start {start}")
+        lines.append(f"first {lead} frame(s), {lead / clip.fps:.2f} s, cut off: it starts {start}")
+    return clip, lines + _doubts(lowest, clip.fps)
+
+
+def find_teleport(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first: int = 0) -> str:
+    """The first step that no body can take, in words with its remedy; empty when there is none.
+
+    Args:
+        root_pos: (T, 3) m. joint_rot: (T, 24, 4) or fewer joints (T, J, 4) xyzw, the root's first.
+        fps: frames per second.
+        first: number of the first frame, where frames in front of it were left out.
+    """
+    if len(root_pos) < 2:
+        return ""
+    step = torch.diff(root_pos, dim=0)
+    speed = step.norm(dim=-1) * fps
+    sudden = torch.zeros_like(speed)
+    change = torch.diff(step, dim=0).norm(dim=-1)
+    later = speed[1:] > speed[:-1]  # of the two steps that differ, the longer one is the jump
+    sudden[1:] = torch.where(later, change, 0)
+    sudden[:-1] = torch.maximum(sudden[:-1], torch.where(later, 0, change))
+    turn = roma.unitquat_geodesic_distance(joint_rot[1:], joint_rot[:-1]) * fps
+    allowed = torch.where(_TRUNK, TRUNK_TURN, LIMB_TURN)[: turn.shape[1]].to(turn)
+
+    jumps = sudden > ROOT_JUMP + ROOT_ACCELERATION / fps**2
+    at = (jumps | (speed > ROOT_SPEED) | (turn > allowed).any(1)).nonzero().flatten()
+    if len(at) == 0:
+        return ""
+    k = int(at[0])
+    joint = int((turn[k] / allowed).argmax())
+    if jumps[k]:
+        what = f"the root jumps by {float(step[k].norm()):.2f} m, at {float(speed[k]):.1f} m/s out of another speed"
+    elif speed[k] > ROOT_SPEED:
+        what = f"the root moves at {float(speed[k]):.1f} m/s; no body exceeds {ROOT_SPEED:g}"
+    else:
+        name, most = JOINT_NAMES[joint], float(allowed[joint])
+        what = f"{name} turns at {float(turn[k, joint]):.0f} rad/s; none exceeds {most:g}"
+    where = f"frame {first + k} to {first + k + 1} ({(first + k) / fps:.2f} s)"
+    return f"teleports from {where}: {what}. Cut it in two there (Clip.cut) or leave it out"
+
+
+def _heights(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lowest point of the mean humanoid (T,) m and height of its centre of mass (T,) m, segments taken at their joints."""
+    humanoid = Humanoid.mean()
+    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
+    soles = sole_corners(pos, rot, humanoid)[..., 2].flatten(1).amin(1)
+    masses = humanoid.segment_masses()
+    return torch.minimum(soles, pos[:, ~_FEET, 2].amin(1) - _FLESH), pos[..., 2] @ (masses / masses.sum())
+
+
+def floor_height(lowest: torch.Tensor, fps: float) -> float:
+    """The level the body stands on, m, from the height of its lowest point (T,) where that does not rise or fall.
+
+    z = 0 is believed if the body rests there for a tenth of the time, whatever else it does (a start under the floor
+    would pass for the floor otherwise). If not, the low end (5 %) of where it rests is taken, for the plain minimum would
+    follow one sunken frame; without any rest the minimum is all there is.
+    """
+    still = lowest[linear_velocity(lowest, fps).abs() < 0.5]
+    if len(still) == 0:
+        return float(lowest.min())
+    if (still.abs() <= FLOOR_ERROR).float().mean() >= 0.1:
+        return 0.0
+    return float(torch.quantile(still, 0.05))
+
+
+def _refuse_short(clip: Clip, why: str = "") -> None:
+    frames = int(np.floor(clip.duration * CONTROL_FPS + 1e-6)) + 1 if len(clip) else 0
+    if frames < MIN_FRAMES:
+        raise KitError(
+            f"{clip.name}: {frames} frame(s) at {CONTROL_FPS:g} fps{why}; tracking needs at least {MIN_FRAMES}."
+            " Leave the clip out or record more of it"
+        )
+
+
+def _unfit_start(lowest: torch.Tensor, mass_height: torch.Tensor, fps: float) -> int:
+    """How many leading frames hang in the air or are sunk. A start in free fall is a flight, and fit: none."""
+    off = lowest.abs() > OFF_FLOOR
+    lead = len(off) if off.all() else int(off.int().argmin())
+    in_flight = lowest[0] > 0 and (lead / fps <= STRIDE_FLIGHT or _falls(mass_height[:lead], fps))
+    return 0 if in_flight else lead
+
+
+def _falls(height: torch.Tensor, fps: float) -> bool:
+    """Whether a centre of mass (T,) m falls freely: a parabola bent by at least half of gravity."""
+    t = torch.arange(len(height)).to(height) / fps
+    parabola = torch.stack([t**2 / 2, t, torch.ones_like(t)], dim=1)
+    return float(torch.linalg.lstsq(parabola, height[:, None]).solution[0, 0]) < -_GRAVITY / 2
+
+
+def _doubts(lowest: torch.Tensor, fps: float) -> list[str]:
+    """What we leave in, for cutting it out would tear the motion apart, but do not pass over."""
+    lines = []
+    if len(lowest) / fps * CONTROL_FPS < PREVIEW_FRAMES:
+        seconds = PREVIEW_FRAMES / CONTROL_FPS
+        lines.append(f"kept, but shorter than the {seconds:g} s an expert may look ahead: its last pose is held")
+    for start, stop in runs(lowest > OFF_FLOOR):
+        if (stop - start) / fps > LONGEST_FLIGHT:
+            lines.append(f"kept, but in the air from {start / fps:.2f} to {stop / fps:.2f} s, longer than any jump")
+    if lowest.min() < -OFF_FLOOR:
+        deepest = int(lowest.argmin())
+        lines.append(f"kept, but {-100 * float(lowest[deepest]):.0f} cm under the floor at {deepest / fps:.2f} s")
+    return lines
