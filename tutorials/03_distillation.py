@@ -32,7 +32,7 @@ from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
-from physhmr_kit.stages.expert import EXPERT_GROUPS
+from physhmr_kit.stages.settings import EXPERT_GROUPS
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.viewer import filmstrip, show
 from physhmr_kit.viewer.palette import SERIES, SIMULATED, unit

@@ -8,6 +8,8 @@ combinations of friction-pyramid edges), and what these forces do at the joints 
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import mujoco
 import numpy as np
 import roma
@@ -69,11 +71,19 @@ def reference_torques(states: BodyState, humanoid: Humanoid, fps: float = 30.0) 
 
 def library_targets(library: MotionLibrary, humanoid: Humanoid) -> torch.Tensor:
     """`actions.reference_targets` of every frame of a library, in its packed order (`MotionLibrary.rows`): (F, 69) rad."""
-    targets = []
-    for c in range(library.num_clips):
-        states = library.clip(c).to("cpu")  # MuJoCo's inverse dynamics, once for a library
-        targets.append(reference_targets(states.dof_pos, states.dof_vel, reference_torques(states, humanoid), humanoid))
-    return torch.cat(targets)
+    known = _TARGETS.get(library)
+    if known is None or known[0] != (humanoid.mass, humanoid.offsets.tolist()):
+        targets = []
+        for c in range(library.num_clips):
+            states = library.clip(c).to("cpu")  # MuJoCo computes them there
+            torques = reference_torques(states, humanoid)
+            targets.append(reference_targets(states.dof_pos, states.dof_vel, torques, humanoid))
+        known = _TARGETS[library] = (humanoid.mass, humanoid.offsets.tolist()), torch.cat(targets)
+    return known[1]
+
+
+_TARGETS: WeakKeyDictionary[MotionLibrary, tuple[tuple, torch.Tensor]] = WeakKeyDictionary()
+"""Inverse dynamics of a library takes seconds, and every evaluation of a run follows the same one."""
 
 
 def _trajectory(states: BodyState, model, qpos_of, qvel_of, fps: float):

@@ -15,8 +15,14 @@ from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.rays import ray_residual
 
 __all__ = [
-    "GROUP_SIZES", "proprioception", "rays", "reference", "root_orientation", "rotation_6d", "to_heading",
+    "GROUP_SIZES", "PREVIEW_STEPS", "glimpse", "preview", "proprioception", "rays", "reference", "root_orientation",
+    "rotation_6d", "to_heading",
 ]  # fmt: skip
+
+PREVIEW_STEPS = (3, 7, 15)
+"""Control steps ahead at which an expert glimpses the reference beside the next one: 0.1, 0.23 and 0.5 s."""
+
+_GLIMPSED = (0, 7, 8, 15, 20, 21)  # root, ankles, head, wrists
 
 
 def to_heading(vector: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
@@ -70,6 +76,23 @@ def reference(sim: BodyState, ref: BodyState, yaw: torch.Tensor) -> torch.Tensor
     )
     pos, lin, ang, place, x_axis, y_axis = turned.split(24, dim=1)
     return torch.cat([pos, turn, lin, ang, place, x_axis, y_axis], dim=-1).flatten(1)
+
+
+def glimpse(ref: BodyState) -> torch.Tensor:
+    """What a preview shows of F frames, world frame -> (F, 9, 3): positions of root, ankles, head and wrists (6), the
+    root's x and y axes (2) and its velocity (1)."""
+    axes = quat_columns(ref.root_rot).unflatten(-1, (2, 3))
+    return torch.cat([ref.body_pos[:, list(_GLIMPSED)], axes, ref.body_lin_vel[:, :1]], dim=1)
+
+
+def preview(sim: BodyState, glimpses: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
+    """Where the motion is going, seen from the body: K glimpses (N, K, 9, 3) of the reference -> (N, K * 27).
+
+    One step ahead is all that `reference` tells; a step that must land somewhere is prepared earlier (ours; PHC's
+    variant with future frames sees all bodies of them). Positions are relative to the simulated root.
+    """
+    place = glimpses[:, :, :6] - sim.body_pos[:, None, :1]
+    return to_heading(torch.cat([place, glimpses[:, :, 6:]], dim=2), yaw).flatten(1)
 
 
 def rays(

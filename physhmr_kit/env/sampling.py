@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import torch
 
+MOMENT = 15
+"""Frames of a moment: failures are remembered by half seconds of a clip."""
+
+_LEAD = (5, 35)  # frames by which a start lies before the moment it aims at
+
 
 class StartSampler:
-    """Draws (clip, frame) starts: clips equally and by how often they fail, never by length; frames uniformly.
+    """Draws (clip, frame) starts: clips equally and by how often they fail, never by length.
 
-    Half of the draws (`hard_share`) go to clips in proportion to their running failure rate, the rest to all clips
-    alike. Drawn by frame count instead, a long clip would crowd out the short ones.
+    Part of the draws (`hard_share`) go to clips in proportion to their running failure rate, the rest to all clips alike.
+    Drawn by frame count instead, a long clip would crowd out the short ones. Frames are uniform, but for a part of the
+    draws (`moment_share`) that begin shortly before a moment at which the clip was lost lately.
 
     Args:
         lengths: (C,) frames of each clip at 30 fps.
-        hard_share: share of draws that follow the failure rate.
+        hard_share: share of draws whose clip follows the failure rate.
+        moment_share: share of draws whose frame leads up to a failure.
         memory: weight of the past in the running failure rate.
     """
 
-    def __init__(self, lengths: torch.Tensor, hard_share: float = 0.5, memory: float = 0.98):
-        self.lengths, self.hard_share, self.memory = lengths, hard_share, memory
-        self.failure = torch.full((len(lengths),), 0.5, device=lengths.device)
+    def __init__(self, lengths: torch.Tensor, hard_share: float = 0.5, moment_share: float = 0.0, memory: float = 0.98):
+        self.lengths, self.hard_share, self.moment_share, self.memory = lengths, hard_share, moment_share, memory
+        self.forget()
+
+    def forget(self) -> None:
+        """Back to knowing nothing: every clip fails half the time, at no moment in particular."""
+        clips, moments = len(self.lengths), -(-int(self.lengths.max()) // MOMENT)
+        self.failure = torch.full((clips,), 0.5, device=self.lengths.device)
+        """(C,) running failure rate of each clip's episodes."""
+        self.moments = torch.zeros(clips, moments, device=self.lengths.device)
+        """(C, M) the same rate by the half second in which the clip was lost."""
 
     @property
     def clip_weights(self) -> torch.Tensor:
@@ -33,24 +48,35 @@ class StartSampler:
         """`count` starts: clip ids (drawn unless given) and frame ids, (count,) each, at least one frame before the end."""
         if clips is None:
             clips = torch.multinomial(self.clip_weights, count, replacement=True, generator=generator)
-        share = torch.rand(count, generator=generator, device=self.lengths.device)
-        return clips, (share * (self.lengths[clips] - 1)).long()
+        uniform = lambda: torch.rand(count, generator=generator, device=self.lengths.device)  # noqa: E731
+        last = self.lengths[clips] - 1
+        frames = (uniform() * last).long()
+        if self.moment_share == 0:
+            return clips, frames
+        rates = self.moments[clips]
+        known = rates.sum(1) > 0
+        # a clip that was never lost has no moments; any will do, it is not used
+        moment = torch.multinomial(rates + (~known).float()[:, None], 1, generator=generator).squeeze(1)
+        lead = _LEAD[0] + uniform() * (_LEAD[1] - _LEAD[0])
+        before = (MOMENT * (moment + uniform()) - lead).long().clamp(min=0).minimum(last - 1)
+        return clips, torch.where(known & (uniform() < self.moment_share), before, frames)
 
-    def report(self, clip_ids: torch.Tensor, failed: torch.Tensor) -> None:
-        """Episodes that ended: their clips (K,) and whether they failed (K,) bool."""
-        ended = torch.bincount(clip_ids, minlength=len(self.failure)).float()
-        fell = torch.bincount(clip_ids, weights=failed.float(), minlength=len(self.failure)).float()
+    def report(self, clip_ids: torch.Tensor, frames: torch.Tensor, failed: torch.Tensor) -> None:
+        """Episodes that ended: their clips (K,), the frames they reached (K,) and whether they failed there (K,) bool."""
+        size = self.moments.shape
+        ended = torch.bincount(clip_ids, minlength=size[0]).float()
+        cell = clip_ids * size[1] + (frames // MOMENT).clamp(max=size[1] - 1)
+        fell = torch.bincount(cell, weights=failed.float(), minlength=self.moments.numel()).float().view(size)
         # as if the episodes had ended one after the other, each failed by this rate; where none ended nothing changes
-        self.failure = self.failure.lerp(fell / ended.clamp(min=1), 1 - self.memory**ended)
-
-    def forget(self) -> None:
-        """Back to knowing nothing: every clip fails half the time."""
-        self.failure = torch.full_like(self.failure, 0.5)
+        rate, news = fell / ended.clamp(min=1)[:, None], 1 - self.memory**ended
+        self.failure = self.failure.lerp(rate.sum(1), news)
+        self.moments = self.moments.lerp(rate, news[:, None])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The running failure rates."""
-        return {"failure": self.failure.clone()}
+        return {"failure": self.failure.clone(), "moments": self.moments.clone()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take up saved failure rates."""
         self.failure = state["failure"].clone().to(self.lengths.device)
+        self.moments = state["moments"].clone().to(self.lengths.device)

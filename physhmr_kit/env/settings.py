@@ -9,6 +9,7 @@ from physhmr_kit.errors import KitError
 GROUP_SIZES = {
     "proprioception": 358,
     "reference": 576,
+    "preview": 81,
     "rays": 36,
     "ray_confidence": 12,
     "feature": 512,
@@ -41,7 +42,11 @@ class TrackingConfig:
         termination_distance: metres.
         episode_length: control steps after which an episode is truncated; 0 for the end of the clip only.
         start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
-        hard_share: share of starts drawn by failure rate.
+        hard_share: share of starts whose clip is drawn by failure rate.
+        moment_share: share of starts placed shortly before a moment at which their clip has been lost.
+        push_force: N, horizontal, at the chest (spine3), now and then in a random direction (see pushes.py); 0 for never.
+        push_steps: control steps that a push lasts.
+        push_every: control steps from one push to the next, on average.
         reward: weights of the terms.
     """
 
@@ -52,9 +57,16 @@ class TrackingConfig:
     episode_length: int = 300
     start: str = "random"
     hard_share: float = 0.5
+    moment_share: float = 0.0
+    push_force: float = 0.0
+    push_steps: int = 3
+    push_every: float = 90.0
     reward: RewardWeights = RewardWeights()
 
     def __post_init__(self):
+        for key, least in (("push_force", 0), ("push_steps", 1), ("push_every", 1)):
+            if not getattr(self, key) >= least:
+                raise KitError(f"{key} is {getattr(self, key)}; at least {least} is needed")
         unknown = [g for g in self.groups if g not in GROUP_SIZES]
         if unknown:
             raise KitError(f"unknown observation group '{unknown[0]}'; known: {', '.join(GROUP_SIZES)}")

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Critic, Observation, Policy
+from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.learning.style import StyleHistory
 
 
@@ -74,10 +76,20 @@ class Collector:
         policy, critic: the learner. Without a critic no values are stored.
         steps: T, control steps for each environment and call.
         generator: of the action noise, on the environment's device.
+        matmul: precision of the policy's matrix products, see `matmul_precision`.
     """
 
-    def __init__(self, env: TrackingEnv, policy: Policy, critic: Critic | None, steps: int, generator: torch.Generator):
+    def __init__(
+        self,
+        env: TrackingEnv,
+        policy: Policy,
+        critic: Critic | None,
+        steps: int,
+        generator: torch.Generator,
+        matmul: str = "highest",
+    ):
         self.env, self.policy, self.critic, self.steps, self.generator = env, policy, critic, steps, generator
+        self.matmul = matmul
         shared = critic is not None and critic.groups == policy.groups
         width = None if shared else (0 if critic is None else critic.norm.mean.numel())
         self.batch = Batch.allocate(steps, env.num_envs, policy.norm.mean.numel(), width, env.device)
@@ -86,6 +98,7 @@ class Collector:
         """Told of every step and every new episode, where somebody wants to see how the bodies move."""
 
     @torch.no_grad()
+    @one_thread()
     def collect(self, teacher: Policy | None = None) -> Batch:
         """Run T steps of the policy's sampled actions; a teacher labels every state the policy visits."""
         env, policy, batch = self.env, self.policy, self.batch
@@ -99,7 +112,8 @@ class Collector:
             torch.cat([self.obs[g] for g in policy.groups], dim=-1, out=batch.policy_in[t])
             if self.critic is not None and batch.critic_in is not batch.policy_in:
                 torch.cat([self.obs[g] for g in self.critic.groups], dim=-1, out=batch.critic_in[t])
-            batch.mean[t] = policy.mean(batch.policy_in[t])
+            with matmul_precision(self.matmul):
+                batch.mean[t] = policy.mean(batch.policy_in[t])
             batch.action[t] = policy.sample(batch.mean[t], self.generator)
             if teacher is not None:
                 batch.label[t] = env.absolute_label(teacher(self.obs))

@@ -6,7 +6,6 @@ of iterations, so that checkpoints, which Lightning writes between epochs, never
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 
@@ -15,25 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from physhmr_kit.errors import KitError
-
-
-@contextlib.contextmanager
-def matmul_precision(level: str):
-    """torch's float32 matmul precision for a while: 'highest', 'high' or 'medium'. Kinematics must never run under less than the
-    highest, so it is not set for good.
-
-    Raises:
-        KitError: another level.
-    """
-    if level not in ("highest", "high", "medium"):
-        raise KitError(f"matmul is '{level}'; choose one of: highest, high, medium")
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(level)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+from physhmr_kit.learning.precision import matmul_precision  # noqa: F401 (moved)
 
 
 class _Iterations(Dataset):

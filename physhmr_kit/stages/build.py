@@ -9,10 +9,12 @@ from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
+from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
-from physhmr_kit.stages.expert import EXPERT_GROUPS, ExpertConfig, ExpertModule
+from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneModule
+from physhmr_kit.stages.settings import EXPERT_GROUPS
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.pretrained import load_encoder
 
@@ -27,7 +29,10 @@ def build_module(config) -> Module:
     """
     if isinstance(config, EncoderConfig):
         return EncoderModule(config)
-    library = MotionLibrary(load_clips(list(config.clips)))
+    clips = load_clips(list(config.clips))
+    if isinstance(config, ExpertConfig):
+        clips = [clip for clip in clips if not is_held_out(clip.name, config.held_out, config.fold)]
+    library = MotionLibrary(clips)
     if isinstance(config, ExpertConfig):
         return ExpertModule(config, library, _policy("expert", config.init) if config.init else None)
     expert = _policy("expert", config.expert)
@@ -41,8 +46,11 @@ def _policy(stage: str, given: str) -> Policy:
     """A policy that reads and acts as those of a stage do: an expert, or (distilled, perhaps fine-tuned) a student."""
     path = find_weights(stage, given)
     policy = load_policy(path)
-    groups, control = (EXPERT_GROUPS, "residual") if stage == "expert" else (STUDENT_GROUPS, "absolute")
-    if set(policy.groups) != set(groups) or policy.control != control:
+    if stage == "expert":
+        needed, allowed, control = EXPERT_GROUPS[:2], EXPERT_GROUPS, "residual"
+    else:
+        needed, allowed, control = STUDENT_GROUPS, STUDENT_GROUPS, "absolute"
+    if not set(needed) <= set(policy.groups) <= set(allowed) or policy.control != control:
         reads = ", ".join(policy.groups)
         raise KitError(
             f"{path}: not weights of stage '{stage}'; this policy reads {reads} and its control is {policy.control}"

@@ -88,12 +88,12 @@ class DistillModule(StageModule):
         self.policy = policy or Policy(STUDENT_GROUPS, config.hidden, config.std, "absolute")
         self.policy.std.fill_(config.std)
         self.expert = expert.requires_grad_(False)
-        assert set(expert.groups) == set(EXPERT_GROUPS)
+        assert set(expert.groups) <= set(EXPERT_GROUPS)
         simulator = make_simulator(
             config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
         )
         self.move_to(simulator.device)
-        self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
+        self.env = TrackingEnv(library, simulator, config.tracking(expert.groups), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, None, config.horizon, self.generator)
         self.memory = LabelMemory(config.memory, config.num_envs * config.horizon, self.policy, simulator.device)
 

@@ -6,7 +6,6 @@ Every number drawn in step k comes from one generator seeded with (seed, k), so 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
+from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.base import StageModule
 from physhmr_kit.stages.settings import EncoderConfig
 from physhmr_kit.vision.encoder import WINDOW, VisionEncoder
@@ -43,11 +43,6 @@ class Weights:
 
 
 LOSS_WEIGHTS = Weights()
-
-
-def is_held_out(name: str, every: int) -> bool:
-    """Whether a clip is kept for validation: a rule by name, so that it never depends on which other clips are loaded."""
-    return every > 0 and int(hashlib.sha256(name.encode()).hexdigest(), 16) % every == 0
 
 
 def losses(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:

@@ -5,18 +5,22 @@ The loop, in the order it happens: roll out, estimate advantages, update actor a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.networks import Critic, Policy
+from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.learning.style import StylePrior
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.stages.base import StageModule, matmul_precision
-from physhmr_kit.stages.settings import EXPERT_GROUPS, ExpertConfig
+from physhmr_kit.stages.base import StageModule
+from physhmr_kit.stages.settings import ExpertConfig
 
 
 class ExpertModule(StageModule):
@@ -32,18 +36,19 @@ class ExpertModule(StageModule):
         super().__init__(config.seed)
         self.config, self.library = config, library
         torch.manual_seed(config.seed)
-        self.policy = policy or Policy(EXPERT_GROUPS, config.hidden, config.std, "residual")
+        groups = config.tracking().groups if policy is None else policy.groups
+        self.policy = policy or Policy(groups, config.hidden, config.std, "residual")
         self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         self.average.requires_grad_(False)
-        self.critic = Critic(EXPERT_GROUPS, config.hidden)
+        self.critic = Critic(groups, config.hidden)
         self.critic.norm = self.policy.norm  # both read the same numbers
         self.learning_rate = config.learning_rate
         simulator = make_simulator(
             config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
         )
         self.move_to(simulator.device)
-        self.env = TrackingEnv(library, simulator, config.tracking(), seed=config.seed)
-        self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
+        self.env = TrackingEnv(library, simulator, replace(config.tracking(), groups=groups), seed=config.seed)
+        self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator, config.matmul)
         self.prior: StylePrior | None = None
         if config.style:
             looks = (config.style_window, config.horizon, config.style_hidden, config.style_rate)
@@ -67,6 +72,7 @@ class ExpertModule(StageModule):
         if self.samples == 0:
             self._warm_normaliser()
 
+        self.env.config = replace(self.env.config, termination_distance=config.allowed_distance(self.samples))
         batch = self.collector.collect()
         reward = batch.reward if self.prior is None else self.prior.mix(batch.reward)
         # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
@@ -77,7 +83,7 @@ class ExpertModule(StageModule):
         advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
         with matmul_precision(config.matmul):
             losses = self._update(batch, advantage, returns)
-        self.policy.norm.update(batch.policy_in)
+        self._look_at(batch)
         self.average.update_parameters(self.policy)
         style = {} if self.prior is None else self.prior.update(self.generator)
 
@@ -89,6 +95,8 @@ class ExpertModule(StageModule):
         config, optimizer = self.config, self.optimizers()
         action, old_mean, old_log_prob = (batch.flat(k) for k in ("action", "mean", "log_prob"))
         seen = self.policy.norm(batch.flat("policy_in"))  # once for all passes, of actor and critic
+        if config.symmetry:
+            self._mirror_half(seen, action, old_mean, old_log_prob)
         sums: dict[str, torch.Tensor] = {}
         updates = 0
         for _ in range(config.epochs):
@@ -127,8 +135,27 @@ class ExpertModule(StageModule):
     @torch.no_grad()
     def _warm_normaliser(self) -> None:
         """Look at one rollout of the fresh policy before learning from any."""
-        batch = self.collector.collect()
+        self._look_at(self.collector.collect())
+
+    def _look_at(self, batch: Batch) -> None:
+        """Bring the normaliser up to date; under symmetry it must not tell left from right either."""
         self.policy.norm.update(batch.policy_in)
+        if self.config.symmetry:
+            self.policy.norm.update(mirrored(batch.policy_in, *observation_map(self.policy.groups)))
+
+    @torch.no_grad()
+    def _mirror_half(
+        self, seen: torch.Tensor, action: torch.Tensor, mean: torch.Tensor, log_prob: torch.Tensor
+    ) -> None:
+        """Put every second sample of a rollout into the mirror, in place, and ask the policy what it would have done there.
+
+        A mirrored body in a mirrored world earns the same reward, so return and advantage stay as they are.
+        """
+        half = slice(int(torch.randint(2, (1,), generator=self.generator, device=seen.device)), None, 2)
+        seen[half] = mirrored(seen[half], *observation_map(self.policy.groups))
+        action[half] = mirrored(action[half], *action_map())
+        mean[half] = self.policy.net(seen[half])
+        log_prob[half] = self.policy.log_prob(mean[half], action[half])
 
     def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float], style: dict[str, float]) -> None:
         failure = self.env.sampler.failure

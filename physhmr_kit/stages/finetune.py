@@ -44,7 +44,7 @@ class FinetuneModule(StageModule):
             config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
         )
         self.move_to(simulator.device)
-        self.env = TrackingEnv(library, simulator, config.tracking(), visual, seed=config.seed)
+        self.env = TrackingEnv(library, simulator, config.tracking(expert.groups), visual, seed=config.seed)
         self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
 
     @property

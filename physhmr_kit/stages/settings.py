@@ -11,7 +11,8 @@ from typing import Literal
 from physhmr_kit.env.settings import RewardWeights, TrackingConfig
 from physhmr_kit.vision.settings import Variety
 
-EXPERT_GROUPS = ("proprioception", "reference")
+EXPERT_GROUPS = ("proprioception", "reference", "preview")
+"""All an expert may read; the preview is an option."""
 
 STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_orientation")
 """924 numbers, PhysHMR's variant 358."""
@@ -56,6 +57,10 @@ class ExpertConfig:
 
     clips: tuple[str, ...] = ("demo",)
     """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    held_out: int = 0
+    """Keep one clip in so many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
+    fold: int = 0
+    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
     simulator: str = "auto"
     device: str = ""
     """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
@@ -88,9 +93,20 @@ class ExpertConfig:
     average: float = 0.96
     """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
     termination_distance: float = 0.25
+    """Distance of a body from its reference, m, at which an episode ends, once the curriculum is over."""
+    termination_start: float = 0.0
+    """The same at the start of training; it then moves evenly. 0 for no curriculum."""
+    curriculum: int = 2_000_000
+    """Samples over which it moves."""
     episode_length: int = 300
     hard_share: float = 0.6
     """Share of starts drawn by failure rate rather than clip by clip."""
+    moment_share: float = 0.0
+    """Share of starts shortly before a moment at which the clip was lost lately."""
+    preview: bool = False
+    """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
+    symmetry: bool = False
+    """Learn from the mirror image of half of the samples: the body does not tell left from right."""
     style: float = 0.0
     """Share of the reward that an adversarial motion prior gives, PhysHMR's is 0.5; 0 does without one."""
     style_window: int = 4
@@ -104,14 +120,20 @@ class ExpertConfig:
     """Weights to begin from; empty for fresh ones."""
     seed: int = 0
 
+    def allowed_distance(self, samples: int) -> float:
+        """Distance in metres at which episodes end after so many samples of training."""
+        start = self.termination_start or self.termination_distance
+        return start + (self.termination_distance - start) * min(samples / self.curriculum, 1.0)
+
     def tracking(self) -> TrackingConfig:
         """The episode these settings describe."""
         return TrackingConfig(
-            groups=EXPERT_GROUPS,
+            groups=EXPERT_GROUPS if self.preview else EXPERT_GROUPS[:2],
             control="residual",
             termination_distance=self.termination_distance,
             episode_length=self.episode_length,
             hard_share=self.hard_share,
+            moment_share=self.moment_share,
             reward=self.reward,
         )
 
@@ -156,10 +178,10 @@ class DistillConfig:
     """Student weights to begin from; empty for fresh ones."""
     seed: int = 0
 
-    def tracking(self) -> TrackingConfig:
-        """The episode these settings describe."""
+    def tracking(self, labels: tuple[str, ...] = ("reference",)) -> TrackingConfig:
+        """The episode these settings describe; `labels` are the groups that the expert reads."""
         return TrackingConfig(
-            groups=(*STUDENT_GROUPS, "reference"),
+            groups=tuple(dict.fromkeys((*STUDENT_GROUPS, "reference", *labels))),
             control="absolute",
             termination="mean",
             termination_distance=self.termination_distance,
@@ -214,10 +236,10 @@ class FinetuneConfig:
     """Pose, velocity, power, balance and ground contact."""
     seed: int = 0
 
-    def tracking(self) -> TrackingConfig:
-        """The episode these settings describe."""
+    def tracking(self, labels: tuple[str, ...] = ("reference",)) -> TrackingConfig:
+        """The episode these settings describe; `labels` are the groups that the expert reads."""
         return TrackingConfig(
-            groups=(*STUDENT_GROUPS, "reference"),
+            groups=tuple(dict.fromkeys((*STUDENT_GROUPS, "reference", *labels))),
             control="absolute",
             termination="mean",
             termination_distance=self.termination_distance,

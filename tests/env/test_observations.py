@@ -150,3 +150,18 @@ def test_rays_are_zero_where_joints_lie_on_them_and_clipped_where_far_off():
     residual = observations.rays(far, centre, beyond, yaw, clip=1.0).view(12, 3)
     assert residual.abs().max() == 1.0
     assert residual[:3].abs().max() < 1e-5
+
+
+def test_the_preview_shows_where_the_reference_will_be_and_faces_with_the_body(elsewhere):
+    body, later = random_state(1), random_state(2)
+    steps = len(observations.PREVIEW_STEPS)
+    look = lambda sim, ref: observations.preview(  # noqa: E731
+        sim, torch.stack([observations.glimpse(ref)] * steps, dim=1), heading(sim.root_rot)
+    )
+    seen = look(body, later)
+    assert seen.shape == (5, observations.GROUP_SIZES["preview"])
+    torch.testing.assert_close(look(elsewhere(body), elsewhere(later)), seen, atol=2e-4, rtol=0)
+    first = seen.view(5, steps, 9, 3)[:, 0]
+    torch.testing.assert_close(first[:, 0].norm(dim=1), (later.root_pos - body.root_pos).norm(dim=1))
+    torch.testing.assert_close(first[:, 3, 2], later.body_pos[:, 15, 2] - body.root_pos[:, 2])  # how much higher the head
+    torch.testing.assert_close(first[:, 8].norm(dim=1), later.body_lin_vel[:, 0].norm(dim=1))

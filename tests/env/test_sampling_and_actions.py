@@ -46,16 +46,37 @@ def test_starts_are_spread_over_the_clip_and_leave_a_frame_to_track():
 
 def test_reported_episodes_move_the_failure_rate_of_their_clip():
     sampler = StartSampler(LENGTHS, memory=0.98)
-    sampler.report(torch.tensor([1, 2]), torch.tensor([True, False]))
+    sampler.report(torch.tensor([1, 2]), torch.zeros(2, dtype=torch.long), torch.tensor([True, False]))
     torch.testing.assert_close(sampler.failure, torch.tensor([0.5, 0.98 * 0.5 + 0.02, 0.98 * 0.5, 0.5]))
-    sampler.report(torch.tensor([3, 3, 3, 3]), torch.tensor([True, True, False, True]))
+    sampler.report(
+        torch.tensor([3, 3, 3, 3]), torch.zeros(4, dtype=torch.long), torch.tensor([True, True, False, True])
+    )
     keep = 0.98**4
     assert sampler.failure[3] == pytest.approx(keep * 0.5 + (1 - keep) * 0.75)
 
 
+def test_starts_lead_up_to_the_moments_of_failure():
+    sampler = StartSampler(LENGTHS, moment_share=1.0)
+    sampler.report(torch.tensor([1] * 30), torch.full((30,), 500), torch.ones(30).bool())
+    draw = torch.Generator().manual_seed(0)
+    _, frames = sampler.draw(400, draw, torch.ones(400, dtype=torch.long))
+    assert frames.min() >= 500 - 5 - 45 and frames.max() < 500 + 15  # within a second and a half before its half second
+    _, elsewhere = sampler.draw(400, draw, torch.full((400,), 2))
+    assert elsewhere.min() < 10 and elsewhere.max() > 85  # a clip never lost has no moments: uniform
+    assert (elsewhere <= LENGTHS[2] - 2).all()
+
+
+def test_a_moment_that_is_mastered_is_forgotten():
+    sampler = StartSampler(LENGTHS, moment_share=1.0)
+    sampler.report(torch.tensor([1] * 30), torch.full((30,), 500), torch.ones(30).bool())
+    before = float(sampler.moments[1].sum())
+    sampler.report(torch.tensor([1] * 300), torch.full((300,), 999), torch.zeros(300).bool())
+    assert float(sampler.moments[1].sum()) < 0.01 * before
+
+
 def test_the_sampler_goes_on_from_a_saved_state():
     sampler, other = StartSampler(LENGTHS), StartSampler(LENGTHS)
-    sampler.report(torch.tensor([1] * 30), torch.ones(30).bool())
+    sampler.report(torch.tensor([1] * 30), torch.zeros(30, dtype=torch.long), torch.ones(30).bool())
     other.load_state_dict(sampler.state_dict())
     assert torch.equal(other.clip_weights, sampler.clip_weights)
 

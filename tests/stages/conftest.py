@@ -10,8 +10,9 @@ from motions import rest_clip, waving_clip
 from physhmr_kit.learning import Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
-from physhmr_kit.stages.expert import EXPERT_GROUPS, ExpertConfig, ExpertModule
+from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
+from physhmr_kit.stages.settings import EXPERT_GROUPS
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
 

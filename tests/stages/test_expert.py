@@ -92,3 +92,40 @@ def test_without_a_motion_prior_nothing_of_it_is_computed(build, train, monkeypa
     assert module.prior is None and module.collector.watch is None
     assert not any(k.startswith("prior") for k in module.state_dict())
     assert not any(k.startswith("style") for k in module.trainer.callback_metrics)
+
+
+def test_episodes_end_nearer_and_nearer_to_the_reference_under_a_curriculum(build, train):
+    config = build("expert", termination_start=0.5, termination_distance=0.25, curriculum=64).config
+    assert [config.allowed_distance(n) for n in (0, 32, 64, 1000)] == [0.5, 0.375, 0.25, 0.25]
+    assert build("expert").config.allowed_distance(0) == 0.25
+    module = build("expert", termination_start=0.5, termination_distance=0.25, curriculum=64)
+    train(module, 1)  # two iterations of 16 samples; the second began after the first's
+    assert module.env.config.termination_distance == pytest.approx(0.5 - 0.25 * 16 / 64)
+
+
+def test_half_of_the_samples_are_learned_from_in_the_mirror(build, train):
+    from physhmr_kit.env.mirror import action_map, mirrored, observation_map
+
+    module = build("expert", symmetry=True, preview=True)
+    train(module, 1)
+    norm, groups = module.policy.norm, module.policy.groups
+    torch.testing.assert_close(norm.var, mirrored(norm.var, observation_map(groups)[0], torch.ones(len(norm.var))))
+    seen, action = torch.randn(8, len(norm.mean)), torch.randn(8, 69)
+    images = mirrored(seen, *observation_map(groups)), mirrored(action, *action_map())
+    mean, log_prob = torch.zeros(8, 69), torch.zeros(8)
+    before = seen.clone(), action.clone()
+    module._mirror_half(seen, action, mean, log_prob)
+    half = mean.any(1)
+    assert half.sum() == 4
+    for whole, old, image in zip((seen, action), before, images, strict=True):
+        assert torch.equal(whole[half], image[half]) and torch.equal(whole[~half], old[~half])
+    torch.testing.assert_close(mean[half], module.policy.net(images[0])[half].detach())
+    torch.testing.assert_close(log_prob[half], module.policy.log_prob(mean, action)[half])
+
+
+def test_an_expert_with_a_preview_reads_it(build, train):
+    module = build("expert", preview=True)
+    assert module.policy.groups == ("proprioception", "reference", "preview") == module.env.config.groups
+    before = module.policy.net[0].weight[:, -81:].clone()
+    train(module, 1)
+    assert not torch.equal(before, module.policy.net[0].weight[:, -81:])
