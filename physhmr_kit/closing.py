@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from physhmr_kit.env.rollout import Rollout, track_clips
-from physhmr_kit.learning.storage import save_policy
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.storage import load_policy, read_weights, save_policy
+from physhmr_kit.metrics.followed import score_clips, total
 from physhmr_kit.metrics.table import score_rollouts, summarise, to_markdown, write_text
+from physhmr_kit.stages.healthy import healthy_section
 from physhmr_kit.stages.views import film_library
+from physhmr_kit.stages.watch import ClipEvaluation
 from physhmr_kit.vision.pretrained import load_encoder
 
 _HEADS = ("", "success", "frames tracked", "tracking mm", "MPJPE mm", "PA-MPJPE mm", "foot sliding mm/frame")
 _KEYS = ("tracking_mm", "mpjpe_mm", "pa_mpjpe_mm", "foot_sliding_mm_per_frame")
+_BEST = "best.safetensors"
 _UNSEEN_VIEWS = 10_007  # added to the seed: the closing views are not among those trained on
 
 
@@ -27,6 +33,11 @@ class Evaluation:
     rollouts: list[Rollout]
     tracks: list | None = None
 
+    @property
+    def score(self) -> tuple[float, float, float]:
+        """By which evaluations of a run are compared, see `metrics.followed.Totals`."""
+        return total(score_clips(self.rollouts)).score
+
     def line(self, title: str) -> list[str]:
         """One row of the closing table."""
         whole = summarise(self.rollouts)[0]
@@ -36,58 +47,111 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate_module(module) -> Evaluation | None:
+def evaluate_module(module, policy: Policy | None = None, seen: tuple | None = None) -> Evaluation | None:
     """Follow every clip of a stage's library with its policy; a policy that sees is shown one unseen camera for each.
 
-    Returns None for a stage without a policy (the encoder).
+    Args:
+        policy: another one than the module's `final_policy`.
+        seen: the views and tracks to show it, (None, None) to a blind one; filmed here when omitted.
+
+    Returns:
+        None for a stage without a policy (the encoder).
     """
     if not hasattr(module, "policy"):
         return None
-    config, visual, tracks = module.config, None, None
-    if module.env.visual is not None:
-        visual, tracks = film_library(
-            module.library, load_encoder(config.encoder or None), 1, config.seed + _UNSEEN_VIEWS
-        )
+    config, (visual, tracks) = module.config, seen or _film(module)
     rollouts = track_clips(
-        module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps,
+        policy or module.final_policy, module.library, module.env.config, visual, config.simulator, config.substeps,
         device=config.device or None,
     )  # fmt: skip
     return Evaluation(rollouts, tracks)
 
 
-def close_run(module, folder: Path, before: Evaluation | None, command: str) -> None:
-    """Write weights, rollout, recording and table of a finished run, and print what it reached and cost."""
+def _film(module) -> tuple:
+    """One unseen camera for each clip, (views, tracks), where the policy sees."""
+    if module.env.visual is None:
+        return None, None
+    encoder = load_encoder(module.config.encoder or None)
+    return film_library(module.library, encoder, 1, module.config.seed + _UNSEEN_VIEWS)
+
+
+def evaluate_before(module, folder: Path, resumed: bool) -> list[str] | None:
+    """The row "before" of the closing table: from an evaluation now, or, in a resumed run, from its first session.
+
+    Returns:
+        None for a stage without a policy, and for a resumed run whose first session kept no such row.
+    """
+    file = folder / "before.json"
+    if resumed:
+        return ["before", *json.loads(file.read_text()).values()] if file.is_file() else None
+    before = evaluate_module(module)
     if before is None:
+        return None
+    line = before.line("before")
+    write_text(file, json.dumps(dict(zip(_HEADS[1:], line[1:], strict=True)), indent=1) + "\n")
+    return line
+
+
+def close_run(
+    module, folder: Path, before: list[str] | None, command: str, watch: ClipEvaluation | None = None
+) -> None:
+    """Write weights, rollout, recording and table of a finished run, and print what it reached and cost.
+
+    Args:
+        before: the row of `evaluate_before`.
+        watch: what was evaluated on the way, if anything.
+    """
+    if not hasattr(module, "policy"):
         _close_encoder(module, folder, command)
         return
     from physhmr_kit.viewer import filmstrip, record_rollout
 
     stage = type(module).__name__.removesuffix("Module").lower()
-    save_policy(
-        module.final_policy,
-        folder / "weights.safetensors",
-        stage,
-        samples=module.samples,
-        substeps=module.config.substeps,
-        command=command,
-    )
-    after = evaluate_module(module)  # after the weights are safe
+    about = {"substeps": module.config.substeps, "command": command}
+    save_policy(module.final_policy, folder / "weights.safetensors", stage, samples=module.samples, **about)
+    seen = _film(module)
+    after, lines = evaluate_module(module, seen=seen), [before] if before else []  # after the weights are safe
+    better = _better(module, folder, after, seen)
+    taken = f"the last, after {module.samples:,} samples"
+    if better is not None:
+        best, after, lines, header = *better, [*lines, after.line("last")], read_weights(folder / _BEST)[1]
+        taken = f"the best evaluated, of iteration {header['iteration']}, after {header['samples']:,} samples; the last were worse"
+        about |= {"samples": header["samples"], "iteration": header["iteration"]}
+        save_policy(best, folder / "weights.safetensors", stage, **about)
+    lines.append(after.line("after"))
     shown = max(range(len(after.rollouts)), key=lambda i: len(after.rollouts[i]))
     rollout = after.rollouts[shown]
     rollout.save(folder / "rollout.npz")
     record_rollout(folder / "rollout.rrd", rollout, after.tracks[shown] if after.tracks else None)
     filmstrip(rollout, folder / "rollout.png")
 
+    notes = [f"weights: {taken}", *([f"stopped early: {watch.stopped}"] if watch and watch.stopped else [])]
     cost = _cost(module)
-    lines = [before.line("before"), after.line("after")]
     table = to_markdown(score_rollouts(after.rollouts), summarise(after.rollouts), f"Stage {stage}")
     head = "| " + " | ".join(_HEADS) + " |\n|---|" + "---:|" * (len(_HEADS) - 1) + "\n"
     short = head + "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    write_text(folder / "table.md", f"{table}\n## Before and after\n\n{short}\n{cost}\n")
-    _print(f"stage {stage}, {len(after.rollouts)} clips", lines, cost, folder, rollout.name)
+    end = "\n".join([f"## Before and after\n\n{short}", *(f"- {note}" for note in notes), "", cost, ""])
+    if stage == "expert":
+        milestones = watch.milestones if watch else []
+        end += "\n" + healthy_section(milestones, module.library.names, module.seconds / 60)
+    write_text(folder / "table.md", f"{table}\n{end}")
+    _print(f"stage {stage}, {len(after.rollouts)} clips", lines, notes, cost, folder, rollout.name)
 
 
-def _print(title: str, lines: list[list[str]], cost: str, folder: Path, name: str) -> None:
+def _better(module, folder: Path, last: Evaluation, seen: tuple) -> tuple[Policy, Evaluation] | None:
+    """The best weights evaluated on the way, if they follow the clips better than the last ones, and how they do.
+
+    Both are judged here, in the same way: a policy that sees was evaluated on cameras it was trained with.
+    """
+    path = folder / _BEST
+    if not path.is_file() or read_weights(path)[1]["samples"] == module.samples:
+        return None
+    best = load_policy(path)
+    then = evaluate_module(module, best, seen)
+    return (best, then) if then.score > last.score else None
+
+
+def _print(title: str, lines: list[list[str]], notes: list[str], cost: str, folder: Path, name: str) -> None:
     table = Table(title=title, header_style="bold")
     for i, head in enumerate(_HEADS):
         table.add_column(head, justify="left" if i == 0 else "right")
@@ -99,6 +163,8 @@ def _print(title: str, lines: list[list[str]], cost: str, folder: Path, name: st
     console.print(
         "A body that just stands passes for success on motions done on the spot: read the errors too.", highlight=False
     )
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)
     console.print(cost, highlight=False)
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)

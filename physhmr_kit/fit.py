@@ -5,7 +5,8 @@
     python -m physhmr_kit.fit --stage expert --resume runs/expert/mine
 
 A run leaves runs/<stage>/<name>/ with config.yaml, metrics.csv (and TensorBoard), checkpoints/{last,best}.ckpt,
-weights.safetensors, rollout.npz, rollout.rrd, rollout.png and table.md.
+weights.safetensors, before.json, rollout.npz, rollout.rrd, rollout.png and table.md.
+With --evaluate_every N one can watch it: evaluations.csv, clips.md, curves.png, worst.rrd and best.safetensors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import json
 import os
 import sys
 import time
@@ -59,15 +61,53 @@ def _parser(stage: str | None, short: bool = False):
     parser.add_argument("--resume", type=Path, help="run folder to take up where it stopped")
     parser.add_argument("--progress", choices=("rich", "tqdm", "none"), default="rich", help="progress bar")
     parser.add_argument("--evaluate_every", type=int, default=0, help="track all clips every so many iterations")
+    parser.add_argument(
+        "--patience", type=int, default=3, help="bad evaluations in a row that stop a collapsed run; 0 never stops"
+    )
     parser.add_argument("--short", action="store_true", help="a run of seconds through every part")
     if stage is not None:
         from jsonargparse import ActionConfigFile
 
         parser.add_argument("--config", action=ActionConfigFile, help="a YAML file with any of these options")
         parser.add_class_arguments(_config_class(stage))
+        for action in parser._actions:
+            if action.dest in _tuples(stage):
+                one = action.dest.rstrip("s").upper()
+                action.metavar = f"{one} [{one} ...]"  # as `_join_tuples` reads it
         if short:
             parser.set_defaults(_SHORT[stage])
     return parser
+
+
+def _tuples(stage: str) -> dict[str, bool]:
+    """The settings of a stage that are tuples, and whether of words."""
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(_config_class(stage))}
+    return {name: "str" in kind for name, kind in kinds.items() if kind.startswith("tuple[")}
+
+
+def _join_tuples(argv: list[str], stage: str) -> list[str]:
+    """`--clips demo walk.bvh` to `--clips=["demo", "walk.bvh"]`: jsonargparse takes a tuple from one word only.
+
+    What begins with a bracket, `--clips '[demo, walk.bvh]'`, stays as it is.
+    """
+    tuples, result, rest = _tuples(stage), [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        option, equals, value = word.partition("=")
+        values = [value] if equals else []
+        if option.removeprefix("--") not in tuples or not option.startswith("--"):
+            result.append(word)
+            continue
+        while rest and not rest[0].startswith("--"):
+            values.append(rest.pop(0))
+        if not values:
+            result.append(word)  # the parser says what is missing
+        elif values[0].startswith("["):
+            result.append(f"{option}={' '.join(values)}")
+        else:
+            words = tuples[option.removeprefix("--")]
+            result.append(f"{option}={json.dumps(values) if words else '[' + ', '.join(values) + ']'}")
+    return result
 
 
 def _settings(argv: list[str]):
@@ -80,7 +120,10 @@ def _settings(argv: list[str]):
     if stage is None:
         parser.parse_args(argv)  # prints help or says that --stage is missing
     files = [] if resume is None else ["--config", str(resume / "config.yaml")]
-    options = parser.parse_args([*files, *argv])
+    options = parser.parse_args([*files, *_join_tuples(argv, stage)])
+    for name in ("evaluate_every", "patience"):
+        if getattr(options, name) < 0:
+            raise KitError(f"--{name} is {getattr(options, name)}; it cannot be negative")
     names = [f.name for f in dataclasses.fields(_config_class(stage))]
     config = parser.instantiate(options)
     values = {n: getattr(config, n) for n in names}
@@ -99,7 +142,8 @@ def _resume_folder(argv: list[str]) -> Path | None:
     return folder
 
 
-def _as_yaml(settings) -> str:
+def _as_yaml(settings, options) -> str:
+    """config.yaml: the stage's settings, and how it is watched, so that a resumed run is watched in the same way."""
     import yaml
 
     def plain(value):
@@ -107,7 +151,8 @@ def _as_yaml(settings) -> str:
             return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
-    return yaml.safe_dump(plain(settings), sort_keys=False)
+    watched = {"evaluate_every": options.evaluate_every, "patience": options.patience}
+    return yaml.safe_dump({**watched, **plain(settings)}, sort_keys=False)
 
 
 def _quiet() -> None:
@@ -198,10 +243,11 @@ def main(argv: list[str] | None = None) -> int:
     import pytorch_lightning as pl
     import torch
 
-    from physhmr_kit.closing import close_run, evaluate_module
+    from physhmr_kit.closing import close_run, evaluate_before
+    from physhmr_kit.progress import write_progress
     from physhmr_kit.simulation import SimulatorError, choose_simulator
     from physhmr_kit.stages.build import build_module
-    from physhmr_kit.stages.watch import ClipEvaluation
+    from physhmr_kit.stages.watch import ClipEvaluation, Finite
 
     torch.set_num_threads(os.cpu_count() or 1)
     pl.seed_everything(settings.seed, verbose=False)
@@ -215,12 +261,15 @@ def main(argv: list[str] | None = None) -> int:
     print(f"stage {options.stage}: loading clips, weights and views")
     module = build_module(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(_as_yaml(settings))
-    before = evaluate_module(module)
-    callbacks = [ClipEvaluation(options.evaluate_every, folder)] if options.evaluate_every else []
-    trainer = _trainer(folder, module, options, callbacks)
+    (folder / "config.yaml").write_text(_as_yaml(settings, options))
+    before = evaluate_before(module, folder, resumed=resume is not None)
+    go_on = f"python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
+    watch = None
+    if options.evaluate_every:
+        watch = ClipEvaluation(options.evaluate_every, folder, options.patience, write_progress)
+    trainer = _trainer(folder, module, options, [Finite(folder, go_on), *([watch] if watch else [])])
     last = folder / "checkpoints" / "last.ckpt"
-    go_on = f"take it up with: python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
+    go_on = f"take it up with: {go_on}"
     try:
         trainer.fit(module, ckpt_path=last if resume else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
@@ -229,7 +278,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except SimulatorError as fault:
         raise SimulatorError(f"{fault}; {go_on}" if last.is_file() else str(fault)) from fault
-    close_run(module, folder, before, command=f"python -m physhmr_kit.fit {' '.join(argv)}")
+    close_run(module, folder, before, f"python -m physhmr_kit.fit {' '.join(argv)}", watch)
     return 0
 
 

@@ -20,6 +20,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
+from physhmr_kit.metrics.followed import frames_followed
 from physhmr_kit.metrics.physical import (
     Floating,
     FootSliding,
@@ -125,11 +126,8 @@ def summarise(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str
 
 
 def _row(rollout, metrics: MetricCollection, humanoid: Humanoid | None) -> dict[str, Any]:
-    frames, played = rollout.length, len(rollout.simulated)
-    lost = F.fail_frame(rollout.simulated.body_pos, rollout.reference.body_pos)
-    stops = [f for f in (lost, rollout.fail_frame) if f is not None]
-    scored = max(1, min([played, *stops]))
-    success = not stops and played >= frames
+    frames = rollout.length
+    scored, success = frames_followed(rollout)
     metrics.update(**_inputs(rollout, scored, humanoid))
     words = "tracked" if success else f"lost at {scored / rollout.fps:.1f} s ({_percent(scored, frames)})"
     base = {"clip": rollout.name, "frames": frames, "scored": scored, "success": success, "outcome": words}

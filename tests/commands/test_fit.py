@@ -78,7 +78,9 @@ def test_a_run_leaves_its_folder(stage, run_of):
         "weights.safetensors",
         "table.md",
     }
-    assert files == (wanted if stage == "encoder" else wanted | {"rollout.npz", "rollout.rrd", "rollout.png"})
+    assert files == (
+        wanted if stage == "encoder" else wanted | {"before.json", "rollout.npz", "rollout.rrd", "rollout.png"}
+    )
     assert list((folder / "tensorboard").glob("events*"))
     assert "samples/s" in (folder / "table.md").read_text()
 
@@ -150,6 +152,26 @@ def test_what_is_said_beats_what_short_would_change(tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_clips_can_be_written_with_and_without_brackets(stage, capsys):
+    for words in (["demo"], ["demo:stand", "walk 1.bvh"]):
+        wanted = tuple(words)
+        assert settings("--stage", stage, "--clips", *words, "--seed", 3).clips == wanted
+        assert settings("--stage", stage, "--seed=3", "--clips", *words).clips == wanted
+        assert settings("--stage", stage, "--clips", f"[{', '.join(words)}]").clips == wanted
+        assert settings("--stage", stage, f"--clips=[{', '.join(words)}]", "--seed", 3).clips == wanted
+    assert settings("--stage", stage, "--clips=demo").clips == ("demo",)
+    with pytest.raises(SystemExit):
+        fit.main(["--stage", stage, "--help"])
+    assert "--clips CLIP [CLIP ...]" in capsys.readouterr().out
+
+
+def test_other_lists_can_be_written_so_too():
+    assert settings("--stage", "expert", "--hidden", 64, 32).hidden == (64, 32)
+    assert settings("--stage", "expert", "--hidden=[64,32]", "--clips", "demo").hidden == (64, 32)
+    assert settings("--stage", "encoder", "--windows", 96, 32, "--clips", "demo").windows == (96, 32)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_config_can_be_printed_and_read_back(stage, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         fit.main(["--stage", stage, "--print_config"])
@@ -205,6 +227,68 @@ def test_a_run_cut_by_the_keyboard_can_be_taken_up(given, tmp_path, monkeypatch,
     assert (folder / "weights.safetensors").exists()
 
 
+# Watching
+
+
+def test_a_watched_run_is_watched_in_the_same_way_when_taken_up(given, tmp_path, capsys):
+    argv = [*small(given, "expert"), "--evaluate_every=5", "--patience=2", "--runs", tmp_path, "--name", "w"]
+    assert run(fit.main, *argv) == 0
+    folder = tmp_path / "expert" / "w"
+    for name in ("evaluations.csv", "clips.md", "curves.png", "worst.rrd", "best.safetensors"):
+        assert (folder / name).is_file(), name
+    table = (folder / "table.md").read_text()
+    assert "- weights: the " in table and "## Is this run healthy?" in table
+    before = [line for line in table.splitlines() if line.startswith("| before |")]
+    assert run(fit.main, "--resume", folder, "--iterations=20", "--progress=none") == 0
+    with open(folder / "evaluations.csv", newline="") as f:
+        assert [row["iteration"] for row in csv.DictReader(f)] == ["5", "10", "15", "20"]
+    assert before == [s for s in (folder / "table.md").read_text().splitlines() if s.startswith("| before |")]
+
+
+def test_the_best_weights_win_over_worse_last_ones(given, tmp_path, monkeypatch):
+    """The policy is spoiled after the first evaluation."""
+    from physhmr_kit.stages.expert import ExpertModule
+
+    whole = ExpertModule.training_step
+
+    def step(self, batch, batch_idx):
+        whole(self, batch, batch_idx)
+        if self.trainer.fit_loop.epoch_loop.total_batch_idx >= 6:
+            self.final_policy.net[-1].bias.data.fill_(3.0)
+
+    monkeypatch.setattr(ExpertModule, "training_step", step)
+    argv = [*small(given, "expert"), "--evaluate_every=5", "--runs", tmp_path, "--name", "w"]
+    assert run(fit.main, *argv) == 0
+    folder = tmp_path / "expert" / "w"
+    kept, about = read_weights(folder / "weights.safetensors")
+    best, header = read_weights(folder / "best.safetensors")
+    assert about["iteration"] == header["iteration"] == 5 and about["samples"] == header["samples"]
+    assert "--evaluate_every=5" in about["command"]
+    assert all(torch.equal(kept[k], best[k]) for k in best)
+    table = (folder / "table.md").read_text()
+    assert "- weights: the best evaluated, of iteration 5" in table
+    assert "| last |" in table and "| after |" in table
+
+
+def test_weights_that_are_no_numbers_end_the_run_in_one_line(given, tmp_path, monkeypatch, capsys):
+    from physhmr_kit.stages.expert import ExpertModule
+
+    whole = ExpertModule.training_step
+
+    def step(self, batch, batch_idx):
+        whole(self, batch, batch_idx)
+        if self.trainer.fit_loop.epoch_loop.total_batch_idx == 12:
+            next(self.policy.net.parameters()).data.fill_(torch.nan)
+
+    monkeypatch.setattr(ExpertModule, "training_step", step)
+    argv = [*small(given, "expert"), "--iterations=20", "--runs", tmp_path, "--name", "n"]
+    assert run(fit.main, *argv) == 2
+    error = capsys.readouterr().err
+    assert "iteration 13" in error and "last.ckpt" in error and f"--resume {tmp_path / 'expert' / 'n'}" in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "expert" / "n" / "weights.safetensors").exists()
+
+
 # Bad input
 
 
@@ -241,6 +325,10 @@ def test_an_unknown_option_and_a_value_of_the_wrong_kind_are_refused(refuses):
     refuses(["--stage", "expert", "--colour", "red"], "colour")
     refuses(["--stage", "expert", "--num_envs", "many"], "num_envs")
     refuses(["--stage", "expert", "--num_envs", "0", "--clips", "[demo:stand]"], "num_envs is 0")
+
+
+def test_a_negative_patience_is_refused(refuses):
+    refuses(["--stage", "expert", "--short", "--patience=-1"], "--patience", "-1")
 
 
 def test_clips_cannot_be_followed_by_an_encoder(refuses):

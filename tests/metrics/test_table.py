@@ -10,6 +10,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
+from physhmr_kit.metrics.followed import Totals, score_clips, total, worst_first
 from physhmr_kit.metrics.table import rich_table, write_text
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
@@ -72,6 +73,25 @@ def test_the_closing_rows_pool_frames_and_state_their_coverage(rollouts):
     assert good["outcome"] == "25 % of frames"
     assert good["tracking_mm"] == pytest.approx(30, abs=1e-2)
     assert everything["tracking_mm"] == pytest.approx(30 * 59 / (59 + 19 + 14 + 29), abs=1e-2)
+
+
+def test_the_short_score_agrees_with_the_table(rollouts):
+    scores, (everything, good) = score_clips(rollouts), summarise(rollouts)
+    for score, row in zip(scores, score_rollouts(rollouts), strict=True):
+        assert (score.followed, score.success) == (row["scored"], row["success"])
+        assert score.tracking_mm == pytest.approx(row["tracking_mm"], abs=1e-3)
+        assert row["outcome"].startswith(score.moment) or score.clip == "short"
+    totals = total(scores)
+    assert (totals.tracked, totals.clips, totals.covered) == (1, 4, everything["scored"] / everything["frames"])
+    assert totals.followed_mm == pytest.approx(everything["tracking_mm"], abs=1e-3)
+    assert totals.success_mm == pytest.approx(good["tracking_mm"], abs=1e-3)
+    assert [scores[i].clip for i in worst_first(scores)] == ["stopped", "fell", "short", "good"]
+
+
+def test_a_larger_score_is_a_better_one():
+    scores = [t.score for t in (Totals(9, 5, 0.9, 30, 60), Totals(9, 6, 0.5, 30, 60), Totals(9, 6, 0.5, 30, 50))]
+    assert scores == sorted(scores)
+    assert Totals(9, 0, 0.0, math.nan, math.nan).score < Totals(9, 0, 0.0, math.nan, 1e9).score
 
 
 def test_when_nothing_succeeded_the_second_row_is_empty_not_zero(rollouts):

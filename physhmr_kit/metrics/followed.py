@@ -1,0 +1,113 @@
+"""The short score: how far a body followed its clip, and how near. Cheap enough for every evaluation of a training run.
+
+The rules are those of `table.py`, which uses this file for them; only the measures that take time are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from physhmr_kit.metrics import functional as F
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """One clip followed once.
+
+    Attributes:
+        clip: its name. frames: of the whole clip. followed: frames until the body was lost, at least 1.
+        success: followed to the end. tracking_mm: E_g-mpjpe over the frames followed; NaN where there is but one.
+        fps: frames per second.
+    """
+
+    clip: str
+    frames: int
+    followed: int
+    success: bool
+    tracking_mm: float
+    fps: float = 30.0
+
+    @property
+    def share(self) -> float:
+        """Share of the clip's frames that were followed."""
+        return self.followed / self.frames
+
+    @property
+    def moment(self) -> str:
+        """'tracked', or when the body was lost."""
+        return "tracked" if self.success else f"lost at {self.followed / self.fps:.1f} s"
+
+
+@dataclass(frozen=True)
+class Totals:
+    """All clips of one evaluation.
+
+    Attributes:
+        clips, tracked: how many there are, and how many were followed to the end.
+        covered: share of all frames that were followed.
+        success_mm, followed_mm: E_g-mpjpe pooled over the frames of the successful clips, and over all frames followed.
+    """
+
+    clips: int
+    tracked: int
+    covered: float
+    success_mm: float
+    followed_mm: float
+
+    @property
+    def success(self) -> float:
+        """Share of the clips."""
+        return self.tracked / self.clips
+
+    @property
+    def score(self) -> tuple[float, float, float]:
+        """Larger is better: more clips followed to the end, then more frames, then a smaller error."""
+        return self.success, self.covered, -self.followed_mm if math.isfinite(self.followed_mm) else -math.inf
+
+    def words(self) -> str:
+        """'61/78 clips, 82 % of frames, 38 mm'; the error is that of all frames followed."""
+        return f"{self.tracked}/{self.clips} clips, {100 * self.covered:.0f} % of frames, {self.followed_mm:.0f} mm"
+
+
+def frames_followed(rollout) -> tuple[int, bool]:
+    """Frames of a rollout (see `table.score_rollouts`) that enter its figures, and whether it is a success."""
+    played = len(rollout.simulated)
+    lost = F.fail_frame(rollout.simulated.body_pos, rollout.reference.body_pos)
+    stops = [f for f in (lost, rollout.fail_frame) if f is not None]
+    return max(1, min([played, *stops])), not stops and played >= rollout.length
+
+
+def score_clips(rollouts: Sequence) -> list[ClipScore]:
+    """The short score of each rollout."""
+    scores = []
+    for r in rollouts:
+        followed, success = frames_followed(r)
+        error = F.e_g_mpjpe(r.simulated.body_pos[:followed], r.reference.body_pos[:followed])
+        scores.append(ClipScore(r.name, r.length, followed, success, float(error.mean()), r.fps))
+    return scores
+
+
+def total(scores: Sequence[ClipScore]) -> Totals:
+    """All clips together."""
+    good = [s for s in scores if s.success]
+    covered = sum(s.followed for s in scores) / sum(s.frames for s in scores)
+    return Totals(len(scores), len(good), covered, _pooled(good), _pooled(scores))
+
+
+def worst_first(scores: Sequence[ClipScore]) -> list[int]:
+    """Clips in order: lost ones before the others, the earlier (as a share of the clip) the sooner, then by error."""
+
+    def place(i: int) -> tuple:
+        s = scores[i]
+        return s.success, s.share, -s.tracking_mm if math.isfinite(s.tracking_mm) else -math.inf
+
+    return sorted(range(len(scores)), key=place)
+
+
+def _pooled(scores: Sequence[ClipScore]) -> float:
+    """One mean over all frames after the first of each clip, where both bodies start together."""
+    counted = [(s.tracking_mm, s.followed - 1) for s in scores if s.followed > 1]
+    frames = sum(n for _, n in counted)
+    return sum(e * n for e, n in counted) / frames if frames else math.nan

@@ -1,0 +1,71 @@
+"""What a run shows of itself while it trains: `clips.md`, `curves.png` and `worst.rrd`, new after each evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from physhmr_kit.env.rollout import Rollout
+from physhmr_kit.metrics.followed import ClipScore, worst_first
+from physhmr_kit.metrics.table import write_text
+from physhmr_kit.stages.history import Milestone, best_of
+
+_NOTES = (
+    "Worst first: lost clips before the others, the earlier (as a share of the clip) the sooner, then by error. "
+    "`worst.rrd` shows the first one.",
+    "tracking: E_g-mpjpe, world, 24 bodies, no alignment, over the frames until the body was lost (as `evaluate` has it).",
+)
+
+
+def write_progress(
+    folder: Path,
+    milestones: Sequence[Milestone],
+    scores: Sequence[ClipScore],
+    before: Sequence[ClipScore],
+    rollouts: Sequence[Rollout],
+) -> None:
+    """Write the three files over those of the last evaluation; arguments as in `stages.watch.Report`."""
+    from physhmr_kit.viewer import record_rollout
+    from physhmr_kit.viewer.curves import training_curves
+
+    write_text(folder / "clips.md", clip_table(milestones, scores, before))
+    training_curves(milestones, folder / "curves.png", f"{folder.name}, {milestones[-1].totals.clips} clips")
+    record_rollout(folder / "worst.rrd", rollouts[worst_first(scores)[0]])
+
+
+def clip_table(milestones: Sequence[Milestone], scores: Sequence[ClipScore], before: Sequence[ClipScore]) -> str:
+    """The last evaluation clip by clip, as Markdown, with what changed since the one before it (`before`, may be empty)."""
+    now, best, was = milestones[-1], best_of(milestones), {s.clip: s for s in before}
+    since = f"since iteration {milestones[-2].iteration}" if len(milestones) > 1 else "change"
+    lines = [
+        f"# Clips at iteration {now.iteration}",
+        "",
+        f"{now.samples / 1e6:.2f} M samples, {now.minutes:.1f} min: {now.totals.words()} "
+        f"({_mm(now.totals.success_mm)} mm over the successful clips). "
+        f"Best so far: {best.totals.words()} at iteration {best.iteration}.",
+        "",
+        f"| clip | frames | outcome | tracking mm | {since} |",
+        "|---|---:|---|---:|---|",
+    ]
+    for i in worst_first(scores):
+        s = scores[i]
+        outcome = s.moment if s.success else f"{s.moment} ({100 * s.share:.0f} %)"
+        name = s.clip.replace("|", "\\|")
+        lines.append(f"| {name} | {s.frames} | {outcome} | {_mm(s.tracking_mm)} | {_change(s, was.get(s.clip))} |")
+    return "\n".join([*lines, "", *(f"- {note}" for note in _NOTES), ""])
+
+
+def _change(now: ClipScore, was: ClipScore | None) -> str:
+    """What happened to a clip between two evaluations."""
+    if was is None:
+        return "-"
+    if now.success != was.success:
+        return f"was {was.moment}"
+    if now.success:
+        return f"{now.tracking_mm - was.tracking_mm:+.1f} mm"
+    return f"{(now.followed - was.followed) / now.fps:+.1f} s"
+
+
+def _mm(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "-"

@@ -1,0 +1,111 @@
+"""The evaluations of a run: a summary of each, the rule that tells a collapse from noise, and `evaluations.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from physhmr_kit.metrics.followed import ClipScore, Totals
+from physhmr_kit.metrics.table import write_text
+
+POINTS = 0.10
+"""A fall in success or in frames followed that is more than noise, as a share."""
+CLIPS = 3
+"""Clips that a fall in success must be at least: among a dozen clips one or two come and go by chance."""
+
+COLUMNS = ("iteration", "samples", "minutes", "clip", "success", "followed", "tracking_mm")
+"""Of evaluations.csv: success is 0 or 1, followed the share of the clip's frames, tracking_mm E_g-mpjpe over them."""
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """One evaluation of a run.
+
+    Attributes:
+        iteration, samples: of training so far. minutes: on the wall clock, evaluations and earlier sessions included.
+        reward: mean over the iteration's training rollout.
+        totals: how all clips were followed.
+    """
+
+    iteration: int
+    samples: int
+    minutes: float
+    reward: float
+    totals: Totals
+
+    def to_dict(self) -> dict:
+        """Numbers only, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Milestone:
+        """From a `to_dict`."""
+        return cls(**{**values, "totals": Totals(**values["totals"])})
+
+
+def best_of(milestones: Sequence[Milestone]) -> Milestone | None:
+    """The best evaluation; of equals the first."""
+    return max(milestones, key=lambda m: m.totals.score, default=None)
+
+
+def collapsed(milestones: Sequence[Milestone], patience: int) -> bool:
+    """Whether a run has lost what it could, and is not getting it back.
+
+    It has when the last `patience` evaluations are all far below the best one and the last of them is no better than the
+    first, so that a run that dips and climbs again goes on. Far below is one of
+
+    - success more than 10 points lower, and at least 3 clips fewer: success over 78 clips moves by some 4 points from one
+      evaluation to the next, over a dozen clips by 8 or 16;
+    - more than 10 points fewer frames followed, a smoother measure, which also speaks for few clips;
+    - success lower, and the reward of training less than half of what it was at the best evaluation, or not a number.
+
+    Args:
+        patience: evaluations in a row; 0 never calls it a collapse.
+    """
+    best = best_of(milestones)
+    last = milestones[-patience:] if patience > 0 else []
+    if best is None or len(last) < patience or not last:
+        return False
+    return all(_far_below(m, best) for m in last) and last[-1].totals.score <= last[0].totals.score
+
+
+def _far_below(now: Milestone, best: Milestone) -> bool:
+    was, is_ = best.totals, now.totals
+    fewer = was.tracked - is_.tracked >= CLIPS and was.success - is_.success > POINTS
+    shorter = was.covered - is_.covered > POINTS
+    poorer = not math.isfinite(now.reward) or (best.reward > 0 and now.reward < best.reward / 2)
+    return fewer or shorter or (poorer and is_.success < was.success)
+
+
+def append_evaluation(path: Path, milestone: Milestone, scores: Sequence[ClipScore]) -> None:
+    """Add an evaluation to evaluations.csv, a row for each clip; a reader never meets half of it."""
+    head = [milestone.iteration, milestone.samples, f"{milestone.minutes:.3f}"]
+    rows = [[*head, s.clip, int(s.success), f"{s.share:.4f}", _cell(s.tracking_mm)] for s in scores]
+    _write(path, [*_read(path), *rows])
+
+
+def cut_evaluations(path: Path, iteration: int) -> None:
+    """Drop what an interrupted session evaluated after the checkpoint of `iteration`: the resumed one does it again."""
+    if path.is_file():
+        _write(path, [row for row in _read(path) if int(row[0]) <= iteration])
+
+
+def _read(path: Path) -> list[list]:
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as f:
+        return list(csv.reader(f))[1:]
+
+
+def _write(path: Path, rows: list[list]) -> None:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_text(path, out.getvalue())
+
+
+def _cell(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else ""
