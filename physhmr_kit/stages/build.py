@@ -8,6 +8,7 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.mirror import mirrored_clip
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
@@ -32,6 +33,8 @@ def build_module(config) -> Module:
     clips = load_clips(list(config.clips))
     if isinstance(config, ExpertConfig):
         clips = [clip for clip in clips if not is_held_out(clip.name, config.held_out, config.fold)]
+        if config.mirror:
+            clips += [mirrored_clip(clip) for clip in clips]
     library = MotionLibrary(clips)
     if isinstance(config, ExpertConfig):
         return ExpertModule(config, library, _policy("expert", config.init) if config.init else None)

@@ -105,8 +105,10 @@ class ExpertConfig:
     """Share of starts shortly before a moment at which the clip was lost lately."""
     preview: bool = False
     """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
-    symmetry: bool = False
-    """Learn from the mirror image of half of the samples: the body does not tell left from right."""
+    mirror: bool = False
+    """Train on the mirror image of every clip as well."""
+    symmetry: float = 0.0
+    """Weight of the loss on telling left from right: the answer to a mirrored state should be the mirrored answer. 0 for none."""
     style: float = 0.0
     """Share of the reward that an adversarial motion prior gives, PhysHMR's is 0.5; 0 does without one."""
     style_window: int = 4

@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 import roma
 import torch
 
-from physhmr_kit.body.skeleton import FEET, JOINT_NAMES, MIRROR, PARENTS, STANDING, mean_offsets
+from physhmr_kit.body.skeleton import FEET, JOINT_NAMES, PARENTS, mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity, local_rotations, yaw_quaternion
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.mirror import mirrored
 from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.person_view import person_view
@@ -38,15 +39,6 @@ class Batch:
     def to(self, device) -> Batch:
         """The same batch on another device."""
         return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-
-def mirrored(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mirror image of a motion in the x-z plane: (..., 3), (..., 24, 4) xyzw (root in the world) -> the same shapes."""
-    upright = torch.tensor(STANDING).to(joint_rot).expand_as(joint_rot[..., 0, :])
-    turn = roma.quat_product(joint_rot[..., 0, :], roma.quat_conjugation(upright))
-    root = roma.quat_product(turn * turn.new_tensor((-1.0, 1.0, -1.0, 1.0)), upright)
-    local = joint_rot[..., MIRROR, :] * joint_rot.new_tensor((1.0, -1.0, -1.0, 1.0))
-    return root_pos * root_pos.new_tensor((1.0, -1.0, 1.0)), torch.cat([root.unsqueeze(-2), local[..., 1:, :]], dim=-2)
 
 
 def varied_offsets(spread: float, generator: torch.Generator) -> torch.Tensor:

@@ -7,11 +7,10 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.env import mirror, observations
 from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.errors import KitError
-from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.vision.filming import mirrored as mirrored_motion
+from physhmr_kit.motion.mirror import mirrored_clip
 
 GROUPS = ("proprioception", "reference", "preview")
 
@@ -20,8 +19,7 @@ GROUPS = ("proprioception", "reference", "preview")
 def both() -> MotionLibrary:
     """A motion that uses both sides differently, and its mirror image."""
     clip = next(c for c in demo_clips() if c.name == "lunge").cut(20, 120)
-    image = Clip.from_joints(*mirrored_motion(clip.root_pos, clip.joint_rot), clip.fps, "image")
-    return MotionLibrary([clip, image])
+    return MotionLibrary([clip, mirrored_clip(clip)])
 
 
 def seen(states, ahead) -> torch.Tensor:

@@ -103,24 +103,42 @@ def test_episodes_end_nearer_and_nearer_to_the_reference_under_a_curriculum(buil
     assert module.env.config.termination_distance == pytest.approx(0.5 - 0.25 * 16 / 64)
 
 
-def test_half_of_the_samples_are_learned_from_in_the_mirror(build, train):
+def test_a_policy_that_tells_left_from_right_pays_for_it(build, train):
     from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 
-    module = build("expert", symmetry=True, preview=True)
+    module = build("expert", symmetry=1.0, preview=True)
+    seen = torch.randn(8, len(module.policy.norm.mean))
+    net = module.policy.net
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+        assert module._asymmetry(seen, net(seen)) > 0.01
+        one_sided = net(seen)
+        image = mirrored(net(mirrored(seen, *observation_map(module.policy.groups))), *action_map())
+        both = (one_sided + image) / 2  # what a symmetric policy would say
+        half = module._asymmetry(seen, both)
+    torch.testing.assert_close(half, ((image - one_sided) / 2)[::2].square().mean())
+
+
+def test_the_loss_on_asymmetry_makes_the_policy_more_symmetric(build, train):
+    left = {}
+    for weight in (0.0, 100.0):
+        module = build("expert", symmetry=weight, preview=True, epochs=20, kl=0.0, learning_rate=1e-3)
+        train(module, 2)
+        seen = torch.randn(64, len(module.policy.norm.mean), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            left[weight] = float(module._asymmetry(seen, module.policy.net(seen)))
+    assert left[100.0] < 0.5 * left[0.0]
+
+
+def test_under_symmetry_the_normaliser_does_not_tell_left_from_right_either(build, train):
+    from physhmr_kit.env.mirror import mirrored, observation_map
+
+    module = build("expert", symmetry=1.0, preview=True)
     train(module, 1)
-    norm, groups = module.policy.norm, module.policy.groups
-    torch.testing.assert_close(norm.var, mirrored(norm.var, observation_map(groups)[0], torch.ones(len(norm.var))))
-    seen, action = torch.randn(8, len(norm.mean)), torch.randn(8, 69)
-    images = mirrored(seen, *observation_map(groups)), mirrored(action, *action_map())
-    mean, log_prob = torch.zeros(8, 69), torch.zeros(8)
-    before = seen.clone(), action.clone()
-    module._mirror_half(seen, action, mean, log_prob)
-    half = mean.any(1)
-    assert half.sum() == 4
-    for whole, old, image in zip((seen, action), before, images, strict=True):
-        assert torch.equal(whole[half], image[half]) and torch.equal(whole[~half], old[~half])
-    torch.testing.assert_close(mean[half], module.policy.net(images[0])[half].detach())
-    torch.testing.assert_close(log_prob[half], module.policy.log_prob(mean, action)[half])
+    norm, (places, signs) = module.policy.norm, observation_map(module.policy.groups)
+    torch.testing.assert_close(norm.mean, mirrored(norm.mean, places, signs), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(norm.var, mirrored(norm.var, places, torch.ones_like(signs)))
 
 
 def test_an_expert_with_a_preview_reads_it(build, train):

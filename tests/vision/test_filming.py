@@ -10,7 +10,8 @@ from physhmr_kit.body.skeleton import MIRROR, STANDING, mean_offsets, standing_h
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.vision.filming import STILL, Variety, film, floor_contact, joint_positions, mirrored, varied_offsets
+from physhmr_kit.motion.mirror import mirrored
+from physhmr_kit.vision.filming import STILL, Variety, film, floor_contact, joint_positions, varied_offsets
 
 
 def random_pose(frames=6):
