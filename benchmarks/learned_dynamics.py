@@ -18,9 +18,11 @@ What it printed on two busy cores, one seed (November 2026; success, error in mm
                          PPO 0 %, 76 after 145 CPU s (213 k)
     six clips, one CMU   zero action 33 %, 64; model 83 %, 37 after 60 CPU s (49 k) and 29 after 135 (90 k), no sixth clip;
                          PPO 33 %, 69 after 53 CPU s (74 k) and 50 %, 61 after 107 (156 k)
+    demo and CMU 02 (19) zero action 47 %, 55; model 68 %, 41 after 71 CPU s (57 k) and 68 %, 39 after 231 (156 k): it stalls;
+                         PPO was not run on these
 
 Horizon 8 with action noise 0.1 gets there as soon and then loses it again: the settings below (16, 0.05) keep it for the two
-CPU minutes that were watched. With more clips, and longer, it has not been compared.
+CPU minutes that were watched. Runs were stopped early; whether it ends where PPO ends is open.
 """
 
 from __future__ import annotations
