@@ -106,7 +106,8 @@ def close_run(
         return
     from physhmr_kit.viewer import filmstrip, record_rollout
 
-    stage = type(module).__name__.removesuffix("Module").lower()
+    cost, minutes = _cost(module), module.seconds / 60  # before the evaluations below: the clock goes on
+    stage = module.weights_of
     about = {"substeps": module.config.substeps, "command": command}
     save_policy(module.final_policy, folder / "weights.safetensors", stage, samples=module.samples, **about)
     seen = _film(module)
@@ -126,14 +127,13 @@ def close_run(
     filmstrip(rollout, folder / "rollout.png")
 
     notes = [f"weights: {taken}", *([f"stopped early: {watch.stopped}"] if watch and watch.stopped else [])]
-    cost = _cost(module)
     table = to_markdown(score_rollouts(after.rollouts), summarise(after.rollouts), f"Stage {stage}")
     head = "| " + " | ".join(_HEADS) + " |\n|---|" + "---:|" * (len(_HEADS) - 1) + "\n"
     short = head + "".join("| " + " | ".join(line) + " |\n" for line in lines)
     end = "\n".join([f"## Before and after\n\n{short}", *(f"- {note}" for note in notes), "", cost, ""])
     if stage == "expert":
         milestones = watch.milestones if watch else []
-        end += "\n" + healthy_section(milestones, module.library.names, module.seconds / 60)
+        end += "\n" + healthy_section(milestones, module.library.names, minutes)
     write_text(folder / "table.md", f"{table}\n{end}")
     _print(f"stage {stage}, {len(after.rollouts)} clips", lines, notes, cost, folder, rollout.name)
 

@@ -14,8 +14,6 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from physhmr_kit.learning.precision import matmul_precision  # noqa: F401 (moved)
-
 
 class _Iterations(Dataset):
     """As many items as an epoch has iterations; the learning draws its own data."""
@@ -42,6 +40,9 @@ class StageModule(pl.LightningModule):
         seed: of every random number the stage draws.
         iterations_per_epoch: iterations between two checkpoints.
     """
+
+    weights_of: str
+    """What its weights are, in `evaluate --stage`: 'expert' whoever trained it, 'distill', ..."""
 
     def __init__(self, seed: int, iterations_per_epoch: int = 10):
         super().__init__()

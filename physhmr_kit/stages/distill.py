@@ -74,6 +74,8 @@ class DistillModule(StageModule):
         policy: student to begin from; fresh when omitted.
     """
 
+    weights_of = "distill"
+
     def __init__(
         self,
         config: DistillConfig,

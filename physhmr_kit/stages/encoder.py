@@ -83,6 +83,8 @@ class EncoderModule(StageModule):
         library: the clips; loaded from `config.clips` when omitted.
     """
 
+    weights_of = "encoder"
+
     def __init__(self, config: EncoderConfig | None = None, library: MotionLibrary | None = None):
         config = config or EncoderConfig()
         super().__init__(config.seed, min(config.validate_every, config.iterations))

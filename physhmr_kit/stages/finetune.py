@@ -30,6 +30,8 @@ class FinetuneModule(StageModule):
         policy: the distilled student; its spread is replaced by `config.std`.
     """
 
+    weights_of = "finetune"
+
     def __init__(
         self, config: FinetuneConfig, library: MotionLibrary, visual: VisualLibrary, expert: Policy, policy: Policy
     ):

@@ -1,6 +1,6 @@
 """Settings of the stages, in the order they are trained. Free of torch, so that `fit --stage expert --help` answers at once.
 
-Each stage's file brings its own settings along: `from physhmr_kit.stages.expert import ExpertConfig`.
+Each stage's file brings its own settings along: `from physhmr_kit.stages.expert_ppo import ExpertPpoConfig`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,92 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """Settings of the expert stage."""
+    """Settings of the expert stage: a policy through a learned model of the physics."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    held_out: int = 0
+    """Keep one clip in so many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
+    fold: int = 0
+    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    mirror: bool = False
+    """Train on the mirror image of every clip as well."""
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    """Physics steps for each control step: 4 is 120 Hz."""
+    num_envs: int = 256
+    iterations: int = 40
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 32
+    memory: int = 24
+    """Rollouts that model and policy learn from."""
+    warmup: int = 3
+    """Iterations in which only the model learns."""
+    settle: int = 20
+    """Iterations after which the policy's normaliser stays as it is."""
+    model_hidden: tuple[int, ...] = (512, 512)
+    model_updates: int = 20
+    """Of the model, for each rollout."""
+    model_rate: float = 1e-3
+    """Learning rate of the model; both rates fall linearly to a tenth over the run."""
+    window: int = 8
+    """Control steps that the model is unrolled when it learns."""
+    hidden: tuple[int, ...] = (512, 256)
+    policy_updates: int = 10
+    """Of the policy, for each rollout."""
+    learning_rate: float = 5e-4
+    """Of the policy."""
+    lookahead: int = 16
+    """Control steps that the policy is unrolled inside the model: how far ahead it feels what it does."""
+    minibatch: int = 256
+    """Windows in an update, of the model and of the policy."""
+    std: float = 0.05
+    """Spread of the actions while data are collected, and inside the model; 1 is half a radian."""
+    effort: float = 0.01
+    """Weight of the squared actions beside the distance from the reference."""
+    max_grad_norm: float = 1.0
+    matmul: Literal["highest", "high", "medium"] = "medium"
+    """Precision of the networks' matrix products (see torch.set_float32_matmul_precision); kinematics always has the highest."""
+    average: float = 0.98
+    """Decay of the running mean of the policy's weights; the mean is what is evaluated and kept."""
+    preview: bool = True
+    """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
+    termination_distance: float = 0.25
+    """Distance of a body from its reference, m, at which an episode ends."""
+    episode_length: int = 300
+    hard_share: float = 0.6
+    """Share of starts drawn by failure rate rather than clip by clip."""
+    moment_share: float = 0.3
+    """Share of starts shortly before a moment at which the clip was lost lately."""
+    push_force: float = 0.0
+    """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
+    push_every: float = 90.0
+    reward: RewardWeights = field(default_factory=RewardWeights)
+    """Only watched: nothing is learned from it."""
+    init: str = ""
+    """Weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=EXPERT_GROUPS if self.preview else EXPERT_GROUPS[:2],
+            control="residual",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            moment_share=self.moment_share,
+            push_force=self.push_force,
+            push_every=self.push_every,
+            reward=self.reward,
+        )
+
+
+@dataclass(frozen=True)
+class ExpertPpoConfig:
+    """Settings of the expert stage by reinforcement learning (PPO), the baseline."""
 
     clips: tuple[str, ...] = ("demo",)
     """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
@@ -251,5 +336,11 @@ class FinetuneConfig:
         )
 
 
-CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
-"""Settings of each stage, in the order they are trained."""
+CONFIGS = {
+    "encoder": EncoderConfig,
+    "expert": ExpertConfig,
+    "expert_ppo": ExpertPpoConfig,
+    "distill": DistillConfig,
+    "finetune": FinetuneConfig,
+}
+"""Settings of each stage, in the order they are trained; `expert_ppo` is another way to an expert."""

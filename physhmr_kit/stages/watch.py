@@ -113,7 +113,7 @@ class ClipEvaluation(pl.Callback):
         save_policy(
             module.final_policy,
             self.folder / "best.safetensors",
-            type(module).__name__.removesuffix("Module").lower(),
+            module.weights_of,
             samples=module.samples,
             iteration=milestone.iteration,
             substeps=module.config.substeps,

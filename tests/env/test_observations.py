@@ -163,5 +163,7 @@ def test_the_preview_shows_where_the_reference_will_be_and_faces_with_the_body(e
     torch.testing.assert_close(look(elsewhere(body), elsewhere(later)), seen, atol=2e-4, rtol=0)
     first = seen.view(5, steps, 9, 3)[:, 0]
     torch.testing.assert_close(first[:, 0].norm(dim=1), (later.root_pos - body.root_pos).norm(dim=1))
-    torch.testing.assert_close(first[:, 3, 2], later.body_pos[:, 15, 2] - body.root_pos[:, 2])  # how much higher the head
+    torch.testing.assert_close(
+        first[:, 3, 2], later.body_pos[:, 15, 2] - body.root_pos[:, 2]
+    )  # how much higher the head
     torch.testing.assert_close(first[:, 8].norm(dim=1), later.body_lin_vel[:, 0].norm(dim=1))

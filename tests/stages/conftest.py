@@ -11,14 +11,35 @@ from physhmr_kit.learning import Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
+from physhmr_kit.stages.expert_ppo import ExpertPpoConfig, ExpertPpoModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
 
 SIZES = {"num_envs": 4, "horizon": 4, "iterations": 4, "hidden": (16,)}
+MODEL = {
+    "model_hidden": (16,),
+    "memory": 2,
+    "warmup": 1,
+    "window": 2,
+    "lookahead": 2,
+    "model_updates": 2,
+    "policy_updates": 2,
+}
 SETTINGS = {
-    "expert": ExpertConfig(**SIZES, epochs=2, minibatch=8),
+    "expert": ExpertConfig(
+        **SIZES,
+        model_hidden=(16,),
+        memory=2,
+        warmup=1,
+        window=2,
+        lookahead=2,
+        minibatch=8,
+        model_updates=2,
+        policy_updates=2,
+    ),  # fmt: skip
+    "expert_ppo": ExpertPpoConfig(**SIZES, epochs=2, minibatch=8),
     "distill": DistillConfig(**SIZES, updates=3, minibatch=8, memory=2),
     "finetune": FinetuneConfig(**SIZES, epochs=2, minibatch=8, warmup=1),
 }
@@ -52,6 +73,8 @@ def build(small_library, views):
             student = Policy(STUDENT_GROUPS, (16,), 0.1, "absolute")
         if stage == "expert":
             module = ExpertModule(config, small_library)
+        elif stage == "expert_ppo":
+            module = ExpertPpoModule(config, small_library)
         elif stage == "distill":
             module = DistillModule(config, small_library, views, expert)
         else:

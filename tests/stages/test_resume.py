@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-STAGES = ("expert", "distill", "finetune")
+STAGES = ("expert", "expert_ppo", "distill", "finetune")
 WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
-RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [pytest.param("expert", WITH_STYLE, id="expert-style")]
+RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [
+    pytest.param("expert_ppo", WITH_STYLE, id="expert-style")
+]
 
 
 @pytest.mark.parametrize("stage, settings", RUNS)
