@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -109,31 +109,36 @@ def track_clips(
     substeps: int = 4,
     progress: Callable[[int, int], None] | None = None,
     device: str | None = None,
+    clips: Sequence[int] | None = None,
+    push: Callable[[int], torch.Tensor | None] | None = None,
 ) -> list[Rollout]:
     """Follow every clip of the library once, all side by side, each from its first frame.
 
-    An episode fails by PHC's evaluation rule (mean body distance beyond 0.5 m) whatever `config` says; rewards and
-    observations are `config`'s. View 0 of each clip is shown to a policy that sees.
+    An episode fails by PHC's evaluation rule (mean body distance beyond 0.5 m) whatever `config` says, and nobody pushes but
+    `push`; rewards and observations are `config`'s. View 0 of each clip is shown to a policy that sees.
 
     Args:
         policy: deterministic map from observation groups to actions.
         simulator, substeps, device: see `make_simulator`. A policy that is a module is moved to the simulator's device.
         progress: called with (frames done, frames of the longest clip).
+        clips: (M,) ids of the clips to follow, one as often as it is named; every clip once by default.
+        push: which forces act on the bodies in the step that begins at a frame, (M, 24, 3) N or None; see `Simulator.step`.
     """
+    ids = torch.arange(library.num_clips) if clips is None else torch.as_tensor(clips)
     everything = replace(
-        config, termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0
-    )
-    sim = make_simulator(simulator, num_envs=library.num_clips, device=device, substeps=substeps)
+        config,
+        termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0, push_force=0.0,
+    )  # fmt: skip
+    sim = make_simulator(simulator, num_envs=len(ids), device=device, substeps=substeps)
     env = TrackingEnv(library, sim, everything, visual)
     if isinstance(policy, torch.nn.Module):
         policy.to(env.device)
-    ids = torch.arange(library.num_clips)
     obs, _ = env.reset(seed=0, options={"clip": ids, "frame": torch.zeros_like(ids), "view": torch.zeros_like(ids)})
     recorder = _Recorder(env)
-    longest = int(library.lengths.max())
+    longest = int(library.lengths[ids].max())
     try:
         for frame in range(1, longest):
-            obs, _, terminated, truncated, _ = env.step(policy(obs))
+            obs, _, terminated, truncated, _ = env.step(policy(obs), push(frame - 1) if push else None)
             recorder.add(frame, terminated, truncated)
             if progress:
                 progress(frame + 1, longest)
@@ -141,7 +146,7 @@ def track_clips(
                 break
     finally:
         env.close()
-    return recorder.rollouts(library)
+    return recorder.rollouts(library, ids.tolist())
 
 
 class _Recorder:
@@ -163,22 +168,22 @@ class _Recorder:
         self.failed |= ended & terminated
         self.running &= ~ended
 
-    def rollouts(self, library: MotionLibrary) -> list[Rollout]:
+    def rollouts(self, library: MotionLibrary, clips: list[int]) -> list[Rollout]:
         stacked = {f.name: torch.stack([getattr(s, f.name) for s in self.frames]).cpu() for f in fields(SimState)}
         terms = {k: torch.stack([t[k] for t in self.terms[1:]]).cpu() for k in self.terms[-1]}  # (T - 1, C)
         result = []
-        for c, name in enumerate(library.names):
-            count, failed = int(self.last[c]) + 1, bool(self.failed[c])
-            cut = {name: rows[:count, c] for name, rows in stacked.items()}
+        for row, clip in enumerate(clips):
+            count, failed = int(self.last[row]) + 1, bool(self.failed[row])
+            cut = {name: rows[:count, row] for name, rows in stacked.items()}
             result.append(
                 Rollout(
-                    name=name,
-                    reference=library.clip(c)[:count].to("cpu"),
+                    name=library.names[clip],
+                    reference=library.clip(clip)[:count].to("cpu"),
                     simulated=BodyState(**{f.name: cut[f.name] for f in fields(BodyState)}),
                     contact_force=cut["contact_force"],
                     dof_torque=cut["dof_torque"],
-                    rewards={k: torch.cat([torch.zeros(1), rows[: count - 1, c]]) for k, rows in terms.items()},
-                    length=int(library.lengths[c]),
+                    rewards={k: torch.cat([torch.zeros(1), rows[: count - 1, row]]) for k, rows in terms.items()},
+                    length=int(library.lengths[clip]),
                     success=not failed,
                     fail_frame=count - 1 if failed else None,
                 )

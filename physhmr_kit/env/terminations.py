@@ -30,10 +30,15 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
     return (_distance(sim_pos, ref_pos) * counted).amax(1) > distance
 
 
+def mean_body_distance(sim_pos: torch.Tensor, ref_pos: torch.Tensor) -> torch.Tensor:
+    """Mean distance (N,) m of 20 bodies (all but toes and hands) from the reference; positions as above."""
+    counted = _without(_TOES_AND_HANDS, sim_pos.device)
+    return (_distance(sim_pos, ref_pos) * counted).sum(1) / 20
+
+
 def mean_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
     """The mean distance of 20 bodies (all but toes and hands) exceeds `distance` m.
 
     PHC's rule in evaluation, 0.5 m (im_amp.py).
     """
-    counted = _without(_TOES_AND_HANDS, sim_pos.device)
-    return (_distance(sim_pos, ref_pos) * counted).sum(1) / 20 > distance
+    return mean_body_distance(sim_pos, ref_pos) > distance

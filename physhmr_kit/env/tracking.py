@@ -17,8 +17,10 @@ from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
 from physhmr_kit.env.feedforward import library_targets
+from physhmr_kit.env.pushes import RandomPushes
 from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.settings import RewardWeights, TrackingConfig
+from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
@@ -60,18 +62,9 @@ def _cloned(info: dict) -> dict:
 
 @contextlib.contextmanager
 def _quick():
-    """How a step is computed: without autograd's bookkeeping, and on one thread.
-
-    A step is hundreds of short operations; waking a second thread for each costs more than it saves, while the simulator's own
-    threads use all cores (docs/performance.md).
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    """How a step is computed: without autograd's bookkeeping, and on one thread."""
+    with one_thread(), torch.inference_mode():
+        yield
 
 
 class TrackingEnv(VectorEnv):
@@ -130,8 +123,13 @@ class TrackingEnv(VectorEnv):
         self._scale = action_maps.absolute_scale(humanoid).to(self.device)
         self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
         self._targets: torch.Tensor | None = None
-        self.sampler = StartSampler(self.library.lengths, config.hard_share)
+        self._glimpses: torch.Tensor | None = None
+        self.sampler = StartSampler(self.library.lengths, config.hard_share, config.moment_share)
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        self._pushes = None
+        if config.push_force:
+            often = config.push_force, config.push_steps, config.push_every
+            self._pushes = RandomPushes(self.num_envs, *often, self.device)
         self.num_diverged = 0
         self._clip, self._frame, self._view, self._steps = torch.zeros(
             4, self.num_envs, dtype=torch.long, device=self.device
@@ -168,19 +166,26 @@ class TrackingEnv(VectorEnv):
         self._obs = self.observe(self.config.groups)
         return self._obs, {}
 
-    def step(self, actions: torch.Tensor):
-        """One control step (1/30 s) of every environment with actions (N, 69)."""
+    def step(self, actions: torch.Tensor, push: torch.Tensor | None = None):
+        """One control step (1/30 s) of every environment with actions (N, 69).
+
+        `push` (N, 24, 3) N are forces on the bodies during this step (see `Simulator.step`), on top of the random ones that
+        `config` may ask for.
+        """
         if tuple(actions.shape) != (self.num_envs, NUM_DOFS):
             raise KitError(f"actions have shape {tuple(actions.shape)}; expected ({self.num_envs}, {NUM_DOFS})")
         with _quick():
-            obs, reward, terminated, truncated, info = self._advance(actions)
+            obs, reward, terminated, truncated, info = self._advance(actions, push)
         # handed out as ordinary tensors, which a network may keep for its backward pass
         self._obs = {g: v.clone() for g, v in obs.items()}
         return self._obs, reward.clone(), terminated.clone(), truncated.clone(), _cloned(info)
 
-    def _advance(self, actions: torch.Tensor):
+    def _advance(self, actions: torch.Tensor, push: torch.Tensor | None):
         """The step in the order in which it happens: physics, reward, end of episodes, new episodes, observation."""
-        raw, ref = self.simulator.step(self.pd_targets(actions)), self._ahead
+        if self._pushes is not None:
+            drawn = self._pushes.draw(self.generator)
+            push = drawn if push is None else drawn + push
+        raw, ref = self.simulator.step(self.pd_targets(actions), push), self._ahead
         self._frame += 1
         self._steps += 1
         mode, again = self.autoreset_mode, self._ended
@@ -201,7 +206,7 @@ class TrackingEnv(VectorEnv):
         ended = over_now.nonzero().squeeze(1)
         self._ended = again | over_now if mode is AutoresetMode.DISABLED else over_now
         if len(ended):
-            self.sampler.report(self._clip[ended], terminated[ended])
+            self.sampler.report(self._clip[ended], self._frame[ended], terminated[ended])
 
         info: dict = {}
         if mode is AutoresetMode.SAME_STEP and len(ended):
@@ -286,6 +291,7 @@ class TrackingEnv(VectorEnv):
             "generator": self.generator.get_state(),
             "sampler": self.sampler.state_dict(),
             "num_diverged": self.num_diverged,
+            **({} if self._pushes is None else {"pushes": self._pushes.state_dict()}),
         }
 
     def load_state_dict(self, state: dict) -> dict[str, torch.Tensor]:
@@ -308,6 +314,10 @@ class TrackingEnv(VectorEnv):
         self.generator.set_state(state["generator"].cpu())
         self.sampler.load_state_dict(state["sampler"])
         self.num_diverged = state["num_diverged"]
+        if self._pushes is not None:
+            self._pushes.end(self._everyone)
+            if "pushes" in state:  # not there when the run began without pushes
+                self._pushes.load_state_dict(state["pushes"])
         return self._obs
 
     # ---- parts of a step
@@ -337,6 +347,8 @@ class TrackingEnv(VectorEnv):
                 drawn[key] = torch.as_tensor(options.get(key, drawn[key]), dtype=torch.long, device=self.device)
                 place.index_copy_(0, rows, drawn[key])
         self._steps.index_fill_(0, rows, 0)
+        if self._pushes is not None:
+            self._pushes.end(rows)
         starts = self.library.starts(self.library.rows(drawn["clip"], drawn["frame"]))
         self.simulator.reset(rows, starts, settled=True)
         return starts
@@ -357,9 +369,20 @@ class TrackingEnv(VectorEnv):
             obs["proprioception"] = observations.proprioception(sim, yaw)
         if "reference" in groups:
             obs["reference"] = observations.reference(sim, ahead, yaw)
+        if "preview" in groups:
+            obs["preview"] = observations.preview(sim, self._glimpse(place), yaw)
         if any(g in _VISUAL_GROUPS for g in groups):
             obs |= self._look(sim, yaw, place)
         return {g: obs[g] for g in groups}
+
+    def _glimpse(self, place: _Place) -> torch.Tensor:
+        """The reference at the preview's steps ahead, (M, K, 9, 3); held at the end of a clip."""
+        if self._glimpses is None:
+            everything = torch.arange(self.library.num_frames, device=self.device)
+            self._glimpses = observations.glimpse(self.library.at(everything))
+        steps = observations.PREVIEW_STEPS
+        rows = torch.cat([self.library.rows(place.clip, place.frame + k) for k in steps])
+        return self._glimpses.index_select(0, rows).unflatten(0, (len(steps), -1)).transpose(0, 1)
 
     def _look(self, sim: BodyState, yaw: torch.Tensor, place: _Place) -> dict[str, torch.Tensor]:
         """The groups that a camera gives, one control step ahead."""

@@ -1,0 +1,62 @@
+"""Pushes at the chest, to train with: a body that is never disturbed does not learn how to come back."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_JOINTS
+
+CHEST = JOINT_NAMES.index("spine3")
+"""The body that is pushed, at its centre of mass."""
+
+
+def at_chest(force: torch.Tensor) -> torch.Tensor:
+    """What `Simulator.step` takes for a force on each chest: (N, 3) N -> (N, 24, 3) N, world frame."""
+    push = force.new_zeros(len(force), NUM_JOINTS, 3)
+    push[:, CHEST] = force
+    return push
+
+
+def horizontal(force: float, angle: torch.Tensor) -> torch.Tensor:
+    """A force of `force` N that points `angle` (N,) rad from the world's x towards its y: (N, 3) N."""
+    return force * torch.stack([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=1)
+
+
+class RandomPushes:
+    """Each environment is pushed now and then, in a random horizontal direction.
+
+    Args:
+        num_envs: N.
+        force: N.
+        steps: control steps that a push lasts.
+        every: control steps from the end of a push to the next one, on average (memoryless).
+        device: of the tensors and of the generator that draws.
+    """
+
+    def __init__(self, num_envs: int, force: float, steps: int, every: float, device: torch.device):
+        self.force, self.steps, self.every = force, steps, every
+        self._left = torch.zeros(num_envs, dtype=torch.long, device=device)  # steps of a push still to come
+        self._angle = torch.zeros(num_envs, device=device)
+
+    def draw(self, generator: torch.Generator) -> torch.Tensor:
+        """Forces of the next control step, (N, 24, 3) N. Takes 2 N numbers from the generator, whoever is pushed."""
+        dice, angle = torch.rand(2, len(self._left), generator=generator, device=self._left.device)
+        begins = (self._left == 0) & (dice < 1 / self.every)
+        left = torch.where(begins, self.steps, self._left)
+        self._angle = torch.where(begins, 2 * math.pi * angle, self._angle)
+        self._left = (left - 1).clamp(min=0)
+        return at_chest(horizontal(self.force, self._angle) * (left > 0).unsqueeze(1))
+
+    def end(self, rows: torch.Tensor) -> None:
+        """No push goes on in these environments (K,): their episodes begin anew."""
+        self._left = self._left.index_fill(0, rows, 0)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The pushes that go on."""
+        return {"left": self._left.clone(), "angle": self._angle.clone()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up a `state_dict`."""
+        self._left, self._angle = (state[key].clone().to(self._left.device) for key in ("left", "angle"))
