@@ -2,12 +2,18 @@
 
 Every clip is followed once from its first frame by the mean action, all clips side by side. A policy that sees is shown
 each clip through a synthetic camera and a synthetic detector, drawn with the seed: the same seed, the same picture.
+
+With --push N it is the push test instead: every clip several times, each time one push of N newtons at the chest, in a random
+horizontal direction at a random moment; the table says how often the body stayed up and came back.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import zlib
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +24,7 @@ from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 
 if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
     from physhmr_kit.env import Rollout
+    from physhmr_kit.env.recovery import PushTest, Recovery
     from physhmr_kit.learning.networks import Policy
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.vision.encoder import VisionEncoder
@@ -78,18 +85,44 @@ def evaluate(
     device: str | None = None,
 ) -> list[Rollout]:
     """Follow every clip once, with a progress bar on stderr."""
+    from physhmr_kit.env import track_clips
+
+    with _progress(f"{library.num_clips} clips", library) as told:
+        return track_clips(policy, library, config, _seen(tracks, library), simulator, substeps, told, device)
+
+
+def evaluate_pushed(
+    policy: Policy,
+    config: TrackingConfig,
+    library: MotionLibrary,
+    test: PushTest,
+    tracks: list[VisualTrack] | None = None,
+    simulator: str = "auto",
+    substeps: int = 4,
+    device: str | None = None,
+) -> tuple[list[Rollout], list[Recovery]]:
+    """Follow every clip several times, pushed once each time, with a progress bar on stderr; see `push_clips`."""
+    from physhmr_kit.env.recovery import push_clips
+
+    with _progress(f"{library.num_clips} clips x {test.pushes} pushes", library) as told:
+        return push_clips(policy, library, config, test, _seen(tracks, library), simulator, substeps, told, device)
+
+
+def _seen(tracks: list[VisualTrack] | None, library: MotionLibrary):
+    from physhmr_kit.env import VisualLibrary
+
+    return VisualLibrary([[track] for track in tracks], library.lengths) if tracks else None
+
+
+@contextmanager
+def _progress(title: str, library: MotionLibrary):
+    """A bar on stderr; hands out what to call with (frames done, frames of the longest clip)."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from physhmr_kit.env import VisualLibrary, track_clips
-
-    visual = VisualLibrary([[track] for track in tracks], library.lengths) if tracks else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{library.num_clips} clips", total=int(library.lengths.max()))
-        return track_clips(
-            policy, library, config, visual, simulator, substeps,
-            progress=lambda done, _: bar.update(task, completed=done), device=device,
-        )  # fmt: skip
+        task = bar.add_task(title, total=int(library.lengths.max()))
+        yield lambda done, _: bar.update(task, completed=done)
 
 
 def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, str]:
@@ -113,12 +146,57 @@ def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, 
     return markdown, to_csv(rows, closing)
 
 
+def report_pushes(recoveries: list[Recovery], test: PushTest, title: str, notes: list[str]) -> tuple[str, str]:
+    """Print the push test's table, one row for each clip, and return it as Markdown, and every push as CSV."""
+    from physhmr_kit.env.recovery import BACK_DISTANCE, CLOSE_DISTANCE
+    from physhmr_kit.metrics import to_csv
+
+    clips = list(dict.fromkeys(found.clip for found in recoveries))
+    rows = [_push_row(clip, [found for found in recoveries if found.clip == clip]) for clip in clips]
+    rows.append(_push_row("**all clips**", recoveries))
+    pushed = [found for found in recoveries if found.push]
+    share = sum(found.recovered for found in pushed) / len(pushed)
+    words = [
+        f"{100 * share:.0f} % recover. Each push: {test.force:g} N for {test.steps / 30:.2f} s at the chest (spine3), random "
+        f"horizontal direction, between 0.5 s and 1 s before the end; seed {test.seed}.",
+        "stayed up: mean distance of 20 bodies never above 0.5 m (PHC). recovered: and over the last 0.5 s below "
+        f"{BACK_DISTANCE:g} m on average. unpushed: whether the clip is tracked, adrift or lost by these rules without a push.",
+        f"back within: seconds from the end of a push until that distance stays below {CLOSE_DISTANCE:g} m, mean and slowest of "
+        "those that recovered. largest: the largest such distance after a push, mean and worst of the same.",
+        *notes,
+    ]
+    heads = ["clip", "unpushed", "pushes", "stayed up", "recovered", "back within s", "largest mm"]
+    lines = [" | ".join(heads), "|".join(["---", "---", *["---:"] * 5]), *(" | ".join(row) for row in rows)]
+    markdown = "\n".join(
+        [f"# {title}", "", *(f"| {line} |" for line in lines), "", *(f"- {word}" for word in words), ""]
+    )
+    print(markdown)
+    return markdown, to_csv([asdict(found) for found in recoveries])
+
+
+def _push_row(name: str, found: list[Recovery]) -> list[str]:
+    def both(values: list[float], digits: int) -> str:
+        known = [v for v in values if not math.isnan(v)]
+        return f"{sum(known) / len(known):.{digits}f}, {max(known):.{digits}f}" if known else "-"
+
+    calm, found = [f for f in found if not f.push], [f for f in found if f.push]
+    fates = ["tracked" if f.recovered else "adrift" if f.stayed_up else "lost" for f in calm]
+    unpushed = fates[0] if len(fates) == 1 else f"{fates.count('tracked')}/{len(fates)} tracked"
+    back, largest = [f.back_s for f in found if f.recovered], [f.largest_mm for f in found if f.recovered]
+    stayed, recovered = sum(f.stayed_up for f in found), sum(f.recovered for f in found)
+    words = (name, unpushed, len(found), stayed, recovered, both(back, 1), both(largest, 0))
+    return [str(word).replace("|", "\\|") for word in words]
+
+
 def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, folder: Path) -> None:
-    """Write <clip>.npz for `view`, and <clip>_track.npz where the policy saw something."""
+    """Write <clip>.npz for `view`, and <clip>_track.npz where the policy saw something.
+
+    `rollouts` are as many for each clip as they are more than `tracks`.
+    """
     for i, rollout in enumerate(rollouts):
         rollout.save(folder / f"{rollout.name}.npz")
         if tracks:
-            tracks[i].save(folder / f"{rollout.name}_track.npz")
+            tracks[i * len(tracks) // len(rollouts)].save(folder / f"{rollout.name}_track.npz")
 
 
 def _parser():
@@ -133,7 +211,14 @@ def _parser():
     parser.add_argument("--simulator", choices=SIMULATORS, default="auto", help="which simulator")
     parser.add_argument("--device", help="where it computes; its own choice by default")
     parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
-    parser.add_argument("--seed", type=int, default=0, help="of the synthetic cameras and the detector's noise")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the synthetic cameras, the detector's noise and the pushes"
+    )
+    parser.add_argument(
+        "--push", type=float, help="the push test: newtons at the chest, in a random horizontal direction"
+    )
+    parser.add_argument("--push_seconds", type=float, default=0.1, help="how long a push lasts")
+    parser.add_argument("--pushes", type=int, default=8, help="rollouts of each clip, one push in each")
     parser.add_argument("--csv", type=Path, help="write every measure of every clip here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--save", type=Path, help="write the rollouts into this folder, to be viewed")
@@ -145,12 +230,14 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
+    from physhmr_kit.env.recovery import PushTest
     from physhmr_kit.metrics.table import write_text
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.motion.sources import load_clips
     from physhmr_kit.vision.pretrained import load_encoder
     from physhmr_kit.vision.synthetic import KeypointNoise
 
+    test = None if args.push is None else PushTest(args.push, args.push_seconds, args.pushes, args.seed)
     policy, config, settings = find_policy(args.stage, args.weights)
     sees = any(group in _SEEING for group in policy.groups)
     encoder = load_encoder(args.encoder) if sees else None
@@ -158,9 +245,15 @@ def main(argv: list[str] | None = None) -> int:
     tracks = film(library, encoder, KeypointNoise(), args.seed) if sees else None
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))
-    rollouts = evaluate(policy, config, library, tracks, args.simulator, substeps, args.device)
+    world = (tracks, args.simulator, substeps, args.device)
+    title = f"Stage {args.stage} on {library.num_clips} clips"
     notes = [f"seen through one synthetic camera for each clip, seed {args.seed}; {KeypointNoise()}"] if sees else []
-    markdown, table = report(rollouts, f"Stage {args.stage} on {library.num_clips} clips", notes)
+    if test:
+        rollouts, recoveries = evaluate_pushed(policy, config, library, test, *world)
+        markdown, table = report_pushes(recoveries, test, f"{title}, pushed", notes)
+    else:
+        rollouts = evaluate(policy, config, library, *world)
+        markdown, table = report(rollouts, title, notes)
     if args.csv:
         write_text(args.csv, table)
     if args.markdown:

@@ -79,7 +79,7 @@ class Recovery:
     """What became of one push.
 
     Attributes:
-        clip: name. push: number of the push, from 1.
+        clip: name. push: number of the push, from 1; 0 for the rollout in which nobody pushed.
         second: when it began. direction_deg: where to, from the world's x towards its y.
         stayed_up: the clip was followed to its end: mean body distance never above 0.5 m (`track_clips`).
         recovered: and in the clip's last 0.5 s that distance was below 0.1 m on average.
@@ -109,23 +109,27 @@ def push_clips(
     progress: Callable[[int, int], None] | None = None,
     device: str | None = None,
 ) -> tuple[list[Rollout], list[Recovery]]:
-    """Follow every clip `test.pushes` times, all side by side; one push in each rollout.
+    """Follow every clip once undisturbed and `test.pushes` times with one push, all side by side.
 
     Returns:
-        Rollouts named <clip>_push<number>, clip by clip, and what became of each push. Arguments as in `track_clips`.
+        Rollouts named <clip>_push<number>, clip by clip, and what became of each push; number 0 is the undisturbed one, to
+        tell what a push does from what the policy would have lost anyway. Arguments as in `track_clips`.
     """
     plans = [test.plan(n, int(count)) for n, count in zip(library.names, library.lengths, strict=True)]
-    first, angle = (torch.cat(part) for part in zip(*plans, strict=True))
+    first, angle = (torch.stack(part) for part in zip(*plans, strict=True))  # (C, K)
+    first, angle = (torch.cat([x[:, :1], x], dim=1).flatten() for x in (first, angle))
+    each = test.pushes + 1
     forces = horizontal(test.force, angle)
+    forces[::each] = 0
 
     def push(frame: int) -> torch.Tensor | None:
         now = (first <= frame) & (frame < first + test.steps)
         return at_chest(forces * now.unsqueeze(1)) if now.any() else None
 
-    clips = torch.arange(library.num_clips).repeat_interleave(test.pushes).tolist()
+    clips = torch.arange(library.num_clips).repeat_interleave(each).tolist()
     rollouts = track_clips(policy, library, config, visual, simulator, substeps, progress, device, clips, push)
     recoveries = [
-        judge(rollout, index % test.pushes + 1, int(first[index]), test.steps, math.degrees(angle[index]))
+        judge(rollout, index % each, int(first[index]), test.steps, math.degrees(angle[index]))
         for index, rollout in enumerate(rollouts)
     ]
     named = [replace(r, name=f"{r.name}_push{found.push}") for r, found in zip(rollouts, recoveries, strict=True)]

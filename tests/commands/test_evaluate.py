@@ -93,3 +93,25 @@ def test_the_episode_is_that_of_the_policy(given):
     policy, config, settings = evaluate.find_policy("distill", given["distill"])
     assert config.groups == policy.groups == STUDENT_GROUPS and config.control == "absolute"
     assert settings["stage"] == "distill"
+
+
+def test_the_push_test_says_how_often_each_clip_was_taken_up_again(given, capsys, tmp_path):
+    """A seeing policy, so that every rollout must be given the view of its own clip."""
+    chosen = ["--stage", "distill", "--weights", given["distill"], "--encoder", given["encoder"]]
+    chosen += ["--clips", given["clips"], "--push", 150, "--pushes", 2, "--push_seconds", 0.2]
+    files = ["--csv", tmp_path / "t.csv", "--markdown", tmp_path / "t.md", "--save", tmp_path / "rolls"]
+    assert run(evaluate.main, *chosen, *files) == 0
+    out = capsys.readouterr().out
+    assert "| rest | " in out and "| rocket | lost | 2 | 0 | 0 | - | - |" in out and "/2 tracked | 4 |" in out
+    assert "150 N for 0.20 s" in out and "% recover." in out
+    assert (tmp_path / "t.md").read_text() in out
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [(row["clip"], row["push"]) for row in rows] == [(c, p) for c in ("rest", "rocket") for p in "012"]
+    assert Rollout.load(tmp_path / "rolls" / "rocket_push2.npz").name == "rocket_push2"
+    assert len(VisualTrack.load(tmp_path / "rolls" / "rest_push2_track.npz").centre) == 30
+    assert len(VisualTrack.load(tmp_path / "rolls" / "rocket_push1_track.npz").centre) == 60
+
+
+def test_a_push_test_without_pushes_is_refused(given, capsys):
+    assert run(evaluate.main, "--stage", "expert", "--push", 200, "--pushes", 0) == 2
+    assert "at least 1 is needed" in capsys.readouterr().err

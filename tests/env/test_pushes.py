@@ -145,19 +145,20 @@ def test_a_short_clip_is_pushed_in_its_middle():
 def test_a_push_of_nothing_changes_nothing_and_a_strong_one_fells(library):
     calm = track_clips(nothing, library, TrackingConfig())
     rollouts, untouched = push_clips(nothing, library, TrackingConfig(), PushTest(force=0.0, pushes=2))
-    assert [r.name for r in rollouts] == ["rest_push1", "rest_push2", "short_push1", "short_push2"]
-    assert [(f.clip, f.push) for f in untouched] == [("rest", 1), ("rest", 2), ("short", 1), ("short", 2)]
+    assert [r.name for r in rollouts] == [f"{clip}_push{k}" for clip in ("rest", "short") for k in range(3)]
+    assert [(f.clip, f.push) for f in untouched] == [(clip, k) for clip in ("rest", "short") for k in range(3)]
     for index, rollout in enumerate(rollouts):
-        assert same(rollout.simulated, calm[index // 2].simulated)
+        # the last bits hang on how many are computed side by side
+        torch.testing.assert_close(rollout.simulated.body_pos, calm[index // 3].simulated.body_pos, atol=1e-4, rtol=0)
     assert all(f.stayed_up and f.recovered and f.back_s == 0 and f.largest_mm < 50 for f in untouched)
 
     # in training nobody evaluates: pushes of the config stay away
     _, thrown = push_clips(
         nothing, library, TrackingConfig(push_force=1e4), PushTest(force=1500.0, pushes=2, seconds=0.2)
     )
-    assert not any(f.recovered for f in thrown if f.clip == "rest")
-    assert all(math.isnan(f.back_s) for f in thrown if f.clip == "rest")
-    assert min(f.largest_mm for f in thrown) > 100
+    assert thrown[0].recovered and thrown[0].largest_mm < 50, "nobody pushed"
+    assert not any(f.recovered for f in thrown[1:3]) and all(math.isnan(f.back_s) for f in thrown[1:3])
+    assert min(f.largest_mm for f in thrown if f.push) > 100
 
 
 def test_recovery_is_judged_by_the_end_of_the_clip(library):
