@@ -188,6 +188,9 @@ class ExpertPpoConfig:
     """Share of starts drawn by failure rate rather than clip by clip."""
     moment_share: float = 0.0
     """Share of starts shortly before a moment at which the clip was lost lately."""
+    push_force: float = 0.0
+    """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
+    push_every: float = 90.0
     preview: bool = False
     """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
     mirror: bool = False
@@ -221,6 +224,8 @@ class ExpertPpoConfig:
             episode_length=self.episode_length,
             hard_share=self.hard_share,
             moment_share=self.moment_share,
+            push_force=self.push_force,
+            push_every=self.push_every,
             reward=self.reward,
         )
 
