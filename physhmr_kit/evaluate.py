@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, s
     from physhmr_kit.env import Rollout
     from physhmr_kit.env.recovery import PushTest, Recovery
     from physhmr_kit.learning.networks import Policy
+    from physhmr_kit.motion.clip import Clip
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.vision.encoder import VisionEncoder
     from physhmr_kit.vision.synthetic import KeypointNoise
@@ -208,6 +209,10 @@ def _parser():
     parser.add_argument(
         "--clips", nargs="+", default=["demo"], help="'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders"
     )
+    parser.add_argument(
+        "--held_out", type=int, default=0, help="only the clips that `fit --held_out N` keeps out of training; 0 for all"
+    )
+    parser.add_argument("--fold", type=int, default=0, help="which of the N parts, as in `fit --fold`")
     parser.add_argument("--simulator", choices=SIMULATORS, default="auto", help="which simulator")
     parser.add_argument("--device", help="where it computes; its own choice by default")
     parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
@@ -225,6 +230,18 @@ def _parser():
     return parser
 
 
+def _clips(args) -> list[Clip]:
+    from physhmr_kit.motion.sources import load_clips
+    from physhmr_kit.motion.split import is_held_out
+
+    clips = load_clips(args.clips)
+    if args.held_out:
+        clips = [clip for clip in clips if is_held_out(clip.name, args.held_out, args.fold)]
+    if not clips:
+        raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; nothing to evaluate")
+    return clips
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
@@ -233,7 +250,6 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.env.recovery import PushTest
     from physhmr_kit.metrics.table import write_text
     from physhmr_kit.motion.library import MotionLibrary
-    from physhmr_kit.motion.sources import load_clips
     from physhmr_kit.vision.pretrained import load_encoder
     from physhmr_kit.vision.synthetic import KeypointNoise
 
@@ -241,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
     policy, config, settings = find_policy(args.stage, args.weights)
     sees = any(group in _SEEING for group in policy.groups)
     encoder = load_encoder(args.encoder) if sees else None
-    library = MotionLibrary(load_clips(args.clips))
+    library = MotionLibrary(_clips(args))
     tracks = film(library, encoder, KeypointNoise(), args.seed) if sees else None
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))

@@ -115,3 +115,16 @@ def test_the_push_test_says_how_often_each_clip_was_taken_up_again(given, capsys
 def test_a_push_test_without_pushes_is_refused(given, capsys):
     assert run(evaluate.main, "--stage", "expert", "--push", 200, "--pushes", 0) == 2
     assert "at least 1 is needed" in capsys.readouterr().err
+
+
+def test_only_the_clips_kept_out_of_training_are_followed_when_asked_for(given, capsys):
+    from physhmr_kit.motion.split import is_held_out
+
+    argv = ["--stage", "expert", "--weights", given["expert"], "--clips", given["clips"], "--held_out", 3, "--fold"]
+    for fold in range(3):
+        names = [name for name in ("rest", "rocket") if is_held_out(name, 3, fold)]
+        code, told = run(evaluate.main, *argv, fold), capsys.readouterr()
+        if names:
+            assert code == 0 and all(f"| {n} |" in told.out for n in names) and f"on {len(names)} clips" in told.out
+        else:
+            assert code == 2 and f"part {fold} of 3" in told.err
