@@ -1,4 +1,4 @@
-"""Following a reference inside the world model: the policy acts, the model answers, and the distance can be differentiated."""
+"""Following a reference in the light of a world model: how the distance from it hangs on what the policy does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from physhmr_kit.body.quaternions import quat_columns
 from physhmr_kit.env import observations
 from physhmr_kit.env.actions import residual_target
 from physhmr_kit.learning.networks import Policy
-from physhmr_kit.learning.world_model import WorldModel
+from physhmr_kit.learning.transitions import Windows
+from physhmr_kit.learning.world_model import WorldModel, difference, integrate
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
@@ -27,7 +28,12 @@ def tracking_distance(sim: BodyState, ref: BodyState) -> torch.Tensor:
 
 
 class Imagination:
-    """The clips as a residual policy meets them inside a world model.
+    """The clips as a residual policy meets them: what happened, and what would have happened had it acted otherwise.
+
+    Left to itself a world model drifts, and a policy trained inside it soon lives off its mistakes (docs/expert.md). Here it
+    only answers for differences: each step adds what the model got wrong in the step that really happened. While the policy
+    is the one that collected the data, the imagined motion is the real one, and the model lends nothing but its derivatives
+    (stochastic value gradients, SVG(inf) of Heess et al. 2015).
 
     Args:
         library: the clips. reference_targets: (F, 69) rad of every frame, `feedforward.library_targets`.
@@ -38,36 +44,39 @@ class Imagination:
         everything = torch.arange(library.num_frames, device=library.device)
         self._glimpses = observations.glimpse(library.at(everything))
 
-    def follow(
-        self,
-        policy: Policy,
-        model: WorldModel,
-        columns: torch.Tensor,
-        clip: torch.Tensor,
-        frame: torch.Tensor,
-        noise: torch.Tensor,
-        effort: float = 0.0,
-    ) -> torch.Tensor:
-        """Follow clips for K steps of the model; the mean distance from the reference, to be made small (a scalar).
+    def follow(self, policy: Policy, model: WorldModel, happened: Windows, effort: float = 0.0) -> torch.Tensor:
+        """Mean distance from the reference along windows of what happened, were the policy in charge: a scalar to be made
+        small, differentiable in the policy.
 
         Args:
-            columns: (151, N) coordinates to begin from, at (N,) frames of (N,) clips.
-            noise: (K, N, 69) added to the actions, as when the data were collected.
             effort: weight of the squared actions.
         """
-        bodies, last, losses = model.bodies(columns), self.library.last_frames(clip), []
-        for step, disturbance in enumerate(noise):
-            rows = self.library.rows(clip, frame + step + 1)
-            ahead = self.library.at(rows)
-            action = policy.mean(self._observe(bodies, ahead, clip, frame + step, policy.groups))
-            targets = residual_target(action + disturbance, self.reference_targets.index_select(0, rows))
-            columns = model(columns, bodies, targets)
+        columns, losses = happened.states[0], []
+        bodies = model.bodies(columns)
+        for step in range(len(happened.targets)):
+            frame = happened.frame + step
+            rows = self.library.rows(happened.clip, frame + 1)
+            ahead, reference_target = self.library.at(rows), self.reference_targets.index_select(0, rows)
+            action = policy.mean(self._observe(policy.groups, bodies, ahead, happened.clip, frame))
+            targets = residual_target(action + happened.noise[step], reference_target)
+            change = model.change(columns, bodies, targets) + self._mistake(model, happened, step)
+            columns = integrate(columns, change)
             bodies = model.bodies(columns)
             cost = tracking_distance(bodies, ahead) + effort * action.square().mean(1)
-            losses.append((cost * (frame + step < last)).mean())  # past its end a clip asks for nothing
-        return torch.stack(losses).mean()
+            losses.append(cost.where(happened.left > step, 0.0).sum())
+        return torch.stack(losses).sum() / happened.left.sum().clamp(min=1)
 
-    def _observe(self, bodies: BodyState, ahead: BodyState, clip, frame, groups: tuple[str, ...]) -> torch.Tensor:
+    @staticmethod
+    @torch.no_grad()
+    def _mistake(model: WorldModel, happened: Windows, step: int) -> torch.Tensor:
+        """What the model got wrong in a step that happened: (150, N)."""
+        before, after = happened.states[step], happened.states[step + 1]
+        wrong = difference(before, after) - model.change(before, model.bodies(before), happened.targets[step])
+        return wrong.where(happened.left > step, 0.0)
+
+    def _observe(
+        self, groups: tuple[str, ...], bodies: BodyState, ahead: BodyState, clip: torch.Tensor, frame: torch.Tensor
+    ) -> torch.Tensor:
         """The groups side by side, as `Policy.flatten` has them."""
         yaw = heading(bodies.root_rot)
         seen = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
@@ -12,7 +14,26 @@ from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.learning.world_model import COORDINATES, coordinates
 
-_FIELDS = ("states", "targets", "clip", "frame", "left")
+_FIELDS = ("states", "targets", "noise", "clip", "frame", "left")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """N windows of K control steps that really happened.
+
+    Attributes:
+        states: (K + 1, 151, N) coordinates before each step and after the last.
+        targets, noise: (K, N, 69) PD targets in rad, and what was added to the policy's actions.
+        clip, frame: (N,) where they begin.
+        left: (N,) how many of the K steps follow one another within an episode; what comes after is to be ignored.
+    """
+
+    states: torch.Tensor
+    targets: torch.Tensor
+    noise: torch.Tensor
+    clip: torch.Tensor
+    frame: torch.Tensor
+    left: torch.Tensor
 
 
 class TransitionMemory:
@@ -32,7 +53,7 @@ class TransitionMemory:
         shape, like = (rollouts, steps, num_envs), {"device": device}
         self.states = torch.zeros(rollouts, steps + 1, num_envs, sum(COORDINATES), **like)
         """Coordinates before each step, and after the last."""
-        self.targets = torch.zeros(*shape, NUM_DOFS, **like)
+        self.targets, self.noise = torch.zeros(2, *shape, NUM_DOFS, **like)
         self.clip, self.frame, self.left = torch.zeros(3, *shape, dtype=torch.long, **like)
         """Clip and frame before each step; how many steps follow one another from here on within an episode."""
 
@@ -62,8 +83,9 @@ class TransitionMemory:
             self.clip[place, t], self.frame[place, t] = env.clip_ids, env.frame_ids
             seen.append(policy.flatten(obs))
             with matmul_precision(matmul):
-                action = policy.sample(policy.mean(seen[-1]), generator)
-            self.targets[place, t] = env.pd_targets(action)
+                mean = policy.mean(seen[-1])
+            action = policy.sample(mean, generator)
+            self.noise[place, t], self.targets[place, t] = action - mean, env.pd_targets(action)
             obs, reward, terminated, truncated, _ = env.step(action)
             over = terminated | truncated
             going_on[t] = ~over
@@ -83,12 +105,8 @@ class TransitionMemory:
             run = (run + 1) * going_on[t]
             self.left[place, t] = run
 
-    def windows(self, number: int, length: int, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        """`number` windows of `length` steps (fewer where no episode lasted so long), drawn with replacement.
-
-        Returns:
-            coordinates where they begin (151, number), targets (length, number, 69), coordinates after each step
-            (length, 151, number).
+    def whole(self, number: int, length: int, generator: torch.Generator) -> Windows:
+        """`number` windows of `length` steps within an episode (fewer where no episode lasted so long), with replacement.
 
         Raises:
             KitError: every episode was lost in its first step.
@@ -98,22 +116,33 @@ class TransitionMemory:
         if length == 0:
             raise KitError("every episode was lost in its first step: there is nothing to learn the physics from")
         able = (left >= length).nonzero().squeeze(1)
-        rows = able[torch.randint(len(able), (number,), generator=generator, device=able.device)]
-        first, targets = self._state_rows(rows), self.targets.flatten(0, 2)
-        at = lambda k: self.states.flatten(0, 2)[first + k * self.num_envs].T.contiguous()  # noqa: E731
-        aims = torch.stack([targets[rows + k * self.num_envs] for k in range(length)])
-        return at(0), aims, torch.stack([at(k + 1) for k in range(length)])
+        return self._windows(able[torch.randint(len(able), (number,), generator=generator, device=able.device)], length)
 
-    def starts(self, number: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`number` states that were visited: coordinates (151, number), and their clips and frames (number,)."""
-        held = len(self) * self.steps * self.num_envs
-        rows = torch.randint(held, (number,), generator=generator, device=self.left.device)
-        states = self.states.flatten(0, 2)[self._state_rows(rows)].T.contiguous()
-        return states, self.clip.flatten()[rows], self.frame.flatten()[rows]
+    def latest(self, number: int, length: int, rollouts: int, generator: torch.Generator) -> Windows:
+        """`number` windows of at most `length` steps that begin anywhere in the last `rollouts`, with replacement."""
+        kept = min(rollouts, len(self))
+        places = torch.tensor([(self.count - 1 - k) % self.rollouts for k in range(kept)], device=self.left.device)
+        size = self.steps * self.num_envs
+        draw = lambda top: torch.randint(top, (number,), generator=generator, device=places.device)  # noqa: E731
+        rows = places[draw(kept)] * size + draw(size)
+        return self._windows(rows, length)
 
-    def _state_rows(self, rows: torch.Tensor) -> torch.Tensor:
-        """Where the states of steps lie: there is one more of them in each rollout."""
-        return rows + rows // (self.steps * self.num_envs) * self.num_envs
+    def _windows(self, rows: torch.Tensor, length: int) -> Windows:
+        size = self.steps * self.num_envs
+        step = rows % size // self.num_envs
+        states, targets, noise = self.states.flatten(0, 2), self.targets.flatten(0, 2), self.noise.flatten(0, 2)
+        # steps beyond the end of a rollout repeat its last one; `left` says that they do not count
+        after = [self.num_envs * (self.steps - 1 - step).clamp(max=k) for k in range(length)]
+        first = rows + rows // size * self.num_envs  # each rollout has one state more than it has steps
+        ends = [self.num_envs * (self.steps - step).clamp(max=k) for k in range(length + 1)]
+        return Windows(
+            states=torch.stack([states[first + end].T.contiguous() for end in ends]),
+            targets=torch.stack([targets[rows + k] for k in after]),
+            noise=torch.stack([noise[rows + k] for k in after]),
+            clip=self.clip.flatten()[rows],
+            frame=self.frame.flatten()[rows],
+            left=self.left.flatten()[rows].clamp(max=length),
+        )
 
     def state_dict(self) -> dict:
         """What is held."""

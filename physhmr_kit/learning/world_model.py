@@ -95,8 +95,12 @@ class WorldModel(nn.Module):
 
     def forward(self, columns: torch.Tensor, bodies: BodyState, targets: torch.Tensor) -> torch.Tensor:
         """One control step: coordinates (151, N), where they put the bodies, PD targets (N, 69) rad -> (151, N)."""
+        return integrate(columns, self.change(columns, bodies, targets))
+
+    def change(self, columns: torch.Tensor, bodies: BodyState, targets: torch.Tensor) -> torch.Tensor:
+        """What changes in a control step, (150, N) as `integrate` takes it; arguments as in `forward`."""
         seen = ((self._features(columns, bodies, targets) - self.mean) / self.std).clamp(-8, 8)
-        return integrate(columns, (self.scale * (self.linear(seen) + self.net(seen))).T)
+        return (self.scale * (self.linear(seen) + self.net(seen))).T
 
     def _features(self, columns: torch.Tensor, bodies: BodyState, targets: torch.Tensor) -> torch.Tensor:
         """What the physics depends on, free of place and heading -> (N, features): root height, the vertical and the

@@ -74,12 +74,12 @@ class ExpertModule(StageModule):
 
         self.obs, seen, values = self.memory.collect(self.env, self.policy, self.obs, self.generator, config.matmul)
         if rollouts == 0:
-            columns, targets, after = self.memory.windows(config.num_envs * config.horizon, 1, self.generator)
-            self.model.fit_linear(columns, targets[0], after[0])
+            single = self.memory.whole(config.num_envs * config.horizon, 1, self.generator)
+            self.model.fit_linear(single.states[0], single.targets[0], single.states[1])
         if rollouts < config.settle:  # later the networks rely on a normaliser at rest
             self.policy.norm.update(seen)
         window = 2 if rollouts < config.warmup else config.window
-        values["drift_mm"] = 1000 * float(self.model.drift(*self.memory.windows(256, window, self.generator))[-1])
+        values["drift_mm"] = 1000 * float(self.model.drift(*self._exam(256, window))[-1])
         with matmul_precision(config.matmul):
             values["loss/model"] = self._learn_model(window)
             if rollouts >= config.warmup:
@@ -92,7 +92,7 @@ class ExpertModule(StageModule):
         config, optimizer = self.config, self.optimizers()[0]
         total = 0.0
         for _ in range(config.model_updates):
-            loss = self.model.loss(*self.memory.windows(config.minibatch, window, self.generator))
+            loss = self.model.loss(*self._exam(config.minibatch, window))
             optimizer.zero_grad()
             self.manual_backward(loss)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
@@ -100,20 +100,23 @@ class ExpertModule(StageModule):
             total += loss.detach()
         return float(total) / config.model_updates
 
+    def _exam(self, number: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Where windows begin, what was asked for, and what came of it."""
+        happened = self.memory.whole(number, length, self.generator)
+        return happened.states[0], happened.targets, happened.states[1:]
+
     def _learn_policy(self) -> float:
-        """Updates of the policy through `lookahead` steps of the model, from states that were visited."""
+        """Updates of the policy along what happened lately, through `lookahead` steps of the model's derivatives."""
         config, optimizer = self.config, self.optimizers()[1]
         total = 0.0
         self.model.requires_grad_(False)
         for _ in range(config.policy_updates):
-            columns, clip, frame = self.memory.starts(config.minibatch, self.generator)
-            shape = (config.lookahead, config.minibatch, self.policy.net[-1].out_features)
-            noise = config.std * torch.randn(shape, generator=self.generator, device=columns.device)
-            loss = self.imagination.follow(self.policy, self.model, columns, clip, frame, noise, config.effort)
+            happened = self.memory.latest(config.minibatch, config.lookahead, config.latest, self.generator)
+            loss = self.imagination.follow(self.policy, self.model, happened, config.effort)
             optimizer.zero_grad()
             self.manual_backward(loss)
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
-            if norm.isfinite():  # a model that blew up in imagination teaches nothing
+            if norm.isfinite():  # a motion that blew up in imagination teaches nothing
                 optimizer.step()
             self.average.update_parameters(self.policy)
             total += loss.detach()

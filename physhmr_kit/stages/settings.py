@@ -73,7 +73,9 @@ class ExpertConfig:
     """Rollouts and their updates; one is num_envs x horizon samples."""
     horizon: int = 32
     memory: int = 24
-    """Rollouts that model and policy learn from."""
+    """Rollouts that the model learns from."""
+    latest: int = 4
+    """Rollouts that the policy learns from: the last ones, which it made itself or nearly so."""
     warmup: int = 3
     """Iterations in which only the model learns."""
     settle: int = 20
@@ -91,11 +93,11 @@ class ExpertConfig:
     learning_rate: float = 5e-4
     """Of the policy."""
     lookahead: int = 16
-    """Control steps that the policy is unrolled inside the model: how far ahead it feels what it does."""
+    """Control steps through which the policy's consequences are differentiated: how far ahead it feels what it does."""
     minibatch: int = 256
     """Windows in an update, of the model and of the policy."""
     std: float = 0.05
-    """Spread of the actions while data are collected, and inside the model; 1 is half a radian."""
+    """Spread of the actions while data are collected; 1 is half a radian."""
     effort: float = 0.01
     """Weight of the squared actions beside the distance from the reference."""
     max_grad_norm: float = 1.0
