@@ -57,10 +57,10 @@ def tracking_env(num_envs: int, clips: tuple[str, ...]):
 
     from physhmr_kit.env import TrackingEnv
     from physhmr_kit.simulation import make_simulator
-    from physhmr_kit.stages.expert_ppo import ExpertPpoConfig
+    from physhmr_kit.stages.expert import ExpertConfig
 
     torch.set_num_threads(CORES)
-    env = TrackingEnv(library(clips), make_simulator("mujoco_cpu", num_envs=num_envs), ExpertPpoConfig().tracking())
+    env = TrackingEnv(library(clips), make_simulator("mujoco_cpu", num_envs=num_envs), ExpertConfig().tracking())
     env.reset(seed=0)
     return env
 
@@ -264,9 +264,9 @@ def peers(options) -> None:
     """Part 2: beside environments that live one in a process."""
     from single_env import SingleEnv, make_task
 
-    from physhmr_kit.stages.expert_ppo import ExpertPpoConfig
+    from physhmr_kit.stages.expert import ExpertConfig
 
-    task = make_task(library(options.clips), ExpertPpoConfig().tracking())
+    task = make_task(library(options.clips), ExpertConfig().tracking())
     kinds = {
         "the same episode, single gymnasium.Env": (functools.partial(SingleEnv, task), NOISE, SingleEnv(task).model, 4)
     }

@@ -26,7 +26,7 @@ from physhmr_kit.env import TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation import Simulator, make_simulator
-from physhmr_kit.stages.expert_ppo import ExpertPpoConfig, ExpertPpoModule
+from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 
 SIZES = (1024, 4096, 8192)
 WARM, STEPS = 20, 100
@@ -63,7 +63,7 @@ def bare(simulator: Simulator, library: MotionLibrary):
 
 def tracking(simulator: Simulator, library: MotionLibrary):
     """A step of TrackingEnv: actions, physics, observations, rewards, terminations, resets."""
-    env = TrackingEnv(library, simulator, ExpertPpoConfig().tracking())
+    env = TrackingEnv(library, simulator, ExpertConfig().tracking())
     env.reset()
     actions = NOISE * torch.randn(simulator.num_envs, 69, device=simulator.device)
     return lambda: env.step(actions)
@@ -83,9 +83,9 @@ class Clock(pl.Callback):
             self.seconds = time.perf_counter() - self.began
 
 
-def ppo_rate(config: ExpertPpoConfig, library: MotionLibrary, accelerator: str) -> float:
+def ppo_rate(config: ExpertConfig, library: MotionLibrary, accelerator: str) -> float:
     """Samples/s of whole iterations of the expert stage."""
-    module, clock = ExpertPpoModule(config, library), Clock()
+    module, clock = ExpertModule(config, library), Clock()
     module.iterations_per_epoch = ITERATIONS + 1
     pl.Trainer(
         accelerator=accelerator, devices=1, max_epochs=1, callbacks=[clock], logger=False, enable_checkpointing=False,
@@ -111,7 +111,7 @@ def row(num_envs: int) -> str:
     lost = simulator.counters()["overflowed"]
     simulator.close()
     five = rate(bare(make_simulator("mujoco_gpu", num_envs=num_envs, substeps=5), library), device, num_envs)
-    config = ExpertPpoConfig(simulator="mujoco_gpu", num_envs=num_envs, minibatch=num_envs * ExpertPpoConfig.horizon // 4)
+    config = ExpertConfig(simulator="mujoco_gpu", num_envs=num_envs, minibatch=num_envs * ExpertConfig.horizon // 4)
     samples = ppo_rate(config, library, "gpu")
     return f"| {num_envs} | {four:,.0f} | {five:,.0f} | {env:,.0f} | {samples:,.0f} | {memory:.2f} | {lost} |"
 

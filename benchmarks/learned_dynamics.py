@@ -45,13 +45,13 @@ from physhmr_kit.env import TrackingConfig, TrackingEnv, observations, track_cli
 from physhmr_kit.env.actions import RESIDUAL_SCALE
 from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.motion.kinematics import coordinate_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.simulation.contract import CONTROL_DT as DT
-from physhmr_kit.stages.base import matmul_precision
 from physhmr_kit.stages.settings import ExpertConfig
 
 GROUPS = ("proprioception", "reference")

@@ -19,7 +19,7 @@ from physhmr_kit.env import track_clips
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
-from physhmr_kit.stages.expert_ppo import ExpertPpoConfig, ExpertPpoModule
+from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 
 WATCH = 1e-12
 """A share of the reward that float32 rounds away."""
@@ -42,7 +42,7 @@ class Rows(pl.Callback):
         if self.done % self.every == 0:
             self.row(module, trainer.callback_metrics)
 
-    def row(self, module: ExpertPpoModule, metrics: dict) -> None:
+    def row(self, module: ExpertModule, metrics: dict) -> None:
         rollouts = track_clips(
             module.final_policy, module.library, module.env.config, simulator=module.config.simulator
         )
@@ -66,8 +66,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", default=["demo:walk_forward"])
     parser.add_argument("--style", type=float, nargs="+", default=[0.0, 0.5])
-    parser.add_argument("--window", type=int, default=ExpertPpoConfig.style_window)
-    parser.add_argument("--rate", type=float, default=ExpertPpoConfig.style_rate)
+    parser.add_argument("--window", type=int, default=ExpertConfig.style_window)
+    parser.add_argument("--rate", type=float, default=ExpertConfig.style_rate)
     parser.add_argument("--num_envs", type=int, default=64)
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--every", type=int, default=10)
@@ -77,10 +77,10 @@ def main() -> None:
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS), flush=True)
     for style in args.style:
         pl.seed_everything(args.seed, verbose=False)
-        config = ExpertPpoConfig(
+        config = ExpertConfig(
             num_envs=args.num_envs, style=style or WATCH, style_window=args.window, style_rate=args.rate, seed=args.seed
         )
-        module = ExpertPpoModule(config, library)
+        module = ExpertModule(config, library)
         module.iterations_per_epoch = args.iterations
         pl.Trainer(
             accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False,

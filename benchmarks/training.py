@@ -3,7 +3,7 @@
     python benchmarks/training.py                     256 environments, the bundled expert's networks; about two minutes
     python benchmarks/training.py --quick             does it run? (figures of no worth)
 
-Lightning's Trainer drives `ExpertPpoModule` as `fit` does, without loggers, checkpoints and progress bar. After each iteration
+Lightning's Trainer drives `ExpertModule` as `fit` does, without loggers, checkpoints and progress bar. After each iteration
 a second environment is put where the first one began and given the same actions, so that the very same steps are timed with
 nothing around them; iterations and replays alternate, and ratios are of neighbours. The sections are timed by
 wrapping the module's methods: each second counts for the innermost one, and the shares add up to 100 %.
@@ -34,7 +34,7 @@ from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation import make_simulator
-from physhmr_kit.stages.expert_ppo import ExpertPpoConfig, ExpertPpoModule
+from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 
 REST = "Lightning's loop and all else"
 COLLECT = "collection: buffers and counting"
@@ -81,7 +81,7 @@ class Sections:
         setattr(owner, method, counted)
 
 
-def watch(module: ExpertPpoModule) -> Sections:
+def watch(module: ExpertModule) -> Sections:
     """Wrap the parts of an iteration."""
     sections = Sections()
     sections.wrap(module.collector, "collect", COLLECT)
@@ -106,7 +106,7 @@ def watch(module: ExpertPpoModule) -> Sections:
 class Alternate(pl.Callback):
     """Times every iteration, and after it the same steps of the environment alone."""
 
-    def __init__(self, module: ExpertPpoModule, sections: Sections, twin: TrackingEnv):
+    def __init__(self, module: ExpertModule, sections: Sections, twin: TrackingEnv):
         self.sections, self.twin = sections, twin
         self.iterations: list[float] = []
         self.alone: list[float] = []
@@ -152,10 +152,10 @@ def shares(seconds: dict[str, float]) -> dict[str, float]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", type=int, default=256)
-    parser.add_argument("--horizon", type=int, default=ExpertPpoConfig.horizon, help="steps of each in an iteration")
+    parser.add_argument("--horizon", type=int, default=ExpertConfig.horizon, help="steps of each in an iteration")
     parser.add_argument("--iterations", type=int, default=8, help="to time, after one to warm up")
     parser.add_argument("--clips", nargs="+", default=["demo"], help="what to follow")
-    parser.add_argument("--matmul", choices=("highest", "high", "medium"), default="highest", help="see ExpertPpoConfig")
+    parser.add_argument("--matmul", choices=("highest", "high", "medium"), default="highest", help="see ExpertConfig")
     parser.add_argument("--quick", action="store_true", help="two small iterations: does it run?")
     options = parser.parse_args(argv)
     if options.quick:
@@ -169,12 +169,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(CORES)
     header = about()
     policy = load_policy(BUNDLED / "expert.safetensors").train()
-    config = ExpertPpoConfig(
+    config = ExpertConfig(
         clips=tuple(options.clips), simulator="mujoco_cpu", num_envs=options.envs, horizon=options.horizon,
         hidden=policy.hidden, std=float(policy.std), matmul=options.matmul,
     )  # fmt: skip
     library = MotionLibrary(load_clips(options.clips))
-    module = ExpertPpoModule(config, library, policy)
+    module = ExpertModule(config, library, policy)
     twin = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=options.envs), config.tracking())
     twin.pd_targets(torch.zeros(options.envs, 69))  # inverse dynamics of the clips, once
     sections = watch(module)

@@ -210,7 +210,10 @@ def _parser():
         "--clips", nargs="+", default=["demo"], help="'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders"
     )
     parser.add_argument(
-        "--held_out", type=int, default=0, help="only the clips that `fit --held_out N` keeps out of training; 0 for all"
+        "--held_out",
+        type=int,
+        default=0,
+        help="only the clips that `fit --held_out N` keeps out of training; 0 for all",
     )
     parser.add_argument("--fold", type=int, default=0, help="which of the N parts, as in `fit --fold`")
     parser.add_argument("--simulator", choices=SIMULATORS, default="auto", help="which simulator")

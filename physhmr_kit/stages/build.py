@@ -14,13 +14,13 @@ from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
-from physhmr_kit.stages.expert_ppo import ExpertPpoConfig, ExpertPpoModule
 from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS
+from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.pretrained import load_encoder
 
-Module = EncoderModule | ExpertModule | ExpertPpoModule | DistillModule | FinetuneModule
+Module = EncoderModule | SuperTrackModule | ExpertModule | DistillModule | FinetuneModule
 
 
 def build_module(config) -> Module:
@@ -32,13 +32,13 @@ def build_module(config) -> Module:
     if isinstance(config, EncoderConfig):
         return EncoderModule(config)
     clips = load_clips(list(config.clips))
-    if isinstance(config, ExpertConfig | ExpertPpoConfig):
+    if isinstance(config, SuperTrackConfig | ExpertConfig):
         clips = [clip for clip in clips if not is_held_out(clip.name, config.held_out, config.fold)]
         if config.mirror:
             clips += [mirrored_clip(clip) for clip in clips]
     library = MotionLibrary(clips)
-    if isinstance(config, ExpertConfig | ExpertPpoConfig):
-        build = ExpertModule if isinstance(config, ExpertConfig) else ExpertPpoModule
+    if isinstance(config, SuperTrackConfig | ExpertConfig):
+        build = SuperTrackModule if isinstance(config, SuperTrackConfig) else ExpertModule
         return build(config, library, _policy("expert", config.init) if config.init else None)
     expert = _policy("expert", config.expert)
     visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed)

@@ -1,8 +1,6 @@
-"""Stage `expert`: one policy learns to track every clip through a learned model of the physics (SuperTrack).
+"""Stage `expert`: one policy learns to track every clip by PPO, with the reference in view.
 
-The loop, in the order it happens: act in the simulator, learn the model from what happened, learn the policy inside the
-model, average, log. There is no reward to be weighed and no advantage to be guessed: the distance from the reference is
-differentiated through model and policy. `expert_ppo` is the same stage by reinforcement learning.
+The loop, in the order it happens: roll out, estimate advantages, update actor and critic, average, log.
 """
 
 from __future__ import annotations
@@ -12,13 +10,13 @@ from dataclasses import replace
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from physhmr_kit.env.feedforward import library_targets
+from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.learning.imagine import Imagination
-from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning import ppo
+from physhmr_kit.learning.collect import Batch, Collector
+from physhmr_kit.learning.networks import Critic, Policy
 from physhmr_kit.learning.precision import matmul_precision
-from physhmr_kit.learning.transitions import TransitionMemory
-from physhmr_kit.learning.world_model import WorldModel
+from physhmr_kit.learning.style import StylePrior
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
@@ -26,7 +24,7 @@ from physhmr_kit.stages.settings import ExpertConfig
 
 
 class ExpertModule(StageModule):
-    """A policy through a world model, on a MotionLibrary.
+    """PPO on a MotionLibrary.
 
     Args:
         config: the settings.
@@ -44,16 +42,20 @@ class ExpertModule(StageModule):
         self.policy = policy or Policy(groups, config.hidden, config.std, "residual")
         self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         self.average.requires_grad_(False)
+        self.critic = Critic(groups, config.hidden)
+        self.critic.norm = self.policy.norm  # both read the same numbers
+        self.learning_rate = config.learning_rate
         simulator = make_simulator(
             config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
         )
-        self.model = WorldModel(simulator.humanoid.offsets, config.model_hidden)
         self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, replace(config.tracking(), groups=groups), seed=config.seed)
-        targets = library_targets(library, simulator.humanoid).to(simulator.device)
-        self.imagination = Imagination(self.env.library, targets)
-        self.memory = TransitionMemory(config.memory, config.horizon, config.num_envs, simulator.device)
-        self.obs: dict[str, torch.Tensor] | None = None
+        self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator, config.matmul)
+        self.prior: StylePrior | None = None
+        if config.style:
+            looks = (config.style_window, config.horizon, config.style_hidden, config.style_rate)
+            self.prior = StylePrior(self.env, config.style, *looks)
+            self.collector.watch = self.prior.history
 
     @property
     def final_policy(self) -> Policy:
@@ -61,90 +63,121 @@ class ExpertModule(StageModule):
         return self.average.module
 
     def configure_optimizers(self):
-        config = self.config
-        model = torch.optim.AdamW(self.model.parameters(), config.model_rate, weight_decay=1e-4, fused=True)
-        return model, torch.optim.Adam(self.policy.parameters(), config.learning_rate, fused=True)
+        groups = [
+            {"params": self.policy.parameters(), "lr": self.config.learning_rate},
+            {"params": self.critic.parameters(), "lr": self.config.critic_rate},
+        ]
+        return torch.optim.Adam(groups, fused=True)
 
     def training_step(self, _, batch_idx: int) -> None:
         config = self.config
-        if self.obs is None:
-            self.obs, _ = self.env.reset()
-        rollouts = self.samples // (config.num_envs * config.horizon)
-        self._anneal(rollouts / config.iterations)
+        if self.samples == 0:
+            self._warm_normaliser()
 
-        self.obs, seen, values = self.memory.collect(self.env, self.policy, self.obs, self.generator, config.matmul)
-        if rollouts == 0:
-            single = self.memory.whole(config.num_envs * config.horizon, 1, self.generator)
-            self.model.fit_linear(single.states[0], single.targets[0], single.states[1])
-        if rollouts < config.settle:  # later the networks rely on a normaliser at rest
-            self.policy.norm.update(seen)
-        window = 2 if rollouts < config.warmup else config.window
-        values["drift_mm"] = 1000 * float(self.model.drift(*self._exam(256, window))[-1])
+        self.env.config = replace(self.env.config, termination_distance=config.allowed_distance(self.samples))
+        batch = self.collector.collect()
+        reward = batch.reward if self.prior is None else self.prior.mix(batch.reward)
+        # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
+        advantage = ppo.advantages(
+            reward * (1 - config.gamma), batch.value, batch.next_value, batch.done, config.gamma, config.lam
+        )
+        returns = (advantage + batch.value).flatten()
+        advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
         with matmul_precision(config.matmul):
-            values["loss/model"] = self._learn_model(window)
-            if rollouts >= config.warmup:
-                values["loss/policy"] = self._learn_policy()
-        self.samples += config.num_envs * config.horizon
-        self._log(values)
+            losses = self._update(batch, advantage, returns)
+        self._look_at(batch)
+        self.average.update_parameters(self.policy)
+        style = {} if self.prior is None else self.prior.update(self.generator)
 
-    def _learn_model(self, window: int) -> float:
-        """Updates of the world model on windows it unrolls on its own."""
-        config, optimizer = self.config, self.optimizers()[0]
-        total = 0.0
-        for _ in range(config.model_updates):
-            loss = self.model.loss(*self._exam(config.minibatch, window))
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
-            optimizer.step()
-            total += loss.detach()
-        return float(total) / config.model_updates
+        self.samples += batch.reward.numel()
+        self._log(batch, returns, losses, style)
 
-    def _exam(self, number: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Where windows begin, what was asked for, and what came of it."""
-        happened = self.memory.whole(number, length, self.generator)
-        return happened.states[0], happened.targets, happened.states[1:]
-
-    def _learn_policy(self) -> float:
-        """Updates of the policy along what happened lately, through `lookahead` steps of the model's derivatives."""
-        config, optimizer = self.config, self.optimizers()[1]
-        total = 0.0
-        self.model.requires_grad_(False)
-        for _ in range(config.policy_updates):
-            happened = self.memory.latest(config.minibatch, config.lookahead, config.latest, self.generator)
-            loss = self.imagination.follow(self.policy, self.model, happened, config.effort)
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
-            if norm.isfinite():  # a motion that blew up in imagination teaches nothing
+    def _update(self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor) -> dict[str, float]:
+        """Minibatch passes over a rollout; the learning rate follows the KL divergence."""
+        config, optimizer = self.config, self.optimizers()
+        action, old_mean, old_log_prob = (batch.flat(k) for k in ("action", "mean", "log_prob"))
+        seen = self.policy.norm(batch.flat("policy_in"))  # once for all passes, of actor and critic
+        sums: dict[str, torch.Tensor] = {}
+        updates = 0
+        for _ in range(config.epochs):
+            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(
+                config.minibatch
+            ):
+                part = seen.index_select(0, rows)
+                mean = self.policy.net(part)
+                log_prob = self.policy.log_prob(mean, action[rows])
+                loss = {
+                    "policy": ppo.policy_loss(log_prob, old_log_prob[rows], advantage[rows], config.clip),
+                    "value": ppo.value_loss(self.critic.net(part).squeeze(-1), returns[rows]),
+                    "bounds": config.bounds * ppo.bounds_loss(mean, 2.0),
+                }
+                if config.symmetry:
+                    loss["symmetry"] = config.symmetry * self._asymmetry(part, mean)
+                optimizer.zero_grad()
+                self.manual_backward(sum(loss.values()))
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(self.critic.parameters(), config.max_grad_norm)
                 optimizer.step()
-            self.average.update_parameters(self.policy)
-            total += loss.detach()
-        self.model.requires_grad_(True)
-        return float(total) / config.policy_updates
+                loss["kl"] = ppo.gaussian_kl(mean.detach(), old_mean[rows], self.policy.std)
+                for k, v in loss.items():
+                    sums[k] = sums.get(k, 0.0) + v.detach()
+                updates += 1
+            if config.kl:
+                self._follow_kl(float(loss["kl"]))
+        return {k: float(v) / updates for k, v in sums.items()}
 
-    def _anneal(self, done: float) -> None:
-        """Both learning rates fall linearly to a tenth over the run."""
-        share = max(0.1, 1 - 0.9 * done)
-        for optimizer, rate in zip(self.optimizers(), (self.config.model_rate, self.config.learning_rate), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * share
+    def _follow_kl(self, kl: float) -> None:
+        """Adapt the learning rate to the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
+        if kl > 2 * self.config.kl:
+            self.learning_rate = max(self.learning_rate / 1.5, 1e-5)
+        elif kl < self.config.kl / 2:
+            self.learning_rate = min(self.learning_rate * 1.5, 2e-3)
+        self.optimizers().param_groups[0]["lr"] = self.learning_rate
 
-    def _log(self, values: dict[str, float]) -> None:
+    @torch.no_grad()
+    def _warm_normaliser(self) -> None:
+        """Look at one rollout of the fresh policy before learning from any."""
+        self._look_at(self.collector.collect())
+
+    def _look_at(self, batch: Batch) -> None:
+        """Bring the normaliser up to date; under symmetry it must not tell left from right either."""
+        self.policy.norm.update(batch.policy_in)
+        if self.config.symmetry:
+            self.policy.norm.update(mirrored(batch.policy_in, *observation_map(self.policy.groups)))
+
+    def _asymmetry(self, seen: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """How far the policy's answer to the mirror image is from the mirror image of its answer, on every second sample:
+        mean squared difference (Yu et al. 2018). `seen` is normalised, `mean` (B, 69) the answers to it."""
+        image = self.policy.net(mirrored(seen[::2], *observation_map(self.policy.groups)))
+        return (mirrored(image, *action_map()) - mean[::2]).square().mean()
+
+    def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float], style: dict[str, float]) -> None:
+        failure = self.env.sampler.failure
+        values = {
+            "reward": float(batch.reward.mean()),
+            "failed": batch.failures / max(batch.episodes, 1),
+            "steps_to_end": batch.reward.numel() / max(batch.episodes, 1),
+            "hardest": float(failure.max()),
+            "explained_variance": float(ppo.explained_variance(batch.flat("value"), returns)),
+            "learning_rate": self.learning_rate,
+            "samples": float(self.samples),
+            "minutes": self.seconds / 60,
+            "diverged": float(self.env.num_diverged),
+            **self.env.simulator.counters(),
+        }
         self.log_dict(
-            {
-                **values,
-                "hardest": float(self.env.sampler.failure.max()),
-                "learning_rate": self.optimizers()[1].param_groups[0]["lr"],
-                "samples": float(self.samples),
-                "minutes": self.seconds / 60,
-                "diverged": float(self.env.num_diverged),
-                **self.env.simulator.counters(),
-            }
+            values
+            | {f"reward/{k}": v for k, v in batch.terms.items()}
+            | {f"loss/{k}": v for k, v in losses.items()}
+            | {f"style/{k}": v for k, v in style.items()}
         )
 
     def extra_state(self) -> dict:
-        return {"env": self.env.state_dict(), "memory": self.memory.state_dict()}
+        state = {"env": self.env.state_dict(), "learning_rate": self.learning_rate}
+        return state if self.prior is None else state | {"prior": self.prior.optimizer.state_dict()}
 
     def load_extra_state(self, state: dict) -> None:
-        self.obs = self.env.load_state_dict(state["env"])
-        self.memory.load_state_dict(state["memory"])
+        self.collector.obs = self.env.load_state_dict(state["env"])
+        self.learning_rate = state["learning_rate"]
+        if self.prior is not None:  # its networks, history and memory came with the weights
+            self.prior.optimizer.load_state_dict(state["prior"])

@@ -1,6 +1,6 @@
 """Settings of the stages, in the order they are trained. Free of torch, so that `fit --stage expert --help` answers at once.
 
-Each stage's file brings its own settings along: `from physhmr_kit.stages.expert_ppo import ExpertPpoConfig`.
+Each stage's file brings its own settings along: `from physhmr_kit.stages.expert import ExpertConfig`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,101 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class ExpertConfig:
-    """Settings of the expert stage: a policy through a learned model of the physics."""
+    """Settings of the expert stage."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    held_out: int = 0
+    """Keep one clip in so many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
+    fold: int = 0
+    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    """Physics steps for each control step: 4 is 120 Hz."""
+    num_envs: int = 256
+    iterations: int = 150
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 32
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatch: int = 2048
+    hidden: tuple[int, ...] = (512, 256)
+    std: float = 0.05
+    """Spread of the actions; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
+    learning_rate: float = 1e-4
+    """Of the actor, at first; it then follows `kl`."""
+    critic_rate: float = 1e-3
+    kl: float = 0.1
+    """Wanted KL divergence of an update; the actor's rate falls above twice this and rises below half of it."""
+    gamma: float = 0.97
+    lam: float = 0.95
+    clip: float = 0.2
+    bounds: float = 0.01
+    """Weight of the loss on mean actions beyond +-2."""
+    max_grad_norm: float = 1.0
+    matmul: Literal["highest", "high", "medium"] = "highest"
+    """Precision of the update's matrix products, 'highest', 'high' or 'medium' (see torch.set_float32_matmul_precision).
+    On a CPU with bfloat16 units 'medium' updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
+    average: float = 0.96
+    """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
+    termination_distance: float = 0.25
+    """Distance of a body from its reference, m, at which an episode ends, once the curriculum is over."""
+    termination_start: float = 0.0
+    """The same at the start of training; it then moves evenly. 0 for no curriculum."""
+    curriculum: int = 2_000_000
+    """Samples over which it moves."""
+    episode_length: int = 300
+    hard_share: float = 0.7
+    """Share of starts drawn by failure rate rather than clip by clip."""
+    moment_share: float = 0.3
+    """Share of starts shortly before a moment at which the clip was lost lately."""
+    push_force: float = 0.0
+    """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
+    push_every: float = 90.0
+    preview: bool = True
+    """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
+    mirror: bool = False
+    """Train on the mirror image of every clip as well."""
+    symmetry: float = 0.0
+    """Weight of the loss on telling left from right: the answer to a mirrored state should be the mirrored answer. 0 for none."""
+    style: float = 0.0
+    """Share of the reward that an adversarial motion prior gives, PhysHMR's is 0.5; 0 does without one."""
+    style_window: int = 4
+    """Control steps that its discriminator sees at once; PHC's sees 10."""
+    style_hidden: tuple[int, ...] = (512, 256)
+    style_rate: float = 1e-4
+    """Learning rate of the discriminator."""
+    reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
+    """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
+    init: str = ""
+    """Weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def allowed_distance(self, samples: int) -> float:
+        """Distance in metres at which episodes end after so many samples of training."""
+        start = self.termination_start or self.termination_distance
+        return start + (self.termination_distance - start) * min(samples / self.curriculum, 1.0)
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe."""
+        return TrackingConfig(
+            groups=EXPERT_GROUPS if self.preview else EXPERT_GROUPS[:2],
+            control="residual",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            moment_share=self.moment_share,
+            push_force=self.push_force,
+            push_every=self.push_every,
+            reward=self.reward,
+        )
+
+
+@dataclass(frozen=True)
+class SuperTrackConfig:
+    """Settings of the supertrack stage: an expert through a learned model of the physics."""
 
     clips: tuple[str, ...] = ("demo",)
     """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
@@ -122,100 +216,6 @@ class ExpertConfig:
     init: str = ""
     """Weights to begin from; empty for fresh ones."""
     seed: int = 0
-
-    def tracking(self) -> TrackingConfig:
-        """The episode these settings describe."""
-        return TrackingConfig(
-            groups=EXPERT_GROUPS if self.preview else EXPERT_GROUPS[:2],
-            control="residual",
-            termination_distance=self.termination_distance,
-            episode_length=self.episode_length,
-            hard_share=self.hard_share,
-            moment_share=self.moment_share,
-            push_force=self.push_force,
-            push_every=self.push_every,
-            reward=self.reward,
-        )
-
-
-@dataclass(frozen=True)
-class ExpertPpoConfig:
-    """Settings of the expert stage by reinforcement learning (PPO), the baseline."""
-
-    clips: tuple[str, ...] = ("demo",)
-    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
-    held_out: int = 0
-    """Keep one clip in so many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
-    fold: int = 0
-    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
-    simulator: str = "auto"
-    device: str = ""
-    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
-    substeps: int = 4
-    """Physics steps for each control step: 4 is 120 Hz."""
-    num_envs: int = 256
-    iterations: int = 150
-    """Rollouts and their updates; one is num_envs x horizon samples."""
-    horizon: int = 32
-    epochs: int = 4
-    """Passes over each rollout."""
-    minibatch: int = 2048
-    hidden: tuple[int, ...] = (512, 256)
-    std: float = 0.05
-    """Spread of the actions; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
-    learning_rate: float = 1e-4
-    """Of the actor, at first; it then follows `kl`."""
-    critic_rate: float = 1e-3
-    kl: float = 0.05
-    """Wanted KL divergence of an update; the actor's rate falls above twice this and rises below half of it."""
-    gamma: float = 0.97
-    lam: float = 0.95
-    clip: float = 0.2
-    bounds: float = 0.01
-    """Weight of the loss on mean actions beyond +-2."""
-    max_grad_norm: float = 1.0
-    matmul: Literal["highest", "high", "medium"] = "highest"
-    """Precision of the update's matrix products, 'highest', 'high' or 'medium' (see torch.set_float32_matmul_precision).
-    On a CPU with bfloat16 units 'medium' updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
-    average: float = 0.96
-    """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
-    termination_distance: float = 0.25
-    """Distance of a body from its reference, m, at which an episode ends, once the curriculum is over."""
-    termination_start: float = 0.0
-    """The same at the start of training; it then moves evenly. 0 for no curriculum."""
-    curriculum: int = 2_000_000
-    """Samples over which it moves."""
-    episode_length: int = 300
-    hard_share: float = 0.6
-    """Share of starts drawn by failure rate rather than clip by clip."""
-    moment_share: float = 0.0
-    """Share of starts shortly before a moment at which the clip was lost lately."""
-    push_force: float = 0.0
-    """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
-    push_every: float = 90.0
-    preview: bool = False
-    """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
-    mirror: bool = False
-    """Train on the mirror image of every clip as well."""
-    symmetry: float = 0.0
-    """Weight of the loss on telling left from right: the answer to a mirrored state should be the mirrored answer. 0 for none."""
-    style: float = 0.0
-    """Share of the reward that an adversarial motion prior gives, PhysHMR's is 0.5; 0 does without one."""
-    style_window: int = 4
-    """Control steps that its discriminator sees at once; PHC's sees 10."""
-    style_hidden: tuple[int, ...] = (512, 256)
-    style_rate: float = 1e-4
-    """Learning rate of the discriminator."""
-    reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
-    """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
-    init: str = ""
-    """Weights to begin from; empty for fresh ones."""
-    seed: int = 0
-
-    def allowed_distance(self, samples: int) -> float:
-        """Distance in metres at which episodes end after so many samples of training."""
-        start = self.termination_start or self.termination_distance
-        return start + (self.termination_distance - start) * min(samples / self.curriculum, 1.0)
 
     def tracking(self) -> TrackingConfig:
         """The episode these settings describe."""
@@ -346,8 +346,8 @@ class FinetuneConfig:
 CONFIGS = {
     "encoder": EncoderConfig,
     "expert": ExpertConfig,
-    "expert_ppo": ExpertPpoConfig,
+    "supertrack": SuperTrackConfig,
     "distill": DistillConfig,
     "finetune": FinetuneConfig,
 }
-"""Settings of each stage, in the order they are trained; `expert_ppo` is another way to an expert."""
+"""Settings of each stage, in the order they are trained; `supertrack` is another way to an expert."""

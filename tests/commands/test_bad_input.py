@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from physhmr_kit import evaluate, reconstruct
 from physhmr_kit.errors import KitError
 from physhmr_kit.stages.build import build_module
-from physhmr_kit.stages.expert_ppo import ExpertPpoConfig
+from physhmr_kit.stages.expert import ExpertConfig
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 
@@ -99,7 +99,7 @@ def test_a_clip_that_cannot_be_tracked_is_refused_for_evaluation_and_for_trainin
     path = untrackable_clip(tmp_path, fault)
     refuses(evaluate.main, evaluating(given, tmp_path, path), path, UNTRACKABLE[fault])
     with pytest.raises(KitError, match=re.escape(UNTRACKABLE[fault])):
-        build_module(ExpertPpoConfig(clips=(str(path),)))
+        build_module(ExpertConfig(clips=(str(path),)))
 
 
 def test_a_clip_at_the_wrong_height_is_put_right_and_said(given, capsys, tmp_path):

@@ -11,9 +11,9 @@ from physhmr_kit.learning import Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
-from physhmr_kit.stages.expert_ppo import ExpertPpoConfig, ExpertPpoModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS
+from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
 
@@ -28,7 +28,7 @@ MODEL = {
     "policy_updates": 2,
 }
 SETTINGS = {
-    "expert": ExpertConfig(
+    "supertrack": SuperTrackConfig(
         **SIZES,
         model_hidden=(16,),
         memory=2,
@@ -38,8 +38,8 @@ SETTINGS = {
         minibatch=8,
         model_updates=2,
         policy_updates=2,
-    ),  # fmt: skip
-    "expert_ppo": ExpertPpoConfig(**SIZES, epochs=2, minibatch=8),
+    ),
+    "expert": ExpertConfig(**SIZES, epochs=2, minibatch=8),
     "distill": DistillConfig(**SIZES, updates=3, minibatch=8, memory=2),
     "finetune": FinetuneConfig(**SIZES, epochs=2, minibatch=8, warmup=1),
 }
@@ -71,10 +71,10 @@ def build(small_library, views):
             torch.manual_seed(5)
             expert = Policy(EXPERT_GROUPS, (16,), 0.1)
             student = Policy(STUDENT_GROUPS, (16,), 0.1, "absolute")
-        if stage == "expert":
+        if stage == "supertrack":
+            module = SuperTrackModule(config, small_library)
+        elif stage == "expert":
             module = ExpertModule(config, small_library)
-        elif stage == "expert_ppo":
-            module = ExpertPpoModule(config, small_library)
         elif stage == "distill":
             module = DistillModule(config, small_library, views, expert)
         else:

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-STAGES = ("expert", "expert_ppo", "distill", "finetune")
+STAGES = ("expert", "supertrack", "distill", "finetune")
 WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
-RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [
-    pytest.param("expert_ppo", WITH_STYLE, id="expert-style")
-]
+RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [pytest.param("expert", WITH_STYLE, id="expert-style")]
 
 
 @pytest.mark.parametrize("stage, settings", RUNS)

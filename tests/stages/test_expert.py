@@ -5,7 +5,7 @@ import torch
 
 
 def test_every_iteration_counts_its_samples(build, train):
-    module = build("expert_ppo")
+    module = build("expert")
     trainer = train(module, 2)  # two epochs of two iterations, four environments, four steps
     assert module.samples == 4 * 4 * 4
     assert float(trainer.callback_metrics["samples"]) == module.samples
@@ -14,14 +14,14 @@ def test_every_iteration_counts_its_samples(build, train):
 
 
 def test_the_normaliser_has_seen_a_rollout_before_anything_is_learned(build, train):
-    module = build("expert_ppo")
+    module = build("expert")
     train(module, 1)
     # one rollout to warm up, then one for each of two iterations, 16 rows each
     assert module.policy.norm.count == module.critic.norm.count == 48
 
 
 def test_the_learning_rate_follows_the_size_of_the_update(build, train):
-    module = build("expert_ppo", kl=0.06, learning_rate=2e-4)
+    module = build("expert", kl=0.06, learning_rate=2e-4)
     train(module, 1)
     for kl, factor in ((0.2, 1 / 1.5), (0.01, 1.5), (0.06, 1.0)):
         before = module.learning_rate
@@ -36,7 +36,7 @@ def test_the_learning_rate_follows_the_size_of_the_update(build, train):
 
 
 def test_less_precise_products_are_for_the_update_alone(build, train):
-    module = build("expert_ppo", matmul="medium")
+    module = build("expert", matmul="medium")
     during, update = [], module._update
     module._update = lambda *given: (during.append(torch.get_float32_matmul_precision()), update(*given))[1]
     train(module, 1)
@@ -44,23 +44,23 @@ def test_less_precise_products_are_for_the_update_alone(build, train):
 
 
 def test_with_no_kl_wanted_the_learning_rate_stays(build, train):
-    module = build("expert_ppo", kl=0.0, learning_rate=3e-4)
+    module = build("expert", kl=0.0, learning_rate=3e-4)
     train(module, 1)
     assert module.optimizers().param_groups[0]["lr"] == 3e-4
 
 
 def test_the_critic_learns_the_value_of_a_rollout(build, train):
     """Many passes over the same rollout: the value loss must fall."""
-    module = build("expert_ppo", epochs=1, num_envs=4)
+    module = build("expert", epochs=1, num_envs=4)
     trainer = train(module, 1)
     few = float(trainer.callback_metrics["loss/value"])
-    module = build("expert_ppo", epochs=30, num_envs=4, learning_rate=1e-5, kl=0.0)
+    module = build("expert", epochs=30, num_envs=4, learning_rate=1e-5, kl=0.0)
     trainer = train(module, 1)
     assert float(trainer.callback_metrics["loss/value"]) < 0.7 * few
 
 
 def test_a_motion_prior_changes_what_is_learned_and_says_how_it_fares(build, train):
-    plain, styled = build("expert_ppo"), build("expert_ppo", style=0.5, style_window=3, style_hidden=(16,))
+    plain, styled = build("expert"), build("expert", style=0.5, style_window=3, style_hidden=(16,))
     for name, value in plain.policy.state_dict().items():
         assert torch.equal(value, styled.policy.state_dict()[name]), "both begin alike"
     judge = styled.prior.discriminator.net[0].weight.clone()
@@ -75,7 +75,7 @@ def test_a_motion_prior_changes_what_is_learned_and_says_how_it_fares(build, tra
 
 
 def test_style_alone_can_be_learned_from(build, train):
-    module = build("expert_ppo", style=1.0, style_window=2, style_hidden=(16,))
+    module = build("expert", style=1.0, style_window=2, style_hidden=(16,))
     before = module.policy.net[0].weight.clone()
     train(module, 1)
     assert not torch.equal(module.policy.net[0].weight, before)
@@ -87,7 +87,7 @@ def test_without_a_motion_prior_nothing_of_it_is_computed(build, train, monkeypa
 
     for name in ("style_observation", "reference_windows"):
         monkeypatch.setattr(f"physhmr_kit.learning.style.{name}", refuse)
-    module = build("expert_ppo")
+    module = build("expert")
     train(module, 1)
     assert module.prior is None and module.collector.watch is None
     assert not any(k.startswith("prior") for k in module.state_dict())
@@ -95,10 +95,10 @@ def test_without_a_motion_prior_nothing_of_it_is_computed(build, train, monkeypa
 
 
 def test_episodes_end_nearer_and_nearer_to_the_reference_under_a_curriculum(build, train):
-    config = build("expert_ppo", termination_start=0.5, termination_distance=0.25, curriculum=64).config
+    config = build("expert", termination_start=0.5, termination_distance=0.25, curriculum=64).config
     assert [config.allowed_distance(n) for n in (0, 32, 64, 1000)] == [0.5, 0.375, 0.25, 0.25]
-    assert build("expert_ppo").config.allowed_distance(0) == 0.25
-    module = build("expert_ppo", termination_start=0.5, termination_distance=0.25, curriculum=64)
+    assert build("expert").config.allowed_distance(0) == 0.25
+    module = build("expert", termination_start=0.5, termination_distance=0.25, curriculum=64)
     train(module, 1)  # two iterations of 16 samples; the second began after the first's
     assert module.env.config.termination_distance == pytest.approx(0.5 - 0.25 * 16 / 64)
 
@@ -106,7 +106,7 @@ def test_episodes_end_nearer_and_nearer_to_the_reference_under_a_curriculum(buil
 def test_a_policy_that_tells_left_from_right_pays_for_it(build, train):
     from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 
-    module = build("expert_ppo", symmetry=1.0, preview=True)
+    module = build("expert", symmetry=1.0, preview=True)
     seen = torch.randn(8, len(module.policy.norm.mean))
     net = module.policy.net
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_a_policy_that_tells_left_from_right_pays_for_it(build, train):
 def test_the_loss_on_asymmetry_makes_the_policy_more_symmetric(build, train):
     left = {}
     for weight in (0.0, 100.0):
-        module = build("expert_ppo", symmetry=weight, preview=True, epochs=20, kl=0.0, learning_rate=1e-3)
+        module = build("expert", symmetry=weight, preview=True, epochs=20, kl=0.0, learning_rate=1e-3)
         train(module, 2)
         seen = torch.randn(64, len(module.policy.norm.mean), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
@@ -134,7 +134,7 @@ def test_the_loss_on_asymmetry_makes_the_policy_more_symmetric(build, train):
 def test_under_symmetry_the_normaliser_does_not_tell_left_from_right_either(build, train):
     from physhmr_kit.env.mirror import mirrored, observation_map
 
-    module = build("expert_ppo", symmetry=1.0, preview=True)
+    module = build("expert", symmetry=1.0, preview=True)
     train(module, 1)
     norm, (places, signs) = module.policy.norm, observation_map(module.policy.groups)
     torch.testing.assert_close(norm.mean, mirrored(norm.mean, places, signs), atol=1e-6, rtol=1e-5)
@@ -142,7 +142,7 @@ def test_under_symmetry_the_normaliser_does_not_tell_left_from_right_either(buil
 
 
 def test_an_expert_with_a_preview_reads_it(build, train):
-    module = build("expert_ppo", preview=True)
+    module = build("expert", preview=True)
     assert module.policy.groups == ("proprioception", "reference", "preview") == module.env.config.groups
     before = module.policy.net[0].weight[:, -81:].clone()
     train(module, 1)
