@@ -29,14 +29,6 @@ from physhmr_kit.stages.supertrack import SuperTrackModule
 AFTER = (1, 4, 8, 16, 32)
 
 
-class Unanchored(Imagination):
-    """Imagination that trusts the model."""
-
-    @staticmethod
-    def _mistake(model, happened, step):
-        return torch.zeros((), device=happened.states.device)
-
-
 def without_noise(happened: Windows) -> Windows:
     """The same beginnings, to be followed by the policy's mean."""
     return Windows(
@@ -114,14 +106,15 @@ def main(argv: list[str] | None = None) -> None:
     module = prepare(options)
     model, memory, config = module.model.requires_grad_(False), module.memory, module.config
     draw = torch.Generator().manual_seed(1)
-    exam = without_noise(memory.whole(options.states, max(AFTER), draw))
+    exam = without_noise(memory.latest(options.states, max(AFTER), options.rollouts, draw))  # also of bodies soon lost
     simulator = make_simulator("mujoco_cpu", num_envs=options.states)
     print("| learned | updates | | " + " | ".join(f"{k} steps" for k in AFTER) + " |")
     print("|---|---:|---|" + "---:|" * len(AFTER))
-    for kind in (Unanchored, Imagination):
-        imagination = kind(module.env.library, module.imagination.reference_targets)
-        alone = Unanchored(module.env.library, module.imagination.reference_targets)
-        policy, name = copy.deepcopy(module.policy), "anchored" if kind is Imagination else "model alone"
+    world = (module.env.library, module.imagination.reference_targets, simulator.humanoid)
+    alone = Imagination(*world, anchored=False)
+    for anchored in (False, True):
+        imagination = Imagination(*world, anchored, config.effort)
+        policy, name = copy.deepcopy(module.policy), "anchored" if anchored else "model alone"
         optimizer, windows = torch.optim.Adam(policy.parameters(), options.rate), torch.Generator().manual_seed(2)
         for update in range(options.updates + 1):
             if update % max(1, options.updates // 3) == 0:
@@ -134,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
                     )
             with matmul_precision("medium"):
                 happened = memory.latest(config.minibatch, config.lookahead, options.rollouts, windows)
-                loss = imagination.follow(policy, model, happened, config.effort)
+                loss = imagination.follow(policy, model, happened)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)

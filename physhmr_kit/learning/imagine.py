@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.quaternions import quat_columns
 from physhmr_kit.env import observations
 from physhmr_kit.env.actions import residual_target
@@ -37,20 +38,29 @@ class Imagination:
 
     Args:
         library: the clips. reference_targets: (F, 69) rad of every frame, `feedforward.library_targets`.
+        humanoid: for the power of its drives.
+        anchored: add the model's mistakes as they happened; otherwise the model is left to itself, as in SuperTrack.
+        effort: weight of the squared actions. energy: of the drives' power, per W.
     """
 
-    def __init__(self, library: MotionLibrary, reference_targets: torch.Tensor):
+    def __init__(
+        self,
+        library: MotionLibrary,
+        reference_targets: torch.Tensor,
+        humanoid: Humanoid,
+        anchored: bool = True,
+        effort: float = 0.0,
+        energy: float = 0.0,
+    ):
         self.library, self.reference_targets = library, reference_targets
+        self.anchored, self.effort, self.energy = anchored, effort, energy
+        self._kp, self._kd = humanoid.kp.to(library.device), humanoid.kd.to(library.device)
         everything = torch.arange(library.num_frames, device=library.device)
         self._glimpses = observations.glimpse(library.at(everything))
 
-    def follow(self, policy: Policy, model: WorldModel, happened: Windows, effort: float = 0.0) -> torch.Tensor:
-        """Mean distance from the reference along windows of what happened, were the policy in charge: a scalar to be made
-        small, differentiable in the policy.
-
-        Args:
-            effort: weight of the squared actions.
-        """
+    def follow(self, policy: Policy, model: WorldModel, happened: Windows) -> torch.Tensor:
+        """Mean distance from the reference along windows of what happened, were the policy in charge, plus what effort and
+        energy cost: a scalar to be made small, differentiable in the policy."""
         columns, losses = happened.states[0], []
         bodies = model.bodies(columns)
         for step in range(len(happened.targets)):
@@ -59,12 +69,20 @@ class Imagination:
             ahead, reference_target = self.library.at(rows), self.reference_targets.index_select(0, rows)
             action = policy.mean(self._observe(policy.groups, bodies, ahead, happened.clip, frame))
             targets = residual_target(action + happened.noise[step], reference_target)
-            change = model.change(columns, bodies, targets) + self._mistake(model, happened, step)
+            change = model.change(columns, bodies, targets)
+            if self.anchored:
+                change = change + self._mistake(model, happened, step)
+            cost = self.effort * action.square().mean(1) + self.energy * self._power(columns, targets)
             columns = integrate(columns, change)
             bodies = model.bodies(columns)
-            cost = tracking_distance(bodies, ahead) + effort * action.square().mean(1)
+            cost = cost + tracking_distance(bodies, ahead)
             losses.append(cost.where(happened.left > step, 0.0).sum())
         return torch.stack(losses).sum() / happened.left.sum().clamp(min=1)
+
+    def _power(self, columns: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mechanical power of the drives as a step begins, W: (N,)."""
+        dof, speed = columns[7:76].T, columns[82:].T
+        return ((self._kp * (targets - dof) - self._kd * speed) * speed).abs().sum(1)
 
     @staticmethod
     @torch.no_grad()

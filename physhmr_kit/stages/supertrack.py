@@ -52,7 +52,8 @@ class SuperTrackModule(StageModule):
         self.move_to(simulator.device)
         self.env = TrackingEnv(library, simulator, replace(config.tracking(), groups=groups), seed=config.seed)
         targets = library_targets(library, simulator.humanoid).to(simulator.device)
-        self.imagination = Imagination(self.env.library, targets)
+        costs = config.anchored, config.effort, config.energy
+        self.imagination = Imagination(self.env.library, targets, simulator.humanoid, *costs)
         self.memory = TransitionMemory(config.memory, config.horizon, config.num_envs, simulator.device)
         self.obs: dict[str, torch.Tensor] | None = None
 
@@ -113,7 +114,7 @@ class SuperTrackModule(StageModule):
         self.model.requires_grad_(False)
         for _ in range(config.policy_updates):
             happened = self.memory.latest(config.minibatch, config.lookahead, config.latest, self.generator)
-            loss = self.imagination.follow(self.policy, self.model, happened, config.effort)
+            loss = self.imagination.follow(self.policy, self.model, happened)
             optimizer.zero_grad()
             self.manual_backward(loss)
             norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)

@@ -30,7 +30,7 @@ def scene():
     model = WorldModel(simulator.humanoid.offsets, (16,))
     single = memory.whole(400, 1, draw)
     model.fit_linear(single.states[0], single.targets[0], single.states[1])
-    yield policy, model, memory, Imagination(library, library_targets(library, simulator.humanoid))
+    yield policy, model, memory, Imagination(library, library_targets(library, simulator.humanoid), simulator.humanoid)
     env.close()
 
 
