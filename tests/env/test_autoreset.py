@@ -62,7 +62,7 @@ def test_next_step_shows_the_end_first_and_the_beginning_a_step_later(build):
 def test_under_next_step_every_episode_is_reported_once(build):
     env = build("next_step", episode_length=2)
     reported = []
-    env.sampler.report = lambda clips, failed: reported.extend(clips.tolist())
+    env.sampler.report = lambda clips, frames, failed: reported.extend(clips.tolist())
     ends = [env.step(STILL)[3].tolist() for _ in range(6)]
     assert ends == [[False] * 3, [True] * 3, [False] * 3, [False] * 3, [True] * 3, [False] * 3]
     assert len(reported) == 6
@@ -86,7 +86,7 @@ def test_disabled_leaves_the_reset_to_the_caller(build):
 def test_under_disabled_an_episode_that_is_over_stays_over(build):
     env = build("disabled", episode_length=2)
     reported = []
-    env.sampler.report = lambda clips, failed: reported.extend(clips.tolist())
+    env.sampler.report = lambda clips, frames, failed: reported.extend(clips.tolist())
     ends = [env.step(STILL)[3].tolist() for _ in range(5)]
     assert ends == [[False] * 3, [True] * 3, *[[False] * 3] * 3] and len(reported) == 3
 
@@ -133,7 +133,7 @@ def test_a_seed_decides_every_start_whatever_failed_before(build):
     env = build("same_step")
     env.reset(seed=5)
     starts = env.clip_ids.clone(), env.frame_ids.clone()
-    env.sampler.report(torch.zeros(100, dtype=torch.long), torch.ones(100, dtype=torch.bool))
+    env.sampler.report(*torch.zeros(2, 100, dtype=torch.long), torch.ones(100, dtype=torch.bool))
     env.reset(seed=5)
     assert torch.equal(env.clip_ids, starts[0]) and torch.equal(env.frame_ids, starts[1])
 
