@@ -60,7 +60,11 @@ def tracking_env(num_envs: int, clips: tuple[str, ...]):
     from physhmr_kit.stages.expert import ExpertConfig
 
     torch.set_num_threads(CORES)
-    env = TrackingEnv(library(clips), make_simulator("mujoco_cpu", num_envs=num_envs), ExpertConfig().tracking())
+    env = TrackingEnv(
+        library(clips),
+        make_simulator("mujoco_cpu", num_envs=num_envs),
+        ExpertConfig(preview=False, moment_share=0.0).tracking(),
+    )
     env.reset(seed=0)
     return env
 
@@ -266,7 +270,7 @@ def peers(options) -> None:
 
     from physhmr_kit.stages.expert import ExpertConfig
 
-    task = make_task(library(options.clips), ExpertConfig().tracking())
+    task = make_task(library(options.clips), ExpertConfig(preview=False, moment_share=0.0).tracking())
     kinds = {
         "the same episode, single gymnasium.Env": (functools.partial(SingleEnv, task), NOISE, SingleEnv(task).model, 4)
     }

@@ -63,7 +63,7 @@ def bare(simulator: Simulator, library: MotionLibrary):
 
 def tracking(simulator: Simulator, library: MotionLibrary):
     """A step of TrackingEnv: actions, physics, observations, rewards, terminations, resets."""
-    env = TrackingEnv(library, simulator, ExpertConfig().tracking())
+    env = TrackingEnv(library, simulator, ExpertConfig(preview=False, moment_share=0.0).tracking())
     env.reset()
     actions = NOISE * torch.randn(simulator.num_envs, 69, device=simulator.device)
     return lambda: env.step(actions)

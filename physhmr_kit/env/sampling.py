@@ -21,16 +21,25 @@ class StartSampler:
         lengths: (C,) frames of each clip at 30 fps.
         hard_share: share of draws whose clip follows the failure rate.
         moment_share: share of draws whose frame leads up to a failure.
+        longest: frames of the longest clip, where asking the device for it is to be avoided.
         memory: weight of the past in the running failure rate.
     """
 
-    def __init__(self, lengths: torch.Tensor, hard_share: float = 0.5, moment_share: float = 0.0, memory: float = 0.98):
+    def __init__(
+        self,
+        lengths: torch.Tensor,
+        hard_share: float = 0.5,
+        moment_share: float = 0.0,
+        memory: float = 0.98,
+        longest: int | None = None,
+    ):
+        self.longest = int(lengths.max()) if longest is None else longest
         self.lengths, self.hard_share, self.moment_share, self.memory = lengths, hard_share, moment_share, memory
         self.forget()
 
     def forget(self) -> None:
         """Back to knowing nothing: every clip fails half the time, at no moment in particular."""
-        clips, moments = len(self.lengths), -(-int(self.lengths.max()) // MOMENT)
+        clips, moments = len(self.lengths), -(-self.longest // MOMENT)
         self.failure = torch.full((clips,), 0.5, device=self.lengths.device)
         """(C,) running failure rate of each clip's episodes."""
         self.moments = torch.zeros(clips, moments, device=self.lengths.device)

@@ -124,7 +124,9 @@ class TrackingEnv(VectorEnv):
         self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
         self._targets: torch.Tensor | None = None
         self._glimpses: torch.Tensor | None = None
-        self.sampler = StartSampler(self.library.lengths, config.hard_share, config.moment_share)
+        self.sampler = StartSampler(
+            self.library.lengths, config.hard_share, config.moment_share, longest=self.library.longest
+        )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self._pushes = None
         if config.push_force:

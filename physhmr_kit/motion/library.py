@@ -45,6 +45,8 @@ class MotionLibrary:
             parts.append(_states(clip, self.offsets.cpu()))
         self.lengths = torch.tensor([len(p) for p in parts], device=device)
         """(C,) frames of each clip at 30 fps."""
+        self.longest = max(map(len, parts))
+        """Frames of the longest clip: known without asking the device."""
         self._ends = torch.cumsum(self.lengths, 0) - 1
         self._starts = self._ends + 1 - self.lengths
         self._packed = torch.cat([p.pack() for p in parts]).to(device)

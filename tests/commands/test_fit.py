@@ -311,7 +311,7 @@ def refuses(capsys, tmp_path):
 
 
 def test_an_unknown_stage_is_refused(refuses):
-    refuses(["--stage", "apprentice"], "apprentice", "encoder, expert, distill, finetune")
+    refuses(["--stage", "apprentice"], "apprentice", "encoder, expert, supertrack, distill, finetune")
 
 
 def test_a_stage_must_be_named(refuses):

@@ -38,7 +38,7 @@ def library() -> MotionLibrary:
 @pytest.fixture
 def both(library):
     """A TrackingEnv with the expert's settings, and as many single environments of the same task."""
-    config = ExpertConfig().tracking()
+    config = ExpertConfig(preview=False, moment_share=0.0).tracking()
     env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=ENVS), config)
     task = single_env.make_task(library, config, env.simulator.humanoid)
     yield env, [single_env.SingleEnv(task) for _ in range(ENVS)]
