@@ -192,8 +192,9 @@ class SuperTrackConfig:
     """Windows in an update, of the model and of the policy."""
     std: float = 0.05
     """Spread of the actions while data are collected; 1 is half a radian."""
-    anchored: bool = True
-    """Let the model answer for differences from what happened only; otherwise it is left to itself, as in SuperTrack."""
+    anchored: bool = False
+    """Let the model answer for differences from what happened only; otherwise it is left to itself, as in SuperTrack
+    (docs/expert.md compares)."""
     effort: float = 0.01
     """Weight of the squared actions beside the distance from the reference."""
     energy: float = 0.0

@@ -2,8 +2,8 @@
 
 The loop, in the order it happens: act in the simulator, learn the model from what happened, learn the policy inside the
 model, average, log. There is no reward to be weighed and no advantage to be guessed: the distance from the reference is
-differentiated through model and policy. On a few clips it needs a tenth of the samples of PPO (stage `expert`); on dozens of
-different ones it has not been made to work yet (docs/expert.md).
+differentiated through model and policy. The demo motions need a fifth of the samples of PPO (stage `expert`); on
+dozens of captured ones it has not been made to work yet (docs/expert.md).
 """
 
 from __future__ import annotations
