@@ -515,7 +515,7 @@ assert by_length > 4 / len(lengths)
 # %% [markdown]
 # ### A policy that fools the model
 #
-# Through the model one walk is learnt quickly. On dozens of different clips at once this has not been made to work: the policy finds places where the model is wrong and lives off them. The imagined distance falls while the real one *rises*; anchoring helps against it and is not the whole cure.
+# Through the model one walk is learnt quickly. On dozens of captured clips at once this has not been made to work: the policy finds places where the model is wrong and lives off them. The imagined distance falls while the real one *rises*; anchoring helps against it and is not the whole cure.
 # The measurements are in `docs/expert.md`; `python benchmarks/imagined_and_real.py` lays the two distances side by side. That is why the stage called `expert` is PPO. *Sign:* `loss/policy` falls and `steps_to_end` falls too.
 #
 # | you see | it is usually | then |
@@ -537,6 +537,6 @@ assert by_length > 4 / len(lengths)
 #
 # ## Summary
 #
-# Motors that are told the right thing carry the body for seconds; what is learnt is balance. Each reward term is blind to something, so there are several. Begin anywhere, and more often before trouble. Trial and error is slow and sturdy; a gradient through a model is quick on one clip and not to be trusted on many. Look at what is followed, not at the reward.
+# Motors that are told the right thing carry the body for seconds; what is learnt is balance. Each reward term is blind to something, so there are several. Begin anywhere, and more often before trouble. Trial and error is slow and sturdy; a gradient through a model is quick on a demo motion and has not been made to work on dozens of captured ones. Look at what is followed, not at the reward.
 #
 # **Next:** lesson 3 hands an expert's knowledge to a student who only sees.
