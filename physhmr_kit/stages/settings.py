@@ -88,7 +88,7 @@ class ExpertConfig:
     """Weight of the loss on mean actions beyond +-2."""
     max_grad_norm: float = 1.0
     matmul: Literal["highest", "high", "medium"] = "highest"
-    """Precision of the update's matrix products, 'highest', 'high' or 'medium' (see torch.set_float32_matmul_precision).
+    """Precision of the networks' matrix products, in the update and while acting, 'highest', 'high' or 'medium' (see torch.set_float32_matmul_precision).
     On a CPU with bfloat16 units 'medium' updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
     average: float = 0.96
     """Decay of the running mean of the weights. Single updates are mostly noise; the mean is what is evaluated and kept."""
