@@ -1,12 +1,33 @@
-"""What the header and the packets of a video say, without decoding its pictures."""
+"""A video becomes one person's keypoints: `python -m data_prep.video VIDEO --out K.npz`.
+
+A 2-D detector looks at every frame, in an environment of its own that is built when it is first asked for (see
+`data_prep.detect`); one of the people it saw is followed (see `data_prep.people`); and the rows are put on a constant rate.
+What a detector saw is kept in the user's cache folder (PHYSHMR_CACHE), so another --person costs nothing.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from physhmr_kit.cli import run
 from physhmr_kit.errors import KitError
+
+if TYPE_CHECKING:  # reconstruct only wants the header; torch and NumPy come where there is work for them
+    import numpy as np
+
+    from data_prep.detect import Detections
+    from physhmr_kit.vision.keypoints import KeypointTrack
+
+FEWEST_FRAMES = 8
+"""A video with fewer frames is not a motion: a quarter of a second at 30 fps."""
+
+LONGEST_GAP = 0.2
+"""Longest time, s, between two frames across which keypoints are interpolated (as in `KeypointTrack.filled`)."""
 
 
 @dataclass(frozen=True)
@@ -53,3 +74,177 @@ def read_video_info(path: str | os.PathLike) -> VideoInfo:
             return VideoInfo(frames, float(stream.average_rate or 0), size[::-1] if turned else size)
     except av.FFmpegError as fault:
         raise KitError(f"{path}: not a readable video ({fault})") from fault
+
+
+def keypoints_of(
+    video: str | os.PathLike,
+    detector: str = "mediapipe",
+    person: str | int = "largest",
+    cache: str | os.PathLike | None = None,
+    weights: str | os.PathLike | None = None,
+    progress: bool = True,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    max_frames: int | None = None,
+) -> KeypointTrack:
+    """One person's COCO-17 keypoints in a video, at a constant rate.
+
+    A frame without the person has confidence 0; one in which the detector may have looked at somebody else has at most
+    `people.LOW`. Nothing is filled in here: `KeypointTrack.filled` closes short gaps.
+
+    Args:
+        video: any file PyAV reads; turned upright by its metadata.
+        detector: mediapipe, rtmlib or vitpose. person: 'largest', 'centre' or a number, see `people.choose`.
+        cache: folder for environments and detections; `environments.cache_folder()` by default.
+        weights: file or folder, for detectors that do not carry theirs.
+        progress: show a bar, and what is worth knowing, on stderr.
+        start, end: seconds since the first frame, end excluded. max_frames: read at most so many.
+
+    Returns:
+        the track. Of a video of constant rate it has a row for each frame; one of variable rate is put on the median rate.
+
+    Raises:
+        KitError: not a video, too short, nobody in it, no such person, no environment or no weights for the detector.
+    """
+    from data_prep.detect import Span, detect, find_detector
+    from data_prep.people import follow
+    from physhmr_kit.vision.keypoints import KeypointTrack
+
+    chosen, span = find_detector(detector, weights), Span(start, end, max_frames)
+    info = read_video_info(video)
+    if min(info.frames, max_frames or info.frames) < FEWEST_FRAMES:
+        raise _too_short(video, min(info.frames, max_frames or info.frames))
+    found = detect(video, chosen, span, weights, cache, progress)
+    if len(found.times) < FEWEST_FRAMES:
+        raise _too_short(video, len(found.times))
+    rows = follow(found, person, chosen.alone)
+    if not rows[..., 2].any():
+        raise _nobody(video, detector, found)
+    fps, constant = rate_of(found.times)
+    notes = list(found.notes)
+    if not constant:
+        rows = on_constant_rate(found.times, rows, fps)
+        notes.append(f"variable frame rate; keypoints are put on its median, {fps:.6g} fps")
+    if progress:
+        for note in notes:
+            print(f"{video}: {note}", file=sys.stderr)
+    return KeypointTrack(rows, fps, found.image_size, str(video))
+
+
+def _too_short(video: str | os.PathLike, frames: int) -> KitError:
+    return KitError(f"{video}: {frames} frame(s); a motion needs at least {FEWEST_FRAMES}")
+
+
+def _nobody(video: str | os.PathLike, detector: str, found: Detections) -> KitError:
+    if found.spread.max() < 32:
+        return KitError(f"{video}: all {len(found.times)} frames are black or of one colour; there is nobody to see")
+    return KitError(
+        f"{video}: {detector} found nobody in {len(found.times)} frames; film one person whole, and not too far away"
+    )
+
+
+def rate_of(times: np.ndarray) -> tuple[float, bool]:
+    """Frames per second of time stamps, and whether they are constant.
+
+    Constant means that no stamp is further than a quarter of a frame from an even count: containers round them, to a
+    millisecond in Matroska. The rate is then that of the count, else the median one.
+
+    Args:
+        times: (T,) s, T > 1.
+    """
+    import numpy as np
+
+    steps = np.diff(times)
+    even = (times[-1] - times[0]) / len(steps)
+    if even > 0 and np.abs(times - times[0] - even * np.arange(len(times))).max() <= 0.25 * even:
+        return round(1 / even, 6), True
+    return round(1 / float(np.median(steps[steps > 0])), 6), False
+
+
+def on_constant_rate(times: np.ndarray, keypoints: np.ndarray, fps: float) -> np.ndarray:
+    """Rows at a constant rate from rows at any times; of two neighbours the more confident one weighs more.
+
+    Where the neighbours are further apart than `LONGEST_GAP`, a row that is not next to one of them has confidence 0.
+
+    Args:
+        times: (T,) s, rising. keypoints: (T, 17, 3) pixel u, v, confidence.
+
+    Returns:
+        (S, 17, 3), from the first time to the last.
+    """
+    import numpy as np
+
+    times = np.maximum.accumulate(times) - times[0]
+    at = np.arange(int(times[-1] * fps + 1e-6) + 1) / fps
+    high = np.searchsorted(times, at, side="left").clip(0, len(times) - 1)
+    low = np.where(times[high] <= at, high, (high - 1).clip(min=0))
+    width = times[high] - times[low]
+    blend = np.where(width > 0, (at - times[low]) / np.maximum(width, 1e-9), 0.0)[:, None]
+    before, after = keypoints[low], keypoints[high]
+    shares = np.stack([(1 - blend) * before[..., 2], blend * after[..., 2]], axis=-1)
+    total = shares.sum(-1, keepdims=True)
+    shares = np.where(total > 0, shares / np.maximum(total, 1e-12), np.stack([1 - blend, blend], axis=-1))
+    pixels = shares[..., :1] * before[..., :2] + shares[..., 1:] * after[..., :2]
+    confidence = (1 - blend) * before[..., 2] + blend * after[..., 2]
+    invented = (width > LONGEST_GAP) & (np.minimum(at - times[low], times[high] - at) > 0.5 / fps)
+    confidence[invented] = 0
+    return np.concatenate([pixels, confidence[..., None]], axis=-1).astype(np.float32)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise KitError(f"{message} (see python -m data_prep.video --help)")
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    opening, _, rest = __doc__.partition("\n\n")
+    parser = _Parser(prog="python -m data_prep.video", description=opening, epilog=rest)
+    parser.add_argument("video", type=Path, help="any video PyAV reads")
+    parser.add_argument(
+        "--out", type=Path, metavar="K.npz", help="VIDEO's name with _keypoints.npz, in this folder, by default"
+    )
+    parser.add_argument("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe")
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="local weights; rtmlib and vitpose need them")
+    parser.add_argument("--person", default="largest", help="largest, centre or a number, 0 being the largest")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="first second")
+    parser.add_argument("--end", type=float, metavar="S", help="last second")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="read at most so many frames")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `python -m data_prep.video`."""
+    options = _parse(argv)
+    out = options.out or Path(f"{options.video.stem}_keypoints.npz")
+    if out.is_dir():
+        raise KitError(f"{out}: is a folder; --out names a file")
+    if options.out is None and out.exists():
+        raise KitError(f"{out}: exists already; name it with --out to write over it")
+    track = keypoints_of(
+        options.video,
+        options.detector,
+        options.person,
+        weights=options.weights,
+        start=options.start,
+        end=options.end,
+        max_frames=options.max_frames,
+    )
+    from data_prep.people import SURE
+
+    try:
+        track.save(out)
+    except OSError as fault:
+        raise KitError(f"{out}: cannot be written ({fault.strerror or fault})") from fault
+    seen = float((track.confidence >= SURE).any(1).float().mean())
+    width, height = track.image_size
+    print(
+        f"{options.video}: {len(track)} frames at {track.fps:g} fps, {width}x{height}; "
+        f"the person is seen in {100 * seen:.0f} % of them"
+    )
+    print(f"wrote {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
