@@ -32,7 +32,7 @@ PATIENCE = 2.0
 """Longest gap, s, across which tracklets are joined where a detector sees everyone; any gap where it sees one person."""
 
 _SHORT = 0.2  # s: a tracklet waits so long for its body before it ends
-_SPREAD = 0.1, 2.0  # width of the similarity in body sizes: at rest, and its growth per second between the frames
+_SPREAD = 0.1, 2.5  # width of the similarity in body sizes: at rest, and its growth per second between the frames
 _RIVAL = 0.6  # a second body at least so similar, as a share of the best, makes the best one doubtful
 
 
@@ -89,7 +89,7 @@ def bodies_of(found: Detections) -> Bodies:
 
 
 def similarity(bodies: Bodies, a: int, b: int, velocity: np.ndarray) -> float:
-    """How much body b looks like body a a moment later, 0..1: mean of the boxes' overlap and the keypoints' similarity.
+    """How much body b looks like body a a moment later, 0..1: the boxes' overlap or the keypoints' similarity.
 
     Args:
         velocity: (2,) px/s, with which a has moved on until b is looked at.
@@ -106,7 +106,7 @@ def similarity(bodies: Bodies, a: int, b: int, velocity: np.ndarray) -> float:
         width = (_SPREAD[0] + _SPREAD[1] * dt) * max(bodies.size[a], bodies.size[b])
         distance = np.linalg.norm(bodies.points[a] + shift - bodies.points[b], axis=-1)[both]
         alike = float(np.exp(-(distance**2) / (2 * width**2)).mean())
-    return (common / max(union, 1e-9) + alike) / 2
+    return max(common / max(union, 1e-9), alike)
 
 
 def tracklets(bodies: Bodies) -> tuple[list[list[int]], list[tuple[int, int]]]:

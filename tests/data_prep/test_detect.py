@@ -1,0 +1,273 @@
+"""Running a detector: environments, what is kept, what is said when it fails, and that nothing is left over."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import FAKE_DETECTOR, fake_detector, film, grey
+
+from data_prep import detect as module
+from data_prep.detect import DETECTORS, Detections, Span, detect, find_detector, main, prepare
+from data_prep.environments import Needs, last_words, make_venv, read_needs, ways_to_run
+from physhmr_kit.cli import run
+from physhmr_kit.errors import KitError
+
+WHOLE = Span()
+posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts and process groups")
+
+
+@pytest.fixture
+def video(tmp_path):
+    """The fake detector never opens it; only its content counts."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"a video, let us say")
+    return path
+
+
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """A function that counts how often the fake detector was started."""
+    log = tmp_path / "calls.txt"
+    monkeypatch.setenv("FAKE_LOG", str(log))
+    return lambda: len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def test_what_was_seen_is_read_and_kept(tmp_path, video, calls):
+    fake, cache = fake_detector(tmp_path), tmp_path / "cache"
+    found = detect(video, fake, cache=cache, progress=False)
+    assert found.times == pytest.approx(np.arange(12) / 30) and found.image_size == (640, 480)
+    assert found.keypoints.shape == (12, 17, 3) and found.frame.tolist() == list(range(12))
+    again = detect(video, fake, cache=cache, progress=False)
+    assert calls() == 1
+    np.testing.assert_array_equal(again.keypoints, found.keypoints)
+    assert [p.suffix for p in (cache / "detections").iterdir()] == [".npz"]
+
+
+def test_another_video_script_span_or_weight_is_another_result(tmp_path, video, calls):
+    fake, cache, weights = fake_detector(tmp_path), tmp_path / "cache", tmp_path / "weights"
+    weights.mkdir()
+    (weights / "model.onnx").write_bytes(b"1")
+
+    def ask(span=WHOLE, weights=None):
+        detect(video, fake, span, weights, cache, progress=False)
+        return calls()
+
+    assert ask() == 1
+    assert ask(Span(max_frames=5)) == 2
+    assert ask(weights=weights) == 3
+    (weights / "model.onnx").write_bytes(b"2")
+    assert ask(weights=weights) == 4
+    fake.script.write_text(FAKE_DETECTOR + "# a new release\n")
+    assert ask() == 5
+    video.write_bytes(b"another video")
+    assert ask() == 6
+    moved = video.rename(tmp_path / "the same under another name.mp4")
+    detect(moved, fake, cache=cache, progress=False)
+    assert calls() == 6
+
+
+def test_a_damaged_result_is_made_anew(tmp_path, video, calls):
+    fake, cache = fake_detector(tmp_path), tmp_path / "cache"
+    detect(video, fake, cache=cache, progress=False)
+    (kept,) = (cache / "detections").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert len(detect(video, fake, cache=cache, progress=False).frame) == 12
+    assert calls() == 2 and Detections.load(kept).times.size == 12
+
+
+def test_a_body_with_nan_was_not_seen(tmp_path, video, monkeypatch):
+    monkeypatch.setenv("FAKE", "nan")
+    assert len(detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False).frame) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("fault", "^fake: the lens cap is on$"),
+        ("crash", "^fake: failed .*RuntimeError: segmented"),
+        ("half", "not a readable file of detections"),
+        ("unbuildable", "no wheel for this platform.*run: python -m data_prep.detect fake$"),
+    ],
+)
+def test_a_detector_that_fails_is_told_in_one_line_and_leaves_nothing(tmp_path, video, monkeypatch, mode, message):
+    monkeypatch.setenv("FAKE", mode)
+    with pytest.raises(KitError, match=message) as fault:
+        detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
+    assert "\n" not in str(fault.value) and "Traceback" not in str(fault.value)
+    assert not list((tmp_path / "cache" / "detections").iterdir())
+
+
+@posix
+def test_interrupted_from_the_keyboard_it_leaves_no_process_and_no_file(tmp_path, video):
+    code = (
+        "import sys; from pathlib import Path; from physhmr_kit.cli import run\n"
+        "from data_prep.detect import Detector, detect\n"
+        f"d = Detector('fake', Path({str(fake_detector(tmp_path).script)!r}))\n"
+        f"sys.exit(run(lambda: detect({str(video)!r}, d, cache={str(tmp_path / 'cache')!r})))"
+    )
+    pids = tmp_path / "pids.txt"
+    environment = os.environ | {"FAKE": "hang", "FAKE_PIDS": str(pids)}
+    root = str(Path(module.__file__).parents[1])
+    runner = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, cwd=root, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert _until(lambda: pids.exists() and pids.read_text().endswith("\n"), 60)
+        started = [int(p) for p in pids.read_text().split()]
+        assert all(_alive(p) for p in started)
+        runner.send_signal(signal.SIGINT)
+        said = runner.communicate(timeout=30)[1]
+    finally:
+        runner.kill()
+    assert runner.returncode == 130 and said.splitlines()[-1] == "interrupted"
+    assert _until(lambda: not any(_alive(p) for p in started), 10)
+    assert not list((tmp_path / "cache" / "detections").iterdir())
+
+
+def _until(true, seconds: float) -> bool:
+    stop = time.monotonic() + seconds
+    while not true() and time.monotonic() < stop:
+        time.sleep(0.05)
+    return true()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be fetched does not."""
+    stat = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(stat) and not stat.startswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("openpose", None, "no detector 'openpose'; there are mediapipe, rtmlib, vitpose"),
+        ("rtmlib", None, "rtmlib needs --weights: fetch .*yolox.*rtmpose"),
+        ("vitpose", None, "vitpose needs --weights: fetch .*rtdetr.*vitpose-base-simple"),
+        ("rtmlib", "nowhere", "nowhere: no such file or folder"),
+        ("mediapipe", ".", "mediapipe carries its own weights"),
+    ],
+)
+def test_detectors_and_weights_that_do_not_fit_are_refused(name, weights, message):
+    with pytest.raises(KitError, match=message):
+        find_detector(name, weights)
+
+
+@pytest.mark.parametrize("span", [(-1.0, None, None), (2.0, 1.0, None), (0.0, None, 0)])
+def test_spans_that_hold_nothing_are_refused(span):
+    with pytest.raises(KitError, match="needed"):
+        Span(*span)
+
+
+def test_inline_metadata_is_read(tmp_path):
+    script = tmp_path / "a.py"
+    script.write_text(
+        '#!/usr/bin/env python\n# /// script\n# requires-python = ">=3.10,<3.13"\n#\n# dependencies = [\n#   "a==1",\n# ]\n# ///\n'
+    )
+    needs = read_needs(script)
+    assert needs == Needs(">=3.10,<3.13", ("a==1",))
+    assert [needs.admits((3, m)) for m in (9, 10, 12, 13)] == [False, True, True, False]
+    script.write_text("print()\n")
+    with pytest.raises(KitError, match="PEP 723"):
+        read_needs(script)
+
+
+def test_the_last_words_are_those_that_say_what_is_wrong():
+    assert last_words("Downloading\nerror: no network\nhint: try again\n") == "error: no network"
+    assert last_words("one\n  two  \n\n") == "two"
+    assert last_words("") == "no message"
+
+
+def _program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def _needy(tmp_path: Path):
+    """The fake detector, asking for a package, so that it needs an environment."""
+    fake = fake_detector(tmp_path)
+    fake.script.write_text(FAKE_DETECTOR.replace("dependencies = []", 'dependencies = ["nonesuch==1"]'))
+    return fake
+
+
+@posix
+def test_uv_is_asked_without_the_network_first_and_then_with_it(tmp_path, video, monkeypatch):
+    log = tmp_path / "uv.txt"
+    _program(
+        tmp_path / "bin",
+        "uv",
+        f'echo "$@" >> {log}\n[ "$2" = --offline ] && {{ echo "error: not cached" >&2; exit 1; }}\n'
+        f'while [ "$1" != --script ]; do shift; done; shift; exec {sys.executable} "$@"',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    found = detect(video, _needy(tmp_path), cache=tmp_path / "cache", progress=False)
+    assert len(found.frame) == 12
+    asked = log.read_text().splitlines()
+    assert len(asked) == 2 and "--offline" in asked[0] and "--offline" not in asked[1]
+
+
+@posix
+@pytest.mark.parametrize("program", ["uv", "pipx"])
+def test_an_environment_that_cannot_be_built_says_which_command_to_run(tmp_path, video, monkeypatch, program, capsys):
+    _program(tmp_path / "bin", program, 'echo "error: Failed to fetch nonesuch" >&2; exit 1')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    fake = _needy(tmp_path)
+    assert run(lambda: detect(video, fake, cache=tmp_path / "cache")) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "Failed to fetch nonesuch" in said[-1] and said[-1].endswith("run: python -m data_prep.detect fake")
+    assert sum(line.startswith("error: ") for line in said) == 1
+
+
+@posix
+def test_without_uv_and_pipx_the_kit_makes_a_venv_and_an_offline_one_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr("data_prep.environments.shutil.which", lambda name: None)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    cache = tmp_path / "cache"
+    with pytest.raises(KitError, match=r"nonesuch.*run: python -m data_prep.detect fake"):
+        list(ways_to_run(_needy(tmp_path).script, cache, "fake"))
+    assert not list((cache / "envs").iterdir())
+
+
+def test_a_venv_is_made_once_and_is_another_interpreter(tmp_path):
+    python = make_venv(Needs("", ()), tmp_path, "bare")
+    prefix = subprocess.run(
+        [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
+    ).stdout.strip()
+    assert Path(prefix).samefile(python.parents[1]) and Path(prefix).parent.name == "envs"
+    before = python.parents[1].stat().st_ctime_ns
+    assert make_venv(Needs("", ()), tmp_path, "bare") == python
+    assert python.parents[1].stat().st_ctime_ns == before
+    assert [p.name for p in (tmp_path / "envs").iterdir()] == [python.parents[1].name]
+
+
+def test_no_interpreter_in_the_bounds_is_said(tmp_path):
+    with pytest.raises(KitError, match=r"bare needs Python >=3\.90.*pip install uv"):
+        make_venv(Needs(">=3.90", ()), tmp_path, "bare")
+
+
+def test_the_command_builds_an_environment_and_says_what_is_in_it(tmp_path, monkeypatch, capsys):
+    fake = fake_detector(tmp_path, "mediapipe")
+    monkeypatch.setitem(DETECTORS, "mediapipe", fake)
+    assert prepare(fake, tmp_path) == "fake 7"
+    assert main(["mediapipe"]) == 0
+    assert capsys.readouterr().out == "fake 7 is ready\n"
+    assert run(lambda: main(["nonesuch"])) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, video):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(KitError, match="PHYSHMR_CACHE"):
+        detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
+
+
+def test_films_are_videos(tmp_path):
+    """The helper that the other tests stand on."""
+    from data_prep.video import read_video_info
+
+    assert read_video_info(film(tmp_path / "a.mp4", grey(9))).frames == 9

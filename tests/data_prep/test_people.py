@@ -1,0 +1,150 @@
+"""Which body is the person: largest, central or numbered; exchanged and far bodies are not believed."""
+
+import numpy as np
+import pytest
+
+from data_prep.detect import Detections
+from data_prep.people import LOW, SURE, follow
+from physhmr_kit.errors import KitError
+
+FPS = 30
+# a standing person of height 1, feet at the origin, in COCO's order
+SHAPE = np.array(
+    [(0, -0.93), (0.02, -0.95), (-0.02, -0.95), (0.05, -0.94), (-0.05, -0.94), (0.11, -0.8), (-0.11, -0.8), (0.14, -0.62),
+     (-0.14, -0.62), (0.14, -0.47), (-0.14, -0.47), (0.07, -0.5), (-0.07, -0.5), (0.08, -0.28), (-0.08, -0.28), (0.08, -0.04),
+     (-0.08, -0.04)]
+)  # fmt: skip
+
+
+def body(x: float, y: float = 900.0, height: float = 600.0, confidence: float = 0.9) -> np.ndarray:
+    """(17, 3): someone whose feet are at (x, y), as high as that, in pixels."""
+    return np.concatenate([SHAPE * height + (x, y), np.full((17, 1), confidence)], axis=-1)
+
+
+def seen(frames: list[list[np.ndarray]], fps: float = FPS) -> Detections:
+    """Detections from a list of bodies for each frame."""
+    rows = [n for n, bodies in enumerate(frames) for _ in bodies]
+    points = [b for bodies in frames for b in bodies]
+    return Detections(
+        np.arange(len(frames)) / fps,
+        np.full(len(frames), 200),
+        np.array(rows, dtype=int),
+        np.array(points, dtype=np.float32).reshape(-1, 17, 3),
+        (1920, 1080),
+    )
+
+
+def feet(track: np.ndarray) -> np.ndarray:
+    """(T,) x of the middle between the ankles."""
+    return track[:, 15:, 0].mean(1)
+
+
+def test_one_person_is_followed_as_seen():
+    frames = [[body(300 + 8 * n)] for n in range(40)]
+    track = follow(seen(frames))
+    np.testing.assert_allclose(track, np.array([f[0] for f in frames]), rtol=1e-6)
+
+
+def test_nobody_is_all_zero():
+    assert not follow(seen([[] for _ in range(10)])).any()
+    faint = [[body(300, confidence=SURE / 2)] for _ in range(10)]
+    assert not follow(seen(faint)).any()
+
+
+def test_largest_central_and_numbered_people():
+    frames = [[body(950, height=300), body(300 + n, height=700), body(1700, height=400)] for n in range(30)]
+    found = seen(frames)
+    assert feet(follow(found))[0] == pytest.approx(300)
+    assert feet(follow(found, "centre"))[0] == pytest.approx(950)
+    assert [feet(follow(found, n))[0] for n in (0, 1, 2)] == pytest.approx([300, 1700, 950])
+    assert feet(follow(found, "1"))[0] == pytest.approx(1700)
+    with pytest.raises(KitError, match="3 were seen"):
+        follow(found, 3)
+    with pytest.raises(KitError, match="'largest', 'centre' or a number"):
+        follow(found, "tallest")
+
+
+def test_someone_seen_for_a_moment_is_not_the_central_person():
+    frames = [[body(300)] + ([body(960, 840, 200)] if n == 5 else []) for n in range(40)]
+    assert feet(follow(seen(frames), "centre"))[5] == pytest.approx(300)
+
+
+def test_the_order_of_detections_does_not_matter():
+    frames = [[body(300 + 4 * n), body(1500 - 4 * n, height=500)][:: 1 if n % 2 else -1] for n in range(40)]
+    np.testing.assert_allclose(feet(follow(seen(frames))), 300 + 4.0 * np.arange(40), rtol=1e-6)
+
+
+def test_lost_frames_are_zero_and_the_same_person_is_found_again():
+    frames = [[body(300 + 6 * n)] if not 15 <= n < 30 else [] for n in range(60)]
+    track = follow(seen(frames))
+    assert not track[15:30].any()
+    assert (track[:15, :, 2] > 0.5).all() and (track[30:, :, 2] > 0.5).all()
+
+
+def crossing(hidden: int, same_size: bool = True, noise: float = 2.0):
+    """Two people who walk through each other's picture; for `hidden` frames only the nearer one is detected."""
+    rng = np.random.default_rng(0)
+    frames, a, b = [], [], []
+    for n in range(90):
+        a.append(500 + 10.0 * n)
+        b.append(1400 - 10.0 * n)
+        one, two = body(a[-1]), body(b[-1], height=600 if same_size else 480)
+        one[:, :2] += rng.normal(0, noise, (17, 2))
+        two[:, :2] += rng.normal(0, noise, (17, 2))
+        pair = [one, two]
+        frames.append(pair[:1] if abs(n - 45) < hidden / 2 else pair[:: 1 if n % 3 else -1])
+    return seen(frames), np.array(a), np.array(b)
+
+
+@pytest.mark.parametrize("hidden", [0, 3, 9, 15])
+@pytest.mark.parametrize("same_size", [True, False])
+@pytest.mark.parametrize("person", [0, 1])
+def test_people_who_cross_are_not_exchanged_unnoticed(hidden, same_size, person):
+    found, a, b = crossing(hidden, same_size)
+    track = follow(found, person)
+    believed = (track[..., 2] > LOW).all(1)
+    start = feet(track)[0]
+    truth = a if abs(start - a[0]) < abs(start - b[0]) else b
+    wrong = np.abs(feet(track) - truth) > 40
+    assert not (wrong & believed).any(), np.flatnonzero(wrong & believed)
+    assert believed.mean() > 0.6
+    if hidden < 9:
+        assert not believed[45], "one could be the other here, and nothing says so"
+
+
+def test_a_detector_of_one_person_that_jumps_away_and_back_is_not_believed_meanwhile():
+    frames = [[body(1500, height=450) if 20 <= n < 35 else body(400 + 3 * n)] for n in range(60)]
+    track = follow(seen(frames), alone=True)
+    away = np.arange(60)[20:35]
+    assert (track[away, :, 2] <= LOW).all() and (track[away, :, 2] > 0).all()
+    kept = np.delete(np.arange(60), away)
+    assert (track[kept, :, 2] > 0.5).all()
+
+
+def test_a_detector_of_one_person_that_jumps_for_good_is_believed_on_the_longer_part():
+    frames = [[body(400 + 3 * n) if n < 40 else body(1500)] for n in range(60)]
+    track = follow(seen(frames), alone=True)
+    assert (track[:40, :, 2] > 0.5).all() and (track[40:, :, 2] <= LOW).all()
+
+
+@pytest.mark.parametrize("fps", [10, 24, 60, 240])
+def test_fast_people_are_not_taken_for_jumps(fps):
+    """A sprint at 9 m/s with 1.75 m of body, and a jump of half a metre."""
+    t = np.arange(int(1.5 * fps)) / fps
+    x, y = 100 + 9 / 1.75 * 250 * t, 900 - 250 * 0.3 * np.abs(np.sin(6 * t))
+    frames = [[body(x[n], y[n], height=250)] for n in range(len(t))]
+    track = follow(seen(frames, fps), alone=True)
+    assert (track[..., 2] > 0.5).all()
+
+
+def test_the_only_person_is_the_same_after_a_long_absence():
+    frames = [[body(400)] if n < 40 or n >= 160 else [] for n in range(200)]
+    track = follow(seen(frames), alone=True)
+    assert (track[160:, :, 2] > 0.5).all() and not track[40:160].any()
+
+
+def test_half_a_body_is_followed():
+    legs = body(500)
+    legs[:11, 2] = 0.0
+    track = follow(seen([[legs] for _ in range(20)]))
+    assert (track[:, 11:, 2] > 0.5).all() and not track[:, :11, 2].any()
