@@ -320,6 +320,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _Parser(prog="python -m data_prep.detect", description=opening, epilog=rest)
     parser.add_argument("detector", choices=DETECTORS, help="whose environment to build")
     options = parser.parse_args(argv)
+    print(f"{options.detector}: preparing its environment (the first time takes a while)", file=sys.stderr)
     print(f"{prepare(DETECTORS[options.detector])} is ready")
     return 0
 

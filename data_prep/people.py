@@ -5,6 +5,9 @@ body leaves, where the next one is further away than a body can move, and where 
 either. Tracklets are then joined across short gaps by where their motion leads and how large they are (`chains`). The
 person is one of the chains.
 
+What this cannot notice: two people of one size who overlap and then both turn back look the same as two who pass each
+other, and are taken for these. The frames of the meeting are marked; those after it are believed of the wrong one.
+
 Both steps are the usual ones of tracking by detection; the similarity is the object keypoint similarity of COCO with
 one width for all keypoints, beside the overlap of the boxes. The thresholds are ours.
 """

@@ -148,7 +148,7 @@ def rate_of(times: np.ndarray) -> tuple[float, bool]:
     """Frames per second of time stamps, and whether they are constant.
 
     Constant means that no stamp is further than a quarter of a frame from an even count: containers round them, to a
-    millisecond in Matroska. The rate is then that of the count, else the median one.
+    millisecond in Matroska. The rate is then that of the count, else of the median step and those near it.
 
     Args:
         times: (T,) s, T > 1.
@@ -159,7 +159,9 @@ def rate_of(times: np.ndarray) -> tuple[float, bool]:
     even = (times[-1] - times[0]) / len(steps)
     if even > 0 and np.abs(times - times[0] - even * np.arange(len(times))).max() <= 0.25 * even:
         return round(1 / even, 6), True
-    return round(1 / float(np.median(steps[steps > 0])), 6), False
+    middle = np.median(steps[steps > 0])
+    usual = steps[np.abs(steps - middle) <= 0.25 * middle]  # their mean undoes the rounding
+    return round(1 / float(usual.mean()), 6), False
 
 
 def on_constant_rate(times: np.ndarray, keypoints: np.ndarray, fps: float) -> np.ndarray:

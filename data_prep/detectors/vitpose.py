@@ -1,14 +1,14 @@
 # /// script
 # requires-python = ">=3.10,<3.14"
-# dependencies = ["transformers>=4.48,<6", "torch>=2.4", "torchvision>=0.19", "pillow>=10", "scipy>=1.11", "numpy>=1.26", "av>=14"]
+# dependencies = ["transformers>=4.48,<6", "torch>=2.4", "pillow>=10", "scipy>=1.11", "numpy>=1.26", "av>=14"]
 # ///
 """ViTPose through transformers (Apache-2.0): the keypoints of everyone in a video, from local weights.
 
 `--weights` names a folder with two models as `save_pretrained` writes them (config.json, preprocessor_config.json,
 model.safetensors): `detector/`, a person detector such as PekingU/rtdetr_r50vd_coco_o365, and `vitpose/`, such as
 usyd-community/vitpose-base-simple. ViTPose++ models (vitpose-plus-*) use their COCO expert. Written against the
-documentation of transformers 4.48 to 5. It was run with small untrained models, never with the real weights, which could not
-be fetched where it was written. On Linux the environment takes gigabytes: torch from the package index brings CUDA.
+documentation of transformers 4.48 to 5. It was run with small untrained models under 5.24, never with the real weights, which
+could not be fetched where it was written. On Linux the environment takes gigabytes: torch from the package index brings CUDA.
 """
 
 import argparse

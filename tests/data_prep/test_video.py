@@ -75,6 +75,8 @@ def test_one_dropped_frame_is_a_variable_rate():
     times = np.delete(np.arange(100) / 30, 50)
     rate, constant = rate_of(times)
     assert not constant and rate == pytest.approx(30)
+    rate, constant = rate_of(np.round(np.delete(np.arange(100) / 60, 50), 3))
+    assert not constant and rate == pytest.approx(60, rel=1e-3)
 
 
 def test_short_holes_are_interpolated_and_long_ones_are_not_invented():
