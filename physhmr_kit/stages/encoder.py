@@ -25,7 +25,7 @@ from physhmr_kit.stages.base import StageModule
 from physhmr_kit.stages.settings import EncoderConfig
 from physhmr_kit.vision.encoder import WINDOW, VisionEncoder
 from physhmr_kit.vision.filming import STILL, Batch, film, joint_positions
-from physhmr_kit.vision.pretrained import save_encoder
+from physhmr_kit.vision.pretrained import load_encoder, save_encoder
 
 _VALIDATION_BATCH = 24
 
@@ -40,6 +40,7 @@ class Weights:
     joint_velocity: float = 0.5  # L1 of their change, m/s
     velocity: float = 0.3  # L1 of the pelvis velocity, m/s
     contact: float = 0.2  # cross entropy
+    up: float = 5.0  # squared distance of unit vectors, over windows whose camera was told wrongly
 
 
 LOSS_WEIGHTS = Weights()
@@ -57,7 +58,13 @@ def losses(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor
         "joint_velocity": moved.abs().mean(),
         "velocity": (out["velocity"] - batch.velocity).abs().mean(),
         "contact": F.binary_cross_entropy_with_logits(out["contact"], batch.contact),
+        "up": _over(batch.guessed, (out["up"] - batch.up).square().sum(-1)),
     }
+
+
+def _over(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Sum over the marked windows (B,) of values (B, T), divided by the number of all, so that few marked ones weigh little."""
+    return (values * rows.unsqueeze(-1)).mean()
 
 
 def errors(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
@@ -101,6 +108,8 @@ class EncoderModule(StageModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.encoder = VisionEncoder(config.width, config.layers, config.heads)
+        if config.init:
+            self.encoder = load_encoder(config.init).requires_grad_(True).train()
         self.metrics = torch.nn.ModuleDict({k: MeanMetric() for k in ("root_deg", "mpjpe_mm", "pa_mpjpe_mm")})
         self.metrics["contact_f1"] = BinaryF1Score()
 

@@ -40,6 +40,8 @@ class EncoderConfig:
     """Iterations over which the learning rate rises."""
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
+    init: str = ""
+    """An encoder's .safetensors to go on from, in place of a fresh network; width, layers and heads are then its own."""
     width: int = 192
     """Of the transformer; with 4 layers 1.4 M parameters."""
     layers: int = 4

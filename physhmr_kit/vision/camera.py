@@ -20,6 +20,8 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.vision.lens import distort, undistort
 
 UP = (0.0, 0.0, 1.0)
+LEVEL = torch.tensor([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+"""World-to-camera rotation of a camera that looks along +x with a level horizon."""
 _NEAR = 1e-3  # metres; nearer points (and those behind) are projected as if they were here
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_JOINTS, STANDING
+from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import yaw_quaternion
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
@@ -25,7 +26,7 @@ FEATURE_DIM = 512
 WINDOW = 96
 """Frames (3.2 s at 30 fps) that see each other; longer tracks are read in overlapping windows."""
 
-_SIZES = {"root": 6, "joints": 23 * 6, "velocity": 3, "contact": 4}
+_SIZES = {"root": 6, "joints": 23 * 6, "velocity": 3, "contact": 4, "up": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +38,14 @@ class Encoding:
         joint_rot: (T, 24, 4) xyzw; the root in the world, every other relative to its parent.
         velocity: (T, 3) of the pelvis, m/s.
         contact: (T, 4) probability that left ankle, right ankle, left toe, right toe stand on the floor.
+        up: (T, 3) unit vector against gravity; (0, 0, 1) is the camera's own word, and of interest only where that is a guess.
     """
 
     feature: torch.Tensor
     joint_rot: torch.Tensor
     velocity: torch.Tensor
     contact: torch.Tensor
+    up: torch.Tensor
 
     @property
     def root_rot(self) -> torch.Tensor:
@@ -55,12 +58,18 @@ class VisionEncoder(nn.Module):
 
     Args:
         width: of the trunk. layers: blocks. heads: of the attention, `width / heads` even.
+        image_dim: size of an image feature (HMR2's token: 1024, DINOv2's: 384 to 1536); 0 for none. It is added to the
+            embedding where there is one, through a map that starts at zero.
     """
 
-    def __init__(self, width: int = 192, layers: int = 4, heads: int = 6):
+    def __init__(self, width: int = 192, layers: int = 4, heads: int = 6, image_dim: int = 0):
         super().__init__()
-        self.hparams = {"width": width, "layers": layers, "heads": heads}
+        self.hparams = {"width": width, "layers": layers, "heads": heads, "image_dim": image_dim}
         self.embed = nn.Linear(NUM_INPUTS, width)
+        if image_dim:
+            self.image = nn.Linear(image_dim, width)
+            nn.init.zeros_(self.image.weight)
+            nn.init.zeros_(self.image.bias)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.expand = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, FEATURE_DIM), nn.GELU(), nn.LayerNorm(FEATURE_DIM)
@@ -76,10 +85,22 @@ class VisionEncoder(nn.Module):
         rest = torch.eye(3)[:, :2].flatten().repeat(23)
         with torch.no_grad():
             self.heads.bias[: 24 * 6] = torch.cat([upright, rest])
+            self.heads.bias[-1] = 1.0
 
-    def context(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Features of one window: (B, T, 57) -> (B, T, 512)."""
+    def context(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
+        """Features of one window.
+
+        Args:
+            tokens: (B, T, 61).
+            image: optional (B, T, image_dim) image features; a row with a NaN counts as missing.
+
+        Returns:
+            (B, T, 512).
+        """
         x = self.embed(tokens)
+        if image is not None:
+            there = torch.isfinite(image).all(-1, keepdim=True)
+            x = x + self.image(image.where(there, torch.zeros(()))) * there
         turns = rotary(tokens.shape[1], x.shape[-1] // self.hparams["heads"]).to(x.device)
         for block in self.blocks:
             x = block(x, turns)
@@ -93,36 +114,51 @@ class VisionEncoder(nn.Module):
 
         Returns:
             'rotmat' (..., 24, 3, 3): root in the gravity-view frame, others parent-relative; 'velocity' (..., 3) m/s;
-            'contact' (..., 4) logits.
+            'contact' (..., 4) logits; 'up' (..., 3) unit vector.
         """
-        root, joints, velocity, contact = self.heads(feature).float().split(list(_SIZES.values()), dim=-1)
+        root, joints, velocity, contact, up = self.heads(feature).float().split(list(_SIZES.values()), dim=-1)
         six = torch.cat([root, joints], dim=-1).unflatten(-1, (NUM_JOINTS, 3, 2))
-        return {"rotmat": roma.special_gramschmidt(six), "velocity": velocity, "contact": contact}
+        up = F.normalize(up, dim=-1)
+        return {"rotmat": roma.special_gramschmidt(six), "velocity": velocity, "contact": contact, "up": up}
 
     @torch.no_grad()
-    def encode(self, keypoints: torch.Tensor, camera: Camera) -> Encoding:
+    def encode(
+        self, keypoints: torch.Tensor, camera: Camera, image: torch.Tensor | None = None, guessed: bool = False
+    ) -> Encoding:
         """Read a whole track.
 
         Args:
             keypoints: (T, 17, 3) at 30 fps, raw pixels, gaps filled.
             camera: fixed (batch shape ()) or moving (batch shape (T,)).
+            image: optional (T, image_dim) image features, NaN where there is none.
+            guessed: the tilt of the camera is a guess; `up` then says what it should be (`vision.uncalibrated`).
+
+        Raises:
+            KitError: an image feature of another size than the encoder was built for.
         """
-        view = person_view(keypoints, camera)
-        feature = self.context_of_track(view.tokens)
+        if image is not None and tuple(image.shape) != (len(keypoints), self.hparams["image_dim"]):
+            raise KitError(
+                f"image features {tuple(image.shape)}: the encoder wants {(len(keypoints), self.hparams['image_dim'])}; "
+                "build one with VisionEncoder(image_dim=...) or load_encoder(..., image_dim=...)"
+            )
+        view = person_view(keypoints, camera, guessed)
+        feature = self.context_of_track(view.tokens, image)
         out = self.decode(feature)
         quat = roma.rotmat_to_unitquat(out["rotmat"])
         turn = yaw_quaternion(view.azimuth)
         root = roma.quat_product(turn, quat[:, 0])
         joint_rot = torch.cat([root.unsqueeze(1), quat[:, 1:]], dim=1)
-        return Encoding(feature, joint_rot, roma.quat_action(turn, out["velocity"]), out["contact"].sigmoid())
+        velocity, up = (roma.quat_action(turn, out[key]) for key in ("velocity", "up"))
+        return Encoding(feature, joint_rot, velocity, out["contact"].sigmoid(), up)
 
-    def context_of_track(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Features of a track of any length, by windows that overlap by half and fade into each other: (T, 57) -> (T, 512)."""
+    def context_of_track(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
+        """Features of a track of any length, by windows that overlap by half and fade into each other: (T, 61) -> (T, 512)."""
         frames = tokens.shape[0]
         if frames <= WINDOW:
-            return self.context(tokens.unsqueeze(0))[0]
+            return self.context(tokens.unsqueeze(0), None if image is None else image.unsqueeze(0))[0]
         starts = [*range(0, frames - WINDOW, WINDOW // 2), frames - WINDOW]
-        windows = self.context(torch.stack([tokens[s : s + WINDOW] for s in starts]))
+        cut = [None if x is None else torch.stack([x[s : s + WINDOW] for s in starts]) for x in (tokens, image)]
+        windows = self.context(*cut)
         ramp = torch.arange(1, WINDOW + 1).to(tokens)
         fade = torch.minimum(ramp, ramp.flip(0)).unsqueeze(-1)
         total, weight = tokens.new_zeros(frames, FEATURE_DIM), tokens.new_zeros(frames, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import roma
 import torch
@@ -13,12 +13,20 @@ from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity, local_rotations, yaw_quaternion
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
-from physhmr_kit.vision.camera import sample_cameras
+from physhmr_kit.vision.camera import LEVEL, UP, Camera, sample_cameras
+from physhmr_kit.vision.camera_motion import moved
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.person_view import person_view
 from physhmr_kit.vision.placement import sole_height
 from physhmr_kit.vision.settings import STILL, Variety
 from physhmr_kit.vision.synthetic import detect
+
+UPPER = tuple(
+    i
+    for i, n in enumerate(JOINT_NAMES)
+    if n.split("_")[-1] in ("neck", "head", "collar", "shoulder", "elbow", "wrist", "hand")
+)
+"""Joints of arms, neck and head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +34,9 @@ class Batch:
     """Windows of motion as filmed, and the truth in the gravity-view frame. B windows, T frames.
 
     Attributes:
-        tokens: (B, T, 57). rotmat: (B, T, 24, 3, 3), root in the gravity-view frame. position: (B, T, 24, 3) m, of the mean shape, root at 0.
-        velocity: (B, T, 3) m/s of the pelvis. contact: (B, T, 4) 0 or 1.
+        tokens: (B, T, 61). rotmat: (B, T, 24, 3, 3), root in the gravity-view frame. position: (B, T, 24, 3) m, of the mean shape, root at 0.
+        velocity: (B, T, 3) m/s of the pelvis. contact: (B, T, 4) 0 or 1. up: (B, T, 3), against gravity.
+        guessed: (B,) bool, whether the camera was told wrongly; all of the above is then told in the frame it claims.
     """
 
     tokens: torch.Tensor
@@ -35,6 +44,8 @@ class Batch:
     position: torch.Tensor
     velocity: torch.Tensor
     contact: torch.Tensor
+    up: torch.Tensor
+    guessed: torch.Tensor
 
     def to(self, device) -> Batch:
         """The same batch on another device."""
@@ -94,15 +105,71 @@ def film(
     root_pos = torch.where(flip[:, None, None], other_pos, root_pos)
     joint_rot = torch.where(flip[:, None, None, None], other_rot, joint_rot)
 
+    joint_rot = mixed(joint_rot, variety, generator)
     contact = floor_contact(*forward_kinematics(root_pos, joint_rot, mean_offsets()))
     body_pos, body_rot = forward_kinematics(root_pos, joint_rot, varied_offsets(variety.limbs, generator))
     camera = sample_cameras(body_pos, generator)
+    if variety.moving > 0:
+        camera = moved(camera, root_pos, variety.moving, generator)
     keypoints = detect(coco_from_bodies(body_pos, body_rot), camera, variety.noise, generator)
-    view = person_view(keypoints, camera)
+    told, tilt, guessed = mistold(camera, variety.withheld, generator)
+    view = person_view(keypoints, told, guessed)
 
-    turn = yaw_quaternion(-view.azimuth)
+    tilt = roma.rotmat_to_unitquat(tilt).unsqueeze(1).expand(windows, frames, 4)
+    turn = roma.quat_product(yaw_quaternion(-view.azimuth), tilt)
     rotmat = roma.unitquat_to_rotmat(
         torch.cat([roma.quat_product(turn, joint_rot[:, :, 0]).unsqueeze(2), joint_rot[:, :, 1:]], dim=2)
     )
     velocity = roma.quat_action(turn, linear_velocity(root_pos.transpose(0, 1), CONTROL_FPS).transpose(0, 1))
-    return Batch(view.tokens, rotmat, joint_positions(rotmat), velocity, contact)
+    up = roma.quat_action(turn, torch.tensor(UP).expand(windows, frames, 3))
+    return Batch(view.tokens, rotmat, joint_positions(rotmat), velocity, contact, up, guessed)
+
+
+def mixed(joint_rot: torch.Tensor, variety: Variety, generator: torch.Generator) -> torch.Tensor:
+    """Windows (B, T, 24, 4) with the arms and head of other windows, and those a little bent. Legs and floor contact stay."""
+    windows = len(joint_rot)
+    joint_rot = joint_rot.clone()
+    if variety.mix > 0:
+        swap = torch.rand(windows, generator=generator) < variety.mix
+        other = joint_rot[torch.randperm(windows, generator=generator)][:, :, UPPER]
+        joint_rot[:, :, UPPER] = torch.where(swap[:, None, None, None], other, joint_rot[:, :, UPPER])
+    if variety.bend > 0:
+        bend = roma.rotvec_to_unitquat(variety.bend * torch.randn(windows, 1, len(UPPER), 3, generator=generator))
+        upper = joint_rot[:, :, UPPER]
+        joint_rot[:, :, UPPER] = roma.quat_product(upper, bend.expand_as(upper))
+    return joint_rot
+
+
+def mistold(camera: Camera, share: float, generator: torch.Generator) -> tuple[Camera, torch.Tensor, torch.Tensor]:
+    """Cameras as somebody without a calibration would tell them.
+
+    Half of the mistold cameras are said to be level, the way a first guess is; the others are off by up to 20 degrees, as a
+    later guess may be. Half have a wrong focal length (a quarter more or less, standard deviation).
+
+    Args:
+        camera: batch shape (B,) or (B, T). share: of the cameras that are mistold, 0..1.
+
+    Returns:
+        the cameras as told; Q (B, 3, 3), which takes the true world to the one they claim, about vertical axes as it likes;
+        and (B,) bool, which ones are mistold.
+    """
+    count = camera.batch_shape[0]
+
+    def draw(name, *shape):
+        return getattr(torch, name)(*shape, generator=generator)
+
+    first = camera.R if len(camera.batch_shape) == 1 else camera.R[:, 0]
+    guessed = draw("rand", count) < share
+    direction, angle = draw("rand", count) * 2 * math.pi, math.radians(20) * draw("rand", count)
+    axis = torch.stack([direction.cos(), direction.sin(), torch.zeros(count)], dim=-1)
+    off = roma.rotvec_to_rotmat(axis * angle.unsqueeze(-1))
+    level = draw("rand", count) < 0.5
+    Q = torch.where(level[:, None, None], LEVEL.mT @ first, off)
+    Q = torch.where(guessed[:, None, None], Q, torch.eye(3))
+    zoom = torch.exp(0.25 * draw("randn", count)) * torch.ones(count)
+    zoom = torch.where(guessed & (draw("rand", count) < 0.5), zoom, torch.ones(count))
+    spread = (slice(None), *[None] * (len(camera.batch_shape) - 1))
+    K = camera.K.clone()
+    K[..., 0, 0], K[..., 1, 1] = K[..., 0, 0] * zoom[spread], K[..., 1, 1] * zoom[spread]
+    R = camera.R @ Q.mT[spread]
+    return replace(camera, K=K, R=R, t=-(R @ camera.centre.unsqueeze(-1)).squeeze(-1)), Q, guessed

@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.camera_motion import angular_velocity
 from physhmr_kit.vision.rays import lift
 
-NUM_INPUTS = 17 * 2 + 17 + 6
-"""Numbers in a token: keypoints in the level view, confidences, log size, elevation (sin, cos), three rates."""
+NUM_INPUTS = 17 * 2 + 17 + 6 + 4
+"""Numbers in a token: keypoints in the level view, confidences, log size, elevation (sin, cos), three rates, the camera's
+angular velocity, and whether its tilt is only guessed."""
 
 _TORSO = (5, 6, 11, 12)
 _CONFIDENT = 0.05  # below this a keypoint's position is hidden from the network
@@ -29,7 +31,7 @@ class PersonView:
     """Tokens and the frame they are told in.
 
     Attributes:
-        tokens: (..., T, 57) inputs of the encoder, without unit, of order 1.
+        tokens: (..., T, 61) inputs of the encoder, without unit, of order 1.
         azimuth: (..., T) rad, of the viewing direction: the gravity-view frame is the world turned by it about z.
     """
 
@@ -37,12 +39,14 @@ class PersonView:
     azimuth: torch.Tensor
 
 
-def person_view(keypoints: torch.Tensor, camera: Camera) -> PersonView:
+def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor | bool = False) -> PersonView:
     """Keypoints of one person, as the encoder wants them.
 
     Args:
         keypoints: (*lead, T, 17, 3) raw pixels u, v and confidence, gaps filled (`keypoints.fill_gaps`).
-        camera: batch shape () for one fixed camera, (*lead) for one fixed camera each, or (*lead, T) for moving ones.
+        camera: batch shape () for one fixed camera, (*lead) for one fixed camera each, or (*lead, T) for moving ones. Its
+            place does not matter.
+        guessed: (*lead) bool, whether the tilt of the camera against gravity is only a guess; the encoder then says where up is.
     """
     rays = F.normalize(lift(keypoints[..., :2], camera) - _centre_like(camera, keypoints), dim=-1)
     confidence = keypoints[..., 2]
@@ -64,13 +68,23 @@ def person_view(keypoints: torch.Tensor, camera: Camera) -> PersonView:
         [_rate(azimuth, wrap=True) / size[..., 0], _rate(elevation) / size[..., 0], _rate(size[..., 0].log())], dim=-1
     )
     view = torch.stack([size[..., 0].log() + 2.0, 2 * elevation.sin(), 4 * (elevation.cos() - 0.9)], dim=-1)
-    tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5)], dim=-1)
+    guessed = torch.as_tensor(guessed).to(view)
+    guessed = guessed.reshape(*guessed.shape, *[1] * (view.ndim - guessed.ndim)).expand_as(view[..., :1])
+    turning = (10 * _turning(camera, axes)).clamp(-5, 5)
+    tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5), turning, guessed], dim=-1)
     return PersonView(tokens, azimuth)
 
 
 def _centre_like(camera: Camera, keypoints: torch.Tensor) -> torch.Tensor:
     centre = camera.centre
     return centre.reshape(*centre.shape[:-1], *[1] * (keypoints.ndim - centre.ndim), 3)
+
+
+def _turning(camera: Camera, axes: torch.Tensor) -> torch.Tensor:
+    """Rotation of the camera since the frame before in the axes of the view (..., T, 3, 3): (..., T, 3) rad, 0 for a fixed one."""
+    if len(camera.batch_shape) < axes.ndim - 2:
+        return axes.new_zeros(axes.shape[:-1])
+    return (axes @ angular_velocity(camera).to(axes).unsqueeze(-1)).squeeze(-1)
 
 
 def _rate(value: torch.Tensor, wrap: bool = False) -> torch.Tensor:

@@ -38,8 +38,12 @@ def save_encoder(encoder: VisionEncoder, path: str | os.PathLike, **notes: str) 
     return path
 
 
-def load_encoder(path: str | os.PathLike | None = None) -> VisionEncoder:
+def load_encoder(path: str | os.PathLike | None = None, image_dim: int | None = None) -> VisionEncoder:
     """The bundled encoder, or the one in a file; in float32, frozen, in evaluation mode.
+
+    Args:
+        image_dim: give an encoder that has none an input for image features of this size; it says the same as before until
+            it is trained further.
 
     Raises:
         KitError: no such file, not a safetensors file, or weights of something else.
@@ -56,8 +60,11 @@ def load_encoder(path: str | os.PathLike | None = None) -> VisionEncoder:
     if header.get("kind") != _KIND:
         raise KitError(f"{path}: weights of '{header.get('kind', 'unknown')}', not of a vision encoder")
     try:
-        encoder = VisionEncoder(**json.loads(header["hparams"]))
-        encoder.load_state_dict(tensors)
+        sizes = json.loads(header["hparams"])
+        grow = image_dim is not None and not sizes.get("image_dim")
+        encoder = VisionEncoder(**(sizes | ({"image_dim": image_dim} if grow else {})))
+        fresh = {k: v for k, v in encoder.state_dict().items() if grow and k.startswith("image.")}
+        encoder.load_state_dict(tensors | fresh)
     except (KeyError, TypeError, ValueError, RuntimeError) as fault:
         raise KitError(
             f"{path}: the weights do not fit this version's encoder; train it again or take the bundled one"

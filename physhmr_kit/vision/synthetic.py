@@ -2,7 +2,7 @@
 
 The parts are the faults detectors have: jitter that grows with the person's size in the image and drags on in time, a
 constant bias of every keypoint, outliers, left-right swaps, keypoints that vanish for a while, and a confidence that
-knows only roughly how wrong it is.
+knows only roughly how wrong it is. On request also things in the way, edges of the picture, and uneven time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
     Returns:
         (*lead, T, 17, 3) pixels u, v and confidence in 0..1.
     """
-    keypoints = perturb(camera.project(points), camera.sees(points), noise, generator)
+    pixels, in_image = camera.project(points), camera.sees(points)
+    if noise.timing > 0:
+        pixels = mistime(pixels, noise.timing, generator)
+    hidden = hide(pixels, noise, generator)
+    keypoints = perturb(pixels, in_image & ~hidden, noise, generator)
     flat = keypoints.reshape(-1, *keypoints.shape[-3:])
     return torch.stack([fill_gaps(track) for track in flat]).reshape(keypoints.shape)
 
@@ -90,6 +94,51 @@ def perturb(
     gone |= _spells((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
     confidence = confidence * ~gone.to(pixels.device) * in_image
     return torch.cat([seen, confidence.clamp(0, 1).unsqueeze(-1)], dim=-1)
+
+
+def mistime(pixels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Pictures taken at uneven times, in a share of the tracks: (*lead, T, 17, 2) -> the same.
+
+    Half of those tracks jitter by a quarter of a frame; the others come from a camera of 12 to 30 fps, of which every
+    frame shows the last picture.
+    """
+    lead, frames = pixels.shape[:-3], pixels.shape[-3]
+    at = torch.arange(frames, dtype=torch.float32)
+    jitter = 0.25 * torch.randn(*lead, frames, generator=generator)
+    step = 1 + 1.5 * torch.rand(*lead, 1, generator=generator)
+    held = (at / step).floor() * step - at
+    kind = torch.rand(*lead, 1, generator=generator) / share
+    offset = torch.where(kind < 0.5, jitter, torch.where(kind < 1.0, held, torch.zeros(())))
+    at = (at + offset).clamp(0, frames - 1).to(pixels.device)
+    low = at.floor().long().clamp(max=max(frames - 2, 0))
+    index = low[..., None, None].expand(*low.shape, *pixels.shape[-2:])
+    before, after = pixels.gather(-3, index), pixels.gather(-3, (index + 1).clamp(max=frames - 1))
+    return torch.lerp(before, after, (at - low)[..., None, None].to(pixels))
+
+
+def hide(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
+    """Which keypoints are behind something or beyond an edge of the picture: (*lead, T, 17, 2) -> (*lead, T, 17) bool.
+
+    A hiding thing is a square of a quarter to a half of the person's box around some keypoint; it stays where the person
+    is. An edge cuts off up to half of the box, most often its lower end.
+    """
+    lead, frames = pixels.shape[:-3], pixels.shape[-3]
+    hidden = torch.zeros(pixels.shape[:-1], dtype=torch.bool, device=pixels.device)
+    low, high = pixels.amin(-2, keepdim=True), pixels.amax(-2, keepdim=True)  # (*lead, T, 1, 2)
+    if noise.occlusion > 0:
+        there = _spells((*lead, frames), noise.occlusion, 15.0, generator).to(pixels.device)
+        around = torch.randint(17, (*lead, 1, 1, 1), generator=generator).to(pixels.device)
+        middle = pixels.gather(-2, around.expand(*lead, frames, 1, 2))
+        reach = (0.125 + 0.125 * torch.rand(*lead, 1, 1, generator=generator)).to(pixels)
+        near = (pixels - middle).abs().amax(-1) < reach * (high - low).amax(-1)
+        hidden = hidden | (near & there.unsqueeze(-1))
+    if noise.truncation > 0:
+        cut = torch.rand(*lead, 1, 1, generator=generator).to(pixels) / noise.truncation
+        share = 0.5 * torch.rand(*lead, 1, 1, generator=generator).to(pixels)
+        where = ((pixels - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)  # (*lead, T, 17, 2) in the box
+        edge = torch.where(cut < 0.6, 1 - where[..., 1], torch.where(cut < 0.8, where[..., 0], 1 - where[..., 0]))
+        hidden = hidden | ((edge < share) & (cut < 1.0))
+    return hidden
 
 
 def _spells(shape: tuple, start: float, length: float, generator: torch.Generator, axis: int = -1) -> torch.Tensor:

@@ -128,10 +128,19 @@ def test_truth_has_no_loss_and_no_error():
     rotmat = roma.random_rotmat((2, 5, 24)).float()
     from physhmr_kit.vision.filming import joint_positions
 
-    batch = Batch(torch.zeros(2, 5, 57), rotmat, joint_positions(rotmat), torch.ones(2, 5, 3), torch.ones(2, 5, 4))
-    out = {"rotmat": rotmat, "velocity": torch.ones(2, 5, 3), "contact": torch.full((2, 5, 4), 30.0)}
+    batch = Batch(
+        torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), torch.ones(2, 5, 3), torch.ones(2, 5, 4),
+        torch.tensor([0.0, 0.0, 1.0]).expand(2, 5, 3), torch.tensor([True, False]),
+    )  # fmt: skip
+    out = {
+        "rotmat": rotmat, "velocity": torch.ones(2, 5, 3), "contact": torch.full((2, 5, 4), 30.0), "up": batch.up.clone(),
+    }  # fmt: skip
     assert all(float(v) < 1e-5 for v in losses(out, batch).values())
     assert all(float(v.abs().max()) < 0.1 for v in errors(out, batch).values())
+    out["up"][1] = torch.tensor([1.0, 0.0, 0.0])  # where the camera is known, nobody asks
+    assert float(losses(out, batch)["up"]) == 0.0
+    out["up"][0] = torch.tensor([1.0, 0.0, 0.0])
+    assert float(losses(out, batch)["up"]) == pytest.approx(1.0)
 
 
 def test_aligned_error_forgives_rotation_scale_and_shift_and_nothing_else():
@@ -142,6 +151,15 @@ def test_aligned_error_forgives_rotation_scale_and_shift_and_nothing_else():
     bent = joints.clone()
     bent[:, 20] += 0.5
     assert pa_mpjpe(bent, joints).min() > 0.02
+
+
+def test_training_can_go_on_from_an_encoder(tmp_path, library):
+    start = EncoderModule(replace(SMALL, seed=3), library)
+    path = start.export(tmp_path / "encoder.safetensors")
+    module = EncoderModule(replace(SMALL, init=str(path)), library)
+    torch.testing.assert_close(weights(module), weights(start), atol=1e-3, rtol=0)
+    trainer(tmp_path, 2, enable_checkpointing=False).fit(module)
+    assert not torch.allclose(weights(module), weights(start), atol=1e-3)
 
 
 def test_an_exported_encoder_can_be_loaded(tmp_path, library):

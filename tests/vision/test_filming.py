@@ -1,6 +1,7 @@
 """Filming motion capture: the mirror image, other bodies, floor contact, and truth that agrees with what is seen."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import roma
@@ -11,7 +12,19 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
-from physhmr_kit.vision.filming import STILL, Variety, film, floor_contact, joint_positions, varied_offsets
+from physhmr_kit.vision.camera import Camera, sample_cameras
+from physhmr_kit.vision.camera_motion import moved
+from physhmr_kit.vision.filming import (
+    STILL,
+    UPPER,
+    Variety,
+    film,
+    floor_contact,
+    joint_positions,
+    mistold,
+    mixed,
+    varied_offsets,
+)
 
 
 def random_pose(frames=6):
@@ -74,7 +87,7 @@ def test_the_standing_foot_is_in_contact_and_the_swinging_one_is_not(library):
 def test_a_batch_has_the_promised_shapes_and_is_the_same_for_the_same_seed(library):
     clips = torch.zeros(3, dtype=torch.long)
     a, b = (film(library, clips, 20, torch.Generator().manual_seed(5), Variety()) for _ in range(2))
-    assert a.tokens.shape == (3, 20, 57) and a.rotmat.shape == (3, 20, 24, 3, 3)
+    assert a.tokens.shape == (3, 20, 61) and a.rotmat.shape == (3, 20, 24, 3, 3)
     assert a.position.shape == (3, 20, 24, 3) and a.velocity.shape == (3, 20, 3) and a.contact.shape == (3, 20, 4)
     for key in ("tokens", "rotmat", "position", "velocity", "contact"):
         assert torch.equal(getattr(a, key), getattr(b, key)) and torch.isfinite(getattr(a, key)).all()
@@ -103,3 +116,81 @@ def test_a_clip_shorter_than_the_window_holds_its_last_pose():
     still = batch.position[:, 12:]
     turned = (still[:, :, 5] - still[:, :, 2]).norm(dim=-1)  # a bone: rigid whatever the frame
     assert turned.std() < 1e-5 and torch.isfinite(batch.tokens).all()
+
+
+def some_cameras(count=6) -> Camera:
+    return sample_cameras(
+        torch.randn(count, 5, 4, 3, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(2)
+    )
+
+
+def test_a_mistold_camera_gives_the_same_picture_of_its_own_world():
+    camera, points = some_cameras(), torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(3))
+    told, Q, guessed = mistold(camera, 1.0, torch.Generator().manual_seed(4))
+    assert guessed.all()
+    truth, claim = camera.to_camera(points), told.to_camera(points @ Q.mT)
+    torch.testing.assert_close(truth - truth[:, :1], claim - claim[:, :1], atol=1e-4, rtol=0)  # but for where it stands
+    tilt = torch.acos(Q[:, 2, 2].clamp(-1, 1))
+    assert (tilt > 0.01).all() and tilt.max() < math.radians(60)
+    level = told.R[:, 2, 2].abs() < 1e-4  # the optical axis has no upward part
+    assert level.any() and not level.all()
+    zoom = told.K[:, 0, 0] / camera.K[:, 0, 0]
+    assert (zoom != 1).any() and (zoom == 1).any()
+    same, Q, guessed = mistold(camera, 0.0, torch.Generator().manual_seed(4))
+    assert not guessed.any() and torch.equal(Q, torch.eye(3).expand(6, 3, 3)) and torch.equal(same.R, camera.R)
+
+
+def test_truth_under_a_mistold_camera_is_told_in_the_frame_it_claims(library):
+    """The camera claims to be level, so the real up leans by what it really looked down; the body leans with it."""
+    variety = replace(STILL, withheld=1.0)
+    batch = film(library, torch.zeros(30, dtype=torch.long), 4, torch.Generator().manual_seed(1), variety)
+    assert batch.guessed.all()
+    torch.testing.assert_close(batch.up.norm(dim=-1), torch.ones(30, 4), atol=1e-4, rtol=0)
+    spine = batch.rotmat[:, :, 0] @ torch.tensor([0.0, 1.0, 0.0])
+    torch.testing.assert_close(spine, batch.up, atol=1e-4, rtol=0)  # the body of this clip stands upright
+    assert (batch.up[..., 2] < 0.99).any()
+
+
+def test_moving_cameras_move_smoothly_and_keep_the_person(library):
+    path = torch.stack([torch.linspace(0, 2, 60), torch.zeros(60), torch.ones(60)], dim=-1).expand(8, 60, 3)
+    fixed = sample_cameras(path.unsqueeze(2), torch.Generator().manual_seed(0))
+    camera = moved(fixed, path, 1.0, torch.Generator().manual_seed(5))
+    assert camera.batch_shape == (8, 60)
+    assert (camera.centre.std(1).norm(dim=-1) > 1e-3).all()
+    steps = camera.centre.diff(dim=1).norm(dim=-1)
+    assert steps.max() < 0.5 and (steps.diff(dim=1).abs() < 0.03).all()
+    pixels = camera.project(path.unsqueeze(2))[:, :, 0]
+    inside = ((pixels > -200) & (pixels < pixels.new_tensor(camera.image_size) + 200)).all(-1)
+    assert inside.float().mean() > 0.9
+    still = moved(fixed, path, 0.0, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(still.R, fixed.R.unsqueeze(1).expand(8, 60, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(still.centre, fixed.centre.unsqueeze(1).expand(8, 60, 3), atol=1e-4, rtol=0)
+
+
+def test_a_turning_camera_is_told_its_turn_in_the_axes_of_the_view(library):
+    """A camera that orbits at a constant rate turns about the vertical, which is -y of the level view (y down)."""
+    from physhmr_kit.motion.kinematics import yaw_quaternion
+    from physhmr_kit.vision.person_view import person_view
+
+    angle = 0.02 * torch.arange(10)
+    centre = roma.quat_action(yaw_quaternion(angle), torch.tensor([4.0, 0.0, 1.0]).expand(10, 3))
+    camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 1.0]).expand(10, 3))
+    state = library.clip(0)
+    from physhmr_kit.vision.keypoints import coco_from_bodies
+
+    points = coco_from_bodies(state.body_pos[:10], state.body_rot[:10])
+    keypoints = torch.cat([camera.project(points), torch.ones(10, 17, 1)], dim=-1)
+    turning = person_view(keypoints, camera).tokens[:, 57:60]
+    expected = torch.tensor([0.0, -0.2, 0.0]).expand(9, 3)  # ten times the turn of a frame
+    torch.testing.assert_close(turning[1:], expected, atol=0.02, rtol=0)
+    assert (turning[0] == 0).all()
+
+
+def test_mixing_changes_arms_and_leaves_legs():
+    _, rot = random_pose(12)
+    windows = rot.unflatten(0, (4, 3))
+    out = mixed(windows, replace(STILL, mix=1.0, bend=0.1), torch.Generator().manual_seed(0))
+    lower = [j for j in range(24) if j not in UPPER]
+    assert torch.equal(out[:, :, lower], windows[:, :, lower]) and len(UPPER) == 12
+    assert (out[:, :, list(UPPER)] != windows[:, :, list(UPPER)]).any(-1).all()
+    assert torch.equal(mixed(windows, STILL, torch.Generator()), windows)

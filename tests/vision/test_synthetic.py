@@ -7,7 +7,7 @@ import torch
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_NAMES
-from physhmr_kit.vision.synthetic import KeypointNoise, detect, perturb
+from physhmr_kit.vision.synthetic import KeypointNoise, detect, hide, mistime, perturb
 
 
 def a_scene(frames=200):
@@ -96,3 +96,48 @@ def test_what_is_outside_the_image_is_not_detected():
         camera.project(outside), camera.sees(outside), KeypointNoise.none(), torch.Generator().manual_seed(0)
     )
     assert (seen[:, 9, 2] == 0).all() and (seen[:, 0, 2] == 1).all()
+
+
+def test_scaled_noise_keeps_memory_and_grows_the_rest():
+    noise = KeypointNoise().scaled(2.0)
+    assert noise.jitter == 2 * KeypointNoise().jitter and noise.swap == 2 * KeypointNoise().swap
+    assert noise.memory == KeypointNoise().memory and noise.dropout_frames == KeypointNoise().dropout_frames
+    points, camera = a_scene(20)
+    seen = detect(points, camera, KeypointNoise().scaled(0.0), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(seen[..., :2], camera.project(points))
+
+
+def test_things_in_the_way_hide_neighbouring_keypoints_for_a_while():
+    points, camera = a_scene(2000)
+    hidden = hide(
+        camera.project(points), replace(KeypointNoise.none(), occlusion=0.01), torch.Generator().manual_seed(0)
+    )
+    frames = hidden.any(-1)
+    assert 0.05 < frames.float().mean() < 0.3  # one in a hundred starts, each lasts about 15
+    assert 1 <= hidden[frames].sum(-1).float().mean() < 12
+    lengths = frames.long().diff().abs().sum() / 2
+    assert frames.sum() / lengths > 6
+
+
+def test_an_edge_of_the_picture_cuts_a_part_off_in_a_share_of_the_tracks():
+    points, camera = a_scene(4)
+    pixels = camera.project(points).expand(300, 4, 17, 2)
+    hidden = hide(pixels, replace(KeypointNoise.none(), truncation=0.5), torch.Generator().manual_seed(0))
+    cut = hidden.any(-1).any(-1)
+    assert 0.35 < cut.float().mean() < 0.6
+    lowest = pixels[0, 0, :, 1].argmax()
+    assert hidden[cut][:, 0, lowest].float().mean() > 0.4  # most often the feet
+    assert not hidden[:, 0].all(-1).any()
+
+
+def test_uneven_time_moves_what_moves_and_leaves_what_rests():
+    at = torch.arange(60, dtype=torch.float32)
+    pixels = torch.zeros(200, 60, 17, 2)
+    pixels[:, :, 0, 0] = at
+    late = mistime(pixels, 0.5, torch.Generator().manual_seed(0))
+    assert (late[..., 1:, :] == 0).all()
+    off = late[:, :, 0, 0] - at
+    uneven = off.abs().amax(1) > 0.01
+    assert 0.35 < uneven.float().mean() < 0.65
+    assert off.abs().max() < 2.6  # a picture held for two and a half frames, and no more
+    assert torch.equal(late[~uneven], pixels[~uneven]) or off[~uneven].abs().max() < 1e-4

@@ -125,6 +125,33 @@ def test_only_differences_of_time_are_seen():
     assert not torch.allclose(together[:, :10], encoder.context(tokens[:, :10]), atol=1e-3)  # and the future is used
 
 
+def test_image_features_are_added_where_there_are_any(tmp_path):
+    torch.manual_seed(0)
+    encoder = load_encoder(save_encoder(small_encoder(), tmp_path / "e.safetensors"), image_dim=8)
+    camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
+    keypoints, image = seen_by(camera, a_swaying_body()), torch.randn(40, 8)
+    alone = encoder.encode(keypoints, camera).feature
+    assert torch.equal(encoder.encode(keypoints, camera, image).feature, alone)  # a fresh input says nothing yet
+    torch.nn.init.normal_(encoder.image.weight)
+    assert not torch.allclose(encoder.encode(keypoints, camera, image).feature, alone, atol=0.1)
+    missing = torch.full((40, 8), torch.nan)
+    assert torch.equal(encoder.encode(keypoints, camera, missing).feature, alone)
+    with pytest.raises(KitError, match=r"image features \(40, 9\): the encoder wants \(40, 8\)"):
+        encoder.encode(keypoints, camera, torch.zeros(40, 9))
+    again = load_encoder(save_encoder(encoder, tmp_path / "with_image.safetensors"))
+    assert again.hparams["image_dim"] == 8
+
+
+def test_a_guessed_camera_is_told_to_the_encoder():
+    camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
+    keypoints = seen_by(camera, a_swaying_body(6))
+    known, guessed = person_view(keypoints, camera).tokens, person_view(keypoints, camera, True).tokens
+    assert torch.equal(known[:, :-1], guessed[:, :-1])
+    assert (known[:, -1] == 0).all() and (guessed[:, -1] == 1).all()
+    several = person_view(keypoints.expand(3, 6, 17, 3), camera, torch.tensor([True, False, True])).tokens
+    assert several[:, 0, -1].tolist() == [1, 0, 1]
+
+
 def test_saved_weights_load_frozen_and_nearly_the_same(tmp_path):
     encoder = small_encoder()
     path = save_encoder(encoder, tmp_path / "e.safetensors", steps="7")
