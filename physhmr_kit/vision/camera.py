@@ -122,6 +122,12 @@ class Camera:
         """The same camera in a world whose lengths are multiplied by `factor`: images stay, the centre moves."""
         return replace(self, t=self.t * factor)
 
+    def in_world(self, turn: torch.Tensor, shift=(0.0, 0.0, 0.0)) -> Camera:
+        """The same camera in a world whose points x are called turn x + shift: turn (3, 3), shift (3,) m. Images stay."""
+        R = self.R @ turn.to(self.R).mT
+        shift = torch.as_tensor(shift).to(self.t)
+        return replace(self, R=R, t=self.t - (R @ shift.unsqueeze(-1)).squeeze(-1))
+
     def __getitem__(self, rows) -> Camera:
         """Some cameras of a batch."""
         return replace(self, K=self.K[rows], R=self.R[rows], t=self.t[rows], distortion=self.distortion[rows])

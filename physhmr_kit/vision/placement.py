@@ -46,6 +46,13 @@ def place(track: VisualTrack) -> torch.Tensor:
     return place_on_rays(joints, track.centre, track.ray_point, track.ray_confidence, (heights, grip))
 
 
+def bodies_on_rays(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
+    """The encoder's bodies where the rays alone put them, whatever floor there is: (T, 24, 3) m, (T, 24, 4) xyzw."""
+    joints, _, _ = _untranslated(track)
+    root = place_on_rays(joints, track.centre, track.ray_point, track.ray_confidence)
+    return forward_kinematics(root, track.joint_rot, mean_offsets())
+
+
 def kinematic_clip(track: VisualTrack) -> Clip:
     """The encoder's own estimate as a motion, without physics: what a tracker would be given to follow."""
     return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)

@@ -1,0 +1,145 @@
+"""Cameras nobody calibrated: which way is up, and how high they hang, from the person they saw.
+
+The encoder is shown the video as if the camera were level, and says where up is; the camera is tilted accordingly, and the
+encoder asked again, until it agrees. Then its body is put on the rays, and the feet it believes to stand say where the
+floor is. People stand upright on average, which is what all of this rests on: somebody who leans for the whole video
+tilts the camera. Lengths are those of a mean-shape person.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import roma
+import torch
+import torch.nn.functional as F
+
+from physhmr_kit.motion.clip import CONTROL_FPS
+from physhmr_kit.vision.camera import LEVEL, UP, Camera
+from physhmr_kit.vision.encoder import VisionEncoder
+from physhmr_kit.vision.keypoints import KeypointTrack
+from physhmr_kit.vision.placement import bodies_on_rays, sole_height
+from physhmr_kit.vision.track import VisualTrack, see
+
+PASSES = 4
+"""How often the encoder is asked; the first answers are drawn towards a level camera, later ones less."""
+
+
+@dataclass(frozen=True, eq=False)
+class CameraEstimate:
+    """A camera and how sure we are of it.
+
+    Attributes:
+        camera: z-up world, floor at z = 0; at first it looks along +x from above the origin.
+        gravity_deg: median angle between a frame's up and the one of the whole video, deg. Frames that agree may all be
+            wrong: this is a lower bound of the error.
+        height_m: of the camera above the floor (in the first frame), for a person of mean size.
+        height_spread_m: median distance of a standing foot from that floor, m.
+        notes: what had to be assumed, a line each.
+    """
+
+    camera: Camera
+    gravity_deg: float
+    height_m: float
+    height_spread_m: float
+    notes: tuple[str, ...]
+
+    @property
+    def pitch_deg(self) -> float:
+        """How far the camera (of the first frame) looks down, deg."""
+        forward = self.camera.R.reshape(-1, 3, 3)[0, 2]
+        return math.degrees(-math.asin(float(forward[2].clamp(-1, 1))))
+
+    def __str__(self) -> str:
+        return (
+            f"estimated camera: {self.height_m:.2f} m above the floor (standing feet within {self.height_spread_m:.2f} m), looking "
+            f"{self.pitch_deg:.0f} degrees down (frames agree within {self.gravity_deg:.1f})"
+        )
+
+
+def diagonal_focal(image_size: tuple[int, int]) -> float:
+    """Focal length, pixels, of a lens nobody knows: the image's diagonal, a field of view of 53 degrees (as GVHMR assumes)."""
+    return math.hypot(*image_size)
+
+
+def level_camera(image_size: tuple[int, int], focal: float | None = None, name: str = "estimated camera") -> Camera:
+    """A camera at the origin that looks along +x with a level horizon; principal point in the middle, no distortion."""
+    width, height = image_size
+    f = diagonal_focal(image_size) if focal is None else focal
+    K = torch.tensor([[f, 0.0, width / 2], [0.0, f, height / 2], [0.0, 0.0, 1.0]])
+    return Camera(K, LEVEL, torch.zeros(3), image_size=image_size, name=name)
+
+
+def estimate_camera(
+    keypoints: KeypointTrack, encoder: VisionEncoder, focal: float | None = None, lens: Camera | None = None
+) -> CameraEstimate:
+    """Tilt and height of the camera that filmed a track.
+
+    Args:
+        keypoints: of one person, at any rate.
+        focal: pixels; the image's diagonal when omitted.
+        lens: a camera whose intrinsics (and, if it moves, turns and ways, one pose for each 30 fps frame) are known, in a
+            world whose up and floor are not. It takes the place of `focal`.
+
+    Raises:
+        KitError: a lens of another image size or number of frames.
+    """
+    track = keypoints.resample(CONTROL_FPS).filled()
+    notes = []
+    if lens is None:
+        if focal is None:
+            focal = diagonal_focal(track.image_size)
+            notes.append(
+                f"focal length unknown, taken as the image's diagonal, {focal:.0f} px: distances are as wrong as it is"
+            )
+        lens = level_camera(track.image_size, focal)
+    track.check_camera(lens)
+    first = lens.R.reshape(-1, 3, 3)[0]
+    camera = lens.in_world(LEVEL.mT @ first)
+    weight = track.confidence.mean(-1)
+    for _ in range(PASSES):
+        up = encoder.encode(track.keypoints, camera, guessed=True).up
+        middle = middle_direction(up, weight)
+        camera = camera.in_world(shortest_turn(middle, torch.tensor(UP)))
+    spread = torch.rad2deg((up @ middle).clamp(-1, 1).acos()).median()
+
+    centre = camera.centre.reshape(-1, 3)[0]
+    camera = camera.in_world(torch.eye(3), -centre)
+    seen = see(track.keypoints, camera, encoder)
+    floor, loose, standing = _floor(seen)
+    if not standing:
+        notes.append("no foot is believed to stand; the floor is put under the lowest one")
+    camera = replace(camera.in_world(torch.eye(3), (0.0, 0.0, -floor)), name="estimated camera")
+    notes.append("lengths are those of a person of mean size")
+    return CameraEstimate(camera, float(spread), -floor, loose, tuple(notes))
+
+
+def _floor(track: VisualTrack) -> tuple[float, float, bool]:
+    """Height of the floor, median distance of standing soles from it (m), and whether any foot stands."""
+    soles = sole_height(*bodies_on_rays(track))
+    standing = (track.contact > 0.5) & (track.ray_confidence.mean(-1, keepdim=True) > 0.3)
+    if not standing.any():
+        lowest = soles.amin(-1)
+        return float(lowest.quantile(0.1)), float("nan"), False
+    floor = soles[standing].median()
+    return float(floor), float((soles[standing] - floor).abs().median()), True
+
+
+def middle_direction(directions: torch.Tensor, weight: torch.Tensor, steps: int = 20) -> torch.Tensor:
+    """Geometric median (Weiszfeld's iteration) of unit vectors (T, 3) with weights (T,): (3,), of length one."""
+    weight = weight + 1e-6
+    middle = F.normalize((directions * weight.unsqueeze(-1)).sum(0), dim=0)
+    for _ in range(steps):
+        share = weight / (directions - middle).norm(dim=-1).clamp(min=1e-4)
+        middle = F.normalize((directions * share.unsqueeze(-1)).sum(0), dim=0)
+    return middle
+
+
+def shortest_turn(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """(3, 3) shortest rotation that takes unit vector a (3,) to b (3,), which are not opposite."""
+    axis = torch.linalg.cross(a, b)
+    sine = axis.norm()
+    if sine < 1e-7:
+        return torch.eye(3)
+    return roma.rotvec_to_rotmat(axis / sine * torch.atan2(sine, a @ b))

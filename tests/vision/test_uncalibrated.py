@@ -1,0 +1,119 @@
+"""Cameras nobody calibrated: the geometry is exact when the encoder is; the bundled encoder finds a synthetic camera roughly."""
+
+import math
+
+import pytest
+import roma
+import torch
+
+from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.encoder import Encoding
+from physhmr_kit.vision.keypoints import KeypointTrack, coco_from_bodies
+from physhmr_kit.vision.uncalibrated import (
+    PASSES,
+    diagonal_focal,
+    estimate_camera,
+    level_camera,
+    middle_direction,
+    shortest_turn,
+)
+
+FRAMES = 60
+
+
+def a_walk():
+    t = torch.arange(FRAMES) / 30
+    rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(FRAMES, 24, 1)
+    rot[:, 0] = torch.tensor(STANDING)
+    root = torch.stack([0.4 * t, 0 * t, 0 * t + standing_height()], dim=-1)
+    return root, rot
+
+
+class Oracle:
+    """Knows the truth, and tells it in the frame of the camera it is given, but halves every tilt it is asked about."""
+
+    def __init__(self, camera: Camera):
+        self.camera = camera
+        self.asked = 0
+
+    def encode(self, keypoints, camera, image=None, guessed=False):
+        self.asked += guessed
+        first = [c.R.reshape(-1, 3, 3)[0] for c in (camera, self.camera)]
+        turn = first[0].mT @ first[1]  # from the true world to the one the camera claims
+        _, rot = a_walk()
+        rot[:, 0] = roma.quat_product(roma.rotmat_to_unitquat(turn).expand(FRAMES, 4), rot[:, 0])
+        up = torch.nn.functional.normalize(turn[:, 2] + torch.tensor([0.0, 0.0, 1.0]), dim=0)
+        nothing = torch.zeros(FRAMES, 512), torch.zeros(FRAMES, 3)
+        return Encoding(nothing[0], rot, nothing[1], torch.ones(FRAMES, 4), up.expand(FRAMES, 3))
+
+
+def filmed(camera: Camera) -> KeypointTrack:
+    root, rot = a_walk()
+    points = coco_from_bodies(*forward_kinematics(root, rot, mean_offsets()))
+    keypoints = torch.cat([camera.project(points), torch.ones(FRAMES, 17, 1)], dim=-1)
+    return KeypointTrack(keypoints, 30.0, camera.image_size, "walk")
+
+
+@pytest.mark.parametrize("down", [-5.0, 20.0, 40.0])
+def test_asking_again_undoes_a_bias_towards_level(down):
+    height = 1.0 + 4 * math.sin(math.radians(down))
+    camera = Camera.look_at((0.4, -4.0, height), (0.4, 0.0, 1.0), focal=1500.0, roll=0.1)
+    oracle = Oracle(camera)
+    found = estimate_camera(filmed(camera), oracle, focal=1500.0)
+    assert oracle.asked == PASSES
+    up = found.camera.R @ torch.tensor([0.0, 0.0, 1.0])
+    truth = camera.R @ torch.tensor([0.0, 0.0, 1.0])
+    left = math.degrees(math.acos(min(1.0, float(up @ truth))))
+    assert left < 0.1 * max(abs(down), 6)  # four halvings of the tilt
+    assert found.height_m == pytest.approx(height, rel=0.15)
+    assert found.height_spread_m < 0.05
+    assert float(found.camera.centre[2]) == pytest.approx(found.height_m, abs=1e-4)
+    assert found.camera.centre[:2].norm() < 1e-4
+    assert f"{found.height_m:.2f} m above the floor" in str(found)
+
+
+def test_a_known_lens_that_moves_keeps_its_way():
+    centre = torch.stack(
+        [torch.linspace(0, 1, FRAMES), torch.full((FRAMES,), -4.0), torch.full((FRAMES,), 1.5)], dim=-1
+    )
+    camera = Camera.look_at(centre, torch.tensor([0.4, 0.0, 1.0]).expand(FRAMES, 3))
+    tilted = camera.in_world(roma.rotvec_to_rotmat(torch.tensor([0.3, -0.2, 0.5])), (1.0, 2.0, 3.0))
+    found = estimate_camera(filmed(camera), Oracle(camera), lens=tilted)
+    assert found.camera.batch_shape == (FRAMES,)
+    moved = found.camera.centre - found.camera.centre[:1]
+    torch.testing.assert_close(moved.norm(dim=-1), (centre - centre[:1]).norm(dim=-1), atol=1e-3, rtol=0)
+    assert moved[:, 2].abs().max() < 0.05  # the way was level
+    with pytest.raises(KitError, match="60 frames of keypoints but"):
+        estimate_camera(filmed(camera), Oracle(camera), lens=camera[:20])
+
+
+def test_without_a_focal_length_the_diagonal_is_taken_and_said():
+    camera = Camera.look_at((0.4, -4.0, 1.4), (0.4, 0.0, 1.0), focal=diagonal_focal((1920, 1080)))
+    found = estimate_camera(filmed(camera), Oracle(camera))
+    assert float(found.camera.K[0, 0]) == pytest.approx(2202.9, abs=0.1)
+    assert any("focal length unknown" in note for note in found.notes)
+
+
+def test_a_level_camera_looks_along_x_with_its_top_up():
+    camera = level_camera((1080, 1920), 1000.0)
+    ahead = camera.project(torch.tensor([[5.0, 0.0, 0.0], [5.0, 0.0, 1.0], [5.0, 1.0, 0.0]]))
+    torch.testing.assert_close(ahead, torch.tensor([[540.0, 960.0], [540.0, 760.0], [340.0, 960.0]]))
+
+
+def test_the_middle_of_directions_does_not_follow_a_few_wild_ones():
+    up = torch.tensor([0.0, 0.0, 1.0]).repeat(20, 1)
+    up[:6] = torch.tensor([1.0, 0.0, 0.0])
+    assert middle_direction(up, torch.ones(20))[2] > 0.999
+    assert middle_direction(up, torch.cat([torch.full((6,), 5.0), torch.ones(14)]))[0] > 0.999
+
+
+def test_the_shortest_turn_takes_one_direction_to_the_other():
+    a, b = (torch.nn.functional.normalize(torch.tensor(v), dim=0) for v in ([1.0, 2.0, 0.5], [0.2, -1.0, 2.0]))
+    turn = shortest_turn(a, b)
+    torch.testing.assert_close(turn @ a, b, atol=1e-5, rtol=0)
+    axis = torch.linalg.cross(a, b)
+    torch.testing.assert_close(turn @ axis, axis, atol=1e-5, rtol=0)
+    assert torch.equal(shortest_turn(a, a), torch.eye(3))
