@@ -1,0 +1,110 @@
+"""A body fitted to the keypoints of a calibrated camera: the yardstick for the encoder where there is no ground truth.
+
+All frames at once: hinge angles and the pelvis are moved until the projected joints meet the keypoints, under bone
+lengths that are given, anatomical limits, a floor, and the wish to move smoothly (in the manner of SMPLify, Bogo et al.
+2016, with a term in time). One camera leaves the depth of every limb in doubt, so this is a better measurement than the
+encoder's, not the truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import roma
+import torch
+
+from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
+from physhmr_kit.body.skeleton import NUM_DOFS, mean_offsets
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.vision.keypoints import coco_from_bodies
+from physhmr_kit.vision.placement import place, sole_height
+from physhmr_kit.vision.track import VisualTrack
+
+_WILD = 10.0  # hundredths of the box; a keypoint further off is an outlier
+
+
+@dataclass(frozen=True)
+class FitWeights:
+    """Weight of each term; the data term is a mean over believed keypoints, in hundredths of the person's box."""
+
+    smooth: float = 0.02  # mean squared acceleration of joints, (m/s^2)^2
+    limits: float = 10.0  # mean squared excess over the hinge limits, rad^2
+    rest: float = 0.02  # mean squared hinge angle, rad^2: where nothing is seen, nothing is bent
+    floor: float = 1000.0  # mean squared depth of soles below the floor, m^2
+
+
+def fit_body(
+    track: VisualTrack,
+    steps: int = 600,
+    weights: FitWeights | None = None,
+    from_rest: bool = False,
+    offsets: torch.Tensor | None = None,
+) -> Clip:
+    """Fit a body of given bone lengths to a track's keypoints.
+
+    Args:
+        track: of a calibrated camera; its pose (the encoder's) is where the search starts.
+        steps: of Adam.
+        from_rest: start from straight limbs, with only the root orientation of the encoder: how far the result then
+            differs says how much the start decides.
+        offsets: (24, 3) m, joints relative to their parents; the mean shape's when omitted (the track's world is already
+            divided by the person's size).
+
+    Returns:
+        the motion, at the track's rate.
+    """
+    weights = weights or FitWeights()
+    offsets = mean_offsets() if offsets is None else offsets
+    dof = torch.zeros(len(track), NUM_DOFS) if from_rest else rotation_to_dof(track.joint_rot[:, 1:])
+    dof = dof.clone().requires_grad_(True)
+    root = place(track).clone().requires_grad_(True)
+    turn = torch.zeros(len(track), 3, requires_grad=True)
+    optimizer = torch.optim.Adam([{"params": [dof, turn], "lr": 0.02}, {"params": [root], "lr": 0.01}])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=2e-4)
+    with torch.enable_grad():
+        for step in range(steps):
+            rot = _pose(track, dof, turn)
+            wild = max(_WILD, 4 * _WILD * (1 - 2 * step / steps))  # at first limbs far away are pulled too
+            loss = _misfit(track, root, rot, dof, offsets, weights, wild)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    with torch.no_grad():
+        return Clip.from_joints(root.detach(), _pose(track, dof, turn), track.fps, f"{track.name} (fit)")
+
+
+def _pose(track: VisualTrack, dof: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
+    """Joint rotations (T, 24, 4) from hinge angles (T, 69) and a turn of the root (T, 3) in its own frame."""
+    root = roma.quat_product(track.joint_rot[:, 0], roma.rotvec_to_unitquat(turn))
+    return torch.cat([root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
+
+
+def _box(seen: torch.Tensor, confidence: torch.Tensor) -> torch.Tensor:
+    """Larger side of the believed keypoints' box, pixels; the median over the frames that have one."""
+    believed = (confidence >= 0.05).unsqueeze(-1)
+    size = (seen.where(believed, -torch.inf).amax(1) - seen.where(believed, torch.inf).amin(1)).amax(-1)
+    size = size[torch.isfinite(size)]
+    return size.median().clamp(min=1.0) if len(size) else seen.new_tensor(1.0)
+
+
+def _misfit(track, root, rot, dof, offsets, weights: FitWeights, wild: float) -> torch.Tensor:
+    body_pos, body_rot = forward_kinematics(root, rot, offsets)
+    pixels = track.camera.project(coco_from_bodies(body_pos, body_rot))
+    seen, confidence = track.keypoints[..., :2], track.keypoints[..., 2]
+    box = _box(seen, confidence)
+    off = 100 * (pixels - seen).norm(dim=-1) / box
+    robust = off.square() / (1 + (off / wild).square())  # Geman-McClure
+    data = (confidence * robust).sum() / confidence.sum().clamp(min=1e-6)
+    jerky = (body_pos[2:] - 2 * body_pos[1:-1] + body_pos[:-2]).mul(track.fps**2).square().sum(-1).mean()
+    low, high = dof_limits().unbind(-1)
+    excess = (low - dof).clamp(min=0) + (dof - high).clamp(min=0)
+    sunk = sole_height(body_pos, body_rot).clamp(max=0).square().mean()
+    return (
+        data
+        + weights.smooth * jerky
+        + weights.limits * excess.square().mean()
+        + weights.rest * dof.square().mean()
+        + weights.floor * sunk
+    )
