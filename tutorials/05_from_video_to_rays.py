@@ -1,0 +1,367 @@
+# %% [markdown]
+# # Lesson 5 · From a video to rays
+#
+# **Time:** about a minute on two CPU cores. **Needs:** lesson 2. With the project's real film (`PHYSHMR_DATA`) the lesson is about a man who balances on one leg; without it, about a synthetic film of a demo motion.
+#
+# In lesson 2 the pixels were right, because we had made them. Now they come from a video: 60 pictures a second, a detector that guesses, a person of unknown size. This lesson follows the
+# numbers from the film to what the policy reads, and asks at each station what an error there does to everything behind it.
+#
+# Afterwards you will be able to
+# - bring keypoints of any rate to the 30 Hz of the simulation, and say which of them to believe,
+# - explain what the encoder is shown, and what it is spared,
+# - read the reprojection error of a pose, and say what it cannot see,
+# - tell from a few figures that a camera, a frame rate or left and right are wrong, before you train on it.
+
+# %%
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.env import Rollout
+from physhmr_kit.metrics.seen import reprojection_error
+from physhmr_kit.motion.demo import demo_clip
+from physhmr_kit.motion.kinematics import forward_kinematics, heading
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.viewer import show
+from physhmr_kit.viewer.frames import video_frames
+from physhmr_kit.viewer.palette import CONTACT, REFERENCE, SEEN, SIMULATED, unit
+from physhmr_kit.vision import Camera, KeypointNoise, KeypointTrack, coco_from_bodies, detect
+from physhmr_kit.vision.keypoints import COCO_BONES, COCO_MIRROR, COCO_NAMES, RAY_JOINTS, RAY_NAMES
+from physhmr_kit.vision.person_view import person_view
+from physhmr_kit.vision.placement import kinematic_clip
+from physhmr_kit.vision.pretrained import load_encoder
+from physhmr_kit.vision.rays import ray_residual
+from physhmr_kit.vision.track import track_from_keypoints
+from physhmr_kit.vision.uncalibrated import estimate_camera
+
+torch.manual_seed(0)
+torch.set_num_threads(2)
+DATA = Path(os.environ.get("PHYSHMR_DATA", "../../shared/data")) / "video"
+REAL = (DATA / "balance_cam01.mp4").is_file()
+
+# %% [markdown]
+# ## Station 1 · The film and its keypoints
+#
+# A detector writes 17 points for each picture, in COCO's order, with a confidence. For your own video this one command makes the file (a detector is installed for it the first time, in an environment of its own):
+#
+# ```bash
+# python -m data_prep.video my_video.mp4 --out my_keypoints.npz
+# ```
+#
+# Here the file exists already, and so does the camera: its intrinsics $K$, its lens, and where it stands.
+
+# %%
+if REAL:
+    detected = KeypointTrack.load(DATA / "balance_cam01_keypoints.npz")
+    camera = Camera.load(DATA / "balance_cam01_camera.json")
+    film = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)]
+else:  # the same, made up: a demo motion, 60 times a second, from a portrait camera
+    clip = demo_clip("wave").resample(60.0)
+    camera = Camera.look_at((3.2, 1.4, 1.7), (0.0, 0.0, 0.95), focal=1680.0, image_size=(1080, 1920))
+    points = coco_from_bodies(*forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets()))[:120]
+    detected = KeypointTrack(
+        detect(points, camera, KeypointNoise(), torch.Generator().manual_seed(0)), 60.0, camera.image_size, "made up"
+    )
+    film = []
+width, height = detected.image_size
+print(f"{'real' if REAL else 'made-up'} film: {len(detected)} pictures at {detected.fps:g} fps, {width}x{height}")
+
+
+def draw_points(axes, points, colour, label=None, **style) -> None:
+    """COCO's skeleton in an image: points (17, 2) pixels."""
+    for k, pair in enumerate(COCO_BONES):
+        axes.plot(
+            *np.asarray(points)[list(pair)].T,
+            color=unit(colour),
+            label=label if k == 0 else None,
+            **{"linewidth": 2} | style,
+        )
+
+
+def frame_axes(axes, frame: int, margin: float = 120.0) -> None:
+    """The picture of a 30 Hz frame, cut to the person."""
+    if film:
+        axes.imshow(film[min(frame, len(film) - 1)])
+    seen = keypoints[frame, :, :2]
+    low, high = seen.amin(0) - margin, seen.amax(0) + margin
+    axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
+
+
+# %% [markdown]
+# ## Station 2 · Time, and whom to believe
+#
+# The simulation is controlled 30 times a second, so the track is resampled *by time*; of two neighbouring pictures the more confident one weighs more. Short gaps are bridged; in long ones a keypoint keeps a place, but its
+# confidence becomes 0, which tells everybody downstream not to believe it. We make a gap of each kind in the left wrist to see it.
+
+# %%
+wrist = COCO_NAMES.index("left_wrist")
+torn = detected.keypoints.clone()
+torn[20:28, wrist, 2] = 0.0  # 0.13 s
+torn[50:80, wrist, 2] = 0.0  # 0.5 s
+mended = replace(detected, keypoints=torn).resample(30.0).filled()
+track30 = detected.resample(30.0).filled()
+keypoints = track30.keypoints
+
+figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 4), sharex=True, layout="constrained")
+top.plot(
+    torch.arange(len(detected)) / detected.fps, detected.keypoints[:, wrist, 1], ".", color="0.7", label="detected"
+)
+top.plot(
+    torch.arange(len(mended)) / 30,
+    mended.keypoints[:, wrist, 1],
+    color=unit(SEEN),
+    label="with two gaps, 30 Hz, filled",
+)
+top.set(ylabel="v of the left wrist (pixels)")
+top.invert_yaxis()
+top.legend(frameon=False, fontsize=8)
+bottom.plot(torch.arange(len(mended)) / 30, mended.keypoints[:, wrist, 2], color=unit(SEEN))
+bottom.plot(torch.arange(len(detected)) / detected.fps, detected.keypoints[:, wrist, 2], ".", color="0.7")
+bottom.set(xlabel="time (s)", ylabel="confidence", ylim=(-0.05, 1.05))
+plt.show()
+
+confidence = mended.keypoints[:, wrist, 2]
+assert len(mended) == len(track30) and abs(len(mended) - len(detected) / 2) <= 1
+assert confidence[10:14].min() > 0, "a short gap is bridged"
+assert (confidence[27:38] == 0).all(), "a long one is not believed"
+
+# %% [markdown]
+# ## Station 3 · What the encoder is shown
+#
+# Pixels depend on the lens, the zoom, the roll of the camera and on where in the picture the person happens to be. All of this is known, so `person_view` takes it out: it turns every keypoint into a ray, looks at the rays with a
+# virtual camera that points at the person and holds its horizon level, and divides by the person's size. What is lost on the way (elevation, size, how the bearing changes, how the camera turns) is handed over as numbers: 61 in all.
+
+# %%
+view = person_view(keypoints, camera)
+middle = len(keypoints) // 2
+figure, panels = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained")
+frame_axes(panels[0], middle)
+draw_points(panels[0], keypoints[middle, :, :2], SEEN)
+panels[0].set_title("the picture")
+draw_points(panels[1], view.tokens[middle, :34].reshape(17, 2), SEEN)
+panels[1].set(aspect="equal", title="the level view", xlim=(-4, 4), ylim=(4, -4))
+panels[2].imshow(view.tokens.T, aspect="auto", cmap="coolwarm", vmin=-3, vmax=3, extent=(0, len(keypoints) / 30, 61, 0))
+panels[2].set(title="61 numbers a frame", xlabel="time (s)")
+plt.show()
+
+rolled = Camera(
+    camera.K * torch.tensor([[0.5], [0.5], [1.0]]), camera.R, camera.t, camera.distortion, (width // 2, height // 2)
+)
+half = torch.cat([keypoints[..., :2] / 2, keypoints[..., 2:]], dim=-1)
+assert view.tokens.shape == (len(keypoints), 61)
+assert torch.allclose(person_view(half, rolled).tokens, view.tokens, atol=1e-2), "half the resolution, the same view"
+
+# %% [markdown]
+# ## Station 4 · The encoder: a pose, and a feature
+#
+# A transformer reads 3.2 seconds of that, past and future. It was trained on motion capture filmed by synthetic cameras, and never saw a real picture. Out come the root's orientation, 23 joint rotations, foot contact, and
+# the 512 numbers before them, PhysHMR's *feature*. The pose has no place yet: the translation that brings its joints nearest to their rays, with standing feet on the floor, gives it one (lesson 2, `place_on_rays`).
+# The same least squares tell how much larger than the mean shape the person is; the kit divides the *world* by that factor, not the person.
+
+# %%
+encoder = load_encoder()
+track = track_from_keypoints(detected, camera, encoder, scale=None)
+
+
+def pose_of(track):
+    """The encoder's bodies on their rays, 30 Hz."""
+    return MotionLibrary([kinematic_clip(track)]).clip(0)
+
+
+def misfit(track) -> torch.Tensor:
+    """(T, 12) pixels between projected and detected limbs; NaN where nothing is believed."""
+    body = pose_of(track)
+    return reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera)
+
+
+body, off = pose_of(track), misfit(track)
+box = float((keypoints[..., :2].amax(1) - keypoints[..., :2].amin(1)).amax(-1).median())
+figure, panels = plt.subplots(1, 4, figsize=(9.5, 3.8), layout="constrained", width_ratios=(1, 1, 1, 1.3))
+projected = track.camera.project(coco_from_bodies(body.body_pos, body.body_rot))
+for axes, frame in zip(panels, np.linspace(0, len(track) - 1, 3).astype(int), strict=False):
+    frame_axes(axes, int(frame))
+    draw_points(axes, keypoints[frame, :, :2], SEEN, "detected")
+    draw_points(axes, projected[frame], SIMULATED, "the encoder's body")
+    axes.set_title(f"{frame / 30:.1f} s", fontsize=9)
+panels[0].legend(frameon=False, fontsize=7, loc="lower left")
+panels[3].barh(RAY_NAMES, off.nanmean(0), color=unit(SIMULATED))
+panels[3].invert_yaxis()
+panels[3].tick_params(labelsize=7)
+panels[3].set(xlabel="misfit (pixels)")
+plt.show()
+
+usual = float(off.nanmedian()), float((track.centre - body.root_pos).norm(dim=-1).mean()), track.scale
+print(f"misfit: {usual[0]:.0f} px at the median, {100 * usual[0] / box:.1f} % of the person's box")
+print(f"the person is {track.scale:.2f} times the mean shape and {track.scale * usual[1]:.2f} m from the camera")
+assert usual[0] < 0.06 * box
+assert 0.8 < track.scale < 1.25
+
+# %% [markdown]
+# A misfit of a few hundredths of the box is what to expect. It sees errors *across* the rays only: an arm that points at the camera and one that points away from it can project alike.
+#
+# ## Station 5 · What the policy reads
+#
+# Twelve rays, their confidences, the feature and the root's orientation. The rays are not given as they are: the policy sees how far *its own* joints are from them, and it has none yet. Let us lend it the encoder's body.
+
+# %%
+residual = ray_residual(body.body_pos[:, list(RAY_JOINTS)], track.centre, track.ray_point, heading(body.root_rot))
+figure, panels = plt.subplots(1, 3, figsize=(9.5, 3.2), layout="constrained", width_ratios=(1.2, 1.2, 1))
+span = (0, len(track) / 30)
+drawn = panels[0].imshow(
+    1000 * residual.norm(dim=-1).T, aspect="auto", cmap="viridis", vmax=120, extent=(*span, 11.5, -0.5)
+)
+panels[0].set_yticks(range(12), RAY_NAMES, fontsize=7)
+panels[0].set(title="rays: residual (mm)", xlabel="time (s)")
+figure.colorbar(drawn, ax=panels[0])
+panels[1].imshow(track.feature.T, aspect="auto", cmap="coolwarm", vmin=-2, vmax=2, extent=(*span, 512, 0))
+panels[1].set(title="feature", xlabel="time (s)")
+panels[2].plot(torch.arange(len(track)) / 30, track.contact[:, :2], label=("left ankle", "right ankle"))
+panels[2].set(title="foot contact (for the first pose)", xlabel="time (s)", ylim=(-0.05, 1.05))
+panels[2].legend(frameon=False, fontsize=7)
+plt.show()
+
+assert residual.shape == (len(track), 12, 3) and track.feature.shape[1] == 512
+assert 1000 * residual.norm(dim=-1).median() < 100
+
+# %% [markdown]
+# ## What noise does to each
+#
+# We shake all keypoints by $\sigma$ pixels, a fresh error in every frame, and look at all stations at once. The rays answer at once and in proportion, $Z/f\cdot\sigma$ each, for a ray knows one picture only. The encoder
+# has seen 3 seconds and hardly moves while the errors are within what it was trained on, about a hundredth of the box; that is why the policy is given both.
+
+# %%
+sigmas = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+generator = torch.Generator().manual_seed(1)
+rows = []
+for sigma in sigmas:
+    shaken = detected.keypoints.clone()
+    shaken[..., :2] += sigma * torch.randn(shaken[..., :2].shape, generator=generator)
+    other = track_from_keypoints(replace(detected, keypoints=shaken), camera, encoder, track.scale)
+    there = pose_of(other)
+    ray = (other.ray_point - track.ray_point).norm(dim=-1).mean() * usual[1]  # at the person's distance
+    turn = 2 * torch.rad2deg((other.root_rot * track.root_rot).sum(-1).abs().clamp(max=1).acos()).mean()
+    local = [p.body_pos - p.body_pos[:, :1] for p in (there, body)]
+    pose = (local[0] - local[1]).norm(dim=-1).mean()
+    feature = (other.feature - track.feature).norm(dim=-1).mean() / track.feature.norm(dim=-1).mean()
+    rows.append([1000 * float(ray), float(turn), 1000 * float(pose), 100 * float(feature)])
+rows = np.array(rows)
+figure, panels = plt.subplots(1, 4, figsize=(9.5, 2.6), layout="constrained")
+titles = ("rays (mm)", "root orientation (deg)", "pose (mm)", "feature (% of its length)")
+for axes, values, title, colour in zip(panels, rows.T, titles, (SEEN, CONTACT, SIMULATED, REFERENCE), strict=True):
+    axes.plot(100 * np.array(sigmas) / box, values, "o-", color=unit(colour), markersize=4)
+    axes.set(title=title, xlabel="noise (% of the box)", ylim=(0, None))
+plt.show()
+
+steps = rows[2:5, 0] / rows[1, 0]
+print("rays, for 2, 4, 8, 16 times the first noise:", steps.round(1))
+assert (np.diff(rows[1:, 0]) > 0).all() and rows[4, 0] / rows[1, 0] > 4, "rays take every pixel at its word"
+assert rows[2, 1] < 8, "a little noise hardly turns the root"
+
+# %% [markdown]
+# ## No calibration? Ask the person
+#
+# Most videos come without $R$ and $t$. People stand upright on average, and their feet are on the floor: `estimate_camera` shows the encoder the video as if the camera were level, tilts the camera by what it says, asks again until it agrees, and then puts
+# the floor under the standing feet. The focal length is guessed from the image's diagonal unless you know it. Here we know the truth, so we can see how good that is.
+
+# %%
+for focal in (float(camera.K[0, 0]), None):
+    found = estimate_camera(detected, encoder, focal)
+    tilt = math.degrees(math.acos(min(1.0, float(found.camera.R[:, 2] @ camera.R[:, 2]))))
+    print(f"focal length {'known' if focal else 'guessed'}: gravity off by {tilt:.1f} degrees; {found}")
+    assert tilt < 35 and 0 < found.height_m < 4
+print(f"true height: {float(camera.centre[2]):.2f} m")
+
+# %% [markdown]
+# That the frames agree does not make them right: they are one person in one film, and somebody who leans all the time tilts the world. Use a calibration where there is one, and look at the result (`python -m physhmr_kit.doctor --track`) where there is none.
+#
+# ## In the viewer
+#
+# The encoder's body, the film, the keypoints and the rays, in Rerun. There is no physics in this yet: watch the feet.
+
+# %%
+still = torch.zeros(len(track), 24, 3)
+kinematic = Rollout(track.name, body, body, still, torch.zeros(len(track), 69), {}, len(track), True, None)
+show(kinematic, track, [(k / 30, image) for k, image in enumerate(film) if k % 3 == 0] or None)
+
+ankle = body.body_pos[:, 7:9]
+speed = 30 * ankle.diff(dim=0).norm(dim=-1)
+standing = track.contact[1:, :2] > 0.5
+sliding = float(speed[standing].median()) if standing.any() else float("nan")
+print(f"an ankle that stands moves at {sliding:.2f} m/s, at the median; physics would hold it")
+assert math.isnan(sliding) or sliding > 0.005
+
+# %% [markdown]
+# ## What failure looks like
+#
+# Five things that go wrong with real videos. Each line is the lesson's film with that one mistake; compare with the first.
+
+# %%
+
+
+def swapped(track: KeypointTrack) -> KeypointTrack:
+    """Left for right, all the time."""
+    return replace(track, keypoints=track.keypoints[:, list(COCO_MIRROR)])
+
+
+turned_k = camera.K.clone()
+turned_k[:2] *= 0.5
+flipped = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+cases = {
+    "nothing": (detected, camera),
+    "left and right swapped": (swapped(detected), camera),
+    "60 fps read as 30": (replace(detected, fps=detected.fps / 2), camera),
+    "K of half the resolution": (detected, replace(camera, K=turned_k)),
+    "y and z of the world down": (detected, replace(camera, R=camera.R @ flipped)),
+}
+found = {}
+print(f"{'mistake':28} misfit   distance  speed      root against the first")
+for name, (points, eye) in cases.items():
+    try:
+        other = track_from_keypoints(points, eye, encoder, track.scale)
+    except Exception as fault:
+        print(f"{name:28} {fault}")
+        continue
+    there = pose_of(other)
+    away = float((other.centre - there.root_pos).norm(dim=-1).mean()) * track.scale
+    speed = float(30 * there.root_pos.diff(dim=0).norm(dim=-1).mean())
+    turn = 2 * torch.rad2deg((other.root_rot[0] * track.root_rot[0]).sum().abs().clamp(max=1).acos())
+    found[name] = float(misfit(other).nanmedian()), away, speed, float(turn)
+    print("{:28} {:4.0f} px  {:5.2f} m   {:.2f} m/s   {:4.0f} degrees".format(name, *found[name]))
+
+assert found["left and right swapped"][3] > 60, "the person seems to face the other way"
+assert found["60 fps read as 30"][2] < 0.8 * found["nothing"][2], "slow motion"
+assert found["K of half the resolution"][1] < 0.75 * found["nothing"][1], "much too near"
+assert found["y and z of the world down"][0] > 3 * found["nothing"][0], "a body that no floor holds"
+
+# %% [markdown]
+# | mistake | the misfit alone | what gives it away |
+# |---|---|---|
+# | left and right swapped | hardly changes | the body faces the other way and walks backwards |
+# | wrong frame rate | hardly changes | everything is slow (or fast): gravity no longer fits |
+# | $K$ of another resolution | grows a little | the person is too near or too far, feet float or sink |
+# | world upside down | very large | the body cannot be both upright and on its rays |
+#
+# The first two are the dangerous ones: the picture looks right, and a policy trained on it learns nonsense. So look at heading and speed, not only at pixels.
+#
+# ## Exercises
+#
+# **1 · Fewer pictures.** Keep every fourth picture of the detector (`replace(detected, keypoints=detected.keypoints[::4], fps=detected.fps / 4)`) and compare the misfit, against the same 30 Hz keypoints as before.
+# *Expect* a misfit that is larger where the person is quick and the same where they stand; speed and heading stay.
+#
+# **2 · No arms.** Set the confidence of elbows and wrists to 0. *Expect* the misfit (over what is still believed) to *fall*, and the root to turn by several degrees: the encoder used the arms to tell where the chest points.
+#
+# **3 · A wrong focal length.** Multiply `K[0, 0]` and `K[1, 1]` by 1.5. *Expect* a person who stands a good tenth farther away, not half as far again: standing feet are held to the floor, and the estimated size takes up the rest.
+#
+# ## Summary
+#
+# - Keypoints are resampled by time; confidence 0 means *do not believe*, never *is at this place*.
+# - The encoder sees a level, centred, scaled view. It gives a pose, a feature and contacts; rays and the floor give the place.
+# - Rays take every pixel at its word, the feature remembers: the policy reads both.
+# - Without a calibration gravity and height are estimates, with errors of several degrees.
+# - A small misfit proves little. Heading, speed and distance find the mistakes it cannot see.
