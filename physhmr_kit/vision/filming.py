@@ -28,6 +28,8 @@ UPPER = tuple(
 )
 """Joints of arms, neck and head."""
 
+TRUNK = tuple(i for i, n in enumerate(JOINT_NAMES) if n.startswith("spine"))
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -126,13 +128,17 @@ def film(
 
 
 def mixed(joint_rot: torch.Tensor, variety: Variety, generator: torch.Generator) -> torch.Tensor:
-    """Windows (B, T, 24, 4) with the arms and head of other windows, and those a little bent. Legs and floor contact stay."""
+    """Windows (B, T, 24, 4) with the arms and head of other windows (half of the times the trunk as well), a little bent. Legs and floor contact stay."""
     windows = len(joint_rot)
     joint_rot = joint_rot.clone()
     if variety.mix > 0:
         swap = torch.rand(windows, generator=generator) < variety.mix
-        other = joint_rot[torch.randperm(windows, generator=generator)][:, :, UPPER]
-        joint_rot[:, :, UPPER] = torch.where(swap[:, None, None, None], other, joint_rot[:, :, UPPER])
+        deep = swap & (torch.rand(windows, generator=generator) < 0.5)
+        other = joint_rot[torch.randperm(windows, generator=generator)]
+        for joints, rows in ((UPPER, swap), (TRUNK, deep)):
+            joint_rot[:, :, joints] = torch.where(
+                rows[:, None, None, None], other[:, :, joints], joint_rot[:, :, joints]
+            )
     if variety.bend > 0:
         bend = roma.rotvec_to_unitquat(variety.bend * torch.randn(windows, 1, len(UPPER), 3, generator=generator))
         upper = joint_rot[:, :, UPPER]

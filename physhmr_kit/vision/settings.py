@@ -47,7 +47,7 @@ class Variety:
     speed: float = 0.25  # played up to this much faster, or slower by the same factor
     mirror: float = 0.5  # chance of the mirror image
     limbs: float = 0.06  # standard deviation of limb lengths, as a share; one body for all windows
-    mix: float = 0.4  # chance that arms, neck and head are those of another window
+    mix: float = 0.4  # chance that arms, neck and head (and, half of the times, the trunk) are those of another window
     bend: float = 0.08  # standard deviation, rad, of a constant turn added to each joint of arms, neck and head
     moving: float = 0.4  # chance that the camera orbits, follows or is held by hand
     withheld: float = 0.3  # chance that the camera's tilt (and, half of the times, its focal length) is told wrongly
