@@ -38,11 +38,13 @@ class VideoInfo:
         frames: pictures in it.
         fps: average frames per second.
         image_size: (width, height) as a player shows it, pixels.
+        constant: whether the frames are evenly spaced, see `rate_of`.
     """
 
     frames: int
     fps: float
     image_size: tuple[int, int]
+    constant: bool = True
 
 
 def read_video_info(path: str | os.PathLike) -> VideoInfo:
@@ -70,8 +72,10 @@ def read_video_info(path: str | os.PathLike) -> VideoInfo:
             size = (first.width, first.height)
             turned = abs(getattr(first, "rotation", 0)) % 180 == 90
             container.seek(0)
-            frames = sum(1 for packet in container.demux(stream) if packet.size > 0)
-            return VideoInfo(frames, float(stream.average_rate or 0), size[::-1] if turned else size)
+            packets = [packet for packet in container.demux(stream) if packet.size > 0]
+            stamps = sorted(float(p.pts * p.time_base) for p in packets if p.pts is not None)
+            constant = len(stamps) < 3 or _evenly(stamps)
+            return VideoInfo(len(packets), float(stream.average_rate or 0), size[::-1] if turned else size, constant)
     except av.FFmpegError as fault:
         raise KitError(f"{path}: not a readable video ({fault})") from fault
 
@@ -130,6 +134,12 @@ def keypoints_of(
         for note in notes:
             print(f"{video}: {note}", file=sys.stderr)
     return KeypointTrack(rows, fps, found.image_size, str(video))
+
+
+def _evenly(stamps: list[float]) -> bool:
+    import numpy as np
+
+    return rate_of(np.array(stamps))[1]
 
 
 def _too_short(video: str | os.PathLike, frames: int) -> KitError:

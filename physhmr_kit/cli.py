@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from physhmr_kit.errors import KitError
 
@@ -31,6 +32,17 @@ def run(main: Callable[[], int | None]) -> int:
 def one_line(message: object) -> str:
     """The message with its line breaks and runs of blanks closed up."""
     return " ".join(str(message).split())
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that leaves no trace; hands out what to call with (steps done, steps in all)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done, _: bar.update(task, completed=done)
 
 
 def make_parser(name: str, description: str, **options):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import sys
 import zlib
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +87,7 @@ def evaluate(
     """Follow every clip once, with a progress bar on stderr."""
     from physhmr_kit.env import track_clips
 
-    with _progress(f"{library.num_clips} clips", library) as told:
+    with cli.progress_bar(f"{library.num_clips} clips", int(library.lengths.max())) as told:
         return track_clips(policy, library, config, _seen(tracks, library), simulator, substeps, told, device)
 
 
@@ -105,7 +104,7 @@ def evaluate_pushed(
     """Follow every clip several times, pushed once each time, with a progress bar on stderr; see `push_clips`."""
     from physhmr_kit.env.recovery import push_clips
 
-    with _progress(f"{library.num_clips} clips x {test.pushes} pushes", library) as told:
+    with cli.progress_bar(f"{library.num_clips} clips x {test.pushes} pushes", int(library.lengths.max())) as told:
         return push_clips(policy, library, config, test, _seen(tracks, library), simulator, substeps, told, device)
 
 
@@ -113,17 +112,6 @@ def _seen(tracks: list[VisualTrack] | None, library: MotionLibrary):
     from physhmr_kit.env import VisualLibrary
 
     return VisualLibrary([[track] for track in tracks], library.lengths) if tracks else None
-
-
-@contextmanager
-def _progress(title: str, library: MotionLibrary):
-    """A bar on stderr; hands out what to call with (frames done, frames of the longest clip)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=int(library.lengths.max()))
-        yield lambda done, _: bar.update(task, completed=done)
 
 
 def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, str]:

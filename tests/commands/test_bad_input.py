@@ -55,7 +55,8 @@ def evaluating(given, tmp_path, clip=None, **changed):
 
 def reconstructing(given, tmp_path, **changed):
     options = {f"--{k}": given[k] for k in ("keypoints", "camera", "encoder")}
-    return flat({**options, "--weights": given["distill"], "--out": tmp_path / "out"}, changed)
+    video = [changed.pop("video")] if "video" in changed else []
+    return video + flat({**options, "--weights": given["distill"], "--out": tmp_path / "out"}, changed)
 
 
 def flat(options, changed):
@@ -207,7 +208,9 @@ def test_an_unknown_simulator_is_refused(given, refuses, tmp_path):
 
 def test_a_missing_option_is_refused(given, refuses, tmp_path):
     refuses(evaluate.main, ["--clips", given["clip"]], "stage")
-    refuses(reconstruct.main, ["--keypoints", given["keypoints"], "--out", tmp_path / "out"], "camera")
+    refuses(reconstruct.main, ["--camera", given["camera"], "--out", tmp_path / "out"], "VIDEO", "--keypoints")
+    both = reconstructing(given, tmp_path, focal=500.0)
+    refuses(reconstruct.main, both, "one of --camera, --lens and --focal")
 
 
 def no_weights(folder, fault, given):

@@ -12,6 +12,7 @@ from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.reconstruction import PATIENCE, errors_over_time, relive, summary, upright
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack
 from physhmr_kit.vision.track import VisualTrack, track_from_keypoints
@@ -87,12 +88,12 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
         return torch.randn(1, 69, generator=generator)
 
     generator = torch.Generator().manual_seed(0)
-    long = reconstruct.relive(throw, _longer(track, 6), CONFIG)
+    long = relive(throw, _longer(track, 6), CONFIG)
     assert long.restarts and not long.rollout.success
     frames = [frame for frame, _ in long.restarts]
     assert long.rollout.fail_frame == frames[0]
-    assert all(b - a >= reconstruct.PATIENCE for a, b in pairwise(frames))
-    errors = reconstruct.errors_over_time(long)
+    assert all(b - a >= PATIENCE for a, b in pairwise(frames))
+    errors = errors_over_time(long)
     assert np.flatnonzero(errors["restart"]).tolist() == frames
     assert np.isfinite(errors["ray_distance_mm"]).all()
     for frame in frames:  # the body stands near the encoder's pose again, which had been far away
@@ -100,14 +101,14 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
         assert not errors["upright"][frame]
     assert errors["upright"][frames[0] + 1]
     for line in (f"{why} at {frame / 30:.2f} s" for frame, why in long.restarts):
-        assert line in "\n".join(reconstruct.summary(long, errors))
+        assert line in "\n".join(summary(long, errors))
 
 
 def test_actions_that_are_not_numbers_do_not_reach_the_output(track):
     def broken(obs):
         return torch.full((1, 69), float("nan"))
 
-    result = reconstruct.relive(broken, track, CONFIG)
+    result = relive(broken, track, CONFIG)
     assert {why for _, why in result.restarts} == {"blew up"}
     assert torch.isfinite(result.rollout.simulated.body_pos).all()
 
@@ -124,10 +125,10 @@ def test_a_failure_while_writing_is_told_and_leaves_nothing_behind(given, capsys
 
 def test_upright_knows_standing_from_lying_and_kneeling():
     body = MotionLibrary([rest_clip(3)]).clip(0)
-    assert reconstruct.upright(body).all()
+    assert upright(body).all()
     lying = body.body_pos[..., [2, 1, 0]]
-    assert not reconstruct.upright(_at(body, lying)).any()
-    assert not reconstruct.upright(_at(body, body.body_pos - torch.tensor([0.0, 0.0, 0.6]))).any()
+    assert not upright(_at(body, lying)).any()
+    assert not upright(_at(body, body.body_pos - torch.tensor([0.0, 0.0, 0.6]))).any()
 
 
 def test_the_real_video_is_reconstructed_within_half_a_minute(capsys, tmp_path):

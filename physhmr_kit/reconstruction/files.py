@@ -1,0 +1,68 @@
+"""What `reconstruct` leaves behind, all of it or nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.export import write_bvh
+from physhmr_kit.motion.kinematics import local_rotations
+from physhmr_kit.reconstruction.follow import Reconstruction
+from physhmr_kit.viewer import recording
+from physhmr_kit.viewer.frames import video_frames
+
+
+def write(
+    result: Reconstruction, errors: dict[str, np.ndarray], out: Path, video: Path | None, overlay: bool = True
+) -> list[Path]:
+    """Write everything into a folder; the files appear together, when all of them are whole.
+
+    Args:
+        video: the film, for the recording and the overlay. overlay: draw the body over the film.
+
+    Returns:
+        reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy saw, with the camera),
+        errors.csv, reconstruction.rrd, and overlay.mp4 where there is a video.
+
+    Raises:
+        KitError: the folder cannot be written.
+    """
+    home = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".reconstruct-", dir=home) as draft:
+            _write_all(result, errors, Path(draft), video, overlay)
+            out.mkdir(parents=True, exist_ok=True)
+            files = sorted(Path(draft).iterdir())
+            for file in files:
+                os.replace(file, out / file.name)
+            return [out / file.name for file in files]
+    except OSError as fault:
+        raise KitError(f"{out}: cannot be written ({fault.strerror or fault})") from fault
+
+
+def _write_all(
+    result: Reconstruction, errors: dict[str, np.ndarray], folder: Path, video: Path | None, overlay: bool
+) -> None:
+    body = result.rollout.simulated
+    clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), result.track.fps, result.track.name)
+    clip.save(folder / "reconstruction.npz")
+    write_bvh(clip, folder / "reconstruction.bvh")
+    result.rollout.save(folder / "rollout.npz")
+    result.track.save(folder / "track.npz")
+    with open(folder / "errors.csv", "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f)
+        writer.writerow(errors)
+        writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
+    recording.record_rollout(
+        folder / "reconstruction.rrd", result.rollout, result.track, video_frames(video) if video else None
+    )
+
+
+def _numbers(values: np.ndarray) -> list:
+    return [v if isinstance(v, int) else "" if np.isnan(v) else round(v, 3) for v in values.tolist()]

@@ -1,0 +1,62 @@
+"""What a reconstruction is worth: figures frame by frame, and a few lines to read before believing it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from physhmr_kit.metrics.seen import ray_distance, reprojection_error
+from physhmr_kit.reconstruction.follow import Reconstruction, upright
+
+
+def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
+    """One row for each frame: how far the body is from what was seen, and from the encoder's own estimate.
+
+    Returns:
+        frame, seconds, ray_distance_mm and reprojection_px (means over the believed keypoints; NaN where there is none),
+        encoder_ray_distance_mm and encoder_reprojection_px (the same of the estimate), from_encoder_mm (mean over 24
+        bodies), upright and restart (0 or 1; a frame in which the body was helped up is not upright). All (T,).
+    """
+    track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
+    rays = track.centre, track.ray_point, track.ray_confidence
+    count = len(track)
+    columns = {"frame": torch.arange(count), "seconds": torch.arange(count) / track.fps}
+    for name, state in (("", body), ("encoder_", estimate)):
+        columns[f"{name}ray_distance_mm"] = ray_distance(state.body_pos, *rays).nanmean(1)
+        pixels = reprojection_error(state.body_pos, state.body_rot, track.keypoints, track.camera)
+        columns[f"{name}reprojection_px"] = pixels.nanmean(1)
+    columns["from_encoder_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
+    restarted = torch.zeros(count, dtype=torch.bool)
+    restarted[[frame for frame, _ in result.restarts]] = True
+    columns |= {"upright": (upright(body) & ~restarted).long(), "restart": restarted.long()}
+    return {name: values.numpy() for name, values in columns.items()}
+
+
+def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
+    """What we would want to know before believing the result, line by line."""
+    track, count = result.track, len(result.track)
+    width, height = track.image_size
+    median = {name: float(np.nanmedian(values)) for name, values in errors.items()}
+    opening = (
+        f"{track.name}: {count} frames at {track.fps:g} fps, {count / track.fps:.1f} s; "
+        f"the world is divided by {track.scale:.2f} so that the mean-shape humanoid fits"
+    )
+    if result.method == "kinematic":
+        return [
+            opening,
+            f"the encoder's estimate, without physics; reprojection error, median: {median['reprojection_px']:.0f} px of a "
+            f"{width}x{height} image; distance from the rays, median: {median['ray_distance_mm']:.0f} mm",
+        ]
+    falls = ", ".join(f"{why} at {frame / track.fps:.2f} s" for frame, why in result.restarts)
+    alone = max(b - a for a, b in pairwise([0, *(frame for frame, _ in result.restarts), count])) / track.fps
+    return [
+        opening,
+        f"reprojection error, median: {median['reprojection_px']:.0f} px of a {width}x{height} image "
+        f"(the encoder's estimate without physics: {median['encoder_reprojection_px']:.0f} px)",
+        f"distance from the rays, median: {median['ray_distance_mm']:.0f} mm (the encoder's: {median['encoder_ray_distance_mm']:.0f} mm); "
+        "errors along the rays cannot be seen without ground truth",
+        f"upright in {100 * errors['upright'].mean():.0f} % of the frames, put back on the encoder's pose {len(result.restarts)} time(s)"
+        + (f": {falls}; {alone:.1f} s at a stretch without help" if falls else ""),
+    ]
