@@ -35,7 +35,7 @@ class CameraEstimate:
         gravity_deg: median angle between a frame's up and the one of the whole video, deg. Frames that agree may all be
             wrong: this is a lower bound of the error.
         height_m: of the camera above the floor (in the first frame), for a person of mean size.
-        height_spread_m: median distance of a standing foot from that floor, m.
+        height_spread_m: median distance of a standing foot from that floor, m; NaN where none is believed to stand.
         notes: what had to be assumed, a line each.
     """
 
@@ -52,9 +52,11 @@ class CameraEstimate:
         return math.degrees(-math.asin(float(forward[2].clamp(-1, 1))))
 
     def __str__(self) -> str:
+        loose = f" (standing feet within {self.height_spread_m:.2f} m)" if math.isfinite(self.height_spread_m) else ""
+        down = round(self.pitch_deg)
         return (
-            f"estimated camera: {self.height_m:.2f} m above the floor (standing feet within {self.height_spread_m:.2f} m), looking "
-            f"{self.pitch_deg:.0f} degrees down (frames agree within {self.gravity_deg:.1f})"
+            f"estimated camera: {self.height_m:.2f} m above the floor{loose}, looking {abs(down)} degrees "
+            f"{'up' if down < 0 else 'down'} (frames agree within {self.gravity_deg:.1f})"
         )
 
 

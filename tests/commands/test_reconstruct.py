@@ -10,6 +10,7 @@ from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weigh
 
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
+from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.reconstruction import PATIENCE, errors_over_time, relive, summary, upright
@@ -81,6 +82,68 @@ def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(give
     with_video, without = (entities(tmp_path / folder / "reconstruction.rrd") for folder in ("with", "without"))
     assert shown <= with_video and shown <= without
     assert with_video - without == {"world/camera/image"}
+
+
+def test_a_video_alone_goes_through_the_detector_and_an_estimated_camera(given, capsys, tmp_path, monkeypatch):
+    asked = []
+
+    def detector(video, name, person, weights):
+        asked.append((video, name, person, weights))
+        return KeypointTrack.load(given["keypoints"])
+
+    monkeypatch.setattr(reconstruct, "keypoints_of", detector)
+    monkeypatch.chdir(tmp_path)
+    options = ["--weights", given["distill"], "--encoder", given["encoder"], "--scale", 1.0, "--focal", 300.0]
+    assert run(reconstruct.main, given["video"], *options) == 0
+    assert asked == [(given["video"], "mediapipe", "largest", None)]
+    captured = capsys.readouterr()
+    assert "estimated camera:" in captured.out and "looking 0 degrees down" in captured.out
+    for name in ("keypoints", "camera, encoder and rays", "simulation", "writing"):
+        assert f"{name}: " in captured.err
+    track = VisualTrack.load(tmp_path / "out" / "man" / "track.npz")
+    assert float(track.centre[0, 2]) == pytest.approx(1.0, abs=0.1)  # where `filmed` put it
+
+
+def test_a_lens_of_unknown_tilt_is_straightened(given, capsys, tmp_path):
+    import roma
+
+    camera = Camera.load(given["camera"]).in_world(
+        roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, 1.0])), (5.0, 0.0, 2.0)
+    )
+    lens = camera.save(tmp_path / "lens.json")
+    words = [w for w in arguments(given, tmp_path / "out") if w not in ("--camera", given["camera"])]
+    assert run(reconstruct.main, *words, "--lens", lens, "--method", "kinematic") == 0
+    assert "estimated camera: 0.9" in capsys.readouterr().out
+
+
+def test_the_kinematic_method_writes_the_estimate_itself(given, capsys, tmp_path):
+    assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--method", "kinematic") == 0
+    said = capsys.readouterr().out
+    assert "without physics" in said and "upright" not in said
+    rollout = Rollout.load(tmp_path / "out" / "rollout.npz")
+    assert torch.equal(rollout.simulated.body_pos, rollout.reference.body_pos)
+    assert (Clip.load(tmp_path / "out" / "reconstruction.npz").root_pos - rest_clip(20).root_pos).abs().max() < 0.01
+
+
+def test_keypoints_of_a_video_of_variable_rate_are_compared_by_how_long_they_last(given, tmp_path):
+    from fractions import Fraction
+
+    import av
+
+    path = tmp_path / "variable.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for ms in (0, 33, 67, 100, 200, 233, 267, 300, 333, 450, 483, 517, 550):
+            frame = av.VideoFrame.from_ndarray(np.zeros((240, 320, 3), np.uint8), "rgb24")
+            frame.pts, frame.time_base = ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    good = KeypointTrack(torch.ones(17, 17, 3), 30.0, (320, 240), "k")
+    reconstruct.check_video(good, path)
+    with pytest.raises(KitError, match=r"1\.33 s of keypoints"):
+        reconstruct.check_video(KeypointTrack(torch.ones(40, 17, 3), 30.0, (320, 240), "k"), path)
 
 
 def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
