@@ -16,6 +16,7 @@ from physhmr_kit.motion.kinematics import local_rotations
 from physhmr_kit.reconstruction.follow import Reconstruction
 from physhmr_kit.viewer import recording
 from physhmr_kit.viewer.frames import video_frames
+from physhmr_kit.viewer.overlay import write_overlay
 
 
 def write(
@@ -62,6 +63,9 @@ def _write_all(
     recording.record_rollout(
         folder / "reconstruction.rrd", result.rollout, result.track, video_frames(video) if video else None
     )
+    if video and overlay:
+        marked = [frame for frame, _ in result.restarts]
+        write_overlay(video, folder / "overlay.mp4", body, result.track.camera, result.track.fps, marked)
 
 
 def _numbers(values: np.ndarray) -> list:

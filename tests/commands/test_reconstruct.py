@@ -60,7 +60,7 @@ def test_a_person_standing_in_the_rest_pose_is_found_again(given, capsys, tmp_pa
     assert len(Rollout.load(out / "rollout.npz")) == len(VisualTrack.load(out / "track.npz")) == 20
     assert (out / "reconstruction.rrd").stat().st_size > 10_000
     assert (out / "reconstruction.bvh").read_text().startswith("HIERARCHY")
-    assert len(list(out.iterdir())) == 6 and [p.name for p in out.parent.iterdir()] == ["out"]
+    assert len(list(out.iterdir())) == 7 and [p.name for p in out.parent.iterdir()] == ["out"]
 
 
 def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(given, capsys, tmp_path):

@@ -1,0 +1,207 @@
+"""The simulated body drawn over the video it was reconstructed from.
+
+Each shape of the humanoid is a convex thing, so its image is (but for the lens) the convex hull of a few of its surface
+points: 24 polygons, far ones first, on a transparent sheet that is laid over the picture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+from PIL import Image, ImageDraw
+from scipy.spatial import ConvexHull, QhullError
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.viewer.palette import CONTACT, SIMULATED
+from physhmr_kit.viewer.shapes import Shape, humanoid_shapes
+from physhmr_kit.vision.camera import Camera
+
+OPACITY = 0.72
+"""Of the body; some of the person shines through."""
+
+_MILLISECOND = Fraction(1, 1000)
+
+SHOWN = 0.5
+"""Seconds for which a marked moment is framed."""
+
+
+def write_overlay(
+    video: str | os.PathLike,
+    out: str | os.PathLike,
+    body: BodyState,
+    camera: Camera,
+    fps: float = 30.0,
+    marked: Sequence[int] = (),
+    height: int = 720,
+) -> Path:
+    """Write an .mp4 of the video with the body over it; the file appears whole or not at all.
+
+    Every picture shows the body's frame that is nearest in time, whatever the rate of either; the film ends with the body.
+
+    Args:
+        video: any file PyAV reads; turned upright by its metadata.
+        body: T frames in the world of `camera`. camera: fixed, or moving with batch shape (T,).
+        fps: of the body. marked: frames to frame in red for half a second (restarts).
+        height: pixels; a larger video is made smaller, a smaller one is not made larger.
+
+    Raises:
+        KitError: not a readable video, or one of another size than the camera's image.
+    """
+    import av
+
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.stem + ".part.mp4")
+    sheet = Sheet(body, camera, height)
+    try:
+        with av.open(str(part), "w") as container:
+            stream = container.add_stream(_codec(), rate=_rate(video))
+            stream.width, stream.height, stream.pix_fmt = *sheet.size, "yuv420p"
+            stream.options = {"crf": "23", "preset": "veryfast"}
+            stream.codec_context.time_base = _MILLISECOND
+            last = -1
+            for seconds, picture in _pictures(video, camera, sheet.size):
+                frame = round(seconds * fps)
+                if frame >= len(body):
+                    break
+                near = any(0 <= seconds - m / fps < SHOWN for m in marked)
+                image = av.VideoFrame.from_image(sheet.over(picture, frame, near))
+                last = max(round(1000 * seconds), last + 1)
+                image.pts, image.time_base = last, _MILLISECOND
+                container.mux(stream.encode(image))
+            container.mux(stream.encode())
+        os.replace(part, out)
+    except av.FFmpegError as fault:
+        raise KitError(f"{video}: cannot be drawn over ({fault})") from fault
+    finally:
+        part.unlink(missing_ok=True)
+    return out
+
+
+class Sheet:
+    """Draws one body frame over a picture.
+
+    Args:
+        body: T frames. camera: of the video in full size. height: of the pictures at most, pixels.
+
+    Attributes:
+        size: (width, height) of the pictures, pixels; even numbers, as video codecs want them.
+    """
+
+    def __init__(self, body: BodyState, camera: Camera, height: int = 720):
+        width, full = camera.image_size
+        shrink = min(1.0, height / full)
+        self.size = tuple(max(2, round(v * shrink / 2) * 2) for v in (width, full))
+        self.shrink = torch.tensor([self.size[0] / width, self.size[1] / full])
+        self.body, self.camera = body, camera
+
+    def over(self, picture: Image.Image, frame: int, framed: bool = False) -> Image.Image:
+        """The picture (of `size`) with the body's frame over it, and a red edge if it is to be framed."""
+        sheet = picture.copy()
+        draw = ImageDraw.Draw(sheet)
+        for outline, shade in self.polygons(frame):
+            colour = tuple(round(c + (255 - c) * shade) for c in SIMULATED)
+            draw.polygon(outline, fill=colour, outline=tuple(round(0.6 * c) for c in colour))
+        out = Image.blend(picture, sheet, OPACITY)
+        if framed:
+            edge = max(3, self.size[1] // 60)
+            ImageDraw.Draw(out).rectangle((0, 0, self.size[0] - 1, self.size[1] - 1), outline=CONTACT, width=edge)
+        return out
+
+    def polygons(self, frame: int) -> Iterator[tuple[list[tuple[float, float]], float]]:
+        """Outline (pixels of the picture) and shade 0..1 of each shape in front of the camera, far ones first."""
+        points, owner = surface_points()
+        pos, rot = self.body.body_pos[frame, owner], self.body.body_rot[frame, owner]
+        world = pos + roma.quat_action(rot, points)
+        camera = self.camera[frame] if self.camera.batch_shape else self.camera
+        depth = camera.to_camera(world)[..., 2]
+        pixels = (camera.project(world) * self.shrink).numpy()
+        nearest = [float(depth[owner == k].amin()) for k in range(24)]
+        middle = np.array([float(depth[owner == k].mean()) for k in range(24)])
+        span = max(float(np.ptp(middle)), 0.3)
+        owner = owner.numpy()
+        for k in np.argsort(-middle):
+            if nearest[k] > 0.05:
+                outline = _hull(pixels[owner == k])
+                if len(outline) > 2:
+                    yield outline, 0.45 * (1 - (middle[k] - middle.min()) / span)
+
+
+def _hull(points: np.ndarray) -> list[tuple[float, float]]:
+    try:
+        return [tuple(points[i]) for i in ConvexHull(points).vertices]
+    except QhullError:  # seen as a line or a point
+        return []
+
+
+@cache
+def surface_points() -> tuple[torch.Tensor, torch.Tensor]:
+    """Points on the humanoid's shapes in the frames of their bodies (N, 3) m, and which body each belongs to (N,)."""
+    clouds = [_surface(shape) for shape in humanoid_shapes()]
+    owner = torch.tensor([k for k, cloud in enumerate(clouds) for _ in cloud])
+    return torch.from_numpy(np.concatenate(clouds)).float(), owner
+
+
+def _surface(shape: Shape) -> np.ndarray:
+    grid = np.array(np.meshgrid(*[(-1, 0, 1)] * 3)).reshape(3, -1).T
+    if shape.kind == "box":
+        return shape.centre + grid[np.abs(grid).sum(1) == 3] * shape.size
+    ball = grid[np.abs(grid).sum(1) > 0]
+    ball = shape.size[0] * ball / np.linalg.norm(ball, axis=1, keepdims=True)
+    ends = [shape.centre] if shape.end is None else [shape.centre, shape.end]
+    return np.concatenate([end + ball for end in ends])
+
+
+def _pictures(video: str | os.PathLike, camera: Camera, size: tuple[int, int]) -> Iterator[tuple[float, Image.Image]]:
+    """Seconds since the first picture, and the picture, upright and of the wanted size; one at a time."""
+    import av
+
+    if not Path(video).is_file():
+        raise KitError(f"{video}: no such video")
+    with av.open(str(video)) as container:
+        if not container.streams.video:
+            raise KitError(f"{video}: no video stream in the file")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        first = None
+        for number, frame in enumerate(container.decode(stream)):
+            first = frame.time if first is None else first
+            quarter = round(getattr(frame, "rotation", 0) / 90) % 4
+            found = (frame.height, frame.width) if quarter % 2 else (frame.width, frame.height)
+            if number == 0 and found != camera.image_size:
+                (a, b), (c, d) = found, camera.image_size
+                raise KitError(f"{video}: {a}x{b}, but the camera's image is {c}x{d}; use the video it belongs to")
+            lying = size[::-1] if quarter % 2 else size
+            image = frame.to_image(width=lying[0], height=lying[1])
+            yield (frame.time or 0.0) - (first or 0.0), image.rotate(90 * quarter, expand=True) if quarter else image
+
+
+def _rate(video: str | os.PathLike):
+    """The video's average rate as a fraction; 30 if it does not say."""
+    import av
+
+    if not Path(video).is_file():
+        raise KitError(f"{video}: no such video")
+    with av.open(str(video)) as container:
+        if not container.streams.video:
+            raise KitError(f"{video}: no video stream in the file")
+        return container.streams.video[0].average_rate or 30
+
+
+@cache
+def _codec() -> str:
+    import av
+
+    try:
+        av.CodecContext.create("libx264", "w")
+        return "libx264"
+    except (av.FFmpegError, ValueError):
+        return "mpeg4"

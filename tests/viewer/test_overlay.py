@@ -1,0 +1,141 @@
+"""The body over the video: where it projects, at its time, on an upright picture; and nowhere else."""
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from physhmr_kit.body.skeleton import STANDING, standing_height
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.viewer.overlay import Sheet, surface_points, write_overlay
+from physhmr_kit.viewer.palette import CONTACT, SIMULATED
+from physhmr_kit.vision.camera import Camera
+
+sys.path.append(str(Path(__file__).parents[1] / "data_prep"))
+from films import film, lay_down
+
+SIZE = (160, 240)
+
+
+def a_body(frames=20, speed=0.0):
+    rot = torch.zeros(frames, 24, 4)
+    rot[..., 3] = 1
+    rot[:, 0] = torch.tensor(STANDING)
+    root = torch.zeros(frames, 3)
+    root[:, 1] = speed * torch.arange(frames) / 30
+    root[:, 2] = standing_height()
+    return MotionLibrary([Clip.from_joints(root, rot, 30.0, "stand")]).clip(0)
+
+
+def a_camera(size=SIZE) -> Camera:
+    return Camera.look_at((4.0, 0.0, 0.9), (0.0, 0.0, 0.9), focal=1.2 * size[1], image_size=size)
+
+
+def white(frames: int, size=SIZE) -> list[np.ndarray]:
+    return [np.full((size[1], size[0], 3), 255, np.uint8)] * frames
+
+
+def pictures(path) -> tuple[list[np.ndarray], list[float]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [f.to_ndarray(format="rgb24").astype(int) for f in frames], [f.time for f in frames]
+
+
+def is_blue(picture: np.ndarray) -> np.ndarray:
+    return (picture[..., 2] - picture[..., 0]) > 40
+
+
+def at(camera, body, frame, joint):
+    u, v = camera.project(body.body_pos[frame, joint])
+    return round(float(v)), round(float(u))
+
+
+def test_the_body_is_drawn_where_it_projects_and_nowhere_else(tmp_path):
+    body, camera = a_body(), a_camera()
+    out = write_overlay(film(tmp_path / "v.mp4", white(20)), tmp_path / "o.mp4", body, camera)
+    seen, _ = pictures(out)
+    assert len(seen) == 20 and seen[0].shape == (240, 160, 3)
+    blue = is_blue(seen[10])
+    assert blue[at(camera, body, 10, 0)] and blue[at(camera, body, 10, 15)]  # pelvis and head
+    assert not blue[:, :10].any() and not blue[:, -10:].any() and 0.03 < blue.mean() < 0.5
+    assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
+
+
+def test_every_surface_point_lies_within_its_outline():
+    body, camera = a_body(2), a_camera()
+    sheet = Sheet(body, camera)
+    outlines = list(sheet.polygons(0))
+    assert len(outlines) == 24 and all(0 <= shade <= 0.45 for _, shade in outlines)
+    points, owner = surface_points()
+    assert len(points) == len(owner) and set(owner.tolist()) == set(range(24))
+    drawn = np.array(sheet.over(Image.new("RGB", sheet.size, "white"), 0))
+    assert tuple(drawn[5, 5]) == (255, 255, 255)
+
+
+def test_a_picture_shows_the_frame_of_its_time_at_any_rate(tmp_path):
+    body, camera = a_body(31, speed=1.0), a_camera()
+    sixty = film(tmp_path / "60.mp4", white(60), fps=60)
+    seen, times = pictures(write_overlay(sixty, tmp_path / "o60.mp4", body, camera))
+    assert len(seen) == 60 and times[-1] == pytest.approx(59 / 60, abs=0.01)
+    uneven = film(tmp_path / "uneven.mp4", white(4), times=(0.0, 0.1, 0.7, 0.9))
+    odd, when = pictures(write_overlay(uneven, tmp_path / "odd.mp4", body, camera))
+    assert np.allclose(when, (0.0, 0.1, 0.7, 0.9), atol=0.02)
+    for picture, seconds in ((seen[0], 0.0), (seen[-1], 59 / 60), (odd[1], 0.1), (odd[2], 0.7)):
+        columns = np.flatnonzero(is_blue(picture[100:140]).any(0))
+        _, u = at(camera, body, round(seconds * 30), 0)
+        assert abs(columns.mean() - u) < 8
+
+
+def test_the_film_ends_with_the_body(tmp_path):
+    out = write_overlay(film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", a_body(10), a_camera())
+    assert len(pictures(out)[0]) == 10
+
+
+def test_marked_moments_are_framed_for_half_a_second(tmp_path):
+    out = write_overlay(film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", a_body(30), a_camera(), marked=[10])
+    framed = [p[1, 80, 2] < 150 for p in pictures(out)[0]]
+    assert framed == [10 <= k < 25 for k in range(30)]
+    assert CONTACT != SIMULATED
+
+
+def test_phone_videos_are_turned_upright(tmp_path):
+    lying = lay_down(film(tmp_path / "phone.mp4", white(5, SIZE[::-1]), codec="mpeg4"))
+    body, camera = a_body(5), a_camera()
+    seen, _ = pictures(write_overlay(lying, tmp_path / "o.mp4", body, camera))
+    assert seen[0].shape == (240, 160, 3) and is_blue(seen[0])[at(camera, body, 0, 0)]
+
+
+def test_large_videos_are_made_smaller(tmp_path):
+    camera = a_camera((320, 481))
+    assert Sheet(a_body(2), camera, height=240).size == (160, 240)
+    assert Sheet(a_body(2), camera, height=720).size == (320, 480)
+
+
+def test_moving_cameras_are_followed():
+    body = a_body(2)
+    centre = torch.tensor([[4.0, 0.0, 0.9], [0.0, 4.0, 0.9]])
+    camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 0.9]).expand(2, 3), focal=288.0, image_size=SIZE)
+    sheet = Sheet(body, camera)
+    width = [np.ptp([u for outline, _ in sheet.polygons(k) for u, _ in outline]) for k in (0, 1)]
+    assert width[0] > 1.5 * width[1]  # from the front the arms are spread, from the side they are not
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("missing", "no such video"), ("text", "cannot be drawn over"), ("size", "100x80, but the camera")],
+)
+def test_what_cannot_be_drawn_over_is_told_and_leaves_nothing(what, words, tmp_path):
+    path = tmp_path / "v.mp4"
+    if what == "text":
+        path.write_text("not a video")
+    if what == "size":
+        film(path, white(3, (100, 80)))
+    with pytest.raises(KitError, match=words):
+        write_overlay(path, tmp_path / "out" / "o.mp4", a_body(3), a_camera())
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
