@@ -2,6 +2,10 @@
 
 Leaves with 0 when everything essential works, else with 1. Written to run on a broken installation: every check is on
 its own, and only the standard library is needed to run them.
+
+`python -m physhmr_kit.doctor --track T.npz [--video V.mp4] [--picture OUT.png]` examines a visual track instead (reconstruct
+writes one): camera, person and keypoints in figures, warnings about what looks wrong (it then leaves with 1), and a
+picture with keypoints, body, horizon and floor over a few frames (T.png beside the track by default).
 """
 
 from __future__ import annotations
@@ -226,10 +230,53 @@ def examine() -> dict[str, list[Finding]]:
     }
 
 
+def examine_track(track_file: str, video: str | None = None, picture: str | None = None) -> int:
+    """Print what is known of a visual track, draw it, and warn; returns the exit code.
+
+    Raises:
+        KitError: files that cannot be read or written.
+    """
+    from physhmr_kit.errors import KitError
+    from physhmr_kit.reconstruction.track_check import check_track
+    from physhmr_kit.viewer.track_picture import track_picture
+    from physhmr_kit.vision.track import VisualTrack
+
+    track = VisualTrack.load(track_file)
+    if len(track) < 2:
+        raise KitError(f"{track_file}: 1 frame; there is nothing to examine")
+    found = check_track(track)
+    out = Path(picture) if picture else Path(track_file).with_suffix(".png")
+    try:
+        track_picture(track, found.body, video, out)
+    except (OSError, ValueError) as fault:
+        raise KitError(f"{out}: the picture cannot be written ({fault})") from fault
+    print(track.name)
+    for name, value in found.figures.items():
+        print(f"  {name:<22}{value}")
+    for warning in found.warnings:
+        print(f"  WARNING  {warning}")
+    print(f"{len(found.warnings) or 'no'} warning(s); drew {out}")
+    return 1 if found.warnings else 0
+
+
+def _track_options(arguments: list[str]) -> dict[str, str] | None:
+    """--track, --video and --picture with their values; None for anything else."""
+    pairs = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    known = {"--track", "--video", "--picture"}
+    if len(arguments) % 2 or len(pairs) * 2 != len(arguments) or not set(pairs) <= known or "--track" not in pairs:
+        return None
+    return {name.removeprefix("--"): value for name, value in pairs.items()}
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = [str(a) for a in (sys.argv[1:] if argv is None else argv)]
     if arguments:
+        options = _track_options(arguments)
+        if options:
+            from physhmr_kit import cli
+
+            return cli.run(lambda: examine_track(options["track"], options.get("video"), options.get("picture")))
         print(__doc__)
         return 0 if arguments in (["-h"], ["--help"]) else 2
     chapters = examine()

@@ -101,3 +101,39 @@ def test_a_missing_libpython_is_mended_by_the_library_path(monkeypatch, tmp_path
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(program))
     finding = doctor.check_isaac_gym()
     assert not finding.ok and finding.remedy.startswith("export LD_LIBRARY_PATH=")
+
+
+def test_a_track_is_examined_and_drawn(tmp_path, capsys):
+    import torch
+    from material import filmed, rest_encoder
+
+    from physhmr_kit.vision.camera import Camera
+    from physhmr_kit.vision.keypoints import KeypointTrack
+    from physhmr_kit.vision.track import track_from_keypoints
+
+    given = filmed(tmp_path)
+    camera = Camera.load(given["camera"])
+    track = track_from_keypoints(KeypointTrack.load(given["keypoints"]), camera, rest_encoder())
+    path = track.save(tmp_path / "track.npz")
+    assert doctor.main(["--track", path, "--video", given["video"]]) == 0
+    said = capsys.readouterr().out
+    assert "1.00 m above the floor, looking 1 degrees down" in said and "no warning(s)" in said
+    assert (tmp_path / "track.png").stat().st_size > 5000
+    below = camera.in_world(torch.eye(3), (0.0, 0.0, -3.0))
+    wrong = track_from_keypoints(KeypointTrack.load(given["keypoints"]), below, rest_encoder())
+    assert doctor.main(["--track", wrong.save(tmp_path / "wrong.npz"), "--picture", tmp_path / "w.png"]) == 1
+    assert "WARNING" in capsys.readouterr().out and (tmp_path / "w.png").is_file()
+
+
+def test_a_track_that_is_none_is_told_and_its_code_does_not_run(tmp_path, capsys):
+    import pickle
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "trap.npz").write_bytes(pickle.dumps(Trap()))
+    assert doctor.main(["--track", tmp_path / "trap.npz"]) == 2
+    assert doctor.main(["--track", tmp_path / "none.npz"]) == 2
+    assert "no such visual track" in capsys.readouterr().err and not (tmp_path / "ran").exists()
+    assert doctor.main(["--track"]) == 2 and doctor.main(["--video", "v.mp4"]) == 2

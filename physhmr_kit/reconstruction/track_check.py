@@ -1,0 +1,102 @@
+"""Is this visual track fit to train on, or to follow? Figures that show a wrong camera, frame rate or person, and what to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from physhmr_kit.metrics.seen import BELIEVED, reprojection_error
+from physhmr_kit.motion.kinematics import heading, linear_velocity
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.vision.keypoints import RAY_COCO
+from physhmr_kit.vision.placement import bodies_on_rays, kinematic_clip, sole_height
+from physhmr_kit.vision.track import VisualTrack
+
+MISFIT = 0.08
+"""Median distance of limbs from their keypoints, as a share of the person's box, above which something is wrong."""
+FASTEST = 12.0
+"""m/s, pelvis; a sprinter's top speed."""
+LOOSE = 0.25
+"""m by which standing soles may miss the floor when only the rays place the body."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackCheck:
+    """What was found.
+
+    Attributes:
+        body: (T) the encoder's bodies on rays and floor.
+        figures: name -> value with unit, in the order to print.
+        warnings: what looks wrong and what to do, a line each.
+    """
+
+    body: BodyState
+    figures: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def check_track(track: VisualTrack) -> TrackCheck:
+    """Look at a track of two frames or more; nothing is changed."""
+    body = MotionLibrary([kinematic_clip(track)]).clip(0)
+    off = reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera).nanmedian()
+    seen = track.keypoints[..., 2] >= BELIEVED
+    box = _box(track)
+    forward = track.camera.R.reshape(-1, 3, 3)[:, 2]
+    right = track.camera.R.reshape(-1, 3, 3)[:, 0]
+    pitch = torch.rad2deg(-forward[:, 2].clamp(-1, 1).asin()).median()
+    roll = torch.rad2deg(-right[:, 2].clamp(-1, 1).asin()).median()
+    height, away = track.centre[:, 2].median(), (track.centre - body.root_pos).norm(dim=-1).median()
+    speed = linear_velocity(body.root_pos, track.fps).norm(dim=-1).max()
+    floor = _floor_gap(track)
+    turn = heading(body.root_rot).diff()
+    flips = int((torch.atan2(turn.sin(), turn.cos()).abs() > math.radians(120)).sum())
+    share = float(seen[:, list(RAY_COCO)].float().mean())
+    scale = track.scale
+    figures = {
+        "frames": f"{len(track)} at {track.fps:g} fps, image {track.image_size[0]}x{track.image_size[1]}",
+        "believed keypoints": f"{100 * share:.0f} % of the limbs'",
+        "reprojection, median": f"{off:.0f} px, {100 * off / box:.1f} % of the person's box",
+        "camera": f"{scale * height:.2f} m above the floor, looking {pitch:.0f} degrees down, rolled {roll:.0f} degrees",
+        "person": f"{scale * away:.2f} m away, {scale:.2f} times the mean shape",
+        "fastest": f"{scale * speed:.1f} m/s (pelvis)",
+        "standing soles": "none"
+        if math.isnan(floor)
+        else f"{100 * scale * floor:+.0f} cm from the floor, placed by the rays alone",
+    }
+    faults = {
+        "the camera is below the floor: is its world z-up, in metres, with the floor at z = 0?": height < 0,
+        "the camera looks more than 60 degrees up or down: is R world-to-camera, and OpenCV's (y down)?": abs(pitch)
+        > 60,
+        "the camera is rolled by more than 45 degrees: was the video turned after it was calibrated?": abs(roll) > 45,
+        "the encoder's body is far from the keypoints: check K, the image size and the person": not off <= MISFIT * box,
+        f"standing soles miss the floor by {100 * scale * abs(floor):.0f} cm: check the camera's height and focal length": abs(
+            floor
+        )
+        > LOOSE,
+        f"the person turns round within a frame, {flips} time(s): left and right swapped, or two people?": flips > 0,
+        "the pelvis moves faster than anybody runs: check the frame rate, and that it is one person": speed * scale
+        > FASTEST,
+        "the person's size is at the end of what is allowed: check the focal length and the camera's height": not 0.81
+        < scale
+        < 1.24,
+        "fewer than half of the limbs' keypoints are believed: expect little": share < 0.5,
+    }
+    return TrackCheck(body, figures, tuple(words for words, wrong in faults.items() if wrong))
+
+
+def _box(track: VisualTrack) -> float:
+    """Larger side of the believed keypoints' box, pixels; the median over the frames that have one."""
+    seen = (track.keypoints[..., 2] >= BELIEVED).unsqueeze(-1)
+    pixels = track.keypoints[..., :2]
+    size = (pixels.where(seen, -torch.inf).amax(1) - pixels.where(seen, torch.inf).amin(1)).amax(-1)
+    size = size[torch.isfinite(size)]
+    return max(1.0, float(size.median())) if len(size) else 1.0
+
+
+def _floor_gap(track: VisualTrack) -> float:
+    """Median height of standing soles when the floor has no say in where the body is, m; NaN where none stands."""
+    soles = sole_height(*bodies_on_rays(track))[track.contact > 0.5]
+    return float(soles.median()) if len(soles) else math.nan

@@ -1,0 +1,115 @@
+"""A visual track at a glance: keypoints, the encoder's body, the horizon and the floor over a few pictures of the video."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.viewer.frames import video_frames
+from physhmr_kit.viewer.palette import CONTACT, GRID, SEEN, SIMULATED, unit
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import COCO_BONES, coco_from_bodies
+from physhmr_kit.vision.track import VisualTrack
+
+_REACH = 2  # metres of floor around the person
+
+
+def track_picture(
+    track: VisualTrack,
+    body: BodyState,
+    video: str | os.PathLike | None = None,
+    path: str | os.PathLike | None = None,
+    frames: int = 4,
+) -> Figure:
+    """Draw a track.
+
+    Args:
+        body: T frames, e.g. of `reconstruction.track_check`. video: drawn beneath, if given.
+        path: where to write the picture, whole or not at all; None to keep the figure only. frames: how many, at even times.
+
+    Returns:
+        the matplotlib figure: keypoints green, the body blue, the horizon red, the floor a grid of metres around the person.
+
+    Raises:
+        KitError: a video that cannot be read.
+    """
+    at = np.unique(np.linspace(0, len(track) - 1, frames).round().astype(int))
+    pictures = _pictures(video, at / track.fps) if video else [None] * len(at)
+    width, height = track.image_size
+    figure = Figure(figsize=(3.2 * len(at) * min(1.6, width / height) + 0.2, 3.6), layout="constrained")
+    for axes, frame, picture in zip(figure.subplots(1, len(at), squeeze=False)[0], at, pictures, strict=True):
+        camera = track.camera[int(frame)] if track.camera.batch_shape else track.camera
+        if picture is not None:
+            axes.imshow(picture, extent=(0, width, height, 0))
+        for line in floor_lines(camera, body.root_pos[frame]):
+            axes.plot(*line.T, color=unit(GRID), linewidth=0.8)
+        horizon = horizon_line(camera)
+        if horizon is not None:
+            axes.plot(*horizon.T, color=unit(CONTACT), linewidth=1.2, linestyle="--")
+        projected = camera.project(coco_from_bodies(body.body_pos[frame], body.body_rot[frame]))
+        for points, colour in ((track.keypoints[frame, :, :2], SEEN), (projected, SIMULATED)):
+            for pair in COCO_BONES:
+                axes.plot(*points[list(pair)].T.numpy(), color=unit(colour), linewidth=1.6)
+        axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[])
+        axes.set_title(f"{frame / track.fps:.1f} s", fontsize=9)
+    if path is not None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.stem + ".part" + path.suffix)
+        figure.savefig(part, dpi=110)
+        os.replace(part, path)
+    return figure
+
+
+def floor_lines(camera: Camera, around: torch.Tensor) -> list[np.ndarray]:
+    """A grid of metres on the floor around a point (3,) m, in the image: polylines (K, 2) pixels, the parts in front of the camera."""
+    middle = around[:2].round()
+    steps = torch.arange(-_REACH, _REACH + 1).float()
+    fine = torch.linspace(-_REACH, _REACH, 17)
+    lines = []
+    for offset in steps:
+        for along in (0, 1):
+            line = torch.zeros(len(fine), 3)
+            line[:, along], line[:, 1 - along] = middle[along] + fine, middle[1 - along] + offset
+            front = camera.to_camera(line)[:, 2] > 0.2
+            if front.sum() > 1:
+                lines.append(camera.project(line[front]).numpy())
+    return lines
+
+
+def horizon_line(camera: Camera) -> np.ndarray | None:
+    """Where points at the camera's height and infinitely far away lie in the image: (2, 2) pixels, or None if out of view.
+
+    The lens is left out: a horizon is straight only in undistorted coordinates.
+    """
+    up = camera.R[:, 2]  # the world's up in the camera's axes
+    a, b, c = (torch.linalg.inv(camera.K).T @ up).tolist()  # a u + b v + c = 0
+    width, height = camera.image_size
+    if abs(b) > abs(a):
+        ends = np.array([[u, -(a * u + c) / b] for u in (0.0, float(width))])
+        inside = ends[:, 1].max() > 0 and ends[:, 1].min() < height
+    elif math.hypot(a, b) > 1e-9:
+        ends = np.array([[-(b * v + c) / a, v] for v in (0.0, float(height))])
+        inside = ends[:, 0].max() > 0 and ends[:, 0].min() < width
+    else:
+        return None
+    return ends if inside else None
+
+
+def _pictures(video: str | os.PathLike, seconds: np.ndarray) -> list[np.ndarray | None]:
+    """The last picture at or before each of some rising times; None after the video's end."""
+    found: list[np.ndarray | None] = [None] * len(seconds)
+    wanted = 0
+    for when, image in video_frames(video, 1000.0):
+        while wanted < len(seconds) and when >= seconds[wanted] - 1e-3:
+            found[wanted] = image
+            wanted += 1
+        if wanted == len(seconds):
+            break
+    return found
