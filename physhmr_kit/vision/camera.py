@@ -161,7 +161,7 @@ class Camera:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Camera:
-        """Read a .json with K, R_world_to_camera, t_world_to_camera, width, height and optionally dist.
+        """Read a .json with K, R_world_to_camera, t_world_to_camera, width, height and optionally dist, or a .npz of `save`.
 
         `R`, `t`, `distortion` and `image_size` are understood too.
 
@@ -171,6 +171,8 @@ class Camera:
         path = Path(path)
         if not path.is_file():
             raise KitError(f"{path}: no such camera file")
+        if path.suffix == ".npz":
+            return _load_arrays(path)
         try:
             data = json.loads(path.read_text())
         except (ValueError, OSError) as fault:
@@ -202,9 +204,11 @@ class Camera:
         return cls(**{k: torch.from_numpy(v) for k, v in arrays.items()}, image_size=size, name=str(path))
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write a single camera in the layout that `load` reads; the file appears whole or not at all."""
+        """Write what `load` reads, whole or not at all: a .json of a single camera, or a .npz, which may hold a moving one."""
+        if Path(path).suffix == ".npz":
+            return self._save_arrays(Path(path))
         if self.batch_shape:
-            raise KitError(f"{path}: a camera file holds one camera, not a batch of {tuple(self.batch_shape)}")
+            raise KitError(f"{path}: a .json holds one camera, not a batch of {tuple(self.batch_shape)}; name a .npz")
         width, height = self.image_size
         data = {
             "convention": "OpenCV pinhole: x_cam = R_world_to_camera x_world + t_world_to_camera, metres, world z-up, dist = k1 k2 p1 p2 k3",
@@ -219,6 +223,15 @@ class Camera:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         part.write_text(json.dumps(data, indent=1))
+        os.replace(part, path)
+        return path
+
+    def _save_arrays(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        arrays = {key: getattr(self, key).cpu().numpy() for key in ("K", "R", "t", "distortion")}
+        with open(part, "wb") as f:
+            np.savez_compressed(f, **arrays, image_size=np.array(self.image_size))
         os.replace(part, path)
         return path
 
@@ -304,6 +317,21 @@ def _entry(data: dict, path: Path, *names: str):
     raise KitError(
         f"{path}: no '{names[0]}' in the file; a camera holds K, R_world_to_camera, t_world_to_camera, width, height"
     )
+
+
+def _load_arrays(path: Path) -> Camera:
+    """A camera from an .npz with K, R, t, distortion and image_size; no code in it runs."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {k: data[k] for k in data.files}
+    except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
+        raise KitError(f"{path}: not a readable .npz camera ({fault})") from fault
+    values = {
+        key: torch.from_numpy(np.asarray(_entry(arrays, path, key), np.float32))
+        for key in ("K", "R", "t", "distortion")
+    }
+    size = np.asarray(_entry(arrays, path, "image_size")).reshape(-1)
+    return Camera(**values, image_size=tuple(size.tolist()), name=str(path))
 
 
 def _five(lens: np.ndarray, path: Path) -> np.ndarray:

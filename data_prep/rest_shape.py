@@ -1,0 +1,90 @@
+"""A subject at rest: where the pelvis lies in the body model's own frame, and how large the body is beside the mean shape.
+
+Only joints are needed, so a body model file is read for three arrays: J = J_regressor (v_template + shapedirs betas).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from physhmr_kit.body.safe_pickle import load_pickle
+from physhmr_kit.body.skeleton import PELVIS_AT_REST, rest_joints
+from physhmr_kit.errors import KitError
+
+_KINDS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
+_PELVIS = {"SMPL": PELVIS_AT_REST, "SMPL-X": (0.003, -0.351, 0.012)}
+"""Pelvis of the mean shape, m. The two models put their origin elsewhere: 13 cm apart, so they must not be mixed up."""
+
+
+@dataclass(frozen=True, eq=False)
+class RestShape:
+    """Rest pose of a subject in the body model's y-up frame.
+
+    Attributes:
+        joints: (22 or more, 3) m, SMPL's order.
+        scale: size beside the mean shape, |J(beta) centred| / |J(0) centred|; more than 1 for a tall person.
+        known: whether a body model said so, or the mean shape was taken.
+    """
+
+    joints: torch.Tensor
+    scale: float
+    known: bool
+
+    @property
+    def pelvis(self) -> torch.Tensor:
+        """(3,) j0, m: pelvis in the world = transl + j0."""
+        return self.joints[0]
+
+
+def mean_shape(kind: str) -> RestShape:
+    """The mean shape on the kit's skeleton, with the pelvis where the body model ('SMPL' or 'SMPL-X') has it."""
+    return RestShape(rest_joints() + torch.tensor(_PELVIS[kind]), 1.0, False)
+
+
+def read_rest_shape(path: str | os.PathLike, betas: torch.Tensor, kind: str) -> RestShape:
+    """Rest pose of a subject from a body model file.
+
+    Args:
+        path: .pkl or .npz with v_template, shapedirs, J_regressor.
+        betas: (B,) shape. kind: 'SMPL' or 'SMPL-X', the model the betas belong to; their shape spaces differ.
+
+    Raises:
+        KitError: missing or unreadable file, missing arrays, or a model of another kind.
+    """
+    path = Path(path)
+    template, directions, regressor = _read(path)
+    found = _KINDS.get(len(regressor), f"{len(regressor)} joints")
+    if found != kind:
+        raise KitError(f"{path}: a {found} model, but these betas are of {kind}; name a {kind} model file")
+    count = min(len(betas), directions.shape[-1], 10)
+    offset = directions[..., :count] @ betas[:count].double().numpy()
+    body = 24 if kind == "SMPL" else 22  # SMPL-X goes on with jaw and eyes where SMPL has its hands
+    mean, own = ((regressor @ v)[:body] for v in (template, template + offset))
+    size = [np.linalg.norm(j - j.mean(0)) for j in (own, mean)]
+    return RestShape(torch.from_numpy(own).float(), float(size[0] / size[1]), True)
+
+
+def _read(path: Path) -> list[np.ndarray]:
+    keys = ("v_template", "shapedirs", "J_regressor")
+    if not path.is_file():
+        raise KitError(f"{path}: no such body model")
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as file:  # SMPL-X keeps objects beside; only these three are opened
+                data = {k: file[k] for k in keys if k in file.files}
+        except Exception as fault:
+            raise KitError(f"{path}: not a readable .npz ({fault})") from fault
+    else:
+        data = load_pickle(path)
+    missing = [k for k in keys if not isinstance(data, dict) or k not in data]
+    if missing:
+        raise KitError(f"{path}: no '{missing[0]}' in the file; this is not a body model")
+    template, directions, regressor = (np.asarray(data[k], np.float64) for k in keys)
+    if template.ndim != 2 or directions.shape[:2] != template.shape or regressor.shape[1:] != template.shape[:1]:
+        raise KitError(f"{path}: v_template, shapedirs and J_regressor do not fit together")
+    return [template, directions, regressor]

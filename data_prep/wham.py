@@ -1,0 +1,116 @@
+"""WHAM's output as a visual track: `python -m data_prep.wham FOLDER --image-size W H --out T.npz --keypoints K.npz`.
+
+Reads `wham_output.pkl` (joblib, which is a pickle; only arrays in it are built, no code runs). WHAM tells the body twice, in a
+y-up world and in the camera; the camera is the one for which both are one body. It writes down neither the image size nor
+the focal length: the latter is taken as WHAM's own guess, the image's diagonal, unless --focal says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import roma
+import torch
+
+from data_prep.importing import finish, make_parser
+from data_prep.rest_shape import mean_shape, read_rest_shape
+from data_prep.saved_arrays import read_joblib, take
+from data_prep.worlds import Blend, SeenBody, camera_between, check_frames, hide_gaps, see_body, to_z_up, turned
+from physhmr_kit.cli import run
+from physhmr_kit.errors import KitError
+from physhmr_kit.vision.keypoints import KeypointTrack
+from physhmr_kit.vision.uncalibrated import level_camera
+
+
+def read_wham(
+    path: Path,
+    image_size: tuple[int, int],
+    focal: float | None = None,
+    keypoints: KeypointTrack | None = None,
+    person: int | None = None,
+    body_model: Path | None = None,
+    fps: float = 30.0,
+) -> SeenBody:
+    """One person of a WHAM run, z-up, metres, from the first frame they are seen in to the last.
+
+    Args:
+        path: `wham_output.pkl`. image_size: (width, height) of the video. focal: pixels.
+        keypoints: of this person, with a row for each frame of the video; the body's own joints are projected when omitted.
+        person: WHAM's number; the one with most frames when omitted.
+        body_model: SMPL file, for the size and the rest pelvis; the mean shape's when omitted.
+        fps: of the video; WHAM does not keep it.
+
+    Raises:
+        KitError: missing, damaged or inconsistent file, no such person.
+    """
+    people = read_joblib(path)
+    if not isinstance(people, dict) or not people:
+        raise KitError(f"{path}: not a dictionary of people, or nobody in it; is this WHAM's wham_output.pkl?")
+    person = _choose(people, person, path)
+    data = people[person]
+    count = len(take(data, path, "pose_world", shape=(None, 72)))
+    told = {key: take(data, path, key, shape=(count, size)) for key, size in _SIZES.items()}
+    frames = take(data, path, "frame_ids", shape=(count,))
+    total = len(keypoints) if keypoints is not None else int(frames.max()) + 1
+    frames = check_frames(frames, total, path)
+    betas = take(data, path, "betas", shape=(count, 10)).mean(0)
+    shape = read_rest_shape(body_model, betas, "SMPL") if body_model else mean_shape("SMPL")
+    notes = [] if body_model else ["no body model: the person is taken to be of the mean shape's size"]
+    if focal is None:
+        notes.append("focal length taken as the image's diagonal, as WHAM does without a calibration")
+
+    rot = {key: roma.rotvec_to_unitquat(told[key].unflatten(-1, (24, 3))) for key in ("pose_world", "pose")}
+    world, cam = told["trans_world"] + shape.pelvis, told["trans"] + shape.pelvis
+    K = level_camera(image_size, focal).K
+    camera = camera_between(rot["pose_world"][:, 0], world, rot["pose"][:, 0], cam, K, image_size, str(path))
+    bridge = Blend.over_gaps(frames)
+    joint_rot = bridge.slerp(rot["pose_world"])
+    nothing = torch.zeros(len(joint_rot), 17, 3)
+    body = SeenBody(
+        bridge.lerp(world), joint_rot, bridge.camera(camera), nothing, fps, shape.scale, path.stem, notes=tuple(notes)
+    )
+    body = see_body(body, keypoints, int(frames[0]), total)
+    body = replace(body, keypoints=hide_gaps(body.keypoints, frames, fps))
+    return turned(body, to_z_up())
+
+
+_SIZES = {"pose_world": 72, "trans_world": 3, "pose": 72, "trans": 3}
+
+
+def _choose(people: dict, person: int | None, path: Path):
+    if person is None:
+        return max(people, key=lambda k: len(take(people[k], path, "pose_world", shape=(None, 72))))
+    if person not in people:
+        raise KitError(f"{path}: no person {person}; there are {', '.join(str(k) for k in people)}")
+    return person
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = make_parser("wham", __doc__, "WHAM's folder of one video, or its wham_output.pkl", "SMPL")
+    parser.add_argument(
+        "--image-size", type=int, nargs=2, metavar=("W", "H"), help="pixels; from --keypoints by default"
+    )
+    parser.add_argument("--focal", type=float, help="focal length, pixels; the image's diagonal by default")
+    parser.add_argument("--keypoints", type=Path, metavar="K.npz", help="2-D keypoints of the person")
+    parser.add_argument("--person", type=int, metavar="K", help="WHAM's number; the one with most frames by default")
+    parser.add_argument("--fps", type=float, default=30.0, help="of the video, 30 by default")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `python -m data_prep.wham`."""
+    options = _parse(argv)
+    keypoints = KeypointTrack.load(options.keypoints) if options.keypoints else None
+    size = tuple(options.image_size) if options.image_size else keypoints.image_size if keypoints is not None else None
+    if size is None:
+        raise KitError("WHAM does not keep the image size; give --image-size W H, or --keypoints of the same video")
+    path = options.source / "wham_output.pkl" if options.source.is_dir() else options.source
+    body = read_wham(path, size, options.focal, keypoints, options.person, options.body_model, options.fps)
+    return finish(body, options, False)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,358 @@
+"""GVHMR, TRAM, WHAM and camera tracks: files in the documented layouts, written here from a known scene, come back as that scene.
+
+The conversions into the tools' conventions are done here by hand, without the code under test.
+"""
+
+import math
+import pickle
+import zlib
+
+import numpy as np
+import pytest
+import roma
+import torch
+
+from data_prep import camera_track, gvhmr, tram, wham
+from data_prep.worlds import OWN, SeenBody, distance_from_rays, make_track, to_simulation
+from physhmr_kit.body.skeleton import PELVIS_AT_REST, mean_offsets
+from physhmr_kit.cli import run
+from physhmr_kit.errors import KitError
+from physhmr_kit.motion.demo import demo_clip
+from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import KeypointTrack, coco_from_bodies
+from physhmr_kit.vision.track import VisualTrack
+
+FRAMES, SIZE, FOCAL = 40, (1280, 720), math.hypot(1280, 720)
+Z_TO_Y = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # (x, y, z) of a z-up world in a y-up one
+SMPLX_PELVIS = torch.tensor([0.003, -0.351, 0.012])
+SMPL_PELVIS = torch.tensor(PELVIS_AT_REST)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A demo motion and a camera that goes round it, in the kit's world."""
+    clip = demo_clip("wave").resample(30.0)
+    root, rot = clip.root_pos[:FRAMES], clip.joint_rot[:FRAMES].clone()
+    rot[:, 22:] = torch.tensor([0.0, 0.0, 0.0, 1.0])  # SMPL-X has no such hands
+    angle = 0.01 * torch.arange(FRAMES)
+    centre = torch.stack([4 * angle.cos(), 4 * angle.sin(), 1.5 + 0 * angle], dim=-1)
+    camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 0.9]).expand(FRAMES, 3), focal=FOCAL, image_size=SIZE)
+    pos, turn = forward_kinematics(root, rot, mean_offsets())
+    keypoints = torch.cat([camera.project(coco_from_bodies(pos, turn)), torch.full((FRAMES, 17, 1), 0.9)], dim=-1)
+    return root, rot, camera, keypoints
+
+
+def in_world(scene, pelvis):
+    """Root rotation vector (T, 3) and transl (T, 3) in a y-up world."""
+    root, rot, _, _ = scene
+    turn = roma.rotmat_to_unitquat(Z_TO_Y)
+    return roma.unitquat_to_rotvec(roma.quat_product(turn.expand(FRAMES, 4), rot[:, 0])), root @ Z_TO_Y.mT - pelvis
+
+
+def in_camera(scene, pelvis):
+    """The same in the camera's frame."""
+    root, rot, camera, _ = scene
+    turn = roma.rotmat_to_unitquat(camera.R)
+    there = (camera.R @ root.unsqueeze(-1)).squeeze(-1) + camera.t
+    return roma.unitquat_to_rotvec(roma.quat_product(turn, rot[:, 0])), there - pelvis
+
+
+def write_gvhmr(folder, scene, **changed):
+    _, rot, camera, keypoints = scene
+    body = roma.unitquat_to_rotvec(rot[:, 1:22]).flatten(1)
+    data = {"K_fullimg": camera.K, "net_outputs": {"model_output": {"pred_context": torch.ones(1, FRAMES, 512)}}}
+    for side, told in (("global", in_world(scene, SMPLX_PELVIS)), ("incam", in_camera(scene, SMPLX_PELVIS))):
+        data[f"smpl_params_{side}"] = {
+            "global_orient": told[0], "transl": told[1], "body_pose": body, "betas": torch.zeros(FRAMES, 10),
+        }  # fmt: skip
+    data |= changed
+    (folder / "preprocess").mkdir(parents=True)
+    torch.save(data, folder / "hmr4d_results.pt")
+    torch.save(keypoints, folder / "preprocess" / "vitpose.pt")
+    return folder
+
+
+def write_tram(folder, scene, frames=None, name=0):
+    _, rot, camera, _ = scene
+    frames = list(range(FRAMES)) if frames is None else frames
+    (folder / "hps").mkdir(parents=True, exist_ok=True)
+    y_up = camera.camera_to_world.mT @ Z_TO_Y.mT  # world-to-camera of the y-up world
+    cam = {
+        "world_cam_R": y_up.mT.numpy(), "world_cam_T": (camera.centre @ Z_TO_Y.mT).numpy(), "img_focal": FOCAL,
+        "img_center": np.array([SIZE[0] / 2, SIZE[1] / 2]),
+    }  # fmt: skip
+    np.save(folder / "camera.npy", cam)
+    root, trans = in_camera(scene, SMPL_PELVIS)
+    turn = roma.unitquat_to_rotmat(rot)
+    turn[:, 0] = roma.rotvec_to_rotmat(root)
+    data = {
+        "pred_rotmat": turn[frames], "pred_trans": trans[frames].unsqueeze(1), "pred_shape": torch.zeros(len(frames), 10),
+        "frame": torch.tensor(frames),
+    }  # fmt: skip
+    np.save(folder / "hps" / f"hps_track_{name}.npy", data)
+    return folder
+
+
+def write_wham(path, scene, frames=None, compress=True):
+    _, rot, _, _ = scene
+    frames = list(range(FRAMES)) if frames is None else frames
+    body = roma.unitquat_to_rotvec(rot[:, 1:]).flatten(1)
+    (root, trans), (cam_root, cam_trans) = in_world(scene, SMPL_PELVIS), in_camera(scene, SMPL_PELVIS)
+    person = {
+        "pose_world": torch.cat([root, body], 1), "trans_world": trans, "pose": torch.cat([cam_root, body], 1),
+        "trans": cam_trans, "betas": torch.zeros(FRAMES, 10),
+    }  # fmt: skip
+    person = {k: v[frames].numpy() for k, v in person.items()} | {"frame_ids": np.array(frames)}
+    data = pickle.dumps({0: {k: v[:2] for k, v in person.items()}, 1: person}, protocol=2)
+    path.write_bytes(zlib.compress(data) if compress else data)
+    return path
+
+
+def check(body: SeenBody, scene, first=0, tolerance=2e-3):
+    """The scene is back, but for a turn about the vertical and a shift of the whole world."""
+    root, rot, camera, _ = scene
+    rows = slice(first, first + len(body))
+    apart = body.camera.centre - body.root_pos, camera.centre[rows] - root[rows]
+    torch.testing.assert_close(apart[0].norm(dim=-1), apart[1].norm(dim=-1), atol=tolerance, rtol=0)
+    torch.testing.assert_close(apart[0][:, 2], apart[1][:, 2], atol=tolerance, rtol=0)  # z is up
+    away = roma.unitquat_geodesic_distance(body.joint_rot[:, 1:22], rot[rows, 1:22])
+    assert away.max() < 5e-3
+    up = torch.tensor([0.0, 1.0, 0.0])
+    spine = [roma.quat_action(q[:, 0], up.expand(len(body), 3))[:, 2] for q in (body.joint_rot, rot[rows])]
+    torch.testing.assert_close(spine[0], spine[1], atol=tolerance, rtol=0)
+    track = make_track(to_simulation(body), None if body.feature is not None else _Blank())
+    assert distance_from_rays(to_simulation(body), track) < 0.002
+    pos, turn = to_simulation(body).bodies()
+    from physhmr_kit.vision.placement import sole_height
+
+    assert abs(float(sole_height(pos, turn)[:30].min())) < 1e-3
+    return track
+
+
+class _Blank:
+    """An encoder that says nothing."""
+
+    def encode(self, keypoints, camera):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(feature=torch.zeros(len(keypoints), 512))
+
+
+def test_gvhmr_gives_the_scene_back(tmp_path, scene):
+    body = gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene), own_feature=True)
+    track = check(body, scene)
+    assert body.camera.image_size == SIZE and (track.feature == 1).all()
+    assert any("no body model" in note for note in body.notes)
+
+
+def test_tram_gives_the_scene_back_with_a_detectors_keypoints(tmp_path, scene):
+    track = KeypointTrack(scene[3], 30.0, SIZE, "k")
+    body = tram.read_tram(write_tram(tmp_path / "t", scene), track)
+    assert torch.equal(check(body, scene).keypoints, scene[3])
+    assert body.camera.image_size == SIZE
+
+
+def test_tram_rows_are_placed_in_time_and_long_gaps_are_not_believed(tmp_path, scene):
+    frames = [*range(5, 12), *range(14, 20), *range(32, 38)]  # 2 frames missing, then 12
+    body = tram.read_tram(write_tram(tmp_path / "t", scene, frames))
+    assert len(body) == 33
+    there = [f - 5 for f in frames]
+    root = scene[0][5:38]
+    apart = (body.camera.centre - body.root_pos).norm(dim=-1), (scene[2].centre[5:38] - root).norm(dim=-1)
+    torch.testing.assert_close(apart[0][there], apart[1][there], atol=2e-3, rtol=0)
+    assert (body.keypoints[there, :, 2] == OWN).all() and (body.keypoints[15:27, :, 2] == 0).all()
+    assert (body.keypoints[7:9, :, 2] == OWN).all()
+    assert any("repeats it" in n or "repeat it" in n for n in body.notes)
+
+
+def test_the_longest_person_is_taken_unless_another_is_named(tmp_path, scene):
+    folder = write_tram(tmp_path / "t", scene, list(range(6)), name=0)
+    write_tram(folder, scene, name=1)
+    assert len(tram.read_tram(folder)) == FRAMES and len(tram.read_tram(folder, person=0)) == 6
+    with pytest.raises(KitError, match="no track 7; there are 0, 1"):
+        tram.read_tram(folder, person=7)
+    path = write_wham(tmp_path / "w.pkl", scene)
+    assert len(wham.read_wham(path, SIZE)) == FRAMES and len(wham.read_wham(path, SIZE, person=0)) == 2
+    with pytest.raises(KitError, match="no person 7; there are 0, 1"):
+        wham.read_wham(path, SIZE, person=7)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_wham_gives_the_scene_back(tmp_path, scene, compress):
+    path = write_wham(tmp_path / "wham_output.pkl", scene, compress=compress)
+    body = wham.read_wham(path, SIZE, keypoints=KeypointTrack(scene[3], 30.0, SIZE, "k"))
+    check(body, scene)
+    assert any("focal length" in note for note in body.notes)
+
+
+def test_joblibs_own_files_are_read(tmp_path, scene):
+    """joblib writes an array's bytes behind its description; only if joblib is here to write one."""
+    joblib = pytest.importorskip("joblib")
+    plain = wham.read_joblib(write_wham(tmp_path / "w.pkl", scene))
+    for compress in (0, 3):
+        joblib.dump(plain, tmp_path / "j.pkl", compress=compress)
+        again = wham.read_joblib(tmp_path / "j.pkl")
+        assert np.array_equal(again[1]["trans"], plain[1]["trans"])
+
+
+def test_a_tall_person_makes_a_small_world(tmp_path, scene):
+    """Lengths are divided by the person's size, so that the mean-shape humanoid fits; see the trap in PhysHMR's own script."""
+    body = gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene))
+    tall = to_simulation(body, 1.25)
+    assert tall.scale == 1.25
+    apart = [(b.camera.centre - b.root_pos).norm(dim=-1) for b in (body, tall)]
+    torch.testing.assert_close(1.25 * apart[1], apart[0], atol=1e-3, rtol=0)
+
+
+def test_the_commands_write_tracks(tmp_path, scene, capsys):
+    k = KeypointTrack(scene[3], 30.0, SIZE).save(tmp_path / "k.npz")
+    calls = {
+        gvhmr: [write_gvhmr(tmp_path / "g", scene), "--motion", tmp_path / "m.npz"],
+        tram: [write_tram(tmp_path / "t", scene), "--keypoints", k],
+        wham: [write_wham(tmp_path / "wham_output.pkl", scene), "--keypoints", k],
+    }
+    for module, words in calls.items():
+        out = tmp_path / f"{module.__name__}.npz"
+        assert module.main([str(w) for w in (*words, "--out", out)]) == 0
+        track = VisualTrack.load(out)
+        assert len(track) == FRAMES and track.camera.batch_shape == (FRAMES,)
+        assert "joints 0 mm from their rays" in capsys.readouterr().out
+    assert (tmp_path / "m.npz").is_file()
+    with pytest.raises(KitError, match="does not keep the image size"):
+        wham.main([str(calls[wham][0]), "--out", str(tmp_path / "x.npz")])
+
+
+class Trap:
+    """Unpickling it would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, scene):
+    ran = tmp_path / "ran"
+    folder = write_gvhmr(tmp_path / "g", scene)
+    torch.save({"smpl_params_global": Trap(ran)}, folder / "hmr4d_results.pt")
+    with pytest.raises(KitError, match="not run"):
+        gvhmr.read_gvhmr(folder)
+    folder = write_tram(tmp_path / "t", scene)
+    np.save(folder / "hps" / "hps_track_0.npy", {"pred_rotmat": Trap(ran)})
+    with pytest.raises(KitError, match="not run"):
+        tram.read_tram(folder)
+    np.save(folder / "camera.npy", Trap(ran))
+    with pytest.raises(KitError, match="not run"):
+        tram.read_camera(folder / "camera.npy")
+    for data in (pickle.dumps({0: Trap(ran)}), zlib.compress(pickle.dumps({0: Trap(ran)}))):
+        (tmp_path / "w.pkl").write_bytes(data)
+        with pytest.raises(KitError, match="not run"):
+            wham.read_wham(tmp_path / "w.pkl", SIZE)
+    np.savez(tmp_path / "c.npz", K=np.array(Trap(ran), dtype=object))
+    with pytest.raises(KitError, match="not a readable"):
+        Camera.load(tmp_path / "c.npz")
+    assert not ran.exists()
+
+
+def test_what_is_missing_or_of_another_shape_is_told(tmp_path, scene):
+    with pytest.raises(KitError, match=r"hmr4d_results\.pt: no such file"):
+        gvhmr.read_gvhmr(tmp_path)
+    cases = {
+        "no 'K_fullimg' in the file": {"K_fullimg": None}, "different length": {"K_fullimg": scene[2].K[:10]},
+        "not finite": {"K_fullimg": scene[2].K * math.nan}, r"expected \(frames, 3, 3\)": {"K_fullimg": torch.ones(4, 9)},
+        "is empty": {"K_fullimg": torch.zeros(0, 3, 3)},
+    }  # fmt: skip
+    for k, (words, changed) in enumerate(cases.items()):
+        folder = write_gvhmr(tmp_path / str(k), scene, **changed)
+        if changed["K_fullimg"] is None:
+            data = torch.load(folder / "hmr4d_results.pt", weights_only=True)
+            del data["K_fullimg"]
+            torch.save(data, folder / "hmr4d_results.pt")
+        with pytest.raises(KitError, match=words):
+            gvhmr.read_gvhmr(folder)
+    (tmp_path / "0" / "hmr4d_results.pt").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(KitError, match="not a readable PyTorch file"):
+        gvhmr.read_gvhmr(tmp_path / "0")
+    with pytest.raises(KitError, match=r"no hps_track_\*\.npy"):
+        folder = write_tram(tmp_path / "t", scene)
+        (folder / "hps" / "hps_track_0.npy").unlink()
+        tram.read_tram(folder)
+    with pytest.raises(KitError, match="frame numbers do not increase"):
+        tram.read_tram(write_tram(tmp_path / "u", scene, [3, 2, 4]))
+    other = KeypointTrack(scene[3][:20], 30.0, SIZE, "k.npz")
+    with pytest.raises(KitError, match=r"k\.npz: 20 frames at 30 fps, but the tool saw 40"):
+        tram.read_tram(write_tram(tmp_path / "v", scene), other)
+    with pytest.raises(KitError, match="nobody in it"):
+        (tmp_path / "w.pkl").write_bytes(pickle.dumps({}))
+        wham.read_wham(tmp_path / "w.pkl", SIZE)
+
+
+def test_hmr2_tokens_are_read_for_the_encoder(tmp_path, scene):
+    folder = write_gvhmr(tmp_path / "g", scene)
+    torch.save(torch.ones(FRAMES, 1024), folder / "preprocess" / "vit_features.pt")
+    assert gvhmr.read_image_features(folder).shape == (FRAMES, 1024)
+    torch.save(torch.ones(FRAMES, 768), folder / "preprocess" / "vit_features.pt")
+    with pytest.raises(KitError, match=r"expected \(frames, 1024\)"):
+        gvhmr.read_image_features(folder)
+
+
+# Moving cameras
+
+
+def seven(camera: Camera) -> torch.Tensor:
+    return torch.cat([camera.centre, roma.rotmat_to_unitquat(camera.camera_to_world)], dim=-1)
+
+
+@pytest.mark.parametrize("kind", ["pt", "npy", "txt", "tum"])
+def test_a_camera_track_comes_back_from_any_of_its_files(kind, tmp_path, scene, capsys):
+    camera, rows = scene[2], seven(scene[2])
+    path = tmp_path / f"track.{ {'tum': 'txt'}.get(kind, kind) }"
+    if kind == "pt":
+        torch.save(rows, path)
+    elif kind == "npy":
+        np.save(path, rows.numpy())
+    else:
+        np.savetxt(path, rows.numpy() if kind == "txt" else np.c_[np.arange(FRAMES) / 30, rows.numpy()])
+    words = [path, "--out", tmp_path / "c.npz", "--image-size", *SIZE]
+    assert camera_track.main([str(w) for w in words]) == 0
+    found = Camera.load(tmp_path / "c.npz")
+    torch.testing.assert_close(found.R, camera.R, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.centre, camera.centre, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.K, camera.K, atol=1e-2, rtol=0)
+    assert "40 poses at 30 fps" in capsys.readouterr().out
+
+
+def test_a_camera_track_is_brought_to_30_fps_and_to_metres(tmp_path, scene):
+    lens = Camera.look_at((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), focal=FOCAL, image_size=SIZE)
+    found = camera_track.moving_camera(seven(scene[2]), lens, fps=60.0, scale=2.0)
+    assert found.batch_shape == (20,)
+    torch.testing.assert_close(found.centre, 2 * scene[2].centre[::2], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.R, scene[2].R[::2], atol=1e-4, rtol=0)
+
+
+def test_trams_camera_alone_is_a_track_too(tmp_path, scene):
+    folder = write_tram(tmp_path / "t", scene)
+    assert camera_track.main([str(folder / "camera.npy"), "--out", str(tmp_path / "c.npz")]) == 0
+    found = Camera.load(tmp_path / "c.npz")
+    way = [c.centre.diff(dim=0).norm(dim=-1) for c in (found, scene[2])]
+    torch.testing.assert_close(way[0], way[1], atol=1e-4, rtol=0)
+
+
+def test_poses_that_are_none_are_told(tmp_path, scene, capsys):
+    rows = seven(scene[2])
+    rows[3, 3:] = 0
+    torch.save(rows, tmp_path / "zero.pt")
+    with pytest.raises(KitError, match="row 3 has a quaternion of length 0"):
+        camera_track.read_poses(tmp_path / "zero.pt")
+    torch.save(rows[:, :6], tmp_path / "six.pt")
+    with pytest.raises(KitError, match=r"expected \(frames, 7\)"):
+        camera_track.read_poses(tmp_path / "six.pt")
+    (tmp_path / "words.txt").write_text("no numbers")
+    with pytest.raises(KitError, match="not a readable table"):
+        camera_track.read_poses(tmp_path / "words.txt")
+    torch.save(seven(scene[2]), tmp_path / "good.pt")
+    words = [str(tmp_path / "good.pt"), "--out", str(tmp_path / "c.npz")]
+    assert run(lambda: camera_track.main(words)) == 2
+    assert "--image-size W H" in capsys.readouterr().err
