@@ -177,3 +177,26 @@ def test_a_rotation_with_few_digits_is_taken_to_the_nearest_rotation():
     camera = Camera(torch.eye(3), rough, torch.zeros(3))
     assert (camera.R @ camera.R.mT - torch.eye(3)).abs().max() < 1e-6
     torch.testing.assert_close(camera.R, R, atol=2e-4, rtol=0)
+
+
+def test_a_moving_camera_is_saved_as_npz_and_loads_the_same(tmp_path):
+    centre = torch.stack([torch.linspace(3, 4, 5), torch.zeros(5), torch.ones(5)], dim=-1)
+    camera = Camera.look_at(centre, torch.zeros(5, 3) + torch.tensor([0.0, 0.0, 0.9]), image_size=(640, 480))
+    again = Camera.load(camera.save(tmp_path / "c.npz"))
+    for key in ("K", "R", "t", "distortion"):
+        torch.testing.assert_close(getattr(again, key), getattr(camera, key))
+    assert again.image_size == (640, 480) and [p.name for p in tmp_path.iterdir()] == ["c.npz"]
+    with pytest.raises(KitError, match=r"holds one camera, not a batch of \(5,\); name a \.npz"):
+        camera.save(tmp_path / "c.json")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "c.npz").read_bytes()[:100])
+    with pytest.raises(KitError, match=r"cut\.npz: not a readable \.npz camera"):
+        Camera.load(tmp_path / "cut.npz")
+
+
+def test_another_name_for_the_world_leaves_the_image_alone():
+    camera = Camera.look_at((4.0, -1.0, 1.7), (0.0, 0.0, 1.0))
+    turn = roma.rotvec_to_rotmat(torch.tensor([0.3, -0.2, 1.0]))
+    points, shift = torch.randn(6, 3), torch.tensor([1.0, 2.0, 3.0])
+    there = camera.in_world(turn, shift)
+    torch.testing.assert_close(there.project(points @ turn.mT + shift), camera.project(points), atol=1e-2, rtol=0)
+    torch.testing.assert_close(there.centre, turn @ camera.centre + shift, atol=1e-4, rtol=0)
