@@ -41,7 +41,7 @@ def build_module(config) -> Module:
         build = SuperTrackModule if isinstance(config, SuperTrackConfig) else ExpertModule
         return build(config, library, _policy("expert", config.init) if config.init else None)
     expert = _policy("expert", config.expert)
-    visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed)
+    visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed, config.filming)
     if isinstance(config, DistillConfig):
         return DistillModule(config, library, visual, expert, _policy("distill", config.init) if config.init else None)
     return FinetuneModule(config, library, visual, expert, _policy("distill", config.student))

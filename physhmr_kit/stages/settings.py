@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from physhmr_kit.env.settings import RewardWeights, TrackingConfig
-from physhmr_kit.vision.settings import Variety
+from physhmr_kit.vision.settings import Filming, Variety
 
 EXPERT_GROUPS = ("proprioception", "reference", "preview")
 """All an expert may read; the preview is an option."""
@@ -251,6 +251,8 @@ class DistillConfig:
     """Weights of the encoder; empty for the bundled one."""
     views: int = 16
     """Synthetic cameras for each clip."""
+    filming: Filming = field(default_factory=Filming)
+    """Bodies, moving cameras and detector noise of the views."""
     simulator: str = "auto"
     device: str = ""
     """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
@@ -305,6 +307,8 @@ class FinetuneConfig:
     encoder: str = ""
     """Weights of the encoder; empty for the bundled one."""
     views: int = 16
+    filming: Filming = field(default_factory=Filming)
+    """Bodies, moving cameras and detector noise of the views."""
     simulator: str = "auto"
     device: str = ""
     """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""

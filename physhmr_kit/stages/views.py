@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from physhmr_kit.body.skeleton import JOINT_NAMES, mean_offsets
 from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.motion.kinematics import forward_kinematics, local_rotations
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.vision.camera import sample_cameras
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.vision.camera import Camera, sample_cameras
+from physhmr_kit.vision.camera_motion import moved
 from physhmr_kit.vision.encoder import VisionEncoder
-from physhmr_kit.vision.synthetic import KeypointNoise
+from physhmr_kit.vision.filming import varied_offsets
+from physhmr_kit.vision.settings import Filming
 from physhmr_kit.vision.track import VisualTrack, synthesize_track
 
 
 @torch.no_grad()
 def film_library(
-    library: MotionLibrary, encoder: VisionEncoder, views: int, seed: int, noise: KeypointNoise | None = None
+    library: MotionLibrary, encoder: VisionEncoder, views: int, seed: int, filming: Filming | None = None
 ) -> tuple[VisualLibrary, list[VisualTrack]]:
     """Film every clip of a library from `views` random cameras with a noisy detector and run the encoder on it.
 
     Args:
         views: cameras for each clip.
         seed: of cameras and noise.
-        noise: of the detector; the default of `KeypointNoise` when omitted.
+        filming: bodies, cameras and noise; the mean shape, fixed cameras and the default noise when omitted.
 
     Returns:
         the packed views, and view 0 of each clip as a track for the viewer.
     """
+    filming = filming or Filming()
     generator = torch.Generator().manual_seed(seed)
     tracks = []
     for c in range(library.num_clips):
         state = library.clip(c)
         cameras = [sample_cameras(state.body_pos, generator) for _ in range(views)]
-        tracks.append([synthesize_track(state, camera, encoder, noise, generator) for camera in cameras])
+        tracks.append([_view(state, camera, encoder, filming, generator) for camera in cameras])
     return VisualLibrary(tracks, library.lengths), [views[0] for views in tracks]
+
+
+def _view(
+    state: BodyState, camera: Camera, encoder: VisionEncoder, filming: Filming, generator: torch.Generator
+) -> VisualTrack:
+    """One clip through one camera, as a body of its own."""
+    if filming.limbs > 0:
+        pose = local_rotations(state.body_rot)
+        pos, rot = forward_kinematics(state.root_pos, pose, other_proportions(filming.limbs, generator))
+        state = replace(state, body_pos=pos, body_rot=rot)
+    if filming.moving > 0:
+        path = state.root_pos.unsqueeze(0)
+        camera = moved(camera[None], path, filming.moving, generator)[0]
+    return synthesize_track(state, camera, encoder, filming.noise, generator)
+
+
+def other_proportions(spread: float, generator: torch.Generator) -> torch.Tensor:
+    """Limb lengths of another body (24, 3) m with legs as long as the mean shape's, so that its feet stay on the floor."""
+    legs = [JOINT_NAMES.index(name) for name in ("left_knee", "left_ankle")]
+    mean, other = mean_offsets(), varied_offsets(spread, generator)
+    return other * (mean[legs].norm(dim=-1).sum() / other[legs].norm(dim=-1).sum())

@@ -54,5 +54,14 @@ class Variety:
     noise: KeypointNoise = field(default_factory=lambda: HARD)
 
 
+@dataclass(frozen=True)
+class Filming:
+    """How clips are filmed for a student."""
+
+    limbs: float = 0.0  # standard deviation of limb lengths, as a share; a body of its own in every view, legs as long as the mean shape's
+    moving: float = 0.0  # chance that the camera of a view orbits, follows or is held by hand
+    noise: KeypointNoise = field(default_factory=KeypointNoise)
+
+
 STILL = Variety(speed=0.0, mirror=0.0, limbs=0.0, mix=0.0, bend=0.0, moving=0.0, withheld=0.0, noise=KeypointNoise())
 """Motions as they are, fixed and known cameras, under the default detector noise."""
