@@ -47,7 +47,7 @@ def finish(body: SeenBody, options: argparse.Namespace, own_feature: bool) -> in
     from data_prep.worlds import distance_from_rays, make_track, to_simulation
     from physhmr_kit.vision.pretrained import load_encoder
 
-    settled = to_simulation(body, options.scale)
+    settled = to_simulation(body)
     track = make_track(settled, None if own_feature else load_encoder(options.encoder))
     try:
         if options.motion:

@@ -6,7 +6,7 @@ Only joints are needed, so a body model file is read for three arrays: J = J_reg
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,22 @@ class RestShape:
 def mean_shape(kind: str) -> RestShape:
     """The mean shape on the kit's skeleton, with the pelvis where the body model ('SMPL' or 'SMPL-X') has it."""
     return RestShape(rest_joints() + torch.tensor(_PELVIS[kind]), 1.0, False)
+
+
+def find_shape(
+    kind: str, betas: torch.Tensor, body_model: Path | None, scale: float | None
+) -> tuple[RestShape, tuple[str, ...]]:
+    """The subject at rest, from a body model file if there is one, and notes of what had to be assumed.
+
+    Args:
+        kind: 'SMPL' or 'SMPL-X'. betas: (T, B) shape of each frame; the mean counts.
+        body_model: file of that model. scale: size beside the mean shape, in place of what the file says.
+    """
+    shape = read_rest_shape(body_model, betas.mean(0), kind) if body_model else mean_shape(kind)
+    if scale is not None:
+        return replace(shape, scale=scale), ()
+    note = "no body model: the person is taken to be of the mean shape's size (--body-model, or --scale, tells)"
+    return shape, () if shape.known else (note,)
 
 
 def read_rest_shape(path: str | os.PathLike, betas: torch.Tensor, kind: str) -> RestShape:

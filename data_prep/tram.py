@@ -1,8 +1,9 @@
 """TRAM's output folder as a visual track: `python -m data_prep.tram FOLDER --out T.npz --keypoints K.npz`.
 
-Reads `camera.npy` (gravity-aligned, y-up world, metric) and `hps/hps_track_K.npy` (the body in the camera). TRAM keeps no 2-D
+Reads `camera.npy` (metric, gravity-aligned, y-up) and `hps/hps_track_K.npy` (the body in the camera). TRAM keeps no 2-D
 keypoints: give those of a detector (`python -m data_prep.video`). Without them the body's own joints are projected, and the
-rays then repeat what TRAM believed, wrong or right.
+rays then repeat what TRAM believed, wrong or right. A camera.npy without `world_cam_R` (another version of TRAM writes that)
+does not know where up is: say --up, 0 -1 0 for a first picture taken with a level camera.
 """
 
 from __future__ import annotations
@@ -16,24 +17,35 @@ import roma
 import torch
 
 from data_prep.importing import finish, make_parser
-from data_prep.rest_shape import mean_shape, read_rest_shape
+from data_prep.resampling import Blend, check_frames, hide_gaps
+from data_prep.rest_shape import find_shape
 from data_prep.saved_arrays import read_object_array, take
-from data_prep.worlds import Blend, SeenBody, check_frames, hide_gaps, see_body, to_z_up, turned
+from data_prep.worlds import SeenBody, see_body, to_z_up, upright
 from physhmr_kit.cli import run
 from physhmr_kit.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 
-def read_camera(path: Path) -> Camera:
-    """TRAM's camera, a pose for each frame of the video, in its gravity-aligned y-up world.
+def read_camera(path: Path, up: tuple[float, float, float] | None = None) -> Camera:
+    """TRAM's camera, a pose for each frame of the video, in a z-up world.
+
+    Args:
+        up: direction against gravity in the world of `pred_cam_R`, whose axes are those of the first camera (x right, y
+            down, z forward); by default the file's own gravity-aligned `world_cam_R` is taken.
 
     Raises:
-        KitError: missing, damaged or incomplete file.
+        KitError: missing, damaged or incomplete file, or one that does not know where up is.
     """
     data = read_object_array(path)
-    turn = take(data, path, "world_cam_R", shape=(None, 3, 3)).mT  # camera to world in the file
-    centre = take(data, path, "world_cam_T", shape=(len(turn), 3))
+    told = isinstance(data, dict) and "world_cam_R" in data
+    if isinstance(data, dict) and "pred_cam_R" in data and not told and up is None:
+        raise KitError(
+            f"{path}: no 'world_cam_R' in the file, so up is not known; give --up, e.g. 0 -1 0 for a level first picture"
+        )
+    side = "pred" if up is not None else "world"
+    turn = take(data, path, f"{side}_cam_R", shape=(None, 3, 3)).mT  # camera to world in the file
+    centre = take(data, path, f"{side}_cam_T", shape=(len(turn), 3))
     focal = take(
         {"img_focal": [data.get("img_focal")] if isinstance(data, dict) else None}, path, "img_focal", shape=(1,)
     )
@@ -41,7 +53,8 @@ def read_camera(path: Path) -> Camera:
     K = torch.diag(torch.cat([focal, focal, torch.ones(1)]))
     K[:2, 2] = middle
     size = tuple(int(v) for v in (2 * middle).round())
-    return Camera(K, turn, -(turn @ centre.unsqueeze(-1)).squeeze(-1), torch.zeros(5), size, str(path))
+    camera = Camera(K, turn, -(turn @ centre.unsqueeze(-1)).squeeze(-1), torch.zeros(5), size, str(path))
+    return camera.in_world(to_z_up() if up is None else upright(torch.tensor(up)))
 
 
 def read_tram(
@@ -50,6 +63,8 @@ def read_tram(
     person: int | None = None,
     body_model: Path | None = None,
     fps: float = 30.0,
+    up: tuple[float, float, float] | None = None,
+    scale: float | None = None,
 ) -> SeenBody:
     """One person of a TRAM run, z-up, metres, from the first frame they are tracked in to the last.
 
@@ -58,20 +73,19 @@ def read_tram(
         keypoints: of this person, with a row for each frame of the video; the body's own joints are projected when omitted.
         person: number of the track; the one with most frames when omitted.
         body_model: SMPL file, for the size and the rest pelvis; the mean shape's when omitted.
-        fps: of the video; TRAM does not keep it.
+        fps: of the video; TRAM does not keep it. up: see `read_camera`.
+        scale: size of the person beside the mean shape, in place of what the body model says.
 
     Raises:
         KitError: missing, damaged or inconsistent files, no such person.
     """
-    camera = read_camera(folder / "camera.npy")
+    camera = read_camera(folder / "camera.npy", up)
     path, data = _track(folder / "hps", person)
     turn = take(data, path, "pred_rotmat", shape=(None, 24, 3, 3))
     count, total = len(turn), camera.batch_shape[0]
     trans = take(data, path, "pred_trans", shape=(count, 3))
     frames = check_frames(take(data, path, "frame", shape=(count,)), total, path)
-    betas = take(data, path, "pred_shape", shape=(count, 10)).mean(0)
-    shape = read_rest_shape(body_model, betas, "SMPL") if body_model else mean_shape("SMPL")
-    notes = () if body_model else ("no body model: the person is taken to be of the mean shape's size",)
+    shape, notes = find_shape("SMPL", take(data, path, "pred_shape", shape=(count, 10)), body_model, scale)
 
     rot = roma.rotmat_to_unitquat(turn)
     here = camera[frames]
@@ -92,8 +106,7 @@ def read_tram(
         notes=notes,
     )
     body = see_body(body, keypoints, int(frames[0]), total)
-    body = replace(body, keypoints=hide_gaps(body.keypoints, frames, fps))
-    return turned(body, to_z_up())
+    return replace(body, keypoints=hide_gaps(body.keypoints, frames, fps))
 
 
 def _track(folder: Path, person: int | None) -> tuple[Path, object]:
@@ -114,6 +127,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("tram", __doc__, "TRAM's folder of one video", "SMPL")
     parser.add_argument("--keypoints", type=Path, metavar="K.npz", help="2-D keypoints of the person")
     parser.add_argument("--person", type=int, metavar="K", help="number of the track; the longest by default")
+    parser.add_argument(
+        "--up", type=float, nargs=3, metavar=("X", "Y", "Z"), help="against gravity, in the first camera's axes"
+    )
     parser.add_argument("--fps", type=float, default=30.0, help="of the video, 30 by default")
     return parser.parse_args(argv)
 
@@ -122,7 +138,9 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.tram`."""
     options = _parse(argv)
     keypoints = KeypointTrack.load(options.keypoints) if options.keypoints else None
-    body = read_tram(options.source, keypoints, options.person, options.body_model, options.fps)
+    body = read_tram(
+        options.source, keypoints, options.person, options.body_model, options.fps, options.up, options.scale
+    )
     return finish(body, options, False)
 
 

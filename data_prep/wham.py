@@ -1,7 +1,9 @@
 """WHAM's output as a visual track: `python -m data_prep.wham FOLDER --image-size W H --out T.npz --keypoints K.npz`.
 
 Reads `wham_output.pkl` (joblib, which is a pickle; only arrays in it are built, no code runs). WHAM tells the body twice, in a
-y-up world and in the camera; the camera is the one for which both are one body. It writes down neither the image size nor
+y-up world and in the camera; the camera is the one for which both are one body. `trans` is SMPL's (pelvis = trans + j0), but
+`trans_world` is the middle of the hips: WHAM's own SMPL class puts the body there (lib/models/smpl.py, `get_output`), and its
+trajectory keeps the feet still only so. The hips are taken at SMPL's joints, about 9 cm below the pelvis. It writes down neither the image size nor
 the focal length: the latter is taken as WHAM's own guess, the image's diagonal, unless --focal says otherwise.
 """
 
@@ -16,9 +18,10 @@ import roma
 import torch
 
 from data_prep.importing import finish, make_parser
-from data_prep.rest_shape import mean_shape, read_rest_shape
+from data_prep.resampling import Blend, check_frames, hide_gaps
+from data_prep.rest_shape import find_shape
 from data_prep.saved_arrays import read_joblib, take
-from data_prep.worlds import Blend, SeenBody, camera_between, check_frames, hide_gaps, see_body, to_z_up, turned
+from data_prep.worlds import SeenBody, camera_between, see_body, to_z_up, turned
 from physhmr_kit.cli import run
 from physhmr_kit.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
@@ -33,6 +36,7 @@ def read_wham(
     person: int | None = None,
     body_model: Path | None = None,
     fps: float = 30.0,
+    scale: float | None = None,
 ) -> SeenBody:
     """One person of a WHAM run, z-up, metres, from the first frame they are seen in to the last.
 
@@ -42,6 +46,7 @@ def read_wham(
         person: WHAM's number; the one with most frames when omitted.
         body_model: SMPL file, for the size and the rest pelvis; the mean shape's when omitted.
         fps: of the video; WHAM does not keep it.
+        scale: size of the person beside the mean shape, in place of what the body model says.
 
     Raises:
         KitError: missing, damaged or inconsistent file, no such person.
@@ -56,21 +61,21 @@ def read_wham(
     frames = take(data, path, "frame_ids", shape=(count,))
     total = len(keypoints) if keypoints is not None else int(frames.max()) + 1
     frames = check_frames(frames, total, path)
-    betas = take(data, path, "betas", shape=(count, 10)).mean(0)
-    shape = read_rest_shape(body_model, betas, "SMPL") if body_model else mean_shape("SMPL")
-    notes = [] if body_model else ["no body model: the person is taken to be of the mean shape's size"]
+    shape, notes = find_shape("SMPL", take(data, path, "betas", shape=(count, 10)), body_model, scale)
     if focal is None:
-        notes.append("focal length taken as the image's diagonal, as WHAM does without a calibration")
+        notes = (*notes, "focal length taken as the image's diagonal, as WHAM does without a calibration")
 
     rot = {key: roma.rotvec_to_unitquat(told[key].unflatten(-1, (24, 3))) for key in ("pose_world", "pose")}
-    world, cam = told["trans_world"] + shape.pelvis, told["trans"] + shape.pelvis
+    hips = (shape.joints[1:3].mean(0) - shape.pelvis).expand(count, 3)
+    world = told["trans_world"] - roma.quat_action(rot["pose_world"][:, 0], hips)
+    cam = told["trans"] + shape.pelvis
     K = level_camera(image_size, focal).K
     camera = camera_between(rot["pose_world"][:, 0], world, rot["pose"][:, 0], cam, K, image_size, str(path))
     bridge = Blend.over_gaps(frames)
     joint_rot = bridge.slerp(rot["pose_world"])
     nothing = torch.zeros(len(joint_rot), 17, 3)
     body = SeenBody(
-        bridge.lerp(world), joint_rot, bridge.camera(camera), nothing, fps, shape.scale, path.stem, notes=tuple(notes)
+        bridge.lerp(world), joint_rot, bridge.camera(camera), nothing, fps, shape.scale, path.stem, notes=notes
     )
     body = see_body(body, keypoints, int(frames[0]), total)
     body = replace(body, keypoints=hide_gaps(body.keypoints, frames, fps))
@@ -108,7 +113,9 @@ def main(argv: list[str] | None = None) -> int:
     if size is None:
         raise KitError("WHAM does not keep the image size; give --image-size W H, or --keypoints of the same video")
     path = options.source / "wham_output.pkl" if options.source.is_dir() else options.source
-    body = read_wham(path, size, options.focal, keypoints, options.person, options.body_model, options.fps)
+    body = read_wham(
+        path, size, options.focal, keypoints, options.person, options.body_model, options.fps, options.scale
+    )
     return finish(body, options, False)
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import roma
 import torch
 
+from data_prep.resampling import Blend
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.errors import KitError
-from physhmr_kit.motion.clip import CONTROL_FPS, Clip, slerp
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
@@ -22,9 +23,6 @@ from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodi
 from physhmr_kit.vision.placement import sole_height
 from physhmr_kit.vision.rays import lift, perpendicular, ray_confidence
 from physhmr_kit.vision.track import VisualTrack
-
-LONGEST_GAP = 0.2
-"""Seconds without a person that are bridged; in a longer gap keypoints get confidence 0."""
 
 FLOOR_FRAMES = 30
 """The lowest sole of this many first frames stands on the floor (as in PHC's motion library)."""
@@ -70,50 +68,6 @@ class SeenBody:
         return Clip.from_joints(self.root_pos, self.joint_rot, self.fps, self.name)
 
 
-# Time
-
-
-@dataclass(frozen=True, eq=False)
-class Blend:
-    """Rows between rows: row i of the result lies between `low[i]` and `high[i]` of the source, at `share[i]` in 0..1."""
-
-    low: torch.Tensor
-    high: torch.Tensor
-    share: torch.Tensor
-
-    @classmethod
-    def to_rate(cls, frames: int, fps: float, to: float = CONTROL_FPS) -> Blend:
-        """From `frames` rows at one rate to another, by time; as many rows as `KeypointTrack.resample` gives."""
-        count = int((frames - 1) / fps * to + 1e-6) + 1
-        at = torch.arange(count, dtype=torch.float64) * (fps / to)
-        low = at.floor().long().clamp(max=frames - 1)
-        return cls(low, (low + 1).clamp(max=frames - 1), (at - low).float())
-
-    @classmethod
-    def over_gaps(cls, frames: torch.Tensor) -> Blend:
-        """From rows at the frame numbers given (n,), increasing, to every frame between the first and the last."""
-        at = torch.arange(int(frames[0]), int(frames[-1]) + 1)
-        high = torch.searchsorted(frames, at)
-        low = (high - (frames[high] != at).long()).clamp(min=0)
-        share = (at - frames[low]) / (frames[high] - frames[low]).clamp(min=1)
-        return cls(low, high, share.float())
-
-    def lerp(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, ...) -> (m, ...)."""
-        return torch.lerp(x[self.low], x[self.high], self.share.reshape(-1, *[1] * (x.ndim - 1)))
-
-    def slerp(self, x: torch.Tensor) -> torch.Tensor:
-        """Quaternions (n, ..., 4) xyzw -> (m, ..., 4), on the shortest arc."""
-        low, high = x[self.low], x[self.high]
-        return slerp(low, high, self.share.reshape(-1, *[1] * (x.ndim - 2)).expand(low.shape[:-1]))
-
-    def camera(self, camera: Camera) -> Camera:
-        """Batch (n,) -> (m,): centre and intrinsics linear, orientation spherical."""
-        turn = roma.unitquat_to_rotmat(self.slerp(roma.rotmat_to_unitquat(camera.R)))
-        t = -(turn @ self.lerp(camera.centre).unsqueeze(-1)).squeeze(-1)
-        return replace(camera, K=self.lerp(camera.K), R=turn, t=t, distortion=self.lerp(camera.distortion))
-
-
 OWN = 0.4
 """Confidence of keypoints that are nothing but the tool's own joints in the image: enough to be used, not more."""
 
@@ -128,7 +82,8 @@ def see_body(body: SeenBody, keypoints: KeypointTrack | None, first: int, total:
         KitError: keypoints of another video.
     """
     if keypoints is None:
-        pixels = body.camera.project(coco_from_bodies(*body.bodies()))
+        small = shrunk(body, body.scale)  # where the mean-shape body is as large as this person
+        pixels = small.camera.project(coco_from_bodies(*small.bodies()))
         own = torch.cat([pixels, torch.full((*pixels.shape[:-1], 1), OWN)], dim=-1)
         note = "no --keypoints: the body's own joints are projected, so the rays repeat it"
         return replace(body, keypoints=own, notes=(*body.notes, note))
@@ -142,35 +97,6 @@ def see_body(body: SeenBody, keypoints: KeypointTrack | None, first: int, total:
             f"{keypoints.name}: {len(keypoints)} frames at {keypoints.fps:g} fps, but the tool saw {total} at {body.fps:g}; detect on the same video (--fps)"
         )
     return replace(body, keypoints=keypoints.keypoints[first : first + len(body)])
-
-
-def check_frames(frames: torch.Tensor, count: int, path) -> torch.Tensor:
-    """Frame numbers (n,) of a track as integers.
-
-    Raises:
-        KitError: not increasing, or outside a video of `count` frames.
-    """
-    numbers = frames.round().long()
-    if (numbers[1:] <= numbers[:-1]).any():
-        raise KitError(f"{path}: frame numbers do not increase; the rows cannot be placed in time")
-    if numbers[0] < 0 or numbers[-1] >= count:
-        raise KitError(
-            f"{path}: frames {int(numbers[0])} to {int(numbers[-1])}, but the video has {count}; are the files of one video?"
-        )
-    return numbers
-
-
-def hide_gaps(keypoints: torch.Tensor, frames: torch.Tensor, fps: float) -> torch.Tensor:
-    """Keypoints (T, 17, 3) of the frames between the first and last of `frames` (n,), confidence 0 within long gaps."""
-    gap = frames[1:] - frames[:-1] - 1
-    out = keypoints.clone()
-    for start, length in zip((frames[:-1] - frames[0]).tolist(), gap.tolist(), strict=True):
-        if length > LONGEST_GAP * fps:
-            out[start + 1 : start + 1 + length, :, 2] = 0
-    return out
-
-
-# Space
 
 
 def to_z_up() -> torch.Tensor:
