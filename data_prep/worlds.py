@@ -28,6 +28,10 @@ FLOOR_FRAMES = 30
 """The lowest sole of this many first frames stands on the floor (as in PHC's motion library)."""
 
 
+RAISED = 0.1
+"""A foot whose sole is higher than this, m, does not touch the floor, however still a tool says it is held."""
+
+
 @dataclass(frozen=True, eq=False)
 class SeenBody:
     """One person as an HMR tool saw them, and its camera, frame by frame in one z-up world. T frames.
@@ -207,17 +211,18 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
         encoder: makes the feature from the keypoints; needed unless the body brings its tool's own.
 
     Returns:
-        a track whose pose and velocity are the tool's, and whose contact is the tool's or else found from sole height
-        and speed (`filming.floor_contact`).
+        a track whose pose and velocity are the tool's. Contact is the tool's for feet near the floor, or else found from
+        sole height and speed (`filming.floor_contact`).
     """
     seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).filled()
     feature = body.feature if encoder is None else encoder.encode(seen.keypoints, body.camera).feature
     if feature is None:
         raise KitError(f"{body.name}: the tool left no feature; give an encoder")
-    contact = body.contact
-    if contact is None:
-        pos, rot = body.bodies()
+    pos, rot = body.bodies()
+    if body.contact is None:
         contact = floor_contact(pos.unsqueeze(0), rot.unsqueeze(0))[0]
+    else:
+        contact = body.contact * (sole_height(pos, rot) < RAISED)
     point, centre = lift(seen.pixels[:, RAY_COCO], body.camera), body.camera.centre
     confidence = ray_confidence(point, centre, seen.confidence[:, RAY_COCO])
     velocity = linear_velocity(body.root_pos, body.fps)

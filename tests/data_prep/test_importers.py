@@ -6,6 +6,7 @@ The conversions into the tools' conventions are done here by hand, without the c
 import math
 import pickle
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,8 @@ def test_gvhmrs_static_feet_are_taken_in_the_kits_order(tmp_path, scene):
     body = gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene, net_outputs=outputs), own_feature=True)
     found = make_track(to_simulation(body)).contact
     torch.testing.assert_close(found[0], torch.tensor([4.0, -2.0, 2.0, -4.0]).sigmoid())
+    held = replace(to_simulation(body), root_pos=to_simulation(body).root_pos + torch.tensor([0.0, 0.0, 0.5]))
+    assert (make_track(held).contact == 0).all()  # still, but in the air
     outputs["model_output"]["static_conf_logits"] = None
     assert gvhmr.read_gvhmr(write_gvhmr(tmp_path / "h", scene, net_outputs=outputs)).contact is None
 
