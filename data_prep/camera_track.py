@@ -1,13 +1,13 @@
-"""A moving camera from visual odometry: `python -m data_prep.camera_track slam_results.pt --out C.npz --focal F --image-size W H`.
+"""A moving camera from odometry: `python -m data_prep.camera_track slam_results.pt --image-size W H --out C.npz`.
 
-Reads rows of seven numbers, t xyz and quaternion xyzw, camera to world, as DROID-SLAM, DPVO, WHAM's and GVHMR's `slam_results`
-have them (.pt, .pth, .npy or text), 4x4 matrices, world to camera, as a newer GVHMR's SimpleVO writes there, or TRAM's
-`camera.npy`, and makes a camera for each 30 fps frame.
+Reads rows of seven numbers, t xyz and quaternion xyzw, camera to world, as DROID-SLAM, DPVO, WHAM's and GVHMR's
+`slam_results` have them (.pt, .pth, .npy or text), 4x4 matrices, world to camera, as a newer GVHMR's SimpleVO writes
+there, or TRAM's `camera.npy`, and makes a camera for each 30 fps frame.
 
-Up: an odometry's world has the axes of its first camera, not gravity's; --up 0 -1 0 (a level first picture) or any other
-direction turns it z-up. TRAM's knows gravity. The floor is never known: give the result to `reconstruct --lens`, which finds
-up and floor from the person, or, if you know both, to `--camera`. Scale: --scale stretches the way; TRAM's is metric
-already, DROID's and DPVO's are not, and SimpleVO's translation means nothing.
+Up: an odometry's world has the axes of its first camera, not gravity's; --up 0 -1 0 (a level first picture) or any
+other direction turns it z-up. TRAM's knows gravity. The floor is never known: give the result to `reconstruct
+--lens`, which finds up and floor from the person, or, if you know both, to `--camera`. Scale: --scale stretches the
+way; TRAM's is metric already, DROID's and DPVO's are not, and SimpleVO's translation means nothing.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     way = camera.centre.diff(dim=0).norm(dim=-1).sum()
     lacks = "z-up, floor not known" if known else "up and floor not known (--up tells one)"
     print(
-        f"{options.out}: {camera.batch_shape[0]} poses at {CONTROL_FPS:g} fps, {way:.2f} m of way; {lacks}: for reconstruct --lens"
+        f"{options.out}: {camera.batch_shape[0]} poses at {CONTROL_FPS:g} fps, {way:.2f} m of way; "
+        f"{lacks}: for reconstruct --lens"
     )
     return 0
 

@@ -17,7 +17,7 @@ LONGEST_GAP = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Rows between rows: row i of the result lies between `low[i]` and `high[i]` of the source, at `share[i]` in 0..1."""
+    """Rows between rows: row i of the result lies `share[i]` (0..1) of the way from `low[i]` to `high[i]`."""
 
     low: torch.Tensor
     high: torch.Tensor
@@ -67,7 +67,8 @@ def check_frames(frames: torch.Tensor, count: int, path) -> torch.Tensor:
         raise KitError(f"{path}: frame numbers do not increase; the rows cannot be placed in time")
     if numbers[0] < 0 or numbers[-1] >= count:
         raise KitError(
-            f"{path}: frames {int(numbers[0])} to {int(numbers[-1])}, but the video has {count}; are the files of one video?"
+            f"{path}: frames {int(numbers[0])} to {int(numbers[-1])}, "
+            f"but the video has {count}; are the files of one video?"
         )
     return numbers
 

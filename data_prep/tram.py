@@ -1,9 +1,10 @@
 """TRAM's output folder as a visual track: `python -m data_prep.tram FOLDER --out T.npz --keypoints K.npz`.
 
-Reads `camera.npy` (metric, gravity-aligned, y-up) and `hps/hps_track_K.npy` (the body in the camera). TRAM keeps no 2-D
-keypoints: give those of a detector (`python -m data_prep.video`). Without them the body's own joints are projected, and the
-rays then repeat what TRAM believed, wrong or right. A camera.npy without `world_cam_R` (another version of TRAM writes that)
-does not know where up is: say --up, 0 -1 0 for a first picture taken with a level camera.
+Reads `camera.npy` (metric, gravity-aligned, y-up) and `hps/hps_track_K.npy` (the body in the camera). TRAM keeps no
+2-D keypoints: give those of a detector (`python -m data_prep.video`). Without them the body's own joints are
+projected, and the rays then repeat what TRAM believed, wrong or right. A camera.npy without `world_cam_R` (another
+version of TRAM writes that) does not know where up is: say --up, 0 -1 0 for a first picture taken with a level
+camera.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def read_camera(path: Path, up: tuple[float, float, float] | None = None) -> Cam
     told = isinstance(data, dict) and "world_cam_R" in data
     if isinstance(data, dict) and "pred_cam_R" in data and not told and up is None:
         raise KitError(
-            f"{path}: no 'world_cam_R' in the file, so up is not known; give --up, e.g. 0 -1 0 for a level first picture"
+            f"{path}: no 'world_cam_R' in the file, so up is not known; give --up, e.g. 0 -1 0 for a level camera"
         )
     side = "pred" if up is not None else "world"
     turn = take(data, path, f"{side}_cam_R", shape=(None, 3, 3)).mT  # camera to world in the file
@@ -70,7 +71,7 @@ def read_tram(
 
     Args:
         folder: with `camera.npy` and `hps/`.
-        keypoints: of this person, with a row for each frame of the video; the body's own joints are projected when omitted.
+        keypoints: of this person, a row for each frame of the video; the body's own joints are projected when omitted.
         person: number of the track; the one with most frames when omitted.
         body_model: SMPL file, for the size and the rest pelvis; the mean shape's when omitted.
         fps: of the video; TRAM does not keep it. up: see `read_camera`.

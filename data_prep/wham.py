@@ -1,10 +1,11 @@
 """WHAM's output as a visual track: `python -m data_prep.wham FOLDER --image-size W H --out T.npz --keypoints K.npz`.
 
-Reads `wham_output.pkl` (joblib, which is a pickle; only arrays in it are built, no code runs). WHAM tells the body twice, in a
-y-up world and in the camera; the camera is the one for which both are one body. `trans` is SMPL's (pelvis = trans + j0), but
-`trans_world` is the middle of the hips: WHAM's own SMPL class puts the body there (lib/models/smpl.py, `get_output`), and its
-trajectory keeps the feet still only so. The hips are taken at SMPL's joints, about 9 cm below the pelvis. It writes down neither the image size nor
-the focal length: the latter is taken as WHAM's own guess, the image's diagonal, unless --focal says otherwise.
+Reads `wham_output.pkl` (joblib, which is a pickle; only arrays in it are built, no code runs). WHAM tells the body
+twice, in a y-up world and in the camera; the camera is the one for which both are one body. `trans` is SMPL's (pelvis
+= trans + j0), but `trans_world` is the middle of the hips: WHAM's own SMPL class puts the body there
+(lib/models/smpl.py, `get_output`), and its trajectory keeps the feet still only so. The hips are taken at SMPL's
+joints, about 9 cm below the pelvis. It writes down neither the image size nor the focal length: the latter is taken
+as WHAM's own guess, the image's diagonal, unless --focal says otherwise.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def read_wham(
 
     Args:
         path: `wham_output.pkl`. image_size: (width, height) of the video. focal: pixels.
-        keypoints: of this person, with a row for each frame of the video; the body's own joints are projected when omitted.
+        keypoints: of this person, a row for each frame of the video; the body's own joints are projected when omitted.
         person: WHAM's number; the one with most frames when omitted.
         body_model: SMPL file, for the size and the rest pelvis; the mean shape's when omitted.
         fps: of the video; WHAM does not keep it.

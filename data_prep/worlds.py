@@ -1,4 +1,4 @@
-"""From another tool's world to the simulation's: axes, time, scale and floor of a person and of the camera that saw them.
+"""From another tool's world to the simulation's: axes, time, scale, floor of a person and of their camera.
 
 Everything moves together. Turning, scaling or raising only the body, or only the camera, would take the joints off
 their rays, and pixels do not change when a whole world does.
@@ -98,7 +98,8 @@ def see_body(body: SeenBody, keypoints: KeypointTrack | None, first: int, total:
         )
     if len(keypoints) != total or abs(keypoints.fps - body.fps) > 0.02 * body.fps:
         raise KitError(
-            f"{keypoints.name}: {len(keypoints)} frames at {keypoints.fps:g} fps, but the tool saw {total} at {body.fps:g}; detect on the same video (--fps)"
+            f"{keypoints.name}: {len(keypoints)} frames at {keypoints.fps:g} fps, "
+            f"but the tool saw {total} at {body.fps:g}; detect on the same video (--fps)"
         )
     return replace(body, keypoints=keypoints.keypoints[first : first + len(body)])
 
@@ -211,8 +212,8 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
         encoder: makes the feature from the keypoints; needed unless the body brings its tool's own.
 
     Returns:
-        a track whose pose and velocity are the tool's. Contact is the tool's for feet near the floor, or else found from
-        sole height and speed (`filming.floor_contact`).
+        a track whose pose and velocity are the tool's. Contact is the tool's for feet near the floor, or else found
+        from sole height and speed (`filming.floor_contact`).
     """
     seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).filled()
     feature = body.feature if encoder is None else encoder.encode(seen.keypoints, body.camera).feature

@@ -1,4 +1,4 @@
-"""GVHMR, TRAM, WHAM and camera tracks: files in the documented layouts, written here from a known scene, come back as that scene.
+"""GVHMR, TRAM, WHAM and camera tracks: files in the documented layouts, written from a known scene, give it back.
 
 The conversions into the tools' conventions are done here by hand, without the code under test.
 """
@@ -88,7 +88,8 @@ def write_tram(folder, scene, frames=None, name=0):
     turn = roma.unitquat_to_rotmat(rot)
     turn[:, 0] = roma.rotvec_to_rotmat(root)
     data = {
-        "pred_rotmat": turn[frames], "pred_trans": trans[frames].unsqueeze(1), "pred_shape": torch.zeros(len(frames), 10),
+        "pred_rotmat": turn[frames], "pred_trans": trans[frames].unsqueeze(1),
+        "pred_shape": torch.zeros(len(frames), 10),
         "frame": torch.tensor(frames),
     }  # fmt: skip
     np.save(folder / "hps" / f"hps_track_{name}.npy", data)
@@ -108,7 +109,8 @@ def write_wham(path, scene, frames=None, compress=True):
     body = roma.unitquat_to_rotvec(rot[:, 1:]).flatten(1)
     (root, _), (cam_root, cam_trans) = in_world(scene, SMPL_PELVIS), in_camera(scene, SMPL_PELVIS)
     person = {
-        "pose_world": torch.cat([root, body], 1), "trans_world": hips_in_world(scene), "pose": torch.cat([cam_root, body], 1),
+        "pose_world": torch.cat([root, body], 1), "trans_world": hips_in_world(scene),
+        "pose": torch.cat([cam_root, body], 1),
         "trans": cam_trans, "betas": torch.zeros(FRAMES, 10),
     }  # fmt: skip
     person = {k: v[frames].numpy() for k, v in person.items()} | {"frame_ids": np.array(frames)}
@@ -193,7 +195,8 @@ def test_a_tram_camera_without_gravity_wants_up(tmp_path, scene):
     folder = write_tram(tmp_path / "t", scene)
     first = scene[2][0]  # the axes of the first camera are the world of such a file
     data = {
-        "pred_cam_R": (first.R @ scene[2].camera_to_world).numpy(), "pred_cam_T": first.to_camera(scene[2].centre).numpy(),
+        "pred_cam_R": (first.R @ scene[2].camera_to_world).numpy(),
+        "pred_cam_T": first.to_camera(scene[2].centre).numpy(),
         "img_focal": np.float64(FOCAL), "img_center": np.array([SIZE[0] / 2, SIZE[1] / 2]),
     }  # fmt: skip
     np.save(folder / "camera.npy", data)
@@ -253,7 +256,7 @@ def test_joblibs_own_files_are_read(tmp_path, scene):
 
 
 def test_a_tall_person_makes_a_small_world(tmp_path, scene):
-    """Lengths are divided by the person's size, so that the mean-shape humanoid fits; see the trap in PhysHMR's own script."""
+    """Lengths are divided by the person's size, so that the mean-shape humanoid fits."""
     body = gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene))
     tall = to_simulation(body, 1.25)
     assert tall.scale == 1.25
@@ -326,7 +329,8 @@ def test_what_is_missing_or_of_another_shape_is_told(tmp_path, scene):
         gvhmr.read_gvhmr(tmp_path)
     cases = {
         "no 'K_fullimg' in the file": {"K_fullimg": None}, "different length": {"K_fullimg": scene[2].K[:10]},
-        "not finite": {"K_fullimg": scene[2].K * math.nan}, r"expected \(frames, 3, 3\)": {"K_fullimg": torch.ones(4, 9)},
+        "not finite": {"K_fullimg": scene[2].K * math.nan},
+        r"expected \(frames, 3, 3\)": {"K_fullimg": torch.ones(4, 9)},
         "is empty": {"K_fullimg": torch.zeros(0, 3, 3)},
     }  # fmt: skip
     for k, (words, changed) in enumerate(cases.items()):
