@@ -32,9 +32,9 @@ SMPL_PELVIS = torch.tensor(PELVIS_AT_REST)
 
 @pytest.fixture(scope="module")
 def scene():
-    """A demo motion and a camera that goes round it, in the kit's world."""
-    clip = demo_clip("wave").resample(30.0)
-    root, rot = clip.root_pos[:FRAMES], clip.joint_rot[:FRAMES].clone()
+    """A demo motion in which the pelvis moves and tilts, and a camera that goes round it, in the kit's world."""
+    clip = demo_clip("bow").resample(30.0)
+    root, rot = clip.root_pos[20 : 20 + FRAMES], clip.joint_rot[20 : 20 + FRAMES].clone()
     rot[:, 22:] = torch.tensor([0.0, 0.0, 0.0, 1.0])  # SMPL-X has no such hands
     angle = 0.01 * torch.arange(FRAMES)
     centre = torch.stack([4 * angle.cos(), 4 * angle.sin(), 1.5 + 0 * angle], dim=-1)
