@@ -142,7 +142,7 @@ plt.show()
 # %%
 def make_env(control: str, num_envs: int = config.num_envs) -> TrackingEnv:
     """The environment of the distillation stage, with the actions of one control."""
-    return TrackingEnv(library, make_simulator(num_envs=num_envs), replace(config.tracking(), control=control), views)
+    return TrackingEnv(library, make_simulator(num_envs=num_envs), replace(config.tracking(expert.groups), control=control), views)
 
 
 env = make_env("residual", num_envs=4)
@@ -209,7 +209,7 @@ assert np.mean(cloning_loss[-50:]) < guess / 20, "as regressions go, an excellen
 # Excellent. Now let it act: on the same motions, through the same cameras it was trained with.
 
 # %%
-cloned_rollouts = track_clips(cloned.eval(), library, config.tracking(), views)
+cloned_rollouts = track_clips(cloned.eval(), library, config.tracking(expert.groups), views)
 for rollout in cloned_rollouts:
     print(f"{rollout.name}: {len(rollout)} of {rollout.length} frames")
 filmstrip(cloned_rollouts[0], poses=8, title="squat, behaviour cloning")
@@ -296,7 +296,7 @@ assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it answer
 
 # %%
 student = module.policy.eval()
-student_rollouts = track_clips(student, library, config.tracking(), views)
+student_rollouts = track_clips(student, library, config.tracking(expert.groups), views)
 
 figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
 for axes, title, rollouts in zip(
@@ -369,7 +369,7 @@ assert on_own[-15:].mean() > dagger[-15:].mean()
 # So far every camera was one from training. Here is one it has never seen, and the price of that. Two cameras are few; the bundled student had more.
 
 # %%
-fresh = track_clips(student, library, config.tracking(), fresh_views)
+fresh = track_clips(student, library, config.tracking(expert.groups), fresh_views)
 print(to_markdown(score_rollouts(fresh), summarise(fresh), "A minute of DAgger, an unseen camera"))
 
 # %% [markdown]
@@ -392,7 +392,7 @@ def train_or_load(name: str = "distill") -> Policy:
 bundled = train_or_load()
 everything = MotionLibrary(demo_clips())
 all_views, all_tracks = film_library(everything, encoder, views=1, seed=99)
-final = track_clips(bundled, everything, replace(config.tracking(), groups=bundled.groups), all_views)
+final = track_clips(bundled, everything, replace(config.tracking(expert.groups), groups=bundled.groups), all_views)
 print(
     to_markdown(score_rollouts(final), summarise(final), "The bundled student on every demo motion, an unseen camera")
 )
