@@ -51,7 +51,20 @@ class Healthy:
     rows: tuple[Expected, ...]
 
 
-EXPERT: tuple[Healthy, ...] = ()
+EXPERT: tuple[Healthy, ...] = (
+    Healthy(
+        "78-d0f77d98",
+        "12 demo motions and 66 clips of CMU",
+        "fit --stage expert --clips demo ../shared/data/cmu --matmul medium --learning_rate 5e-5 --epochs 3 "
+        "--push_force 120 --push_every 200 --evaluate_every 50",
+        "2 cores (AMD EPYC), for the first 36 minutes beside two other trainings, seed 0, 25 November 2026",
+        (
+            Expected(20, 1_228_800, 0.24, 0.53, 71, 0.83),
+            Expected(60, 6_144_000, 0.51, 0.60, 63, 0.82),
+            Expected(80, 9_830_400, 0.56, 0.60, 63, 0.82),
+        ),
+    ),
+)
 """Runs of the expert on record; a run is laid beside the one of its own clips, or else beside the first."""
 
 
