@@ -142,7 +142,9 @@ plt.show()
 # %%
 def make_env(control: str, num_envs: int = config.num_envs) -> TrackingEnv:
     """The environment of the distillation stage, with the actions of one control."""
-    return TrackingEnv(library, make_simulator(num_envs=num_envs), replace(config.tracking(expert.groups), control=control), views)
+    return TrackingEnv(
+        library, make_simulator(num_envs=num_envs), replace(config.tracking(expert.groups), control=control), views
+    )
 
 
 env = make_env("residual", num_envs=4)

@@ -18,7 +18,9 @@ first rounding, the policy brings both back to the reference."""
 
 def followed(simulator, policy, clip) -> torch.Tensor:
     """Body positions (60, 24, 3) m of the first two seconds, the policy in the loop."""
-    env = TrackingEnv(MotionLibrary([clip]), simulator, TrackingConfig(policy.groups, termination="none", start="first"))
+    env = TrackingEnv(
+        MotionLibrary([clip]), simulator, TrackingConfig(policy.groups, termination="none", start="first")
+    )
     policy.to(env.device)
     obs, _ = env.reset(seed=0)
     path = []
