@@ -33,6 +33,7 @@ def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[f
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise KitError(f"{path}: no video stream in the file")
+            container.streams.video[0].thread_type = "AUTO"
             first, wanted = None, 0
             for frame in container.decode(video=0):
                 first = frame.time if first is None else first

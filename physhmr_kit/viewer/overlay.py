@@ -6,6 +6,7 @@ points: 24 polygons, far ones first, on a transparent sheet that is laid over th
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -44,7 +45,8 @@ def write_overlay(
 ) -> Path:
     """Write an .mp4 of the video with the body over it; the file appears whole or not at all.
 
-    Every picture shows the body's frame that is nearest in time, whatever the rate of either; the film ends with the body.
+    Every picture shows the body's frame that is nearest in time, whatever the rate of either; the film ends with the body. Of
+    a faster video only as many pictures are kept as the body has frames: more would show the same pose twice.
 
     Args:
         video: any file PyAV reads; turned upright by its metadata.
@@ -65,10 +67,10 @@ def write_overlay(
         with av.open(str(part), "w") as container:
             stream = container.add_stream(_codec(), rate=_rate(video))
             stream.width, stream.height, stream.pix_fmt = *sheet.size, "yuv420p"
-            stream.options = {"crf": "23", "preset": "veryfast"}
+            stream.options = {"crf": "23", "preset": "ultrafast"}
             stream.codec_context.time_base = _MILLISECOND
             last = -1
-            for seconds, picture in _pictures(video, camera, sheet.size):
+            for seconds, picture in _pictures(video, camera, sheet.size, fps):
                 frame = round(seconds * fps)
                 if frame >= len(body):
                     break
@@ -160,8 +162,10 @@ def _surface(shape: Shape) -> np.ndarray:
     return np.concatenate([end + ball for end in ends])
 
 
-def _pictures(video: str | os.PathLike, camera: Camera, size: tuple[int, int]) -> Iterator[tuple[float, Image.Image]]:
-    """Seconds since the first picture, and the picture, upright and of the wanted size; one at a time."""
+def _pictures(
+    video: str | os.PathLike, camera: Camera, size: tuple[int, int], fps: float
+) -> Iterator[tuple[float, Image.Image]]:
+    """Seconds since the first picture, and the picture, upright and of the wanted size; one at a time, at most `fps` a second."""
     import av
 
     if not Path(video).is_file():
@@ -171,7 +175,7 @@ def _pictures(video: str | os.PathLike, camera: Camera, size: tuple[int, int]) -
             raise KitError(f"{video}: no video stream in the file")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        first = None
+        first, due = None, 0
         for number, frame in enumerate(container.decode(stream)):
             first = frame.time if first is None else first
             quarter = round(getattr(frame, "rotation", 0) / 90) % 4
@@ -179,9 +183,13 @@ def _pictures(video: str | os.PathLike, camera: Camera, size: tuple[int, int]) -
             if number == 0 and found != camera.image_size:
                 (a, b), (c, d) = found, camera.image_size
                 raise KitError(f"{video}: {a}x{b}, but the camera's image is {c}x{d}; use the video it belongs to")
+            seconds = (frame.time or 0.0) - (first or 0.0)
+            if seconds * fps < due - 0.26:  # a quarter of a frame early is rounding of time stamps
+                continue
+            due = max(due + 1, math.floor(seconds * fps + 0.26))
             lying = size[::-1] if quarter % 2 else size
-            image = frame.to_image(width=lying[0], height=lying[1])
-            yield (frame.time or 0.0) - (first or 0.0), image.rotate(90 * quarter, expand=True) if quarter else image
+            image = frame.to_image(width=lying[0], height=lying[1], interpolation="FAST_BILINEAR")
+            yield seconds, image.rotate(90 * quarter, expand=True) if quarter else image
 
 
 def _rate(video: str | os.PathLike):
