@@ -22,7 +22,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.encoder import pa_mpjpe
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.fitting import fit_body
-from physhmr_kit.vision.keypoints import KeypointTrack
+from physhmr_kit.vision.keypoints import KeypointTrack, person_size
 from physhmr_kit.vision.placement import kinematic_clip
 from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.track import track_from_keypoints
@@ -40,7 +40,7 @@ def compare(name: str, body: torch.Tensor, yardstick: torch.Tensor) -> str:
 def pixels(state, track) -> str:
     """Median and mean distance of limb keypoints in the image."""
     off = reprojection_error(state.body_pos, state.body_rot, track.keypoints, track.camera)
-    box = (track.keypoints[..., :2].amax(1) - track.keypoints[..., :2].amin(1)).amax(-1).median()
+    box = person_size(track.keypoints)
     middle = off.nanmedian()
     return f"{middle:.1f} px median ({100 * middle / box:.1f} % of the person's box), {off.nanmean():.1f} px mean"
 

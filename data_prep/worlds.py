@@ -23,6 +23,7 @@ from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodi
 from physhmr_kit.vision.placement import sole_height
 from physhmr_kit.vision.rays import lift, perpendicular, ray_confidence
 from physhmr_kit.vision.track import VisualTrack
+from physhmr_kit.vision.uncalibrated import shortest_turn
 
 FLOOR_FRAMES = 30
 """The lowest sole of this many first frames stands on the floor (as in PHC's motion library)."""
@@ -115,10 +116,9 @@ def upright(up: torch.Tensor) -> torch.Tensor:
     if not torch.isfinite(up).all() or length < 1e-6:
         raise KitError(f"up direction {up.tolist()} has no length; give e.g. 0 -1 0 for a camera held level")
     z = torch.tensor([0.0, 0.0, 1.0])
-    axis, cosine = torch.linalg.cross(up / length, z), (up / length) @ z
-    if axis.norm() < 1e-6:
-        return torch.eye(3) if cosine > 0 else torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    return roma.rotvec_to_rotmat(axis / axis.norm() * torch.atan2(axis.norm(), cosine))
+    if up[2] / length < -1 + 1e-9:  # every half turn about a level axis is as short as any
+        return torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    return shortest_turn(up / length, z)
 
 
 def camera_between(
@@ -150,7 +150,7 @@ def turned(body: SeenBody, turn: torch.Tensor) -> SeenBody:
         body,
         root_pos=body.root_pos @ turn.mT,
         joint_rot=joint_rot,
-        camera=replace(body.camera, R=body.camera.R @ turn.mT),
+        camera=body.camera.in_world(turn),
     )
 
 
@@ -188,9 +188,7 @@ def shrunk(body: SeenBody, scale: float) -> SeenBody:
 def raised(body: SeenBody, height: float) -> SeenBody:
     """Everything lifted by `height` m."""
     lift_by = torch.tensor([0.0, 0.0, height])
-    return replace(
-        body, root_pos=body.root_pos + lift_by, camera=replace(body.camera, t=body.camera.t - body.camera.R @ lift_by)
-    )
+    return replace(body, root_pos=body.root_pos + lift_by, camera=body.camera.in_world(torch.eye(3), lift_by))
 
 
 def on_floor(body: SeenBody) -> SeenBody:

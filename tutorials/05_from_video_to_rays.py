@@ -32,7 +32,7 @@ from physhmr_kit.viewer import show
 from physhmr_kit.viewer.frames import video_frames
 from physhmr_kit.viewer.palette import CONTACT, REFERENCE, SEEN, SIMULATED, unit
 from physhmr_kit.vision import Camera, KeypointNoise, KeypointTrack, coco_from_bodies, detect
-from physhmr_kit.vision.keypoints import COCO_BONES, COCO_MIRROR, COCO_NAMES, RAY_JOINTS, RAY_NAMES
+from physhmr_kit.vision.keypoints import COCO_BONES, COCO_MIRROR, COCO_NAMES, RAY_JOINTS, RAY_NAMES, person_size
 from physhmr_kit.vision.person_view import person_view
 from physhmr_kit.vision.placement import kinematic_clip
 from physhmr_kit.vision.pretrained import load_encoder
@@ -181,7 +181,7 @@ def misfit(track) -> torch.Tensor:
 
 
 body, off = pose_of(track), misfit(track)
-box = float((keypoints[..., :2].amax(1) - keypoints[..., :2].amin(1)).amax(-1).median())
+box = person_size(keypoints)
 figure, panels = plt.subplots(1, 4, figsize=(9.5, 3.8), layout="constrained", width_ratios=(1, 1, 1, 1.3))
 projected = track.camera.project(coco_from_bodies(body.body_pos, body.body_rot))
 for axes, frame in zip(panels, np.linspace(0, len(track) - 1, 3).astype(int), strict=False):

@@ -11,7 +11,7 @@ from physhmr_kit.metrics.seen import BELIEVED, reprojection_error
 from physhmr_kit.motion.kinematics import heading, linear_velocity
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.vision.keypoints import RAY_COCO
+from physhmr_kit.vision.keypoints import RAY_COCO, person_size
 from physhmr_kit.vision.placement import bodies_on_rays, kinematic_clip, sole_height
 from physhmr_kit.vision.track import VisualTrack
 
@@ -43,7 +43,7 @@ def check_track(track: VisualTrack) -> TrackCheck:
     body = MotionLibrary([kinematic_clip(track)]).clip(0)
     off = reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera).nanmedian()
     seen = track.keypoints[..., 2] >= BELIEVED
-    box = _box(track)
+    box = person_size(track.keypoints, BELIEVED)
     forward = track.camera.R.reshape(-1, 3, 3)[:, 2]
     right = track.camera.R.reshape(-1, 3, 3)[:, 0]
     pitch = torch.rad2deg(-forward[:, 2].clamp(-1, 1).asin()).median()
@@ -85,15 +85,6 @@ def check_track(track: VisualTrack) -> TrackCheck:
         "fewer than half of the limbs' keypoints are believed: expect little": share < 0.5,
     }
     return TrackCheck(body, figures, tuple(words for words, wrong in faults.items() if wrong))
-
-
-def _box(track: VisualTrack) -> float:
-    """Larger side of the believed keypoints' box, pixels; the median over the frames that have one."""
-    seen = (track.keypoints[..., 2] >= BELIEVED).unsqueeze(-1)
-    pixels = track.keypoints[..., :2]
-    size = (pixels.where(seen, -torch.inf).amax(1) - pixels.where(seen, torch.inf).amin(1)).amax(-1)
-    size = size[torch.isfinite(size)]
-    return max(1.0, float(size.median())) if len(size) else 1.0
 
 
 def _floor_gap(track: VisualTrack) -> float:

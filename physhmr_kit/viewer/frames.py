@@ -1,18 +1,24 @@
-"""Frames of a video for the viewer, through PyAV."""
+"""Pictures of a video for the viewer, upright, through PyAV."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from physhmr_kit.errors import KitError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+_EARLY = 1e-3  # seconds; containers round time stamps to a millisecond
+
 
 def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[float, np.ndarray]]:
-    """Some frames of a video.
+    """Some frames of a video, turned upright by its metadata.
 
     Args:
         path: any file PyAV reads.
@@ -26,20 +32,50 @@ def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[f
     """
     import av
 
+    try:
+        for seconds, image in pictures(path, fps):
+            yield seconds, np.asarray(image)
+    except av.FFmpegError as fault:
+        raise KitError(f"{path}: not a readable video ({fault})") from fault
+
+
+def pictures(
+    path: str | os.PathLike, fps: float, size: tuple[int, int] | None = None, of: tuple[int, int] | None = None
+) -> Iterator[tuple[float, Image.Image]]:
+    """Upright pictures of a video, one at a time, at most `fps` a second.
+
+    Args:
+        size: (width, height) to scale to; its own when omitted. of: (width, height) that the upright video must have.
+
+    Yields:
+        seconds from the first picture, and the picture.
+
+    Raises:
+        KitError: no such file, no video in it, or a video of another size than `of`.
+        av.FFmpegError: a file that PyAV cannot read.
+    """
+    import av
+
     path = Path(path)
     if not path.is_file():
         raise KitError(f"{path}: no such video")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise KitError(f"{path}: no video stream in the file")
-            container.streams.video[0].thread_type = "AUTO"
-            first, wanted = None, 0
-            for frame in container.decode(video=0):
-                first = frame.time if first is None else first
-                seconds = frame.time - first
-                if seconds * fps >= wanted - 1e-3:
-                    wanted = int(seconds * fps + 1e-3) + 1
-                    yield seconds, frame.to_ndarray(format="rgb24")
-    except av.FFmpegError as fault:
-        raise KitError(f"{path}: not a readable video ({fault})") from fault
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise KitError(f"{path}: no video stream in the file")
+        container.streams.video[0].thread_type = "AUTO"
+        first, wanted = None, 0
+        for frame in container.decode(video=0):
+            quarter = round(getattr(frame, "rotation", 0) / 90) % 4  # phones film lying down, with a note to turn it
+            if first is None:
+                first = frame.time
+                found = (frame.height, frame.width) if quarter % 2 else (frame.width, frame.height)
+                if of is not None and found != of:
+                    (a, b), (c, d) = found, of
+                    raise KitError(f"{path}: {a}x{b}, but the camera's image is {c}x{d}; use the video it belongs to")
+            seconds = frame.time - first
+            if (seconds + _EARLY) * fps < wanted:
+                continue
+            wanted = int((seconds + _EARLY) * fps) + 1
+            width, height = size[::-1] if size and quarter % 2 else size or (None, None)
+            image = frame.to_image(width=width, height=height, interpolation="FAST_BILINEAR" if size else None)
+            yield seconds, image.rotate(90 * quarter, expand=True) if quarter else image

@@ -6,7 +6,6 @@ points: 24 polygons, far ones first, on a transparent sheet that is laid over th
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -21,6 +20,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.viewer.frames import pictures
 from physhmr_kit.viewer.palette import CONTACT, SIMULATED
 from physhmr_kit.viewer.shapes import Shape, humanoid_shapes
 from physhmr_kit.vision.camera import Camera
@@ -65,12 +65,12 @@ def write_overlay(
     sheet = Sheet(body, camera, height)
     try:
         with av.open(str(part), "w") as container:
-            stream = container.add_stream(_codec(), rate=_rate(video))
+            stream = container.add_stream(_codec(), rate=Fraction(fps).limit_denominator(1000))
             stream.width, stream.height, stream.pix_fmt = *sheet.size, "yuv420p"
             stream.options = {"crf": "23", "preset": "ultrafast"}
             stream.codec_context.time_base = _MILLISECOND
             last = -1
-            for seconds, picture in _pictures(video, camera, sheet.size, fps):
+            for seconds, picture in pictures(video, fps, sheet.size, camera.image_size):
                 frame = round(seconds * fps)
                 if frame >= len(body):
                     break
@@ -160,48 +160,6 @@ def _surface(shape: Shape) -> np.ndarray:
     ball = shape.size[0] * ball / np.linalg.norm(ball, axis=1, keepdims=True)
     ends = [shape.centre] if shape.end is None else [shape.centre, shape.end]
     return np.concatenate([end + ball for end in ends])
-
-
-def _pictures(
-    video: str | os.PathLike, camera: Camera, size: tuple[int, int], fps: float
-) -> Iterator[tuple[float, Image.Image]]:
-    """Seconds since the first picture, and the picture, upright and of the wanted size; one at a time, at most `fps` a second."""
-    import av
-
-    if not Path(video).is_file():
-        raise KitError(f"{video}: no such video")
-    with av.open(str(video)) as container:
-        if not container.streams.video:
-            raise KitError(f"{video}: no video stream in the file")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        first, due = None, 0
-        for number, frame in enumerate(container.decode(stream)):
-            first = frame.time if first is None else first
-            quarter = round(getattr(frame, "rotation", 0) / 90) % 4
-            found = (frame.height, frame.width) if quarter % 2 else (frame.width, frame.height)
-            if number == 0 and found != camera.image_size:
-                (a, b), (c, d) = found, camera.image_size
-                raise KitError(f"{video}: {a}x{b}, but the camera's image is {c}x{d}; use the video it belongs to")
-            seconds = (frame.time or 0.0) - (first or 0.0)
-            if seconds * fps < due - 0.26:  # a quarter of a frame early is rounding of time stamps
-                continue
-            due = max(due + 1, math.floor(seconds * fps + 0.26))
-            lying = size[::-1] if quarter % 2 else size
-            image = frame.to_image(width=lying[0], height=lying[1], interpolation="FAST_BILINEAR")
-            yield seconds, image.rotate(90 * quarter, expand=True) if quarter else image
-
-
-def _rate(video: str | os.PathLike):
-    """The video's average rate as a fraction; 30 if it does not say."""
-    import av
-
-    if not Path(video).is_file():
-        raise KitError(f"{video}: no such video")
-    with av.open(str(video)) as container:
-        if not container.streams.video:
-            raise KitError(f"{video}: no video stream in the file")
-        return container.streams.video[0].average_rate or 30
 
 
 @cache

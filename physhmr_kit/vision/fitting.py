@@ -17,7 +17,7 @@ from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.skeleton import NUM_DOFS, mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
-from physhmr_kit.vision.keypoints import coco_from_bodies
+from physhmr_kit.vision.keypoints import coco_from_bodies, person_size
 from physhmr_kit.vision.placement import place, sole_height
 from physhmr_kit.vision.track import VisualTrack
 
@@ -81,20 +81,11 @@ def _pose(track: VisualTrack, dof: torch.Tensor, turn: torch.Tensor) -> torch.Te
     return torch.cat([root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
 
 
-def _box(seen: torch.Tensor, confidence: torch.Tensor) -> torch.Tensor:
-    """Larger side of the believed keypoints' box, pixels; the median over the frames that have one."""
-    believed = (confidence >= 0.05).unsqueeze(-1)
-    size = (seen.where(believed, -torch.inf).amax(1) - seen.where(believed, torch.inf).amin(1)).amax(-1)
-    size = size[torch.isfinite(size)]
-    return size.median().clamp(min=1.0) if len(size) else seen.new_tensor(1.0)
-
-
 def _misfit(track, root, rot, dof, offsets, weights: FitWeights, wild: float) -> torch.Tensor:
     body_pos, body_rot = forward_kinematics(root, rot, offsets)
     pixels = track.camera.project(coco_from_bodies(body_pos, body_rot))
     seen, confidence = track.keypoints[..., :2], track.keypoints[..., 2]
-    box = _box(seen, confidence)
-    off = 100 * (pixels - seen).norm(dim=-1) / box
+    off = 100 * (pixels - seen).norm(dim=-1) / person_size(track.keypoints)
     robust = off.square() / (1 + (off / wild).square())  # Geman-McClure
     data = (confidence * robust).sum() / confidence.sum().clamp(min=1e-6)
     jerky = (body_pos[2:] - 2 * body_pos[1:-1] + body_pos[:-2]).mul(track.fps**2).square().sum(-1).mean()

@@ -195,6 +195,18 @@ class KeypointTrack:
         return cls(arrays["keypoints"], arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path))
 
 
+def person_size(keypoints: torch.Tensor, threshold: float = 0.05) -> float:
+    """Larger side of the box around a person's believed keypoints, pixels: the median over the frames that have one, at least 1.
+
+    Args:
+        keypoints: (T, K, 3) u, v, confidence. threshold: of the confidence from which on a keypoint counts.
+    """
+    believed, pixels = (keypoints[..., 2] >= threshold).unsqueeze(-1), keypoints[..., :2]
+    size = (pixels.where(believed, -torch.inf).amax(1) - pixels.where(believed, torch.inf).amin(1)).amax(-1)
+    size = size[torch.isfinite(size)]
+    return max(1.0, float(size.median())) if len(size) else 1.0
+
+
 def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int = 6) -> torch.Tensor:
     """Replace the pixels of missing keypoints by what their neighbours in time say.
 

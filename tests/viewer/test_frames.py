@@ -1,11 +1,17 @@
 """Frames come out of a video at their times, or the fault is named."""
 
+import sys
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 
 from physhmr_kit.errors import KitError
 from physhmr_kit.viewer import video_frames
+
+sys.path.append(str(Path(__file__).parents[1] / "data_prep"))
+from films import film, lay_down
 
 
 @pytest.fixture
@@ -32,6 +38,15 @@ def test_frames_are_thinned_by_time(video):
 
 def test_a_slow_video_gives_all_its_frames(video):
     assert len(list(video_frames(video, fps=100.0))) == 60
+
+
+def test_phone_videos_are_turned_upright(tmp_path):
+    """A bright left half, filmed lying down with the note to turn it a quarter clockwise, is a bright upper half."""
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[:, :48] = 250
+    path = lay_down(film(tmp_path / "phone.mp4", [picture] * 5))
+    (_, image), *_ = video_frames(path)
+    assert image.shape == (96, 64, 3) and image[10:38].mean() > 200 and image[58:86].mean() < 50
 
 
 def test_a_missing_or_broken_video_is_named(tmp_path):

@@ -178,3 +178,14 @@ def test_the_real_keypoints_load_and_fit_their_camera():
     assert len(track) == 100 and track.fps == 60
     track.check_camera(Camera.load(VIDEO / "balance_cam01_camera.json"))
     assert len(track.resample(30)) == 50
+
+
+def test_a_persons_size_is_that_of_the_believed_keypoints():
+    from physhmr_kit.vision.keypoints import person_size
+
+    keypoints = torch.ones(3, 17, 3)
+    keypoints[:, 0, 1] = torch.tensor([101.0, 201.0, 301.0])  # 100, 200 and 300 pixels high
+    keypoints[2, 5] = torch.tensor([5000.0, 5000.0, 0.0])  # not believed
+    assert person_size(keypoints) == 200.0
+    keypoints[..., 2] = 0.0
+    assert person_size(keypoints) == 1.0
