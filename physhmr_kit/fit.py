@@ -1,4 +1,4 @@
-"""`python -m physhmr_kit.fit --stage encoder|expert|supertrack|distill|finetune`: train a stage and leave a run folder behind.
+"""`python -m physhmr_kit.fit --stage encoder|expert|supertrack|samcon|distill|finetune`: train a stage and leave a run folder behind.
 
     python -m physhmr_kit.fit --stage distill                      the embedded default: demo motions, bundled expert
     python -m physhmr_kit.fit --stage expert --clips demo walk.bvh --iterations 400
@@ -24,12 +24,21 @@ from pathlib import Path
 from physhmr_kit import cli
 from physhmr_kit.errors import KitError
 
-STAGES = ("encoder", "expert", "supertrack", "distill", "finetune")
+STAGES = ("encoder", "expert", "supertrack", "samcon", "distill", "finetune")
 
 _SHORT = {
     "encoder": {"iterations": 20, "frames_per_step": 512, "validate_every": 10, "validation_windows": 8},
     "expert": {"iterations": 10, "num_envs": 32, "clips": ("demo:stand", "demo:squat")},
     "supertrack": {"iterations": 10, "num_envs": 32, "clips": ("demo:stand", "demo:squat"), "minibatch": 32},
+    "samcon": {
+        "iterations": 10,
+        "bodies": 2,
+        "copies": 16,
+        "windows": 4,
+        "warmup": 32,
+        "clips": ("demo:stand", "demo:squat"),
+        "minibatch": 32,
+    },
     "distill": {"iterations": 10, "num_envs": 32, "views": 1, "clips": ("demo:stand", "demo:squat")},
     "finetune": {"iterations": 10, "num_envs": 32, "views": 1, "warmup": 3, "clips": ("demo:stand", "demo:squat")},
 }

@@ -15,12 +15,15 @@ from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillMod
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneModule
+from physhmr_kit.stages.samcon import SamconConfig, SamconModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS
 from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.pretrained import load_encoder
 
-Module = EncoderModule | SuperTrackModule | ExpertModule | DistillModule | FinetuneModule
+Module = EncoderModule | SuperTrackModule | SamconModule | ExpertModule | DistillModule | FinetuneModule
+
+_EXPERTS = {ExpertConfig: ExpertModule, SuperTrackConfig: SuperTrackModule, SamconConfig: SamconModule}
 
 
 def build_module(config) -> Module:
@@ -32,14 +35,13 @@ def build_module(config) -> Module:
     if isinstance(config, EncoderConfig):
         return EncoderModule(config)
     clips = load_clips(list(config.clips))
-    if isinstance(config, SuperTrackConfig | ExpertConfig):
+    if type(config) in _EXPERTS:
         clips = [clip for clip in clips if not is_held_out(clip.name, config.held_out, config.fold)]
         if config.mirror:
             clips += [mirrored_clip(clip) for clip in clips]
     library = MotionLibrary(clips)
-    if isinstance(config, SuperTrackConfig | ExpertConfig):
-        build = SuperTrackModule if isinstance(config, SuperTrackConfig) else ExpertModule
-        return build(config, library, _policy("expert", config.init) if config.init else None)
+    if type(config) in _EXPERTS:
+        return _EXPERTS[type(config)](config, library, _policy("expert", config.init) if config.init else None)
     expert = _policy("expert", config.expert)
     visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed, config.filming)
     if isinstance(config, DistillConfig):

@@ -240,6 +240,82 @@ class SuperTrackConfig:
 
 
 @dataclass(frozen=True)
+class SamconConfig:
+    """Settings of the samcon stage: an expert that imitates what a search in the simulator finds."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
+    held_out: int = 0
+    """Keep one clip in so many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
+    fold: int = 0
+    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    mirror: bool = False
+    """Train on the mirror image of every clip as well."""
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    """Physics steps for each control step: 4 is 120 Hz."""
+    bodies: int = 8
+    """Stretches of clips searched at once."""
+    copies: int = 128
+    """Of each body; the simulator holds bodies x copies."""
+    iterations: int = 200
+    """Searches and the updates after them."""
+    windows: int = 16
+    """Of a search; one is `window` control steps."""
+    window: int = 4
+    """Control steps for which a variation is held."""
+    lead: int = 20
+    """Control steps, at most, that the policy goes alone before a search, so that it learns where it gets to."""
+    spread: float = 0.2
+    """Standard deviation of the largest variations; 1 is half a radian."""
+    elite: float = 0.3
+    """Share of the copies that go on after a window."""
+    decay: float = 0.5
+    """Weight of earlier windows' cost in the choice."""
+    lookahead: int = 3
+    """Windows that a line of copies must survive for what it did to be imitated."""
+    keep: int = 16
+    """States of each body and control step that are imitated, at most."""
+    memory: int = 120_000
+    """States that are remembered."""
+    warmup: int = 40_000
+    """States to be found before anything is imitated: a few stretches of clips are no good teachers of all others."""
+    passes: float = 3.0
+    """How often what was found is imitated, on average."""
+    stay: float = 0.3
+    """Weight of staying as it was where other copies got to."""
+    minibatch: int = 1024
+    hidden: tuple[int, ...] = (512, 256)
+    learning_rate: float = 1e-4
+    std: float = 0.05
+    """Spread of the actions that is written into the weights, for a stage that goes on from them."""
+    max_grad_norm: float = 1.0
+    matmul: Literal["highest", "high", "medium"] = "medium"
+    """Precision of the networks' matrix products (see torch.set_float32_matmul_precision)."""
+    average: float = 0.99
+    """Decay of the running mean of the policy's weights; the mean is what is evaluated and kept."""
+    preview: bool = True
+    """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
+    hard_share: float = 0.6
+    """Share of starts drawn by failure rate rather than clip by clip."""
+    init: str = ""
+    """Weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self) -> TrackingConfig:
+        """The episode these settings describe: it never fails, the search decides who goes on."""
+        return TrackingConfig(
+            groups=EXPERT_GROUPS if self.preview else EXPERT_GROUPS[:2],
+            control="residual",
+            termination="none",
+            episode_length=0,
+            hard_share=self.hard_share,
+        )
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """Settings of the distillation stage."""
 
@@ -358,7 +434,8 @@ CONFIGS = {
     "encoder": EncoderConfig,
     "expert": ExpertConfig,
     "supertrack": SuperTrackConfig,
+    "samcon": SamconConfig,
     "distill": DistillConfig,
     "finetune": FinetuneConfig,
 }
-"""Settings of each stage, in the order they are trained; `supertrack` is another way to an expert."""
+"""Settings of each stage, in the order they are trained; `supertrack` and `samcon` are other ways to an expert."""

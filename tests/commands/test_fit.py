@@ -14,7 +14,7 @@ from physhmr_kit.env import Rollout
 from physhmr_kit.learning import load_policy, read_weights
 from physhmr_kit.vision.pretrained import load_encoder
 
-POLICY_STAGES = ("expert", "supertrack", "distill", "finetune")
+POLICY_STAGES = ("expert", "supertrack", "samcon", "distill", "finetune")
 STAGES = ("encoder", *POLICY_STAGES)
 
 
@@ -26,8 +26,9 @@ def given(tmp_path_factory):
 
 def small(given, stage) -> list[str]:
     """Options that make a short run of a stage shorter still: one clip of 24 frames, four bodies."""
-    policy = ["--clips", f"[{given['clip']}]", "--num_envs=4", "--horizon=4", "--hidden=[16]"]
-    blind = {"encoder": [], "expert": [], "supertrack": []}.get(
+    size = ["--bodies=2", "--copies=2"] if stage == "samcon" else ["--num_envs=4", "--horizon=4"]
+    policy = ["--clips", f"[{given['clip']}]", *size, "--hidden=[16]"]
+    blind = {"encoder": [], "expert": [], "supertrack": [], "samcon": []}.get(
         stage, ["--expert", str(given["expert"]), "--encoder", str(given["encoder"])]
     )
     student = ["--student", str(given["distill"])] if stage == "finetune" else []
@@ -89,7 +90,7 @@ def test_a_run_leaves_its_folder(stage, run_of):
 def test_the_weights_and_the_rollout_of_a_run_can_be_read(stage, run_of, given):
     folder = run_of(stage)
     policy, settings = load_policy(folder / "weights.safetensors"), read_weights(folder / "weights.safetensors")[1]
-    made = "expert" if stage == "supertrack" else stage  # another way to an expert
+    made = "expert" if stage in ("supertrack", "samcon") else stage  # another way to an expert
     assert settings["stage"] == made and settings["samples"] >= 160 and "--short" in settings["command"]
     assert policy.control == ("residual" if made == "expert" else "absolute")
     assert Rollout.load(folder / "rollout.npz").length == 24
@@ -311,7 +312,7 @@ def refuses(capsys, tmp_path):
 
 
 def test_an_unknown_stage_is_refused(refuses):
-    refuses(["--stage", "apprentice"], "apprentice", "encoder, expert, supertrack, distill, finetune")
+    refuses(["--stage", "apprentice"], "apprentice", "encoder, expert, supertrack, samcon, distill, finetune")
 
 
 def test_a_stage_must_be_named(refuses):

@@ -12,6 +12,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
+from physhmr_kit.stages.samcon import SamconConfig, SamconModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS
 from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
@@ -38,6 +39,19 @@ SETTINGS = {
         minibatch=8,
         model_updates=2,
         policy_updates=2,
+    ),
+    "samcon": SamconConfig(
+        bodies=2,
+        copies=4,
+        iterations=4,
+        hidden=(16,),
+        windows=2,
+        window=2,
+        lead=2,
+        lookahead=1,
+        memory=64,
+        warmup=8,
+        minibatch=8,
     ),
     "expert": ExpertConfig(**SIZES, epochs=2, minibatch=8),
     "distill": DistillConfig(**SIZES, updates=3, minibatch=8, memory=2),
@@ -73,6 +87,8 @@ def build(small_library, views):
             student = Policy(STUDENT_GROUPS, (16,), 0.1, "absolute")
         if stage == "supertrack":
             module = SuperTrackModule(config, small_library)
+        elif stage == "samcon":
+            module = SamconModule(config, small_library)
         elif stage == "expert":
             module = ExpertModule(config, small_library)
         elif stage == "distill":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-STAGES = ("expert", "supertrack", "distill", "finetune")
+STAGES = ("expert", "supertrack", "samcon", "distill", "finetune")
 WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
 RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [pytest.param("expert", WITH_STYLE, id="expert-style")]
 

@@ -1,0 +1,185 @@
+"""Search: many copies of a body try variations of what a policy would do, and those that come out best go on.
+
+Sampling-based control of contact-rich motion (SAMCON, Liu et al. 2010), guided by a policy (Liu et al. 2016): a variation is
+added to the policy's own answer and held for a window of a few control steps; after each window the best copies of
+each body replace the others. What was done by the copies whose line survived the windows after it is worth imitating: it was
+judged by the motion that really followed, not by a guess of its value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from physhmr_kit.body.quaternions import quat_angle
+from physhmr_kit.env.terminations import mean_body_distance
+from physhmr_kit.env.threads import one_thread
+from physhmr_kit.env.tracking import TrackingEnv
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.precision import matmul_precision
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation.contract import SimState
+
+LOST = 0.5
+"""Metres of mean body distance at which a copy has lost its clip (PHC's rule in evaluation)."""
+
+_LOST_COST = 20.0  # more than any pose costs: a copy that has lost the clip goes on only where all have
+_SPREADS = (0.1, 0.3, 0.6, 1.0)  # copies vary by these shares in turn: small steps refine, large ones rescue
+
+
+def distance(sim: SimState, ref: BodyState) -> torch.Tensor:
+    """How far bodies are from a reference -> (N,); what a search makes small.
+
+    50 x mean squared distance of the bodies (m^2) + mean squared angle of the bodies (rad^2) + 0.2 x mean squared difference
+    of their velocities + squared difference of their mean velocity (m^2/s^2): a pose can be mended later, a body that is
+    about to fall cannot, hence the last term (ours; SAMCON weighs pose, end effectors and balance).
+    """
+    place = (sim.body_pos - ref.body_pos).square().sum(-1).mean(1)
+    angle = quat_angle(sim.body_rot, ref.body_rot).square().mean(1)
+    moving = sim.body_lin_vel - ref.body_lin_vel
+    cost = 50 * place + angle + 0.2 * moving.square().sum(-1).mean(1) + moving.mean(1).square().sum(-1)
+    return torch.where(sim.diverged, _LOST_COST, cost)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: P states and what to do there.
+
+    Attributes:
+        seen: (P, width) what the policy reads, flattened, half precision.
+        action: (P, 69) what was done by copies whose line went on, half precision.
+        met: (Q, width) states that any copies met. answer: (Q, 69) what the policy itself would have done there; half precision.
+        survived: (M,) bool, some copy of the body kept to its clip until the end of the search.
+        cost: mean `distance` of the copies that were chosen.
+    """
+
+    seen: torch.Tensor
+    action: torch.Tensor
+    met: torch.Tensor
+    answer: torch.Tensor
+    survived: torch.Tensor
+    cost: float
+
+
+class Search:
+    """Searches for M bodies at once, `samples` copies of each; the environment has M x samples places.
+
+    Args:
+        env: with autoreset 'disabled' and termination 'none'.
+        policy: whose answers are varied.
+        samples: copies of a body.
+        window: control steps for which a variation is held.
+        spread: standard deviation of the largest variations, in actions.
+        elite: share of the copies that go on after a window.
+        decay: weight of the cost of earlier windows in the choice.
+        lookahead: windows a line must survive for its action to count as found.
+        keep: states of each body and control step that are kept, at most.
+        generator: of the variations, on the environment's device.
+        matmul: precision of the policy's matrix products.
+    """
+
+    def __init__(
+        self,
+        env: TrackingEnv,
+        policy: Policy,
+        samples: int,
+        generator: torch.Generator,
+        window: int = 4,
+        spread: float = 0.2,
+        elite: float = 0.3,
+        decay: float = 0.5,
+        lookahead: int = 3,
+        keep: int = 16,
+        matmul: str = "highest",
+    ):
+        self.env, self.policy, self.samples, self.generator = env, policy, samples, generator
+        self.window, self.spread, self.decay, self.lookahead = window, spread, decay, lookahead
+        self.elite, self.keep, self.matmul = max(1, round(elite * samples)), keep, matmul
+        self.bodies = env.num_envs // samples
+        spreads = torch.tensor(_SPREADS, device=env.device).repeat(-(-samples // len(_SPREADS)))[:samples]
+        self._spreads = spread * spreads.repeat(self.bodies)[:, None]
+        self._first = torch.arange(self.bodies, device=env.device)[:, None] * samples
+
+    @torch.no_grad()
+    @one_thread()
+    def run(self, clip: torch.Tensor, frame: torch.Tensor, windows: int, lead: int = 0) -> Found:
+        """Search along clips (M,) from frames (M,).
+
+        Args:
+            windows: how many to search.
+            lead: control steps that the policy does on its own before, so that the search begins where it gets to.
+        """
+        env, everyone = self.env, torch.arange(self.env.num_envs, device=self.env.device)
+        clip, frame = clip.repeat_interleave(self.samples), frame.repeat_interleave(self.samples)
+        obs, _ = env.reset(options={"clip": clip, "frame": frame})
+        if lead:
+            for _ in range(lead):
+                obs = self._act(obs, self.spread * 0.25)[0]
+            # every body goes on from one copy, whichever it is
+            obs = self._replace(self._first.expand(-1, self.samples).flatten())
+        last = env.library.last_frames(clip)
+        cost, lost = torch.zeros(2, env.num_envs, device=env.device)
+        seen, done, alive, intact, parents, chosen = [], [], [], [], [], 0.0
+        met: list[torch.Tensor] = []
+        answer: list[torch.Tensor] = []
+        for _ in range(windows):
+            varied = self._spreads * self._noise()
+            steps: tuple[list, list] = [], []
+            now = torch.zeros_like(cost)
+            alive.append(env.frame_ids + self.window <= last)
+            for _ in range(self.window):
+                obs, looked, acted = self._act(obs, varied)
+                steps[0].append(looked.half()), steps[1].append(acted.half())
+                some = torch.randint(len(looked), (self.keep,), generator=self.generator, device=looked.device)
+                met.append(looked[some].half()), answer.append((acted - varied)[some].half())
+                sim, ref = env.last_state, env.reference_state
+                now += distance(sim, ref) / self.window
+                lost = torch.maximum(lost, (mean_body_distance(sim.body_pos, ref.body_pos) > LOST).float())
+            seen.append(torch.stack(steps[0])), done.append(torch.stack(steps[1]))
+            cost = self.decay * cost + now + _LOST_COST * lost
+            best = cost.view(self.bodies, -1).argsort(1)[:, : self.elite]
+            rows = (self._first + best).repeat(1, -(-self.samples // self.elite))[:, : self.samples].flatten()
+            parents.append(rows)
+            chosen += float(now[rows].mean()) / windows
+            cost, lost = cost[rows], lost[rows]
+            intact.append(lost.view(self.bodies, -1).amin(1) == 0)
+            obs = self._replace(rows)
+        found = self._found(seen, done, alive, parents, intact, everyone)
+        return Found(*found, torch.cat(met), torch.cat(answer), intact[-1], chosen)
+
+    def _noise(self) -> torch.Tensor:
+        shape = (self.env.num_envs, self.env.single_action_space.shape[0])
+        return torch.randn(shape, generator=self.generator, device=self.env.device)
+
+    def _act(self, obs, variation):
+        """One control step; what is seen next, what was seen, what was done."""
+        looked = self.policy.flatten(obs)
+        with matmul_precision(self.matmul):
+            acted = self.policy.mean(looked)
+        acted = acted + (variation if isinstance(variation, torch.Tensor) else variation * self._noise())
+        return self.env.step(acted)[0], looked, acted
+
+    def _replace(self, rows: torch.Tensor):
+        """Every copy becomes the copy at its row (N,) of the same body; what is seen then."""
+        saved = self.env.simulator.save()
+        self.env.simulator.restore({k: v[rows] for k, v in saved.items()})
+        return self.env.observe(self.policy.groups)
+
+    def _found(self, seen, done, alive, parents, intact, line) -> tuple[torch.Tensor, torch.Tensor]:
+        """Walk back from the survivors: who were they `lookahead` windows before?"""
+        states, actions = [], []
+        for u in range(len(seen)):
+            ancestors = line
+            end = min(u + self.lookahead, len(seen) - 1)
+            for parent in reversed(parents[u : end + 1]):
+                ancestors = parent[ancestors]
+            for rows, good in zip(ancestors.view(self.bodies, -1), intact[end], strict=True):
+                rows = rows.unique()
+                rows = rows[alive[u][rows]]
+                if good and len(rows):
+                    rows = rows[torch.randperm(len(rows), generator=self.generator, device=rows.device)[: self.keep]]
+                    states.append(seen[u][:, rows].flatten(0, 1))
+                    actions.append(done[u][:, rows].flatten(0, 1))
+        nothing = seen[0][0, :0], done[0][0, :0]
+        return torch.cat([nothing[0], *states]), torch.cat([nothing[1], *actions])
