@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from physhmr_kit.body.quaternions import quat_angle
+from physhmr_kit.env.pushes import at_chest
 from physhmr_kit.env.terminations import mean_body_distance
 from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.tracking import TrackingEnv
@@ -23,6 +24,9 @@ from physhmr_kit.simulation.contract import SimState
 
 LOST = 0.5
 """Metres of mean body distance at which a copy has lost its clip (PHC's rule in evaluation)."""
+
+PUSH_STEPS = 3
+"""Control steps that a push lasts: 0.1 s."""
 
 _LOST_COST = 20.0  # more than any pose costs: a copy that has lost the clip goes on only where all have
 _SPREADS = (0.1, 0.3, 0.6, 1.0)  # copies vary by these shares in turn: small steps refine, large ones rescue
@@ -103,12 +107,16 @@ class Search:
 
     @torch.no_grad()
     @one_thread()
-    def run(self, clip: torch.Tensor, frame: torch.Tensor, windows: int, lead: int = 0) -> Found:
+    def run(
+        self, clip: torch.Tensor, frame: torch.Tensor, windows: int, lead: int = 0, force: torch.Tensor | None = None
+    ) -> Found:
         """Search along clips (M,) from frames (M,).
 
         Args:
             windows: how many to search.
             lead: control steps that the policy does on its own before, so that the search begins where it gets to.
+            force: (M, 3) N, horizontal or not, with which the chest of each body, in all its copies, is pushed during the
+                first 0.1 s of the search.
         """
         env, everyone = self.env, torch.arange(self.env.num_envs, device=self.env.device)
         clip, frame = clip.repeat_interleave(self.samples), frame.repeat_interleave(self.samples)
@@ -123,13 +131,14 @@ class Search:
         seen, done, alive, intact, parents, chosen = [], [], [], [], [], 0.0
         met: list[torch.Tensor] = []
         answer: list[torch.Tensor] = []
+        pushes = [] if force is None else [at_chest(force.repeat_interleave(self.samples, 0))] * PUSH_STEPS
         for _ in range(windows):
             varied = self._spreads * self._noise()
             steps: tuple[list, list] = [], []
             now = torch.zeros_like(cost)
             alive.append(env.frame_ids + self.window <= last)
             for _ in range(self.window):
-                obs, looked, acted = self._act(obs, varied)
+                obs, looked, acted = self._act(obs, varied, pushes.pop() if pushes else None)
                 steps[0].append(looked.half()), steps[1].append(acted.half())
                 some = torch.randint(len(looked), (self.keep,), generator=self.generator, device=looked.device)
                 met.append(looked[some].half()), answer.append((acted - varied)[some].half())
@@ -152,13 +161,13 @@ class Search:
         shape = (self.env.num_envs, self.env.single_action_space.shape[0])
         return torch.randn(shape, generator=self.generator, device=self.env.device)
 
-    def _act(self, obs, variation):
+    def _act(self, obs, variation, push=None):
         """One control step; what is seen next, what was seen, what was done."""
         looked = self.policy.flatten(obs)
         with matmul_precision(self.matmul):
             acted = self.policy.mean(looked)
         acted = acted + (variation if isinstance(variation, torch.Tensor) else variation * self._noise())
-        return self.env.step(acted)[0], looked, acted
+        return self.env.step(acted, push)[0], looked, acted
 
     def _replace(self, rows: torch.Tensor):
         """Every copy becomes the copy at its row (N,) of the same body; what is seen then."""

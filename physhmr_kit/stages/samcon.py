@@ -7,12 +7,14 @@ what was better is known from what followed (guided SAMCON, Liu et al. 2016, wit
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.env.pushes import horizontal
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.precision import matmul_precision
@@ -74,8 +76,12 @@ class SamconModule(StageModule):
         config = self.config
         clip, frame = self.env.sampler.draw(config.bodies, self.generator)
         lead = int(torch.randint(config.lead + 1, (), generator=self.generator, device=clip.device))
-        found = self.search.run(clip, frame, config.windows, lead)
-        self.env.sampler.report(clip, frame, ~found.survived)
+        angle, dice = torch.rand(2, config.bodies, generator=self.generator, device=clip.device)
+        pushed = dice < config.push_share
+        force = horizontal(config.push_force, 2 * math.pi * angle) * pushed[:, None]
+        found = self.search.run(clip, frame, config.windows, lead, force if pushed.any() else None)
+        calm = (~pushed).nonzero().squeeze(1)
+        self.env.sampler.report(clip[calm], frame[calm], ~found.survived[calm])
         if self.samples == 0 and len(found.seen):
             self.policy.norm.update(found.seen.float())
         self.found.add(found.seen, found.action)

@@ -300,6 +300,10 @@ class SamconConfig:
     """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
     hard_share: float = 0.6
     """Share of starts drawn by failure rate rather than clip by clip."""
+    push_force: float = 200.0
+    """N, horizontal, at the chest, for 0.1 s, at the beginning of some searches."""
+    push_share: float = 0.0
+    """Share of the stretches in which the body is pushed."""
     init: str = ""
     """Weights to begin from; empty for fresh ones."""
     seed: int = 0

@@ -101,6 +101,25 @@ def test_nothing_is_found_beyond_the_end_of_a_clip(search):
     assert len(found.seen) == 0
 
 
+def test_all_copies_of_a_body_are_pushed_alike_and_only_for_a_moment(search):
+    one = search([rest_clip(60)], 2, 4, spread=0.0)
+    speeds = []
+    step = one.env.step
+
+    def watched(actions, push=None):
+        out = step(actions, push)
+        speeds.append(one.env.last_state.body_lin_vel[:, 9, 0].clone())
+        return out
+
+    one.env.step = watched
+    force = torch.tensor([[300.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    one.run(torch.tensor([0, 0]), torch.tensor([0, 0]), windows=2, force=force)
+    first, after = speeds[0].view(2, 4), speeds[3].view(2, 4)
+    assert (first[0] > first[1] + 0.05).all()
+    assert torch.allclose(first[0], first[0, :1].expand(4), atol=1e-5)
+    assert (after[0] < speeds[2].view(2, 4)[0]).all(), "nobody pushes any more"
+
+
 def test_the_seed_decides(search):
     runs = [
         search([waving_clip(30)], 1, 8, seed).run(torch.tensor([0]), torch.tensor([0]), windows=3) for seed in (0, 0, 1)
