@@ -18,15 +18,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import roma
 import torch
 
 from data_prep import bvh, cmu
 from data_prep.limbs import limb_direction_error
-from data_prep.retarget import beyond_limits, retarget
+from data_prep.retarget import beyond_limits, leg_length, retarget
 from data_prep.source import SourceMotion, mend_elbows
+from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
 from physhmr_kit.cli import run
 from physhmr_kit.errors import KitError
+from physhmr_kit.motion.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion.grounding import level, plant_feet, settle_feet, stance_of
+from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import measure_soles
 from physhmr_kit.motion.sources import find_motion_files
 
@@ -34,7 +38,8 @@ COLUMNS = {
     "clip": "", "frames": "", "seconds": "s", "fps": "Hz",
     "penetration before": "mm", "penetration after": "mm", "sliding before": "cm/s", "sliding after": "cm/s",
     "limb error": "deg", "roll before": "deg", "roll": "deg", "pitch before": "deg", "pitch": "deg",
-    "stance": "%", "limits before": "%", "limits after": "%", "note": "",
+    "stance": "%", "limits before": "%", "limits after": "%",
+    "ankles apart, source": "cm", "ankles apart": "cm", "overlap": "%", "off balance": "%", "note": "",
 }  # fmt: skip
 """Columns of the table and their units; see `describe_clip`."""
 
@@ -49,7 +54,10 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
 
     Penetration is the depth of the deepest sole corner, mean over all frames; sliding the mean speed of the contact in
     stance; roll and pitch the median tilt of the soles in stance, `before` meaning before feet were settled; limb error
-    the median over frames and limbs; limits the share of (frame, hinge) pairs beyond `dof_limits`.
+    the median over frames and limbs; limits the share of (frame, hinge) pairs beyond `dof_limits`; ankles apart the median
+    distance along the hips while walking, in the source (scaled by leg length) and on the humanoid; overlap the share of frames at 30 Hz in which
+    shapes of the body lie more than 1 cm in one another; off balance the share of those with a foot down in which the
+    zero-moment point is more than 5 cm beyond the soles (`physhmr_kit.motion.feasible`).
     """
     raw = retarget(source)
     levelled = level(raw)
@@ -58,6 +66,11 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
     before, settling, after = (measure_soles(c, stance) for c in (raw, levelled, clip))
     errors = limb_direction_error(clip, source)
     mended = mend_elbows(source)[1]
+    states = MotionLibrary([clip]).clip(0)
+    beyond = beyond_support(states)
+    scale = leg_length(rest_joints(mean_offsets())) / leg_length(source.rest)
+    upright = source.pos.new_tensor(STANDING)
+    source_pos = roma.quat_action(upright.expand(*source.pos.shape[:2], 4), source.pos * scale)
     row = {
         "clip": source.name,
         "frames": len(clip),
@@ -75,6 +88,10 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
         "stance": 100 * float(stance.double().mean()),
         "limits before": _share_beyond(retarget(source, keep_limits=False)),
         "limits after": _share_beyond(clip),
+        "ankles apart, source": 100 * float(ankles_apart(source_pos, source.fps).nanmedian()),
+        "ankles apart": 100 * float(ankles_apart(states.body_pos, 30.0).nanmedian()),
+        "overlap": 100 * float((self_overlap(states) > 0.01).double().mean()),
+        "off balance": 100 * float((beyond[~beyond.isnan()] > 0.05).double().mean()),
         "note": f"{' and '.join(mended)} elbow bent backwards in the file: mended" if mended else "",
     }
     return row, errors
@@ -101,7 +118,8 @@ def make_table(rows: list[dict]) -> str:
     medians = {"clip": f"**median of {len(rows)}**", "note": ""}
     for name in COLUMNS:
         if name not in medians:
-            medians[name] = float(np.nanmedian([row[name] for row in rows]))
+            known = [row[name] for row in rows if not math.isnan(row[name])]
+            medians[name] = float(np.median(known)) if known else math.nan
     return _markdown(header, [[row[name] for name in COLUMNS] for row in [*rows, medians]])
 
 

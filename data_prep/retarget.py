@@ -27,12 +27,14 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.motion.check import find_teleport
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, linear_velocity, local_rotations
+from physhmr_kit.motion.leg_ik import reach_with
 
 
 def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_limits: bool = True) -> Clip:
     """The source's motion on the kit's skeleton, z-up, at the source's rate, starting above the world's origin.
 
-    Scaled by leg length, root included: the hips follow the source's hips. The floor is not looked at here: see
+    Scaled by leg length, root included: the hips follow the source's hips. Where hips are narrower or wider than the source's,
+    the legs spread or close a little, so that the feet are as far apart as they were. The floor is not looked at here: see
     `physhmr_kit.motion.grounding`.
 
     Args:
@@ -48,6 +50,7 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     hips = (offsets[1] + offsets[2]) / 2
     scale = leg_length(smpl) / leg_length(source.rest)
     root = source.pos[:, 1:3].mean(1) * scale - roma.quat_action(world[:, 0], hips.expand(len(world), 3))
+    world = _feet_apart(world, root, source, offsets, scale)
     upright = world.new_tensor(STANDING)  # its turn of axes, y-up to z-up, is all the two worlds differ by
     root = roma.quat_action(upright.expand(len(root), 4), root)
     root[:, :2] -= root[0, :2].clone()
@@ -198,6 +201,27 @@ def _share(world: torch.Tensor, smpl: torch.Tensor) -> torch.Tensor:
         pronation = twist(relative(world[:, elbow], world[:, wrist]), axis).clamp(-math.pi / 2, math.pi / 2)
         world[:, elbow] = roma.quat_product(world[:, elbow], roma.rotvec_to_unitquat(pronation.unsqueeze(-1) * axis))
         world[:, hand] = world[:, wrist]
+    return world
+
+
+def _feet_apart(
+    world: torch.Tensor, root: torch.Tensor, source: SourceMotion, offsets: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Turn the legs until the feet stand as far from the middle of the hips as the source's do: (T, 24, 4) -> (T, 24, 4) xyzw.
+
+    Legs that keep their directions under narrower hips bring the feet together by the difference (3 cm for CMU's skeletons),
+    and a walker who sways as before then sways beyond the foot he stands on, where nothing holds him.
+    """
+    world, middle = world.clone(), (offsets[1] + offsets[2]) / 2
+    source_middle = source.rest[1:3].mean(0)
+    for hip, knee, ankle in ((1, 4, 7), (2, 5, 8)):
+        apart = (source.rest[hip] - source_middle) * scale - (offsets[hip] - middle)
+        place = lambda rot, v: roma.quat_action(rot, v.expand(len(rot), 3))  # noqa: E731
+        at = root + place(world[:, 0], offsets[hip])
+        end = at + place(world[:, hip], offsets[knee]) + place(world[:, knee], offsets[ankle])
+        target = end + place(world[:, 0], apart * apart.new_tensor([1.0, 0.0, 0.0]))
+        turned = reach_with(at, target, world[:, hip], world[:, knee], offsets[knee], offsets[ankle])
+        world[:, hip], world[:, knee] = turned
     return world
 
 

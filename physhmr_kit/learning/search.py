@@ -55,6 +55,7 @@ class Found:
         action: (P, 69) what was done by copies whose line went on, half precision.
         met: (Q, width) states that any copies met. answer: (Q, 69) what the policy itself would have done there; half precision.
         survived: (M,) bool, some copy of the body kept to its clip until the end of the search.
+        windows: (M,) how many windows it did so for.
         cost: mean `distance` of the copies that were chosen.
     """
 
@@ -63,6 +64,7 @@ class Found:
     met: torch.Tensor
     answer: torch.Tensor
     survived: torch.Tensor
+    windows: torch.Tensor
     cost: float
 
 
@@ -155,7 +157,7 @@ class Search:
             intact.append(lost.view(self.bodies, -1).amin(1) == 0)
             obs = self._replace(rows)
         found = self._found(seen, done, alive, parents, intact, everyone)
-        return Found(*found, torch.cat(met), torch.cat(answer), intact[-1], chosen)
+        return Found(*found, torch.cat(met), torch.cat(answer), intact[-1], torch.stack(intact).sum(0), chosen)
 
     def _noise(self) -> torch.Tensor:
         shape = (self.env.num_envs, self.env.single_action_space.shape[0])

@@ -19,7 +19,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
-from physhmr_kit.motion.leg_ik import turn_x
+from physhmr_kit.motion.leg_ik import reach_with, turn_between, turn_x
 from physhmr_kit.motion.soles import contact, find_stance, is_slow, runs, sole_corners, sole_tilt
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right
@@ -73,7 +73,7 @@ def level(clip: Clip) -> Clip:
         slow |= True
     plane, centre = _fit_floor(_stance_points(point, slow, clip.fps))
     up = torch.nn.functional.normalize(torch.cat([-plane[1:], plane.new_ones(1)]), dim=0)
-    turn = _between(up, up.new_tensor([0.0, 0.0, 1.0]))
+    turn = turn_between(up, up.new_tensor([0.0, 0.0, 1.0]))
     pivot = torch.cat([centre, plane[:1]])
     root = roma.quat_action(turn.expand(len(pos), 4), pos[:, 0] - pivot) + torch.cat([centre, plane.new_zeros(1)])
     root[:, :2] -= root[0, :2].clone()
@@ -103,13 +103,6 @@ def _fit_floor(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         plane = torch.linalg.solve(design.T @ (weight * design) + prior, design.T @ (weight[:, 0] * points[:, 2]))
     plane[1:] *= (_STEEPEST / plane[1:].norm().clamp(min=_STEEPEST)).clamp(max=1)
     return plane, centre
-
-
-def _between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Smallest rotation that takes direction a to direction b: (..., 3) x2 -> (..., 4) xyzw."""
-    a, b = torch.nn.functional.normalize(a, dim=-1), torch.nn.functional.normalize(b, dim=-1)
-    quat = torch.cat([torch.linalg.cross(a, b), 1 + (a * b).sum(-1, keepdim=True)], dim=-1)
-    return torch.nn.functional.normalize(quat, dim=-1)
 
 
 # --- settle ----------------------------------------------------------------------------------------------------------
@@ -167,9 +160,10 @@ def plant_feet(clip: Clip, stance: torch.Tensor) -> Clip:
     target = pos[:, [7, 8]] + root_shift[:, None] + foot_shift
     pos = pos + root_shift[:, None]
     pos[..., 2] -= _out_of_reach(pos[:, [1, 2]], target, clip.fps)[:, None]
-    rot = rot.clone()
+    rot, offsets = rot.clone(), Humanoid.mean().offsets.double()
     for foot, (hip, knee, ankle, _) in enumerate(_LEGS):
-        rot[:, hip], rot[:, knee] = _reach(pos[:, hip], target[:, foot], rot[:, hip], rot[:, knee], hip, knee, ankle)
+        bones = offsets[knee], offsets[ankle]
+        rot[:, hip], rot[:, knee] = reach_with(pos[:, hip], target[:, foot], rot[:, hip], rot[:, knee], *bones)
     return _with(clip, pos[:, 0], rot)
 
 
@@ -227,31 +221,3 @@ def _out_of_reach(hips: torch.Tensor, targets: torch.Tensor, fps: float) -> torc
     below = (longest**2 - (line[..., :2] ** 2).sum(-1)).clamp(min=0).sqrt()
     missing = (-line[..., 2] - below).clamp(min=0, max=0.05).amax(-1).numpy()
     return torch.from_numpy(_smooth(maximum_filter1d(missing, round(0.1 * fps) + 1), 0.05, fps))
-
-
-def _reach(hip_pos, target, thigh_rot, shank_rot, hip, knee, ankle) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bend and swing a leg as little as needed for its ankle to come to `target`.
-
-    The knee is bent further about its own hinge (x) until the distance fits, then the whole leg is turned the short way
-    to the target; what else the captured knee did stays (`leg_ik` would build a leg anew). A target out of reach is
-    approached with a straight knee.
-
-    Returns:
-        world rotations (T, 4) of thigh and shank.
-    """
-    offsets = Humanoid.mean().offsets.double()
-    thigh, shank = offsets[knee], offsets[ankle]
-    local = roma.quat_product(roma.quat_conjugation(thigh_rot), shank_rot)
-    v = roma.quat_action(local, shank.expand(len(local), 3))
-    line = target - hip_pos
-    # |thigh + Rx(bend) v|^2 = distance^2; thigh . Rx(bend) v = along + size cos(bend - straight)
-    along = thigh[0] * v[:, 0]
-    cosine, sine = thigh[1] * v[:, 1] + thigh[2] * v[:, 2], thigh[2] * v[:, 1] - thigh[1] * v[:, 2]
-    size, straight = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
-    wanted = ((line**2).sum(-1) - thigh @ thigh - (v**2).sum(-1)) / 2 - along
-    bend = straight + torch.acos((wanted / size).clamp(-1, 1))
-    bent = turn_x(bend)
-    leg = thigh + roma.quat_action(bent, v)
-    turn = _between(roma.quat_action(thigh_rot, leg), line)
-    thigh_rot = roma.quat_product(turn, thigh_rot)
-    return thigh_rot, roma.quat_product(thigh_rot, roma.quat_product(bent, local))

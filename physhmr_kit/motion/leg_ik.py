@@ -94,3 +94,47 @@ def _frame(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     first = torch.nn.functional.normalize(first, dim=-1)
     second = torch.nn.functional.normalize(second - (second * first).sum(-1, keepdim=True) * first, dim=-1)
     return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+
+
+def turn_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Smallest rotation that takes direction a to direction b: (..., 3) x2 -> (..., 4) xyzw."""
+    a, b = torch.nn.functional.normalize(a, dim=-1), torch.nn.functional.normalize(b, dim=-1)
+    quat = torch.cat([torch.linalg.cross(a, b), 1 + (a * b).sum(-1, keepdim=True)], dim=-1)
+    return torch.nn.functional.normalize(quat, dim=-1)
+
+
+def reach_with(
+    hip_pos: torch.Tensor,
+    target: torch.Tensor,
+    thigh_rot: torch.Tensor,
+    shank_rot: torch.Tensor,
+    thigh: torch.Tensor,
+    shank: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bend and swing a leg as little as needed for its ankle to come to `target`.
+
+    The knee is bent further about its own hinge (x) until the distance fits, then the whole leg is turned the short way
+    to the target; what else the captured knee did stays (`leg_ik` would build a leg anew). A target out of reach is
+    approached with a straight knee.
+
+    Args:
+        hip_pos, target: (T, 3) m, where the hip is and where the ankle is to be. thigh_rot, shank_rot: (T, 4) xyzw, world.
+        thigh, shank: (3,) m, rest offsets of knee and ankle.
+
+    Returns:
+        world rotations (T, 4) of thigh and shank.
+    """
+    local = roma.quat_product(roma.quat_conjugation(thigh_rot), shank_rot)
+    v = roma.quat_action(local, shank.expand(len(local), 3))
+    line = target - hip_pos
+    # |thigh + Rx(bend) v|^2 = distance^2; thigh . Rx(bend) v = along + size cos(bend - straight)
+    along = thigh[0] * v[:, 0]
+    cosine, sine = thigh[1] * v[:, 1] + thigh[2] * v[:, 2], thigh[2] * v[:, 1] - thigh[1] * v[:, 2]
+    size, straight = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
+    wanted = ((line**2).sum(-1) - thigh @ thigh - (v**2).sum(-1)) / 2 - along
+    bend = straight + torch.acos((wanted / size).clamp(-1, 1))
+    bent = turn_x(bend)
+    leg = thigh + roma.quat_action(bent, v)
+    turn = turn_between(roma.quat_action(thigh_rot, leg), line)
+    thigh_rot = roma.quat_product(turn, thigh_rot)
+    return thigh_rot, roma.quat_product(thigh_rot, roma.quat_product(bent, local))

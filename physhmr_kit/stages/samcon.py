@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.pushes import horizontal
+from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.precision import matmul_precision
@@ -54,6 +55,10 @@ class SamconModule(StageModule):
         self.env = TrackingEnv(
             library, simulator, replace(config.tracking(), groups=groups), seed=config.seed, autoreset="disabled"
         )
+        # the environment's own sampler would count every copy that gets to the end of a clip
+        self.sampler = StartSampler(
+            self.env.library.lengths, config.hard_share, config.moment_share, longest=library.longest
+        )
         self.search = Search(
             self.env, self.policy, config.copies, self.generator, config.window, config.spread, config.elite,
             config.decay, config.lookahead, config.keep, config.matmul,
@@ -74,14 +79,15 @@ class SamconModule(StageModule):
 
     def training_step(self, _, batch_idx: int) -> None:
         config = self.config
-        clip, frame = self.env.sampler.draw(config.bodies, self.generator)
+        clip, frame = self.sampler.draw(config.bodies, self.generator)
         lead = int(torch.randint(config.lead + 1, (), generator=self.generator, device=clip.device))
         angle, dice = torch.rand(2, config.bodies, generator=self.generator, device=clip.device)
         pushed = dice < config.push_share
         force = horizontal(config.push_force, 2 * math.pi * angle) * pushed[:, None]
         found = self.search.run(clip, frame, config.windows, lead, force if pushed.any() else None)
         calm = (~pushed).nonzero().squeeze(1)
-        self.env.sampler.report(clip[calm], frame[calm], ~found.survived[calm])
+        got_to = frame + lead + config.window * found.windows
+        self.sampler.report(clip[calm], got_to[calm], ~found.survived[calm])
         if self.samples == 0 and len(found.seen):
             self.policy.norm.update(found.seen.float())
         self.found.add(found.seen, found.action)
@@ -95,7 +101,7 @@ class SamconModule(StageModule):
                 "loss/imitation": imitation,
                 "loss/staying": staying,
                 "found": float(len(found.seen)),
-                "hardest": float(self.env.sampler.failure.max()),
+                "hardest": float(self.sampler.failure.max()),
                 "samples": float(self.samples),
                 "minutes": self.seconds / 60,
                 "diverged": float(self.env.num_diverged),
@@ -124,10 +130,16 @@ class SamconModule(StageModule):
         return tuple((total / updates).tolist())
 
     def extra_state(self) -> dict:
-        return {"env": self.env.state_dict(), "found": self.found.state_dict(), "own": self.own.state_dict()}
+        return {
+            "env": self.env.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "found": self.found.state_dict(),
+            "own": self.own.state_dict(),
+        }
 
     def load_extra_state(self, state: dict) -> None:
         self.env.load_state_dict(state["env"])
+        self.sampler.load_state_dict(state["sampler"])
         self.found.load_state_dict(state["found"])
         self.own.load_state_dict(state["own"])
 

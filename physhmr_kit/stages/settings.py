@@ -256,9 +256,9 @@ class SamconConfig:
     """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
     substeps: int = 4
     """Physics steps for each control step: 4 is 120 Hz."""
-    bodies: int = 8
+    bodies: int = 16
     """Stretches of clips searched at once."""
-    copies: int = 128
+    copies: int = 64
     """Of each body; the simulator holds bodies x copies."""
     iterations: int = 200
     """Searches and the updates after them."""
@@ -299,7 +299,9 @@ class SamconConfig:
     preview: bool = True
     """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
     hard_share: float = 0.6
-    """Share of starts drawn by failure rate rather than clip by clip."""
+    """Share of stretches drawn by how often a search loses their clip, rather than clip by clip."""
+    moment_share: float = 0.3
+    """Share of stretches that begin shortly before a moment at which a search has lost the clip lately."""
     push_force: float = 200.0
     """N, horizontal, at the chest, for 0.1 s, at the beginning of some searches."""
     push_share: float = 0.0

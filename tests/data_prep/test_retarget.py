@@ -1,6 +1,7 @@
 """Retargeting: the rest pose of the source does not matter, its motion does."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,34 @@ def test_limb_directions_are_kept_exactly_where_no_limit_bites():
     errors = limb_direction_error(retarget(source, keep_limits=False), source)
     for limb in ("thigh", "shank", "upper arm", "forearm", "trunk", "head"):
         assert torch.rad2deg(errors[limb]).max() < 0.1, limb
+
+
+def wider(source: SourceMotion, metres: float) -> SourceMotion:
+    """The same capture of somebody whose hips are wider; the legs keep their directions."""
+    pos, rest = source.pos.clone(), source.rest.clone()
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        out = torch.tensor([sign * metres / 2, 0.0, 0.0], dtype=torch.float64)
+        leg = [JOINT[f"{side}_{j}"] for j in ("hip", "knee", "ankle", "foot")]
+        rest[leg] += out
+        pos[:, leg] += roma.quat_action(source.rot[:, 0], out.expand(len(pos), 3))[:, None]
+    return replace(source, pos=pos, rest=rest)
+
+
+@pytest.mark.parametrize("metres", [0.04, -0.02])
+def test_feet_stay_as_far_apart_as_they_were_under_wider_or_narrower_hips(metres):
+    """CMU's hips are 3 cm wider than SMPL's: a walker whose feet came together by that would sway beyond them and fall."""
+    clip = demo_clip("walk_forward")
+    source = wider(source_of(clip), metres)
+    back = retarget(source, keep_limits=False)
+    offsets = Humanoid.mean().offsets.double()
+    pos, _ = forward_kinematics(back.root_pos.double(), back.joint_rot.double(), offsets)
+    was = source.pos[:, JOINT["left_ankle"]] - source.pos[:, JOINT["right_ankle"]]
+    now = pos[:, JOINT["left_ankle"]] - pos[:, JOINT["right_ankle"]]
+    upright = torch.tensor(STANDING, dtype=torch.float64).expand(len(was), 4)
+    assert (now - roma.quat_action(upright, was)).norm(dim=-1).max() < 0.003
+    same, _ = forward_kinematics(clip.root_pos.double(), clip.joint_rot.double(), offsets)
+    before = same[:, JOINT["left_ankle"]] - same[:, JOINT["right_ankle"]]
+    assert ((now - before).norm(dim=-1) - abs(metres)).abs().max() < 0.003
 
 
 def test_limb_direction_error_sees_an_arm_that_is_wrong():
