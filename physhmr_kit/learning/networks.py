@@ -11,6 +11,7 @@ from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.observations import GROUP_SIZES
+from physhmr_kit.errors import KitError
 
 Observation = dict[str, torch.Tensor]
 
@@ -95,6 +96,29 @@ class Policy(nn.Module):
         """Log density of actions, summed over the 69: (...,)."""
         z = (action - mean) / self.std
         return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+@torch.no_grad()
+def widened(policy: Policy, hidden: Sequence[int]) -> Policy:
+    """A policy with wider hidden layers that answers as the given one does: room to learn more than it had room for.
+
+    New units see what the others see, with fresh weights, and are not listened to yet (zero outgoing weights; after Net2Net,
+    Chen et al. 2016, which copies units instead).
+
+    Raises:
+        KitError: other layers, or narrower ones.
+    """
+    if len(hidden) != len(policy.hidden) or any(new < old for new, old in zip(hidden, policy.hidden, strict=True)):
+        raise KitError(f"hidden layers {tuple(policy.hidden)} cannot become {tuple(hidden)}: they can only be widened")
+    wide = Policy(policy.groups, hidden, float(policy.std), policy.control)
+    wide.norm.load_state_dict(policy.norm.state_dict())
+    layers = [(a, b) for a, b in zip(wide.net, policy.net, strict=True) if isinstance(a, nn.Linear)]
+    for new, old in layers:
+        rows, columns = old.weight.shape
+        new.weight[:rows, :columns] = old.weight
+        new.weight[:rows, columns:] = 0
+        new.bias[:rows] = old.bias
+    return wide
 
 
 class Critic(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from physhmr_kit.errors import KitError
-from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.networks import Policy, widened
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored_clip
@@ -41,7 +41,10 @@ def build_module(config) -> Module:
             clips += [mirrored_clip(clip) for clip in clips]
     library = MotionLibrary(clips)
     if type(config) in _EXPERTS:
-        return _EXPERTS[type(config)](config, library, _policy("expert", config.init) if config.init else None)
+        policy = _policy("expert", config.init) if config.init else None
+        if policy is not None and tuple(config.hidden) != type(config)().hidden:
+            policy = widened(policy, config.hidden)
+        return _EXPERTS[type(config)](config, library, policy)
     expert = _policy("expert", config.expert)
     visual, _ = film_library(library, load_encoder(config.encoder or None), config.views, config.seed, config.filming)
     if isinstance(config, DistillConfig):

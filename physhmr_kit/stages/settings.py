@@ -124,7 +124,7 @@ class ExpertConfig:
     reward: RewardWeights = field(default_factory=lambda: RewardWeights(power=-0.0001))
     """PhysHMR weighs power -0.0005 over billions of samples; here that slows learning to follow at all."""
     init: str = ""
-    """Weights to begin from; empty for fresh ones."""
+    """Weights to begin from; empty for fresh ones. Wider `hidden` layers than theirs are grown without changing what they do."""
     seed: int = 0
 
     def allowed_distance(self, samples: int) -> float:
@@ -221,7 +221,7 @@ class SuperTrackConfig:
     reward: RewardWeights = field(default_factory=RewardWeights)
     """Only watched: nothing is learned from it."""
     init: str = ""
-    """Weights to begin from; empty for fresh ones."""
+    """Weights to begin from; empty for fresh ones. Wider `hidden` layers than theirs are grown without changing what they do."""
     seed: int = 0
 
     def tracking(self) -> TrackingConfig:
@@ -307,7 +307,7 @@ class SamconConfig:
     push_share: float = 0.0
     """Share of the stretches in which the body is pushed."""
     init: str = ""
-    """Weights to begin from; empty for fresh ones."""
+    """Weights to begin from; empty for fresh ones. Wider `hidden` layers than theirs are grown without changing what they do."""
     seed: int = 0
 
     def tracking(self) -> TrackingConfig:

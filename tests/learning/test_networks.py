@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from physhmr_kit.errors import KitError
 from physhmr_kit.learning import Critic, Policy, RunningNorm
+from physhmr_kit.learning.networks import widened
 
 GROUPS = ("ray_confidence", "root_orientation")  # 12 + 6
 
@@ -95,3 +97,22 @@ def test_a_group_that_is_not_there_is_named():
 def test_the_critic_gives_one_value_for_each_row():
     critic = Critic(GROUPS, (8,))
     assert critic(critic.flatten(observation())).shape == (7,)
+
+
+def test_a_widened_policy_answers_as_before_and_learns_with_its_new_units():
+    torch.manual_seed(0)
+    policy = Policy(("rays", "ray_confidence"), (8, 4), 0.1)
+    policy.net[-1].weight.data.normal_()
+    policy.norm.update(torch.randn(50, 48))
+    wide = widened(policy, (16, 8))
+    seen = torch.randn(5, 48)
+    assert torch.allclose(wide.mean(seen), policy.mean(seen), atol=1e-6)
+    assert wide.hidden == (16, 8) and float(wide.std) == float(policy.std)
+    wide.mean(seen).square().sum().backward()
+    assert (wide.net[-1].weight.grad[:, 4:] != 0).any()
+
+
+@pytest.mark.parametrize("hidden", [(8,), (4, 4), (8, 4, 2)])
+def test_layers_can_only_be_widened(hidden):
+    with pytest.raises(KitError, match="widened"):
+        widened(Policy(("rays",), (8, 4), 0.1), hidden)
