@@ -40,6 +40,7 @@ class ExpertModule(StageModule):
         torch.manual_seed(config.seed)
         groups = config.tracking().groups if policy is None else policy.groups
         self.policy = policy or Policy(groups, config.hidden, config.std, "residual")
+        self.policy.std.fill_(config.std)
         self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         self.average.requires_grad_(False)
         self.critic = Critic(groups, config.hidden)

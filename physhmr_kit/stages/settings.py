@@ -77,7 +77,7 @@ class ExpertConfig:
     minibatch: int = 2048
     hidden: tuple[int, ...] = (512, 256)
     std: float = 0.05
-    """Spread of the actions; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
+    """Spread of the actions, also of a policy to begin from; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
     learning_rate: float = 1e-4
     """Of the actor, at first; it then follows `kl`."""
     critic_rate: float = 1e-3
