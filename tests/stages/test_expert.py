@@ -3,6 +3,10 @@
 import pytest
 import torch
 
+from physhmr_kit.learning import Policy, save_policy
+from physhmr_kit.stages.build import build_module
+from physhmr_kit.stages.settings import EXPERT_GROUPS, ExpertConfig
+
 
 def test_every_iteration_counts_its_samples(build, train):
     module = build("expert")
@@ -147,3 +151,14 @@ def test_an_expert_with_a_preview_reads_it(build, train):
     before = module.policy.net[0].weight[:, -81:].clone()
     train(module, 1)
     assert not torch.equal(before, module.policy.net[0].weight[:, -81:])
+
+
+def test_a_policy_to_begin_from_takes_the_widths_and_the_spread_asked_for(tmp_path):
+    policy = Policy(EXPERT_GROUPS, (16,), 0.05)
+    file = save_policy(policy, tmp_path / "w.safetensors", "expert")
+    config = ExpertConfig(clips=("demo:stand",), num_envs=2, horizon=2, init=str(file), hidden=(24,), std=0.1)
+    module = build_module(config)
+    assert module.policy.hidden == (24,) and float(module.policy.std) == pytest.approx(0.1)
+    seen = torch.randn(3, policy.norm.mean.numel())
+    assert torch.allclose(module.policy.mean(seen), policy.mean(seen), atol=1e-5)
+    module.env.close()
