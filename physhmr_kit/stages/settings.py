@@ -256,9 +256,9 @@ class SamconConfig:
     """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
     substeps: int = 4
     """Physics steps for each control step: 4 is 120 Hz."""
-    bodies: int = 16
+    bodies: int = 8
     """Stretches of clips searched at once."""
-    copies: int = 64
+    copies: int = 128
     """Of each body; the simulator holds bodies x copies."""
     iterations: int = 200
     """Searches and the updates after them."""
@@ -279,8 +279,8 @@ class SamconConfig:
     keep: int = 16
     """States of each body and control step that are imitated, at most."""
     memory: int = 120_000
-    """States that are remembered."""
-    warmup: int = 40_000
+    """States that are remembered, 2 kB each; a checkpoint holds them."""
+    warmup: int = 25_000
     """States to be found before anything is imitated: a few stretches of clips are no good teachers of all others."""
     passes: float = 3.0
     """How often what was found is imitated, on average."""
@@ -288,7 +288,7 @@ class SamconConfig:
     """Weight of staying as it was where other copies got to."""
     minibatch: int = 1024
     hidden: tuple[int, ...] = (512, 256)
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     std: float = 0.05
     """Spread of the actions that is written into the weights, for a stage that goes on from them."""
     max_grad_norm: float = 1.0
@@ -298,9 +298,9 @@ class SamconConfig:
     """Decay of the running mean of the policy's weights; the mean is what is evaluated and kept."""
     preview: bool = True
     """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
-    hard_share: float = 0.6
+    hard_share: float = 0.3
     """Share of stretches drawn by how often a search loses their clip, rather than clip by clip."""
-    moment_share: float = 0.3
+    moment_share: float = 0.2
     """Share of stretches that begin shortly before a moment at which a search has lost the clip lately."""
     push_force: float = 200.0
     """N, horizontal, at the chest, for 0.1 s, at the beginning of some searches."""
