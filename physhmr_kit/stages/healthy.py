@@ -57,7 +57,8 @@ EXPERT: tuple[Healthy, ...] = (
         "12 demo motions and 66 clips of CMU",
         "fit --stage expert --clips demo ../shared/data/cmu --matmul medium --learning_rate 5e-5 --epochs 3 "
         "--push_force 120 --push_every 200 --evaluate_every 50",
-        "2 cores (AMD EPYC), for the first 36 minutes beside two other trainings, seed 0, 25 November 2026",
+        "2 cores (AMD EPYC), for the first 36 minutes beside two other trainings, seed 0, 25 November 2026, "
+        "on the references of before the feet stayed apart",
         (
             Expected(20, 1_228_800, 0.24, 0.53, 71, 0.83),
             Expected(60, 6_144_000, 0.51, 0.60, 63, 0.82),
