@@ -15,8 +15,8 @@ import sys
 import torch
 
 from data_prep import retarget as room
+from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion import sources
-from physhmr_kit.motion.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 

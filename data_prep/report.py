@@ -28,7 +28,7 @@ from data_prep.source import SourceMotion, mend_elbows
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
 from physhmr_kit.cli import run
 from physhmr_kit.errors import KitError
-from physhmr_kit.motion.feasible import ankles_apart, beyond_support, self_overlap
+from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion.grounding import level, plant_feet, settle_feet, stance_of
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import measure_soles
@@ -57,7 +57,7 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
     the median over frames and limbs; limits the share of (frame, hinge) pairs beyond `dof_limits`; ankles apart the median
     distance along the hips while walking, in the source (scaled by leg length) and on the humanoid; overlap the share of frames at 30 Hz in which
     shapes of the body lie more than 1 cm in one another; off balance the share of those with a foot down in which the
-    zero-moment point is more than 5 cm beyond the soles (`physhmr_kit.motion.feasible`).
+    zero-moment point is more than 5 cm beyond the soles (`physhmr_kit.metrics.feasible`).
     """
     raw = retarget(source)
     levelled = level(raw)

@@ -17,7 +17,7 @@ from physhmr_kit.env.pushes import at_chest
 from physhmr_kit.env.terminations import mean_body_distance
 from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
@@ -47,6 +47,24 @@ def distance(sim: SimState, ref: BodyState) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
+class _Window:
+    """A window of K control steps that N copies went through, and who went on.
+
+    Attributes:
+        seen: (K, N, width), action: (K, N, 69) before and in each step, half precision.
+        inside: (N,) bool, all of it lies within the clip.
+        chosen: (N,) the copy that each place goes on from.
+        intact: (M,) bool, some of those chosen of a body have kept to the clip so far.
+    """
+
+    seen: torch.Tensor
+    action: torch.Tensor
+    inside: torch.Tensor
+    chosen: torch.Tensor
+    intact: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Found:
     """What a search found: P states and what to do there.
 
@@ -69,19 +87,19 @@ class Found:
 
 
 class Search:
-    """Searches for M bodies at once, `samples` copies of each; the environment has M x samples places.
+    """Searches for M bodies at once, `copies` of each; the environment has M x copies places.
 
     Args:
         env: with autoreset 'disabled' and termination 'none'.
         policy: whose answers are varied.
-        samples: copies of a body.
+        copies: of a body.
+        generator: of the variations, on the environment's device.
         window: control steps for which a variation is held.
         spread: standard deviation of the largest variations, in actions.
         elite: share of the copies that go on after a window.
         decay: weight of the cost of earlier windows in the choice.
         lookahead: windows a line must survive for its action to count as found.
         keep: states of each body and control step that are kept, at most.
-        generator: of the variations, on the environment's device.
         matmul: precision of the policy's matrix products.
     """
 
@@ -89,7 +107,7 @@ class Search:
         self,
         env: TrackingEnv,
         policy: Policy,
-        samples: int,
+        copies: int,
         generator: torch.Generator,
         window: int = 4,
         spread: float = 0.2,
@@ -99,13 +117,13 @@ class Search:
         keep: int = 16,
         matmul: str = "highest",
     ):
-        self.env, self.policy, self.samples, self.generator = env, policy, samples, generator
+        self.env, self.policy, self.copies, self.generator = env, policy, copies, generator
         self.window, self.spread, self.decay, self.lookahead = window, spread, decay, lookahead
-        self.elite, self.keep, self.matmul = max(1, round(elite * samples)), keep, matmul
-        self.bodies = env.num_envs // samples
-        spreads = torch.tensor(_SPREADS, device=env.device).repeat(-(-samples // len(_SPREADS)))[:samples]
+        self.elite, self.keep, self.matmul = max(1, round(elite * copies)), keep, matmul
+        self.bodies = env.num_envs // copies
+        spreads = torch.tensor(_SPREADS, device=env.device).repeat(-(-copies // len(_SPREADS)))[:copies]
         self._spreads = spread * spreads.repeat(self.bodies)[:, None]
-        self._first = torch.arange(self.bodies, device=env.device)[:, None] * samples
+        self._first = torch.arange(self.bodies, device=env.device)[:, None] * copies
 
     @torch.no_grad()
     @one_thread()
@@ -120,77 +138,78 @@ class Search:
             force: (M, 3) N, horizontal or not, with which the chest of each body, in all its copies, is pushed during the
                 first 0.1 s of the search.
         """
-        env, everyone = self.env, torch.arange(self.env.num_envs, device=self.env.device)
-        clip, frame = clip.repeat_interleave(self.samples), frame.repeat_interleave(self.samples)
-        obs, _ = env.reset(options={"clip": clip, "frame": frame})
+        env = self.env
+        start = {"clip": clip.repeat_interleave(self.copies), "frame": frame.repeat_interleave(self.copies)}
+        obs, _ = env.reset(options=start)
         if lead:
             for _ in range(lead):
-                obs = self._act(obs, self.spread * 0.25)[0]
-            # every body goes on from one copy, whichever it is
-            obs = self._replace(self._first.expand(-1, self.samples).flatten())
-        last = env.library.last_frames(clip)
+                obs = self._act(obs, 0.25 * self.spread * self._noise())[0]
+            obs = self._replace(self._first.expand(-1, self.copies).flatten())  # one copy, whichever it is
+        last = env.library.last_frames(start["clip"])
         cost, lost = torch.zeros(2, env.num_envs, device=env.device)
-        seen, done, alive, intact, parents, chosen = [], [], [], [], [], 0.0
-        met: list[torch.Tensor] = []
-        answer: list[torch.Tensor] = []
-        pushes = [] if force is None else [at_chest(force.repeat_interleave(self.samples, 0))] * PUSH_STEPS
+        past: list[_Window] = []
+        own: list[tuple[torch.Tensor, torch.Tensor]] = []
+        chosen_cost = 0.0
+        pushes = [] if force is None else [at_chest(force.repeat_interleave(self.copies, 0))] * PUSH_STEPS
         for _ in range(windows):
-            varied = self._spreads * self._noise()
-            steps: tuple[list, list] = [], []
-            now = torch.zeros_like(cost)
-            alive.append(env.frame_ids + self.window <= last)
+            varied, now = self._spreads * self._noise(), torch.zeros_like(cost)
+            inside = env.frame_ids + self.window <= last
+            seen, action = [], []
             for _ in range(self.window):
                 obs, looked, acted = self._act(obs, varied, pushes.pop() if pushes else None)
-                steps[0].append(looked.half()), steps[1].append(acted.half())
+                seen.append(looked.half())
+                action.append(acted.half())
                 some = torch.randint(len(looked), (self.keep,), generator=self.generator, device=looked.device)
-                met.append(looked[some].half()), answer.append((acted - varied)[some].half())
+                own.append((looked[some].half(), (acted - varied)[some].half()))
                 sim, ref = env.last_state, env.reference_state
                 now += distance(sim, ref) / self.window
                 lost = torch.maximum(lost, (mean_body_distance(sim.body_pos, ref.body_pos) > LOST).float())
-            seen.append(torch.stack(steps[0])), done.append(torch.stack(steps[1]))
             cost = self.decay * cost + now + _LOST_COST * lost
-            best = cost.view(self.bodies, -1).argsort(1)[:, : self.elite]
-            rows = (self._first + best).repeat(1, -(-self.samples // self.elite))[:, : self.samples].flatten()
-            parents.append(rows)
-            chosen += float(now[rows].mean()) / windows
-            cost, lost = cost[rows], lost[rows]
-            intact.append(lost.view(self.bodies, -1).amin(1) == 0)
-            obs = self._replace(rows)
-        found = self._found(seen, done, alive, parents, intact, everyone)
-        return Found(*found, torch.cat(met), torch.cat(answer), intact[-1], torch.stack(intact).sum(0), chosen)
+            chosen = self._choose(cost)
+            chosen_cost += float(now[chosen].mean()) / windows
+            cost, lost = cost[chosen], lost[chosen]
+            intact = lost.view(self.bodies, -1).amin(1) == 0
+            past.append(_Window(torch.stack(seen), torch.stack(action), inside, chosen, intact))
+            obs = self._replace(chosen)
+        kept = torch.stack([w.intact for w in past])
+        met, answer = (torch.cat(part) for part in zip(*own, strict=True))
+        return Found(*self._survivors(past), met, answer, kept[-1], kept.sum(0), chosen_cost)
 
     def _noise(self) -> torch.Tensor:
         shape = (self.env.num_envs, self.env.single_action_space.shape[0])
         return torch.randn(shape, generator=self.generator, device=self.env.device)
 
-    def _act(self, obs, variation, push=None):
+    def _act(self, obs: Observation, variation: torch.Tensor, push: torch.Tensor | None = None):
         """One control step; what is seen next, what was seen, what was done."""
         looked = self.policy.flatten(obs)
         with matmul_precision(self.matmul):
-            acted = self.policy.mean(looked)
-        acted = acted + (variation if isinstance(variation, torch.Tensor) else variation * self._noise())
+            acted = self.policy.mean(looked) + variation
         return self.env.step(acted, push)[0], looked, acted
 
-    def _replace(self, rows: torch.Tensor):
+    def _choose(self, cost: torch.Tensor) -> torch.Tensor:
+        """The elite of each body by its cost (N,), in turn for all its places: (N,)."""
+        best = cost.view(self.bodies, -1).argsort(1)[:, : self.elite]
+        return (self._first + best).repeat(1, -(-self.copies // self.elite))[:, : self.copies].flatten()
+
+    def _replace(self, rows: torch.Tensor) -> Observation:
         """Every copy becomes the copy at its row (N,) of the same body; what is seen then."""
         saved = self.env.simulator.save()
         self.env.simulator.restore({k: v[rows] for k, v in saved.items()})
         return self.env.observe(self.policy.groups)
 
-    def _found(self, seen, done, alive, parents, intact, line) -> tuple[torch.Tensor, torch.Tensor]:
-        """Walk back from the survivors: who were they `lookahead` windows before?"""
-        states, actions = [], []
-        for u in range(len(seen)):
-            ancestors = line
-            end = min(u + self.lookahead, len(seen) - 1)
-            for parent in reversed(parents[u : end + 1]):
-                ancestors = parent[ancestors]
-            for rows, good in zip(ancestors.view(self.bodies, -1), intact[end], strict=True):
+    def _survivors(self, past: list[_Window]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was seen and done by those whose line went on for `lookahead` more windows: (P, width), (P, 69)."""
+        seen, action = [past[0].seen[0, :0]], [past[0].action[0, :0]]
+        for number, window in enumerate(past):
+            later = past[number : number + self.lookahead + 1]
+            ancestors = torch.arange(self.env.num_envs, device=self.env.device)
+            for w in reversed(later):  # walk back from those who were there in the end
+                ancestors = w.chosen[ancestors]
+            for rows, good in zip(ancestors.view(self.bodies, -1), later[-1].intact, strict=True):
                 rows = rows.unique()
-                rows = rows[alive[u][rows]]
+                rows = rows[window.inside[rows]]
                 if good and len(rows):
                     rows = rows[torch.randperm(len(rows), generator=self.generator, device=rows.device)[: self.keep]]
-                    states.append(seen[u][:, rows].flatten(0, 1))
-                    actions.append(done[u][:, rows].flatten(0, 1))
-        nothing = seen[0][0, :0], done[0][0, :0]
-        return torch.cat([nothing[0], *states]), torch.cat([nothing[1], *actions])
+                    seen.append(window.seen[:, rows].flatten(0, 1))
+                    action.append(window.action[:, rows].flatten(0, 1))
+        return torch.cat(seen), torch.cat(action)

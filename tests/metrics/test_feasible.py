@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES
+from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion.demo import demo_clip
-from physhmr_kit.motion.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion.library import MotionLibrary
 
 
