@@ -13,12 +13,13 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import ConvexHull, QhullError
 
+from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES
 from physhmr_kit.motion.balance import zero_moment_point
 from physhmr_kit.motion.kinematics import linear_velocity
 from physhmr_kit.motion.soles import sole_corners
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation.mujoco_cpu import dof_addresses
 
 _CARRIES = 0.04  # m: a sole corner lower than this may carry
 _SECONDS = 0.08  # over which centres of mass are smoothed before their accelerations are taken
@@ -31,7 +32,8 @@ def self_overlap(states: BodyState, humanoid: Humanoid | None = None) -> torch.T
     """
     model = mujoco.MjModel.from_xml_string((humanoid or Humanoid.mean()).mjcf())
     data = mujoco.MjData(model)
-    qpos_of, _, _ = dof_addresses(model)
+    body_of = dict(zip(JOINT_NAMES, BODY_NAMES, strict=True))
+    qpos_of = [int(model.joint(f"{body_of[n[:-2]]}_{n[-1]}").qposadr[0]) for n in dof_names()]
     depth = torch.zeros(len(states))
     for t in range(len(states)):
         data.qpos[:3], data.qpos[3:7] = states.root_pos[t], states.root_rot[t, [3, 0, 1, 2]]
