@@ -158,10 +158,11 @@ class Memory:
         """Pairs ever put in."""
 
     def add(self, seen: torch.Tensor, done: torch.Tensor) -> None:
-        """Put pairs (P, width), (P, 69) in place of the oldest."""
-        rows = (self.count + torch.arange(len(seen), device=self.seen.device)) % len(self.seen)
-        self.seen[rows], self.done[rows] = seen, done
+        """Put pairs (P, width), (P, 69) in place of the oldest; of more than fit, the last ones."""
+        fit = min(len(seen), len(self.seen))  # else places would be written twice, in no certain order
         self.count += len(seen)
+        rows = (self.count - fit + torch.arange(fit, device=self.seen.device)) % len(self.seen)
+        self.seen[rows], self.done[rows] = seen[len(seen) - fit :], done[len(done) - fit :]
 
     def draw(self, number: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Any pairs: (number, width), (number, 69) in single precision."""
