@@ -56,9 +56,12 @@ def test_the_distance_is_nothing_on_the_reference_and_grows_with_place_turn_and_
 def test_copies_of_one_body_never_become_another(search):
     found = search([rest_clip(40), waving_clip(40)], 2, 8)
     env, clip = found.env, torch.tensor([0, 1])
-    found.run(clip, torch.tensor([0, 5]), windows=3)
+    place, bodies = found._replace, []
+    found._replace = lambda rows: bodies.append(rows // 8) or place(rows)
+    found.run(clip, torch.tensor([0, 5]), windows=3, lead=1)
+    assert len(bodies) == 4 and all(torch.equal(b, torch.tensor([0, 1]).repeat_interleave(8)) for b in bodies)
     assert torch.equal(env.clip_ids, clip.repeat_interleave(8))
-    assert torch.equal(env.frame_ids, torch.tensor([12, 17]).repeat_interleave(8))
+    assert torch.equal(env.frame_ids, torch.tensor([13, 18]).repeat_interleave(8))
 
 
 def test_who_goes_on_is_among_the_best(search):
