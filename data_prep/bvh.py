@@ -15,6 +15,7 @@ import numpy as np
 import roma
 import torch
 
+from data_prep.lean import stand_over_feet
 from data_prep.retarget import refuse_teleport, retarget
 from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
@@ -297,7 +298,7 @@ def read_bvh(path: str | Path) -> Clip:
     motion = parse_bvh(path)
     where, _ = _match(motion.joints, path)
     if not _is_own(motion.joints, where):
-        return ground(retarget(_source(motion, where, path)))
+        return stand_over_feet(ground(retarget(_source(motion, where, path))))
     pos, rot = _bodies(_forward(motion.joints, motion.values, set(where.values())), where, motion.joints, path)
     offsets = torch.tensor([motion.joints[where[name]].offset for name in JOINT_NAMES])[1:]
     upright = rot.new_tensor(STANDING)

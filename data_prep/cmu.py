@@ -15,6 +15,7 @@ import numpy as np
 import roma
 import torch
 
+from data_prep.lean import stand_over_feet
 from data_prep.retarget import refuse_teleport, retarget
 from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES
@@ -240,4 +241,4 @@ def read_amc(amc_path: str | Path, asf_path: str | Path | None = None, fps: floa
     Raises:
         KitError: missing or truncated file, unknown or missing bones, wrong number of values, NaN, no frames.
     """
-    return ground(retarget(read_source(amc_path, asf_path, fps)))
+    return stand_over_feet(ground(retarget(read_source(amc_path, asf_path, fps))))

@@ -46,7 +46,7 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     offsets = (Humanoid.mean().offsets if offsets is None else offsets).to(source.pos)
     smpl = rest_joints(offsets)
     world = roma.quat_product(source.rot, calibration(source, smpl).expand_as(source.rot))
-    world = _share(world, smpl)
+    world = _share(_levelled(world), smpl)
     hips = (offsets[1] + offsets[2]) / 2
     scale = leg_length(smpl) / leg_length(source.rest)
     root = source.pos[:, 1:3].mean(1) * scale - roma.quat_action(world[:, 0], hips.expand(len(world), 3))
@@ -184,6 +184,26 @@ def _sole_up(source: SourceMotion, ankle: int, toe: int, scale: float, prior: to
 
 
 # --- rotations -------------------------------------------------------------------------------------------------------
+
+
+_HOLLOW = math.radians(10.0)
+"""How far a back may be hollowed all through a clip. Medians of the other CMU subjects lie between -15 and 9 degrees."""
+
+
+def _levelled(world: torch.Tensor) -> torch.Tensor:
+    """Turn a pelvis back that is tipped forward under its chest all through a clip: (T, 24, 4) -> (T, 24, 4) xyzw.
+
+    Nobody dances with a back hollowed by 25 degrees from the first frame to the last; a skeleton whose pelvis was not upright when
+    it was fitted does. On a pelvis the tip carries the whole trunk ahead of the feet (by 6 cm for CMU's subject 05). What the
+    median of the clip has beyond `_HOLLOW` is taken off every frame alike; the motion of the pelvis stays.
+    """
+    chest_from_pelvis = relative(world[:, JOINT["spine3"]], world[:, JOINT["pelvis"]])
+    pitch = twist(chest_from_pelvis, _X.to(world))
+    excess = (pitch.median() - _HOLLOW).clamp(min=0)
+    turn = roma.rotvec_to_unitquat(-excess * _X.to(world))
+    world = world.clone()
+    world[:, JOINT["pelvis"]] = roma.quat_product(world[:, JOINT["pelvis"]], turn.expand(len(world), 4))
+    return world
 
 
 def _share(world: torch.Tensor, smpl: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""`python -m physhmr_kit.fit --stage encoder|expert|supertrack|samcon|distill|finetune`: train a stage and leave a run folder behind.
+"""`python -m physhmr_kit.fit --stage encoder|expert|supertrack|samcon|merge|distill|finetune`: train a stage and leave a run folder behind.
 
     python -m physhmr_kit.fit --stage distill                      the embedded default: demo motions, bundled expert
     python -m physhmr_kit.fit --stage expert --clips demo walk.bvh --iterations 400
@@ -24,7 +24,7 @@ from pathlib import Path
 from physhmr_kit import cli
 from physhmr_kit.errors import KitError
 
-STAGES = ("encoder", "expert", "supertrack", "samcon", "distill", "finetune")
+STAGES = ("encoder", "expert", "supertrack", "samcon", "merge", "distill", "finetune")
 
 _SHORT = {
     "encoder": {"iterations": 20, "frames_per_step": 512, "validate_every": 10, "validation_windows": 8},
@@ -37,6 +37,13 @@ _SHORT = {
         "windows": 4,
         "warmup": 32,
         "clips": ("demo:stand", "demo:squat"),
+        "minibatch": 32,
+    },
+    "merge": {
+        "iterations": 10,
+        "num_envs": 32,
+        "clips": ("demo:stand", "demo:squat"),
+        "experts": ("",),
         "minibatch": 32,
     },
     "distill": {"iterations": 10, "num_envs": 32, "views": 1, "clips": ("demo:stand", "demo:squat")},

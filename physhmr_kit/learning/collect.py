@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,10 @@ from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Critic, Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.learning.style import StyleHistory
+
+
+Teacher = Callable[[Observation], torch.Tensor]
+"""What should be done in each environment's present state: (N, 69) actions of the learner's kind."""
 
 
 @dataclass
@@ -99,7 +104,7 @@ class Collector:
 
     @torch.no_grad()
     @one_thread()
-    def collect(self, teacher: Policy | None = None) -> Batch:
+    def collect(self, teacher: Teacher | None = None) -> Batch:
         """Run T steps of the policy's sampled actions; a teacher labels every state the policy visits."""
         env, policy, batch = self.env, self.policy, self.batch
         if self.obs is None:
@@ -116,7 +121,7 @@ class Collector:
                 batch.mean[t] = policy.mean(batch.policy_in[t])
             batch.action[t] = policy.sample(batch.mean[t], self.generator)
             if teacher is not None:
-                batch.label[t] = env.absolute_label(teacher(self.obs))
+                batch.label[t] = teacher(self.obs)
             self.obs, batch.reward[t], terminated, truncated, info = env.step(batch.action[t])
             batch.failed[t] = terminated
             torch.logical_or(terminated, truncated, out=batch.done[t])

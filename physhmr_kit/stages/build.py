@@ -7,6 +7,8 @@ from pathlib import Path
 from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy, widened
 from physhmr_kit.learning.storage import BUNDLED, load_policy
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.kinds import kinds_of_motion
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored_clip
 from physhmr_kit.motion.sources import load_clips
@@ -15,13 +17,14 @@ from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillMod
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneModule
+from physhmr_kit.stages.merge import MergeModule
 from physhmr_kit.stages.samcon import SamconConfig, SamconModule
-from physhmr_kit.stages.settings import EXPERT_GROUPS
+from physhmr_kit.stages.settings import EXPERT_GROUPS, MergeConfig
 from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.pretrained import load_encoder
 
-Module = EncoderModule | SuperTrackModule | SamconModule | ExpertModule | DistillModule | FinetuneModule
+Module = EncoderModule | SuperTrackModule | SamconModule | MergeModule | ExpertModule | DistillModule | FinetuneModule
 
 _EXPERTS = {ExpertConfig: ExpertModule, SuperTrackConfig: SuperTrackModule, SamconConfig: SamconModule}
 
@@ -35,11 +38,16 @@ def build_module(config) -> Module:
     if isinstance(config, EncoderConfig):
         return EncoderModule(config)
     clips = load_clips(list(config.clips))
-    if type(config) in _EXPERTS:
+    if type(config) in (*_EXPERTS, MergeConfig):
         clips = [clip for clip in clips if not is_held_out(clip.name, config.held_out, config.fold)]
+    if isinstance(config, ExpertConfig) and config.kinds:
+        clips = _of_kind(clips, config.kinds, config.kind)
+    if type(config) in _EXPERTS:
         if config.mirror:
             clips += [mirrored_clip(clip) for clip in clips]
     library = MotionLibrary(clips)
+    if isinstance(config, MergeConfig):
+        return _merging(config, library)
     if type(config) in _EXPERTS:
         policy = _policy("expert", config.init) if config.init else None
         if policy is not None and tuple(config.hidden) != type(config)().hidden:
@@ -50,6 +58,29 @@ def build_module(config) -> Module:
     if isinstance(config, DistillConfig):
         return DistillModule(config, library, visual, expert, _policy("distill", config.init) if config.init else None)
     return FinetuneModule(config, library, visual, expert, _policy("distill", config.student))
+
+
+def _of_kind(clips: list[Clip], kinds: int, kind: int) -> list[Clip]:
+    """The clips of one kind of motion."""
+    found = kinds_of_motion(MotionLibrary(clips), kinds).tolist()
+    if not 0 <= kind <= max(found):
+        raise KitError(f"kind is {kind}; these {len(clips)} clips are of {max(found) + 1} kinds, counted from 0")
+    return [clip for clip, its in zip(clips, found, strict=True) if its == kind]
+
+
+def _merging(config: MergeConfig, library: MotionLibrary) -> MergeModule:
+    """Several experts and what shall become of them."""
+    if not config.experts:
+        raise KitError("merge needs --experts, one for each kind of motion (fit --stage expert --kinds K --kind k)")
+    experts = [_policy("expert", path) for path in config.experts]
+    if len({expert.groups for expert in experts}) > 1:
+        raise KitError("the experts do not read the same: some were trained with --preview false")
+    policy = _policy("expert", config.init) if config.init else None
+    if policy is not None and policy.groups != experts[0].groups:
+        raise KitError(f"{config.init}: does not read what the experts do ({', '.join(experts[0].groups)})")
+    if policy is not None and policy.hidden != tuple(config.hidden):
+        policy = widened(policy, config.hidden)
+    return MergeModule(config, library, experts, policy)
 
 
 def _policy(stage: str, given: str) -> Policy:

@@ -13,7 +13,7 @@ from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.learning.collect import Collector
-from physhmr_kit.learning.networks import Policy
+from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
@@ -104,11 +104,15 @@ class DistillModule(StageModule):
         """The policy to evaluate and keep."""
         return self.policy
 
+    def label(self, obs: Observation) -> torch.Tensor:
+        """The absolute action that asks for the target the expert would set: (N, 69)."""
+        return self.env.absolute_label(self.expert(obs))
+
     def configure_optimizers(self):
         return torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate, fused=True)
 
     def training_step(self, _, batch_idx: int) -> None:
-        batch = self.collector.collect(teacher=self.expert)
+        batch = self.collector.collect(teacher=self.label)
         self.memory.add(batch.flat("policy_in"), batch.flat("label"))
         self.policy.norm.update(batch.policy_in)
         loss = self._update()

@@ -12,7 +12,7 @@ from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
-from physhmr_kit.learning.networks import Critic, Policy
+from physhmr_kit.learning.networks import Critic, Observation, Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
@@ -54,6 +54,10 @@ class FinetuneModule(StageModule):
         """The policy to evaluate and keep."""
         return self.policy
 
+    def label(self, obs: Observation) -> torch.Tensor:
+        """The absolute action that asks for the target the expert would set: (N, 69)."""
+        return self.env.absolute_label(self.expert(obs))
+
     def configure_optimizers(self):
         actor = torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate, fused=True)
         critic = torch.optim.Adam(self.critic.parameters(), lr=self.config.critic_rate, fused=True)
@@ -62,7 +66,7 @@ class FinetuneModule(StageModule):
     def training_step(self, _, batch_idx: int) -> None:
         config = self.config
         iteration = self.samples // (config.num_envs * config.horizon)
-        batch = self.collector.collect(teacher=self.expert)
+        batch = self.collector.collect(teacher=self.label)
         if iteration == 0:  # the student's normaliser came with it and stays; the critic's has seen nothing yet
             self.critic.norm.update(batch.critic_in)
         advantage = ppo.advantages(

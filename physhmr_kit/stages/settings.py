@@ -63,6 +63,10 @@ class ExpertConfig:
     """Keep one clip in so many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
     fold: int = 0
     """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    kinds: int = 0
+    """Sort the clips into so many kinds of motion and train on one of them only, for `merge` to put together; 0 trains on all."""
+    kind: int = 0
+    """Which kind, 0 to kinds - 1; they are numbered by their first clip."""
     simulator: str = "auto"
     device: str = ""
     """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
@@ -322,6 +326,74 @@ class SamconConfig:
 
 
 @dataclass(frozen=True)
+class MergeConfig:
+    """Settings of the merge stage: one expert from experts of one kind of motion each."""
+
+    clips: tuple[str, ...] = ("demo",)
+    """What to track: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders; the clips that the experts' kinds were made of."""
+    held_out: int = 0
+    """Keep one clip in so many out of training, chosen by the SHA-256 of its name, as the experts did."""
+    fold: int = 0
+    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    experts: tuple[str, ...] = ()
+    """Weights or run folders, one for each kind of motion, in their order; '' is the bundled expert. One may be named more than once."""
+    simulator: str = "auto"
+    device: str = ""
+    """Where physics and networks live; empty for the simulator's own choice. mujoco_gpu also runs, slowly, on 'cpu'."""
+    substeps: int = 4
+    """Physics steps for each control step: 4 is 120 Hz."""
+    num_envs: int = 256
+    iterations: int = 300
+    """Rollouts and their updates; one is num_envs x horizon samples."""
+    horizon: int = 16
+    memory: int = 240_000
+    """States that are remembered with their labels, 2 kB each; a checkpoint holds them."""
+    updates: int = 16
+    """Minibatches for each rollout."""
+    minibatch: int = 2048
+    hidden: tuple[int, ...] = (1024, 512)
+    """Wider than the experts': there is more to know. Weights to begin from are widened."""
+    learning_rate: float = 5e-4
+    """At first; falls linearly to a tenth over the run."""
+    std: float = 0.05
+    """Spread of the actions while it acts; 1 is half a radian."""
+    max_grad_norm: float = 1.0
+    matmul: Literal["highest", "high", "medium"] = "medium"
+    """Precision of the networks' matrix products (see torch.set_float32_matmul_precision)."""
+    average: float = 0.998
+    """Decay of the running mean of the weights, for each minibatch; the mean is what is evaluated and kept."""
+    termination_distance: float = 0.3
+    """Distance of a body from its reference, m, at which an episode ends: little more than what the experts have seen."""
+    episode_length: int = 300
+    hard_share: float = 0.5
+    """Share of starts drawn by failure rate rather than clip by clip."""
+    moment_share: float = 0.3
+    """Share of starts shortly before a moment at which the clip was lost lately."""
+    push_force: float = 0.0
+    """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
+    push_every: float = 90.0
+    reward: RewardWeights = field(default_factory=RewardWeights)
+    """Only watched: imitation does not use it."""
+    init: str = ""
+    """Weights to begin from; empty for fresh ones."""
+    seed: int = 0
+
+    def tracking(self, groups: tuple[str, ...] = EXPERT_GROUPS) -> TrackingConfig:
+        """The episode these settings describe; `groups` are what the experts read."""
+        return TrackingConfig(
+            groups=groups,
+            control="residual",
+            termination_distance=self.termination_distance,
+            episode_length=self.episode_length,
+            hard_share=self.hard_share,
+            moment_share=self.moment_share,
+            push_force=self.push_force,
+            push_every=self.push_every,
+            reward=self.reward,
+        )
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """Settings of the distillation stage."""
 
@@ -441,7 +513,8 @@ CONFIGS = {
     "expert": ExpertConfig,
     "supertrack": SuperTrackConfig,
     "samcon": SamconConfig,
+    "merge": MergeConfig,
     "distill": DistillConfig,
     "finetune": FinetuneConfig,
 }
-"""Settings of each stage, in the order they are trained; `supertrack` and `samcon` are other ways to an expert."""
+"""Settings of each stage, in the order they are trained; `supertrack` and `samcon` are other ways to an expert, `merge` makes one of several."""

@@ -30,7 +30,7 @@ def test_imitation_alone_draws_the_student_to_the_expert(build, train):
 
     def distance(module) -> float:
         module.collector.obs, _ = module.env.reset(seed=7)
-        batch = module.collector.collect(teacher=module.expert)
+        batch = module.collector.collect(teacher=module.label)
         return float((batch.mean - batch.label).square().mean())
 
     far, near = (

@@ -1,10 +1,10 @@
-"""What the samcon stage remembers."""
+"""What a policy that imitates remembers."""
 
 from __future__ import annotations
 
 import torch
 
-from physhmr_kit.stages.samcon import Memory
+from physhmr_kit.learning.memory import Memory
 
 
 def pairs(*values: float) -> tuple[torch.Tensor, torch.Tensor]:
