@@ -1,8 +1,8 @@
 """Actions: how 69 network outputs become 69 PD targets, and back.
 
-Two ways, both at 30 Hz. *Absolute*: target = offset + scale x action, PHC's map; all the student has. *Residual*:
+Three ways, all at 30 Hz. *Absolute*: target = offset + scale x action, PHC's map; all the student has. *Residual*:
 the action corrects what would track the reference if the body were already on it; only the expert, which has the
-reference in view, can use it. The inverse of the absolute map turns an expert's target into a student's label.
+reference in view, can use it. *Balanced*: residual, and what brings back a body that is off it (virtual_model.py). The inverse of the absolute map turns an expert's target into a student's label.
 """
 
 from __future__ import annotations

@@ -20,13 +20,14 @@ GROUP_SIZES = {
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each reward term; the first five are PhysHMR's, the last two belong to fine-tuning."""
+    """Weight of each reward term; the first five are PhysHMR's, `feet` is ours, the last two belong to fine-tuning."""
 
     position: float = 0.5
     rotation: float = 0.3
     velocity: float = 0.1
     angular_velocity: float = 0.1
     power: float = -0.0005
+    feet: float = 0.0
     balance: float = 0.0
     foot_contact: float = 0.0
 
@@ -37,13 +38,14 @@ class TrackingConfig:
 
     Attributes:
         groups: observation groups, in order; those seen by a camera need a VisualLibrary.
-        control: 'residual' around the reference or 'absolute' targets (see actions.py).
+        control: 'residual' around the reference, 'balanced' around the reference and the virtual model, or 'absolute' (see actions.py).
         termination: 'any' body of 20 or the 'mean' distance (see terminations.py), or 'none'.
         termination_distance: metres.
         episode_length: control steps after which an episode is truncated; 0 for the end of the clip only.
         start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
         hard_share: share of starts whose clip is drawn by failure rate.
         moment_share: share of starts placed shortly before a moment at which their clip has been lost.
+        retry_share: share of the failed episodes that begin again from where their body was up to 2 s before (see retries.py).
         push_force: N, horizontal, at the chest (spine3), now and then in a random direction (see pushes.py); 0 for never.
         push_steps: control steps that a push lasts.
         push_every: control steps from one push to the next, on average.
@@ -58,6 +60,7 @@ class TrackingConfig:
     start: str = "random"
     hard_share: float = 0.5
     moment_share: float = 0.0
+    retry_share: float = 0.0
     push_force: float = 0.0
     push_steps: int = 3
     push_every: float = 90.0
@@ -71,7 +74,7 @@ class TrackingConfig:
         if unknown:
             raise KitError(f"unknown observation group '{unknown[0]}'; known: {', '.join(GROUP_SIZES)}")
         for key, allowed in (
-            ("control", ("residual", "absolute")),
+            ("control", ("residual", "balanced", "absolute")),
             ("termination", ("any", "mean", "none")),
             ("start", ("random", "first")),
         ):

@@ -18,9 +18,11 @@ from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
 from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.env.pushes import RandomPushes
+from physhmr_kit.env.retries import Retries
 from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.settings import RewardWeights, TrackingConfig
 from physhmr_kit.env.threads import one_thread
+from physhmr_kit.env.virtual_model import virtual_model_targets
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
@@ -132,6 +134,7 @@ class TrackingEnv(VectorEnv):
         if config.push_force:
             often = config.push_force, config.push_steps, config.push_every
             self._pushes = RandomPushes(self.num_envs, *often, self.device)
+        self._retries = Retries(self.num_envs, config.retry_share, self.device) if config.retry_share else None
         self.num_diverged = 0
         self._clip, self._frame, self._view, self._steps = torch.zeros(
             4, self.num_envs, dtype=torch.long, device=self.device
@@ -207,25 +210,27 @@ class TrackingEnv(VectorEnv):
         over_now = terminated | truncated
         ended = over_now.nonzero().squeeze(1)
         self._ended = again | over_now if mode is AutoresetMode.DISABLED else over_now
+        if self._retries is not None:
+            self._retries.note(sim)
         if len(ended):
             self.sampler.report(self._clip[ended], self._frame[ended], terminated[ended])
 
         info: dict = {}
         if mode is AutoresetMode.SAME_STEP and len(ended):
-            obs, info = self._roll_over(sim, ended)
+            obs, info = self._roll_over(sim, ended, (terminated & ~sim.diverged)[ended])
         else:
             if mode is AutoresetMode.NEXT_STEP and len(begin := again.nonzero().squeeze(1)):
                 reward, sim = reward.masked_fill(again, 0.0), self._restarted(sim, begin)
             obs = self._observe(sim, self._place)
         return obs, reward, terminated, truncated, info
 
-    def _roll_over(self, sim: BodyState, ended: torch.Tensor) -> tuple[dict, dict]:
-        """Episodes that ended begin anew at once.
+    def _roll_over(self, sim: BodyState, ended: torch.Tensor, failed: torch.Tensor) -> tuple[dict, dict]:
+        """Episodes that ended (K,), by a failure or not (K,), begin anew at once.
 
         Their last observations are made in one go with everybody's present ones, in rows of their own behind the others.
         """
         last, clip = _Place(*(x[ended] for x in self._place)), self._clip.clone()
-        sim = self._restarted(_with_last(sim, ended), ended)
+        sim = self._restarted(_with_last(sim, ended), ended, failed)
         both = self._observe(sim, _Place(*map(torch.cat, zip(self._place, last, strict=True))))
         obs = {g: v[: self.num_envs] for g, v in both.items()}
         final = {g: obs[g].index_copy(0, ended, v[self.num_envs :]) for g, v in both.items()}
@@ -233,9 +238,9 @@ class TrackingEnv(VectorEnv):
             "final_obs": final, "_final_obs": self._ended, "final_info": {"clip": clip}, "_final_info": self._ended,
         }  # fmt: skip
 
-    def _restarted(self, sim: BodyState, rows: torch.Tensor) -> BodyState:
+    def _restarted(self, sim: BodyState, rows: torch.Tensor, failed: torch.Tensor | None = None) -> BodyState:
         """The bodies with these environments at the start of a new episode."""
-        starts = self._begin(rows, {})
+        starts = self._begin(rows, {}, failed)
         bodies = (with_rows(getattr(sim, name), rows, getattr(starts, name)) for name in _BODIES)
         return BodyState(*bodies, sim.dof_pos, sim.dof_vel)
 
@@ -254,11 +259,11 @@ class TrackingEnv(VectorEnv):
         """PD targets (N, 69) rad that these actions ask for, by the configured control."""
         if self.config.control == "absolute":
             return action_maps.absolute_target(actions, self._scale)
-        return self._residual_target(actions)
+        return self._expert_target(actions, self.config.control)
 
-    def absolute_label(self, residual_actions: torch.Tensor) -> torch.Tensor:
-        """The absolute actions (N, 69) that ask for the same targets as an expert's residual ones."""
-        return action_maps.absolute_action(self._residual_target(residual_actions), self._scale)
+    def absolute_label(self, actions: torch.Tensor, control: str = "residual") -> torch.Tensor:
+        """The absolute actions (N, 69) that ask for the same targets as an expert's, whose control is another."""
+        return action_maps.absolute_action(self._expert_target(actions, control), self._scale)
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
@@ -293,6 +298,7 @@ class TrackingEnv(VectorEnv):
             "generator": self.generator.get_state(),
             "sampler": self.sampler.state_dict(),
             "num_diverged": self.num_diverged,
+            **({} if self._retries is None else {"retries": self._retries.state_dict()}),
             **({} if self._pushes is None else {"pushes": self._pushes.state_dict()}),
         }
 
@@ -316,6 +322,8 @@ class TrackingEnv(VectorEnv):
         self.generator.set_state(state["generator"].cpu())
         self.sampler.load_state_dict(state["sampler"])
         self.num_diverged = state["num_diverged"]
+        if self._retries is not None and "retries" in state:
+            self._retries.load_state_dict(state["retries"])
         if self._pushes is not None:
             self._pushes.end(self._everyone)
             if "pushes" in state:  # not there when the run began without pushes
@@ -324,17 +332,22 @@ class TrackingEnv(VectorEnv):
 
     # ---- parts of a step
 
-    def _residual_target(self, actions: torch.Tensor) -> torch.Tensor:
+    def _expert_target(self, actions: torch.Tensor, control: str) -> torch.Tensor:
         if self._targets is None:  # inverse dynamics of the whole library; only experts need it
             self._targets = library_targets(self.library, self.simulator.humanoid).to(self.device)
-        return action_maps.residual_target(actions, self._targets.index_select(0, self._ahead_rows))
+        target = action_maps.residual_target(actions, self._targets.index_select(0, self._ahead_rows))
+        if control == "balanced":
+            now = self.reference_state
+            state = self._without_diverged(self.simulator.state, now)
+            target = target + virtual_model_targets(state, now, self.simulator.humanoid)
+        return target
 
     @property
     def _place(self) -> _Place:
         return _Place(self._clip, self._frame, self._view)
 
-    def _begin(self, rows: torch.Tensor, options: dict) -> BodyState:
-        """Start some environments; the states they begin in."""
+    def _begin(self, rows: torch.Tensor, options: dict, failed: torch.Tensor | None = None) -> BodyState:
+        """Start some environments (K,), of which some may just have failed (K,); the states they begin in."""
         clips = options.get("clip")
         if clips is not None:
             clips = torch.as_tensor(clips, dtype=torch.long, device=self.device)
@@ -344,6 +357,13 @@ class TrackingEnv(VectorEnv):
         if self.visual is not None:
             views = (self.visual.num_views, (len(rows),))
             drawn["view"] = torch.randint(*views, generator=self.generator, device=self.device)
+        again = None
+        if self._retries is not None and failed is not None:
+            back = self._retries.draw(self._steps[rows], self.generator) * failed
+            again = (back > 0).nonzero().squeeze(1)
+            rows_again, back = rows[again], back[again]
+            drawn["clip"] = with_rows(drawn["clip"], again, self._clip[rows_again])
+            drawn["frame"] = with_rows(drawn["frame"], again, self._frame[rows_again] - back)
         for key, place in (("clip", self._clip), ("frame", self._frame), ("view", self._view)):
             if key in drawn:
                 drawn[key] = torch.as_tensor(options.get(key, drawn[key]), dtype=torch.long, device=self.device)
@@ -352,6 +372,8 @@ class TrackingEnv(VectorEnv):
         if self._pushes is not None:
             self._pushes.end(rows)
         starts = self.library.starts(self.library.rows(drawn["clip"], drawn["frame"]))
+        if again is not None and len(again):
+            starts = starts.with_rows(again, self._retries.before(rows_again, back))
         self.simulator.reset(rows, starts, settled=True)
         return starts
 
@@ -407,6 +429,7 @@ class TrackingEnv(VectorEnv):
             "angular_velocity": lambda: rewards.angular_velocity(sim, ref),
             # the first steps after a reset pay for the jump onto the reference, not for the policy (PhysHMR)
             "power": lambda: rewards.power(sim.dof_torque, sim.dof_vel) * (self._steps > 3),
+            "feet": lambda: rewards.feet(sim, ref),
             "balance": lambda: rewards.balance(sim, self._masses),
             "foot_contact": lambda: rewards.foot_contact(sim, ref, sim.contact_force),
         }

@@ -14,7 +14,6 @@ from physhmr_kit.learning.networks import Critic, Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.learning.style import StyleHistory
 
-
 Teacher = Callable[[Observation], torch.Tensor]
 """What should be done in each environment's present state: (N, 69) actions of the learner's kind."""
 
@@ -82,6 +81,7 @@ class Collector:
         steps: T, control steps for each environment and call.
         generator: of the action noise, on the environment's device.
         matmul: precision of the policy's matrix products, see `matmul_precision`.
+        persistence: correlation of the action noise from one control step to the next; 0 is white noise.
     """
 
     def __init__(
@@ -92,9 +92,12 @@ class Collector:
         steps: int,
         generator: torch.Generator,
         matmul: str = "highest",
+        persistence: float = 0.0,
     ):
         self.env, self.policy, self.critic, self.steps, self.generator = env, policy, critic, steps, generator
-        self.matmul = matmul
+        self.matmul, self.persistence = matmul, persistence
+        self.noise = torch.zeros(env.num_envs, NUM_DOFS, device=env.device)
+        """Of the last actions, in standard deviations."""
         shared = critic is not None and critic.groups == policy.groups
         width = None if shared else (0 if critic is None else critic.norm.mean.numel())
         self.batch = Batch.allocate(steps, env.num_envs, policy.norm.mean.numel(), width, env.device)
@@ -119,7 +122,7 @@ class Collector:
                 torch.cat([self.obs[g] for g in self.critic.groups], dim=-1, out=batch.critic_in[t])
             with matmul_precision(self.matmul):
                 batch.mean[t] = policy.mean(batch.policy_in[t])
-            batch.action[t] = policy.sample(batch.mean[t], self.generator)
+            batch.action[t] = batch.mean[t] + policy.std * self._more_noise()
             if teacher is not None:
                 batch.label[t] = teacher(self.obs)
             self.obs, batch.reward[t], terminated, truncated, info = env.step(batch.action[t])
@@ -139,6 +142,18 @@ class Collector:
         if self.critic is not None:
             self._value(finals)
         return batch
+
+    def _more_noise(self) -> torch.Tensor:
+        """Noise of the next actions (N, 69), normal and first-order autoregressive in time.
+
+        A body on stiff drives hardly answers to white noise; what lasts for some steps moves it, and there is less of it for
+        a reward to be lost in (coloured noise: Eberhard et al. 2023, Hollenstein et al. 2024).
+        """
+        fresh = torch.randn(self.noise.shape, generator=self.generator, device=self.noise.device)
+        if self.persistence:
+            fresh = self.persistence * self.noise + (1 - self.persistence**2) ** 0.5 * fresh
+        self.noise = fresh
+        return fresh
 
     def _value(self, finals: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Values of the states seen, and of those the steps led to: the next one, the final one at a truncation, 0 at a failure."""

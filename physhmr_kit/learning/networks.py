@@ -63,7 +63,7 @@ class Policy(nn.Module):
         groups: observation groups it reads, in order.
         hidden: widths of the hidden layers.
         std: standard deviation of every action; a setting, not learned (PHC fixes exp(-2.9)).
-        control: 'residual' or 'absolute', what its actions mean (env/actions.py).
+        control: 'residual', 'balanced' or 'absolute', what its actions mean (env/actions.py).
     """
 
     def __init__(

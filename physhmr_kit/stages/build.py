@@ -42,9 +42,8 @@ def build_module(config) -> Module:
         clips = [clip for clip in clips if not is_held_out(clip.name, config.held_out, config.fold)]
     if isinstance(config, ExpertConfig) and config.kinds:
         clips = _of_kind(clips, config.kinds, config.kind)
-    if type(config) in _EXPERTS:
-        if config.mirror:
-            clips += [mirrored_clip(clip) for clip in clips]
+    if type(config) in _EXPERTS and config.mirror:
+        clips += [mirrored_clip(clip) for clip in clips]
     library = MotionLibrary(clips)
     if isinstance(config, MergeConfig):
         return _merging(config, library)
@@ -73,11 +72,11 @@ def _merging(config: MergeConfig, library: MotionLibrary) -> MergeModule:
     if not config.experts:
         raise KitError("merge needs --experts, one for each kind of motion (fit --stage expert --kinds K --kind k)")
     experts = [_policy("expert", path) for path in config.experts]
-    if len({expert.groups for expert in experts}) > 1:
-        raise KitError("the experts do not read the same: some were trained with --preview false")
+    if len({(expert.groups, expert.control) for expert in experts}) > 1:
+        raise KitError("the experts do not read and do the same: some were trained with another --preview or --control")
     policy = _policy("expert", config.init) if config.init else None
-    if policy is not None and policy.groups != experts[0].groups:
-        raise KitError(f"{config.init}: does not read what the experts do ({', '.join(experts[0].groups)})")
+    if policy is not None and (policy.groups, policy.control) != (experts[0].groups, experts[0].control):
+        raise KitError(f"{config.init}: does not read and do what the experts do; leave --init empty")
     if policy is not None and policy.hidden != tuple(config.hidden):
         policy = widened(policy, config.hidden)
     return MergeModule(config, library, experts, policy)
@@ -88,10 +87,10 @@ def _policy(stage: str, given: str) -> Policy:
     path = find_weights(stage, given)
     policy = load_policy(path)
     if stage == "expert":
-        needed, allowed, control = EXPERT_GROUPS[:2], EXPERT_GROUPS, "residual"
+        needed, allowed, controls = EXPERT_GROUPS[:2], EXPERT_GROUPS, ("residual", "balanced")
     else:
-        needed, allowed, control = STUDENT_GROUPS, STUDENT_GROUPS, "absolute"
-    if not set(needed) <= set(policy.groups) <= set(allowed) or policy.control != control:
+        needed, allowed, controls = STUDENT_GROUPS, STUDENT_GROUPS, ("absolute",)
+    if not set(needed) <= set(policy.groups) <= set(allowed) or policy.control not in controls:
         reads = ", ".join(policy.groups)
         raise KitError(
             f"{path}: not weights of stage '{stage}'; this policy reads {reads} and its control is {policy.control}"

@@ -106,7 +106,7 @@ class DistillModule(StageModule):
 
     def label(self, obs: Observation) -> torch.Tensor:
         """The absolute action that asks for the target the expert would set: (N, 69)."""
-        return self.env.absolute_label(self.expert(obs))
+        return self.env.absolute_label(self.expert(obs), self.expert.control)
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate, fused=True)

@@ -39,7 +39,9 @@ class ExpertModule(StageModule):
         self.config, self.library = config, library
         torch.manual_seed(config.seed)
         groups = config.tracking().groups if policy is None else policy.groups
-        self.policy = policy or Policy(groups, config.hidden, config.std, "residual")
+        control = config.control or ("balanced" if policy is None else policy.control)
+        self.policy = policy or Policy(groups, config.hidden, config.std, control)
+        self.policy.control = control
         self.policy.std.fill_(config.std)
         self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         self.average.requires_grad_(False)
@@ -50,8 +52,12 @@ class ExpertModule(StageModule):
             config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
         )
         self.move_to(simulator.device)
-        self.env = TrackingEnv(library, simulator, replace(config.tracking(), groups=groups), seed=config.seed)
-        self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator, config.matmul)
+        self.env = TrackingEnv(
+            library, simulator, replace(config.tracking(), groups=groups, control=control), seed=config.seed
+        )
+        self.collector = Collector(
+            self.env, self.policy, self.critic, config.horizon, self.generator, config.matmul, config.persistence
+        )
         self.prior: StylePrior | None = None
         if config.style:
             looks = (config.style_window, config.horizon, config.style_hidden, config.style_rate)
@@ -174,11 +180,16 @@ class ExpertModule(StageModule):
         )
 
     def extra_state(self) -> dict:
-        state = {"env": self.env.state_dict(), "learning_rate": self.learning_rate}
+        state = {
+            "env": self.env.state_dict(),
+            "noise": self.collector.noise,
+            "learning_rate": self.learning_rate,
+        }
         return state if self.prior is None else state | {"prior": self.prior.optimizer.state_dict()}
 
     def load_extra_state(self, state: dict) -> None:
         self.collector.obs = self.env.load_state_dict(state["env"])
+        self.collector.noise = state["noise"].to(self.collector.noise)
         self.learning_rate = state["learning_rate"]
         if self.prior is not None:  # its networks, history and memory came with the weights
             self.prior.optimizer.load_state_dict(state["prior"])

@@ -31,7 +31,7 @@ class MergeModule(StageModule):
     Args:
         config: the settings.
         library: the clips; loaded from `config.clips` by `fit`.
-        experts: one for each kind of motion, in the order of `kinds_of_motion`; all read the same groups.
+        experts: one for each kind of motion, in the order of `kinds_of_motion`; all read the same groups and have the same control.
         policy: to begin from; fresh when omitted.
     """
 
@@ -43,8 +43,8 @@ class MergeModule(StageModule):
         super().__init__(config.seed)
         self.config, self.library = config, library
         torch.manual_seed(config.seed)
-        groups = experts[0].groups
-        self.policy = policy or Policy(groups, config.hidden, config.std, "residual")
+        groups, control = experts[0].groups, experts[0].control
+        self.policy = policy or Policy(groups, config.hidden, config.std, control)
         self.policy.std.fill_(config.std)
         self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
         self.average.requires_grad_(False)
@@ -55,7 +55,7 @@ class MergeModule(StageModule):
         self.move_to(simulator.device)
         self.kinds = kinds_of_motion(library, len(experts)).to(simulator.device)
         """(C,) which expert knows each clip."""
-        self.env = TrackingEnv(library, simulator, config.tracking(groups), seed=config.seed)
+        self.env = TrackingEnv(library, simulator, config.tracking(groups, control), seed=config.seed)
         self.collector = Collector(self.env, self.policy, None, config.horizon, self.generator, config.matmul)
         self.memory = Memory(config.memory, self.policy.norm.mean.numel(), simulator.device)
 

@@ -53,7 +53,11 @@ class SamconModule(StageModule):
         )
         self.move_to(simulator.device)
         self.env = TrackingEnv(
-            library, simulator, replace(config.tracking(), groups=groups), seed=config.seed, autoreset="disabled"
+            library,
+            simulator,
+            replace(config.tracking(), groups=groups, control=self.policy.control),
+            seed=config.seed,
+            autoreset="disabled",
         )
         # the environment's own sampler would count every copy that gets to the end of a clip
         self.sampler = StartSampler(

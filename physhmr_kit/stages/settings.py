@@ -82,6 +82,8 @@ class ExpertConfig:
     hidden: tuple[int, ...] = (512, 256)
     std: float = 0.05
     """Spread of the actions, also of a policy to begin from; 1 is half a radian. At 0.12 the noise alone halves how long a body stays up."""
+    persistence: float = 0.0
+    """Correlation of the action noise from one control step to the next; 0 is white noise."""
     learning_rate: float = 1e-4
     """Of the actor, at first; it then follows `kl`."""
     critic_rate: float = 1e-3
@@ -109,9 +111,14 @@ class ExpertConfig:
     """Share of starts drawn by failure rate rather than clip by clip."""
     moment_share: float = 0.3
     """Share of starts shortly before a moment at which the clip was lost lately."""
+    retry_share: float = 0.0
+    """Share of the failed episodes that begin again from where their own body was 1/3 to 2 s before."""
     push_force: float = 0.0
     """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
     push_every: float = 90.0
+    control: Literal["", "residual", "balanced"] = ""
+    """What the actions are added to: 'residual' the reference's targets, 'balanced' those and what keeps a body over its feet
+    (env/virtual_model.py). Empty for that of the weights to begin from, 'balanced' for fresh ones."""
     preview: bool = True
     """Let the expert glimpse the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
     mirror: bool = False
@@ -145,6 +152,7 @@ class ExpertConfig:
             episode_length=self.episode_length,
             hard_share=self.hard_share,
             moment_share=self.moment_share,
+            retry_share=self.retry_share,
             push_force=self.push_force,
             push_every=self.push_every,
             reward=self.reward,
@@ -369,6 +377,8 @@ class MergeConfig:
     """Share of starts drawn by failure rate rather than clip by clip."""
     moment_share: float = 0.3
     """Share of starts shortly before a moment at which the clip was lost lately."""
+    retry_share: float = 0.0
+    """Share of the failed episodes that begin again from where their own body was 1/3 to 2 s before."""
     push_force: float = 0.0
     """N, horizontal, at the chest, for 0.1 s, on average every `push_every` control steps; 0 for never."""
     push_every: float = 90.0
@@ -378,15 +388,16 @@ class MergeConfig:
     """Weights to begin from; empty for fresh ones."""
     seed: int = 0
 
-    def tracking(self, groups: tuple[str, ...] = EXPERT_GROUPS) -> TrackingConfig:
-        """The episode these settings describe; `groups` are what the experts read."""
+    def tracking(self, groups: tuple[str, ...] = EXPERT_GROUPS, control: str = "residual") -> TrackingConfig:
+        """The episode these settings describe; `groups` are what the experts read, `control` what their actions mean."""
         return TrackingConfig(
             groups=groups,
-            control="residual",
+            control=control,
             termination_distance=self.termination_distance,
             episode_length=self.episode_length,
             hard_share=self.hard_share,
             moment_share=self.moment_share,
+            retry_share=self.retry_share,
             push_force=self.push_force,
             push_every=self.push_every,
             reward=self.reward,

@@ -50,7 +50,9 @@ class SuperTrackModule(StageModule):
         )
         self.model = WorldModel(simulator.humanoid.offsets, config.model_hidden)
         self.move_to(simulator.device)
-        self.env = TrackingEnv(library, simulator, replace(config.tracking(), groups=groups), seed=config.seed)
+        self.env = TrackingEnv(
+            library, simulator, replace(config.tracking(), groups=groups, control=self.policy.control), seed=config.seed
+        )
         targets = library_targets(library, simulator.humanoid).to(simulator.device)
         costs = config.anchored, config.effort, config.energy
         self.imagination = Imagination(self.env.library, targets, simulator.humanoid, *costs)

@@ -14,7 +14,9 @@ from physhmr_kit.env import Rollout
 from physhmr_kit.learning import load_policy, read_weights
 from physhmr_kit.vision.pretrained import load_encoder
 
-POLICY_STAGES = ("expert", "supertrack", "samcon", "distill", "finetune")
+POLICY_STAGES = ("expert", "supertrack", "samcon", "merge", "distill", "finetune")
+CONTROL = {"expert": "balanced"}
+"""What the actions of a fresh expert mean, where they are not simply residual."""
 STAGES = ("encoder", *POLICY_STAGES)
 
 
@@ -28,9 +30,8 @@ def small(given, stage) -> list[str]:
     """Options that make a short run of a stage shorter still: one clip of 24 frames, four bodies."""
     size = ["--bodies=2", "--copies=2"] if stage == "samcon" else ["--num_envs=4", "--horizon=4"]
     policy = ["--clips", f"[{given['clip']}]", *size, "--hidden=[16]"]
-    blind = {"encoder": [], "expert": [], "supertrack": [], "samcon": []}.get(
-        stage, ["--expert", str(given["expert"]), "--encoder", str(given["encoder"])]
-    )
+    alone = ("encoder", "expert", "supertrack", "samcon", "merge")
+    blind = [] if stage in alone else ["--expert", str(given["expert"]), "--encoder", str(given["encoder"])]
     student = ["--student", str(given["distill"])] if stage == "finetune" else []
     eye = ["--clips", f"[{given['clip']}]", "--held_out=0", "--iterations=4", "--frames_per_step=32", "--windows=[16]"]
     eye += ["--validate_every=2", "--validation_windows=2", "--width=24", "--layers=1", "--heads=2", "--warmup=1"]
@@ -90,9 +91,12 @@ def test_a_run_leaves_its_folder(stage, run_of):
 def test_the_weights_and_the_rollout_of_a_run_can_be_read(stage, run_of, given):
     folder = run_of(stage)
     policy, settings = load_policy(folder / "weights.safetensors"), read_weights(folder / "weights.safetensors")[1]
-    made = "expert" if stage in ("supertrack", "samcon") else stage  # another way to an expert
+    made = "expert" if stage in ("supertrack", "samcon", "merge") else stage  # another way to an expert
     assert settings["stage"] == made and settings["samples"] >= 160 and "--short" in settings["command"]
-    assert policy.control == ("residual" if made == "expert" else "absolute")
+    assert (
+        policy.control
+        == {"distill": "absolute", "finetune": "absolute", "expert": CONTROL.get(stage, "residual")}[made]
+    )
     assert Rollout.load(folder / "rollout.npz").length == 24
     table = (folder / "table.md").read_text()
     assert "| before |" in table and "| after |" in table and "rest" in table
@@ -312,7 +316,7 @@ def refuses(capsys, tmp_path):
 
 
 def test_an_unknown_stage_is_refused(refuses):
-    refuses(["--stage", "apprentice"], "apprentice", "encoder, expert, supertrack, samcon, distill, finetune")
+    refuses(["--stage", "apprentice"], "apprentice", "encoder, expert, supertrack, samcon, merge, distill, finetune")
 
 
 def test_a_stage_must_be_named(refuses):

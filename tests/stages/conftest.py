@@ -12,8 +12,9 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
+from physhmr_kit.stages.merge import MergeModule
 from physhmr_kit.stages.samcon import SamconConfig, SamconModule
-from physhmr_kit.stages.settings import EXPERT_GROUPS
+from physhmr_kit.stages.settings import EXPERT_GROUPS, MergeConfig
 from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
@@ -54,6 +55,7 @@ SETTINGS = {
         minibatch=8,
     ),
     "expert": ExpertConfig(**SIZES, epochs=2, minibatch=8),
+    "merge": MergeConfig(**SIZES, updates=3, minibatch=8, memory=64),
     "distill": DistillConfig(**SIZES, updates=3, minibatch=8, memory=2),
     "finetune": FinetuneConfig(**SIZES, epochs=2, minibatch=8, warmup=1),
 }
@@ -89,6 +91,11 @@ def build(small_library, views):
             module = SuperTrackModule(config, small_library)
         elif stage == "samcon":
             module = SamconModule(config, small_library)
+        elif stage == "merge":
+            with torch.random.fork_rng():
+                torch.manual_seed(6)
+                other = Policy(EXPERT_GROUPS, (16,), 0.1)
+            module = MergeModule(config, small_library, [expert, other])
         elif stage == "expert":
             module = ExpertModule(config, small_library)
         elif stage == "distill":

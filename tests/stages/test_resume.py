@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-STAGES = ("expert", "supertrack", "samcon", "distill", "finetune")
+STAGES = ("expert", "supertrack", "samcon", "merge", "distill", "finetune")
 WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
+WITH_RETRIES = {"retry_share": 1.0, "persistence": 0.5, "termination_distance": 0.03}
 RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [pytest.param("expert", WITH_STYLE, id="expert-style")]
+RUNS += [pytest.param("expert", WITH_RETRIES, id="expert-retries")]
 
 
 @pytest.mark.parametrize("stage, settings", RUNS)

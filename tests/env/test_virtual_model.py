@@ -1,0 +1,112 @@
+"""The virtual model: silent on the reference, pulling back beside it, and worth something before anything is learned."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from motions import rest_clip
+
+from physhmr_kit.body.hinges import dof_names
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import MIRROR
+from physhmr_kit.env import TrackingConfig, TrackingEnv, mirror, track_clips
+from physhmr_kit.env.pushes import at_chest
+from physhmr_kit.env.virtual_model import REACH, virtual_model_targets
+from physhmr_kit.motion.demo import demo_clips
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.mirror import mirrored_clip
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation import make_simulator
+from physhmr_kit.simulation.contract import SimState
+
+HUMANOID = Humanoid.mean()
+ROW = {name: i for i, name in enumerate(dof_names())}
+
+
+def felt(body: BodyState, left: float, right: float) -> SimState:
+    """A body whose ankles carry so many newtons."""
+    force = torch.zeros(len(body), 24, 3)
+    force[:, 7, 2], force[:, 8, 2] = left, right
+    nothing = torch.zeros(len(body))
+    values = {f.name: getattr(body, f.name) for f in fields(BodyState)}
+    return SimState(**values, contact_force=force, dof_torque=torch.zeros(len(body), 69), diverged=nothing.bool())
+
+
+def moved(body: BodyState, by: tuple[float, float, float]) -> BodyState:
+    return replace(body, body_pos=body.body_pos + torch.tensor(by))
+
+
+@pytest.fixture(scope="module")
+def lunge() -> MotionLibrary:
+    clip = next(c for c in demo_clips() if c.name == "lunge").cut(20, 120)
+    return MotionLibrary([clip, mirrored_clip(clip)])
+
+
+def test_a_body_on_its_reference_is_left_alone(lunge):
+    body = lunge.clip(0)
+    assert virtual_model_targets(felt(body, 350, 350), body, HUMANOID).abs().max() < 1e-3
+
+
+def test_only_legs_are_asked_and_a_body_in_the_air_only_places_its_feet(lunge):
+    ref = lunge.clip(0)
+    body = moved(ref, (-0.1, 0.05, 0.0))
+    standing, flying = (virtual_model_targets(felt(body, load, load), ref, HUMANOID) for load in (350, 0))
+    legs = [i for name, i in ROW.items() if name.split("_")[1] in ("hip", "knee", "ankle")]
+    others = [i for i in range(69) if i not in legs]
+    knees = [i for name, i in ROW.items() if "knee" in name]
+    assert standing[:, legs].abs().amax(0).min() > 0 and standing[:, others].abs().max() == 0
+    assert flying[:, knees].abs().max() == 0 and flying.abs().max() > 0.01
+
+
+def test_a_foot_is_put_down_farther_the_way_the_body_errs():
+    """The body is ahead of its reference (it faces +x): the hip of the foot in the air bends forwards, which is -x on its hinge."""
+    ref = MotionLibrary([rest_clip(10)]).clip(0)
+    target = virtual_model_targets(felt(moved(ref, (0.1, 0, 0)), 0, 700), ref, HUMANOID)
+    assert target[0, ROW["left_hip_x"]] < -0.01
+    torch.testing.assert_close(target[0, ROW["left_ankle_x"]], -target[0, ROW["left_hip_x"]], atol=1e-3, rtol=0)
+
+
+def test_a_foot_passes_no_more_moment_to_the_floor_than_its_sole_can():
+    ref = MotionLibrary([rest_clip(10)]).clip(0)
+    kp = HUMANOID.kp
+    for far in (0.1, 0.3, 3.0):
+        target = virtual_model_targets(felt(moved(ref, (-far, 0, 0)), 350, 350), ref, HUMANOID)
+        torque = float(target[0, ROW["left_ankle_x"]] * kp[ROW["left_ankle_x"]])
+        force = 35 * 15 * far  # of half the body, a hand's breadth above the sole at the ankle
+        assert abs(torque) < REACH[0] * 350 + 0.1 * force + 1e-3
+        assert torque < 0 or far > 1, "the heel presses, and gravity tips the body forwards"
+
+
+def test_left_and_right_are_treated_alike(lunge):
+    """The mirror image of a body off its reference is asked for the mirror image of the targets."""
+    body, ref = (lunge.clip(0)[rows] for rows in (slice(0, 60), slice(15, 75)))
+    image, image_ref = (lunge.clip(1)[rows] for rows in (slice(0, 60), slice(15, 75)))
+    target = virtual_model_targets(felt(body, 500, 200), ref, HUMANOID)
+    mirrored = virtual_model_targets(felt(image, 200, 500), image_ref, HUMANOID)
+    assert MIRROR[7] == 8 and target.abs().max() > 0.02
+    torch.testing.assert_close(mirror.mirrored(target, *mirror.action_map()), mirrored, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("newton", [220.0, -165.0])
+def test_a_push_that_fells_a_body_on_its_targets_does_not_fell_one_with_a_virtual_model(newton):
+    library = MotionLibrary([rest_clip(90)])
+    force = at_chest(torch.tensor([[newton, 0.0, 0.0]]))
+    push = lambda frame: force if 15 <= frame < 18 else None  # noqa: E731
+
+    def stood(control: str) -> bool:
+        nothing = lambda obs: torch.zeros(1, 69)  # noqa: E731
+        return track_clips(nothing, library, TrackingConfig(control=control), push=push)[0].success
+
+    assert stood("balanced") and not stood("residual")
+
+
+def test_labels_are_of_the_targets_that_the_expert_sets():
+    library = MotionLibrary([rest_clip(30)])
+    env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=2), TrackingConfig(control="balanced"))
+    env.reset(seed=0)
+    env.step(torch.randn(2, 69, generator=torch.Generator().manual_seed(0)))
+    action = torch.full((2, 69), 0.1)
+    scale = torch.tensor(0.0) + env._scale
+    torch.testing.assert_close(env.absolute_label(action, "balanced") * scale, env.pd_targets(action))
+    assert not torch.allclose(env.absolute_label(action, "residual") * scale, env.pd_targets(action))
+    env.close()
