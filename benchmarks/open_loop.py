@@ -3,7 +3,7 @@
     python benchmarks/open_loop.py demo ../shared/data/cmu/asfamc/02
 
 The action is held at zero, so what is compared is the targets and the physics alone. Prints one row for each combination:
-the share of every clip followed before the mean body distance passes 0.5 m (mean over clips), clips followed to their end, the mean
+the share of every clip followed before the mean body distance passes 0.5 m (mean over clips), the share of all frames, clips followed to their end, the mean
 body error in the first 25 frames, and the swing of the vertical load there (standard deviation from one control step to the
 next; a body at rest should show little). Half a minute on two cores.
 """
@@ -34,19 +34,27 @@ def main(specs: list[str]) -> None:
     library = MotionLibrary(load_clips(specs))
     nothing = torch.zeros(library.num_clips, 69)
     print(f"{library.num_clips} clips: {', '.join(specs)}\n")
-    print("| targets | rotor inertia kg m² | share followed | clips to the end | early error mm | load swing N |")
-    print("|---|---|---:|---:|---:|---:|")
-    whole = {"reference": (False, False), "+ velocity lead": (True, False), "+ inverse dynamics": (True, True)}
+    print(
+        "| targets | rotor inertia kg m² | share followed | frames followed | clips to the end | early error mm | load swing N |"
+    )
+    print("|---|---|---:|---:|---:|---:|---:|")
+    whole = {
+        "reference": (False, False, "residual"),
+        "+ velocity lead": (True, False, "residual"),
+        "+ inverse dynamics": (True, True, "residual"),
+        "+ virtual model": (True, True, "balanced"),
+    }
     for armature in (0.02, 0.1):
         humanoid.ARMATURE = armature
-        for name, parts in whole.items():
-            feedforward.reference_targets = targets(*parts)
-            rollouts = track_clips(lambda obs: nothing, library, TrackingConfig())
+        for name, (lead, torque, control) in whole.items():
+            feedforward.reference_targets = targets(lead, torque)
+            rollouts = track_clips(lambda obs: nothing, library, TrackingConfig(control=control))
             share = sum(len(r) / r.length for r in rollouts) / len(rollouts)
+            frames = sum(map(len, rollouts)) / sum(r.length for r in rollouts)
             early = [(r.simulated.body_pos - r.reference.body_pos)[:EARLY].norm(dim=-1).mean() for r in rollouts]
             swing = [r.contact_force[2:EARLY, :, 2].sum(1).std() for r in rollouts]
             print(
-                f"| {name} | {armature} | {share:.2f} | {sum(r.success for r in rollouts)} | "
+                f"| {name} | {armature} | {share:.2f} | {frames:.2f} | {sum(r.success for r in rollouts)} | "
                 f"{1000 * sum(early) / len(early):.0f} | {sum(swing) / len(swing):.0f} |",
                 flush=True,
             )

@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     library = MotionLibrary(load_clips(options.clips))
     policy = load_policy(find_weights("expert", options.weights))
-    config = TrackingConfig(groups=policy.groups, control="residual", termination="none", episode_length=0)
+    config = TrackingConfig(groups=policy.groups, control=policy.control, termination="none", episode_length=0)
     alone = {s.clip: s for s in score_clips(track_clips(policy, library, config))}
 
     print("| clip | frames | policy alone | search |\n|---|---:|---:|---:|")

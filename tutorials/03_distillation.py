@@ -147,11 +147,11 @@ def make_env(control: str, num_envs: int = config.num_envs) -> TrackingEnv:
     )
 
 
-env = make_env("residual", num_envs=4)
+env = make_env(expert.control, num_envs=4)
 obs, _ = env.reset(seed=0)
 with torch.no_grad():
     action = expert(obs)
-label = env.absolute_label(action)
+label = env.absolute_label(action, expert.control)
 assert torch.allclose(env.pd_targets(action), label * absolute_scale(Humanoid.mean()), atol=1e-5)
 print(f"a label has a typical size of {label.std():.2f}, and the part that varies one of {label.std(0).mean():.2f}")
 
@@ -169,12 +169,12 @@ print(f"a label has a typical size of {label.std():.2f}, and the part that varie
 @torch.no_grad()
 def demonstrations(student: Policy) -> tuple[torch.Tensor, torch.Tensor]:
     """What the student would have seen and what the expert did, while the expert performed."""
-    env, seen, labels = make_env("residual"), [], []
+    env, seen, labels = make_env(expert.control), [], []
     obs, _ = env.reset(seed=0)
     for _ in range(SAMPLES // env.num_envs):
         action = expert(obs)
         seen.append(student.flatten(obs))
-        labels.append(env.absolute_label(action))
+        labels.append(env.absolute_label(action, expert.control))
         obs, *_ = env.step(action)
     env.close()
     return torch.cat(seen), torch.cat(labels)
@@ -333,14 +333,14 @@ def disagreement(student: Policy, driver: str, steps: int = 45, num_envs: int = 
     Args:
         driver: 'expert' or 'student', whose actions are carried out.
     """
-    env = make_env("residual" if driver == "expert" else "absolute", num_envs)
+    env = make_env(expert.control if driver == "expert" else "absolute", num_envs)
     env.config = replace(env.config, termination="none")
     frames = torch.linspace(0, int(library.lengths.min()) - steps - 2, num_envs).long()
     obs, _ = env.reset(seed=0, options={"clip": torch.arange(num_envs) % 2, "frame": frames})
     curve = []
     for _ in range(steps):
         answer, action = student(obs), expert(obs)
-        curve.append(degrees_apart(answer, env.absolute_label(action)))
+        curve.append(degrees_apart(answer, env.absolute_label(action, expert.control)))
         obs, *_ = env.step(action if driver == "expert" else answer)
     env.close()
     return np.array(curve)
@@ -424,7 +424,7 @@ env = make_env("absolute", num_envs=2)
 obs, _ = env.reset(seed=0, options={"clip": torch.tensor([0, 1]), "frame": torch.tensor([0, 0])})
 with torch.no_grad():
     raw = expert(obs)
-right_target, wrong_target = (torch.rad2deg(env.pd_targets(a)) for a in (env.absolute_label(raw), raw))
+right_target, wrong_target = (torch.rad2deg(env.pd_targets(a)) for a in (env.absolute_label(raw, expert.control), raw))
 gap = (right_target - wrong_target).abs()
 print(
     f"targets wrong by {gap.mean():.0f}° on average and {gap.max():.0f}° at worst, and nothing in the loss would say so"
