@@ -22,6 +22,7 @@ import roma
 import torch
 
 from data_prep import bvh, cmu
+from data_prep.lean import stand_over_feet
 from data_prep.limbs import limb_direction_error
 from data_prep.retarget import beyond_limits, leg_length, retarget
 from data_prep.source import SourceMotion, mend_elbows
@@ -62,7 +63,7 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
     raw = retarget(source)
     levelled = level(raw)
     stance = stance_of(levelled)
-    clip = plant_feet(settle_feet(levelled, stance), stance)
+    clip = stand_over_feet(plant_feet(settle_feet(levelled, stance), stance))
     before, settling, after = (measure_soles(c, stance) for c in (raw, levelled, clip))
     errors = limb_direction_error(clip, source)
     mended = mend_elbows(source)[1]

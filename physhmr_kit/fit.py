@@ -15,7 +15,6 @@ import argparse
 import csv
 import dataclasses
 import json
-import os
 import sys
 import time
 import warnings
@@ -263,10 +262,11 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.closing import close_run, evaluate_before
     from physhmr_kit.progress import write_progress
     from physhmr_kit.simulation import SimulatorError, choose_simulator
+    from physhmr_kit.simulation.cores import usable_cores
     from physhmr_kit.stages.build import build_module
     from physhmr_kit.stages.watch import ClipEvaluation, Finite
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(usable_cores())
     pl.seed_everything(settings.seed, verbose=False)
     folder = resume or options.runs / options.stage / (options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
     if resume is None and (folder / "checkpoints").exists():

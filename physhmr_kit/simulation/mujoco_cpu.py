@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from functools import cached_property
 
@@ -19,6 +18,7 @@ from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import coordinate_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
+from physhmr_kit.simulation.cores import usable_cores
 
 
 class MujocoCpu(Simulator):
@@ -30,7 +30,7 @@ class MujocoCpu(Simulator):
     our own forward kinematics.
 
     Args:
-        threads: worker threads; all cores by default.
+        threads: worker threads; all cores that the process may use by default.
     """
 
     name = "mujoco_cpu"
@@ -48,7 +48,7 @@ class MujocoCpu(Simulator):
             raise KitError(f"simulator mujoco_cpu computes on the CPU, not on '{device}'; take mujoco_gpu for that")
         super().__init__(humanoid, num_envs, "cpu", substeps)
         self.model = mujoco.MjModel.from_xml_string(humanoid.mjcf(self.timestep))
-        threads = min(threads or os.cpu_count() or 1, num_envs)
+        threads = min(threads or usable_cores(), num_envs)
         self._pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._scratch = [mujoco.MjData(self.model) for _ in range(threads)]
         self._models = [self.model] * num_envs
