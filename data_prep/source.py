@@ -64,7 +64,7 @@ def bending(source: SourceMotion, upper: int, lower: int, end: int) -> torch.Ten
 def mend_elbows(source: SourceMotion) -> tuple[SourceMotion, tuple[str, ...]]:
     """Turn elbows the right way round that bend backwards throughout a file (both do in the Daz-friendly 13_18).
 
-    The elbow's own rotation is inverted: the same angle, forwards. A source that turns its upper arm by half a turn
+    The elbow's rotation is given half a turn about the upper arm: the same angle and the same turn of the forearm, forwards. A source that turns its upper arm by half a turn
     and then bends "backwards" is left alone, for its forearm is where it should be.
 
     Returns:
@@ -81,8 +81,10 @@ def mend_elbows(source: SourceMotion) -> tuple[SourceMotion, tuple[str, ...]]:
             continue
         mended.append(side)
         flexion = relative(rot[:, shoulder], rot[:, elbow])
-        back = roma.quat_product(roma.quat_conjugation(flexion), roma.quat_conjugation(rot[:, elbow]))
-        turn = roma.quat_product(rot[:, shoulder], back)
+        half = roma.rotvec_to_unitquat(torch.pi * unit(source.rest[elbow] - source.rest[shoulder])).expand_as(flexion)
+        forwards = roma.quat_product(roma.quat_product(half, flexion), roma.quat_conjugation(half))
+        mended_elbow = roma.quat_product(rot[:, shoulder], forwards)
+        turn = roma.quat_product(mended_elbow, roma.quat_conjugation(rot[:, elbow]))
         for joint in (elbow, wrist, hand):
             pos[:, joint] = pos[:, elbow] + roma.quat_action(turn, pos[:, joint] - pos[:, elbow])
             rot[:, joint] = roma.quat_product(turn, rot[:, joint])
