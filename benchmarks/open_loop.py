@@ -48,6 +48,7 @@ def main(specs: list[str]) -> None:
         humanoid.ARMATURE = armature
         for name, (lead, torque, control) in whole.items():
             feedforward.reference_targets = targets(lead, torque)
+            feedforward._TARGETS.clear()  # it keeps the targets of a library it has met
             rollouts = track_clips(lambda obs: nothing, library, TrackingConfig(control=control))
             share = sum(len(r) / r.length for r in rollouts) / len(rollouts)
             frames = sum(map(len, rollouts)) / sum(r.length for r in rollouts)
