@@ -158,7 +158,7 @@ def test_the_boxer_whose_elbows_bend_backwards_in_the_file_is_mended(cmu_folder)
     path = cmu_folder / "bvh" / "13_18.bvh"
     if not path.is_file():
         pytest.skip(f"{path} is absent")
-    source, mended = mend_elbows(read_source(path))
+    _, mended = mend_elbows(read_source(path))
     assert mended == ("left", "right")
     assert (self_overlap(MotionLibrary([read_bvh(path)]).clip(0)) > 0.01).float().mean() < 0.05, "no hands in his chest"
 
