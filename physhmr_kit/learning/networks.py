@@ -121,6 +121,26 @@ def widened(policy: Policy, hidden: Sequence[int]) -> Policy:
     return wide
 
 
+@torch.no_grad()
+def mean_policy(policies: Sequence[Policy]) -> Policy:
+    """The policy whose weights are the mean of several of one run, which differ by the noise of their updates (stochastic weight
+    averaging, Izmailov et al. 2018).
+
+    Raises:
+        KitError: policies that read, do or are built differently: their weights have nothing to do with one another.
+    """
+    kinds = {(p.groups, p.hidden, p.control) for p in policies}
+    if len(kinds) != 1:
+        raise KitError("only weights of one kind have a mean: the same groups, hidden layers and control")
+    first = policies[0]
+    mean = Policy(first.groups, first.hidden, float(first.std), first.control)
+    states = [p.state_dict() for p in policies]
+    mean.load_state_dict(
+        {k: torch.stack([s[k] for s in states]).to(torch.float64).mean(0).to(v) for k, v in states[0].items()}
+    )
+    return mean
+
+
 class Critic(nn.Module):
     """Value of a state, from groups that may hold more than the policy sees."""
 

@@ -6,7 +6,7 @@ import torch
 
 from physhmr_kit.errors import KitError
 from physhmr_kit.learning import Critic, Policy, RunningNorm
-from physhmr_kit.learning.networks import widened
+from physhmr_kit.learning.networks import mean_policy, widened
 
 GROUPS = ("ray_confidence", "root_orientation")  # 12 + 6
 
@@ -116,3 +116,20 @@ def test_a_widened_policy_answers_as_before_and_learns_with_its_new_units():
 def test_layers_can_only_be_widened(hidden):
     with pytest.raises(KitError, match="widened"):
         widened(Policy(("rays",), (8, 4), 0.1), hidden)
+
+
+def test_the_mean_of_policies_has_the_mean_of_their_weights_and_statistics():
+    policies = [Policy(GROUPS, (8,)) for _ in range(3)]
+    for k, policy in enumerate(policies):
+        policy.norm.update(torch.randn(10 * (k + 1), 18) + k)
+    mean = mean_policy(policies)
+    for name, value in mean.state_dict().items():
+        expected = torch.stack([p.state_dict()[name].double() for p in policies]).mean(0)
+        torch.testing.assert_close(value.double(), expected, atol=1e-6, rtol=1e-6)
+    assert torch.equal(mean_policy(policies[:1])(observation()), policies[0](observation()))
+
+
+@pytest.mark.parametrize("other", [{"hidden": (9,)}, {"control": "balanced"}, {"groups": GROUPS[:1]}])
+def test_policies_of_different_kinds_have_no_mean(other):
+    with pytest.raises(KitError, match="one kind"):
+        mean_policy([Policy(GROUPS, (8,)), Policy(**({"groups": GROUPS, "hidden": (8,)} | other))])
