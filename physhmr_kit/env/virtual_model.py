@@ -9,6 +9,9 @@ Yin et al. 2007). The gains are round numbers, tried by hand with no policy at a
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
 import torch
 
 from physhmr_kit.body.hinges import hinge_axes
@@ -41,15 +44,14 @@ def virtual_model_targets(sim: SimState, ref: BodyState, humanoid: Humanoid) -> 
         sim: the body, with what its feet carried in the last step.
         ref: where it should be now, N rows.
     """
-    masses = humanoid.segment_masses().to(sim.body_pos)
-    share = masses / masses.sum()
+    mass, share, stiff, level = _constants(humanoid.mass, sim.body_pos.dtype, sim.body_pos.device)
     # the environment comes last here, as in kinematics
     pos, rot = reversed_axes(sim.body_pos), reversed_axes(sim.body_rot)  # (3, 24, N), (4, 24, N)
     lag = ((ref.body_pos - sim.body_pos) * share[:, None]).sum(1).T
     slow = ((ref.body_lin_vel - sim.body_lin_vel) * share[:, None]).sum(1).T
     centre = (pos * share[:, None]).sum(1)
 
-    force = float(masses.sum()) * (STIFFNESS * lag + 2 * STIFFNESS**0.5 * slow)
+    force = mass * (STIFFNESS * lag + 2 * STIFFNESS**0.5 * slow)
     moment = TURN[0] * _turn(rot[:, 0], reversed_axes(ref.body_rot[:, 0]))
     moment = moment + TURN[1] * (ref.body_ang_vel[:, 0] - sim.body_ang_vel[:, 0]).T
 
@@ -57,16 +59,14 @@ def virtual_model_targets(sim: SimState, ref: BodyState, humanoid: Humanoid) -> 
     total = load.sum(0)
     stands = torch.where(total > _LEAST, load / total.clamp(min=1), 0.0)
     axes = _world_axes(rot, sim.dof_pos)
-    stiff = humanoid.kp.to(pos)[: 3 * 8].view(8, 3)  # joints 1 to 8: the legs are among them
-    farther = -STEP[0] * lag - STEP[1] * slow
-    farther = farther * farther.new_tensor([1.0, 1.0, 0.0])[:, None]
+    farther = (-STEP[0] * lag - STEP[1] * slow) * level
 
     added = torch.zeros(24, 3, pos.shape[-1], device=pos.device)
     for number, (hip, knee, ankle, toes) in enumerate(_LEGS):
-        foot = pos[:, [ankle, toes]].mean(1)
-        foot = foot * foot.new_tensor([1.0, 1.0, 0.0])[:, None]  # the sole
+        foot = pos[:, [ankle, toes]].mean(1) * level  # the sole
         pull = stands[number] * force
-        twist = _within_reach(stands[number] * moment + cross(centre - foot, pull), rot[:, ankle], load[number])
+        wanted = stands[number] * moment + cross(centre - foot, pull)
+        twist = _within_reach(wanted, matrix(rot[:, ankle])[:, 0] * level, load[number])
         for joint in (hip, knee, ankle):
             torque = -cross(foot - pos[:, joint], pull) - twist
             added[joint] = (axes[joint] * torque).sum(1) / stiff[joint - 1][:, None]
@@ -78,6 +78,18 @@ def virtual_model_targets(sim: SimState, ref: BodyState, humanoid: Humanoid) -> 
     return added[1:].flatten(0, 1).T
 
 
+@cache
+@torch.inference_mode(False)
+def _constants(mass: float, dtype: torch.dtype, device: torch.device):
+    """Mass kg; share of each body (24,); stiffness of the drives of joints 1 to 8 (8, 3) N m/rad, which the legs are among; what takes
+    the height off a vector (3, 1). Kept, so that a step asks the device for nothing."""
+    humanoid = replace(Humanoid.mean(), mass=mass)  # gains and shares are those of any body
+    masses = humanoid.segment_masses().to(dtype)
+    stiff = humanoid.kp.to(dtype)[: 3 * 8].view(8, 3)
+    level = torch.tensor([[1.0], [1.0], [0.0]], dtype=dtype)
+    return float(masses.sum()), *(x.to(device) for x in (masses / masses.sum(), stiff, level))
+
+
 def _turn(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """The rotation vector that takes p to q, in the world: (4, N), (4, N) -> (3, N) rad; twice the sine of half its angle."""
     conjugate = torch.cat([-p[:3], p[3:]])
@@ -85,10 +97,9 @@ def _turn(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     return 2 * turn[:3] * torch.where(turn[3:] < 0, -1.0, 1.0)
 
 
-def _within_reach(moment: torch.Tensor, foot_rot: torch.Tensor, load: torch.Tensor) -> torch.Tensor:
-    """The moment (3, N) N m that a foot with this rotation (4, N) can pass to the floor while it carries `load` (N,) N."""
-    side = matrix(foot_rot)[:, 0]
-    left = torch.nn.functional.normalize(side * side.new_tensor([1.0, 1.0, 0.0])[:, None], dim=0)
+def _within_reach(moment: torch.Tensor, side: torch.Tensor, load: torch.Tensor) -> torch.Tensor:
+    """The moment (3, N) N m that a foot whose left axis over the floor is `side` (3, N) can pass on while it carries `load` (N,) N."""
+    left = torch.nn.functional.normalize(side, dim=0)
     forward = torch.stack([left[1], -left[0], left[2]])
     up = torch.zeros_like(left)
     up[2] = 1
@@ -99,9 +110,15 @@ def _within_reach(moment: torch.Tensor, foot_rot: torch.Tensor, load: torch.Tens
     return result
 
 
+@cache
+@torch.inference_mode(False)
+def _axes(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    return hinge_axes().to(device, dtype)
+
+
 def _world_axes(rot: torch.Tensor, dof_pos: torch.Tensor) -> dict[int, torch.Tensor]:
     """World directions of the three hinges of each leg joint: joint -> (3 hinges, 3, N). rot: (4, 24, N), dof_pos: (N, 69)."""
-    local = hinge_axes().to(rot)
+    local = _axes(rot.dtype, rot.device)
     world = {}
     for joint in _JOINTS:
         frame, axes = rot[:, PARENTS[joint]], []
