@@ -32,6 +32,7 @@ def small(given, stage) -> list[str]:
     policy = ["--clips", f"[{given['clip']}]", *size, "--hidden=[16]"]
     alone = ("encoder", "expert", "supertrack", "samcon", "merge")
     blind = [] if stage in alone else ["--expert", str(given["expert"]), "--encoder", str(given["encoder"])]
+    blind = ["--experts", str(given["expert"])] if stage == "merge" else blind
     student = ["--student", str(given["distill"])] if stage == "finetune" else []
     eye = ["--clips", f"[{given['clip']}]", "--held_out=0", "--iterations=4", "--frames_per_step=32", "--windows=[16]"]
     eye += ["--validate_every=2", "--validation_windows=2", "--width=24", "--layers=1", "--heads=2", "--warmup=1"]
