@@ -1,7 +1,7 @@
 """Lean: a body that stands ahead of or behind its feet all through a clip, set over them.
 
 A capture that was fitted with a skeleton unlike the person's can lean from its first frame to its last, as CMU's subject 05
-does (benchmarks/lean.py prints how much, for every clip).
+does (benchmarks/lean.py prints how much, for every subject).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from physhmr_kit.motion.soles import sole_corners
 
 _OVER = (-0.06, 0.03)
 """m: where the zero-moment point may lie ahead of the mean of the standing soles' corners, on the median. It is at -0.05 in the demo
-motions, which stand on their ankles, and within these bounds or 1 cm beside them in all clips of CMU's other subjects."""
+motions, which stand on their ankles, and within these bounds or 1.5 cm beside them in all clips of CMU's other subjects."""
 _LONG_ENOUGH = 2.0
 """Seconds of standing without which a clip tells nothing: the steps of a short run are not in balance one by one."""
 _LEGS = ((1, 4, 7), (2, 5, 8))  # hip, knee, ankle

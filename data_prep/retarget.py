@@ -187,14 +187,14 @@ def _sole_up(source: SourceMotion, ankle: int, toe: int, scale: float, prior: to
 
 
 _HOLLOW = math.radians(10.0)
-"""How far a back may be hollowed all through a clip. Medians of the other CMU subjects lie between -15 and 9 degrees."""
+"""How far a back may be hollowed all through a clip. CMU's other subjects: between -11 and 5 degrees (benchmarks/lean.py)."""
 
 
 def _levelled(world: torch.Tensor) -> torch.Tensor:
     """Turn a pelvis back that is tipped forward under its chest all through a clip: (T, 24, 4) -> (T, 24, 4) xyzw.
 
     Nobody dances with a back hollowed by 25 degrees from the first frame to the last; a skeleton whose pelvis was not upright when
-    it was fitted does. On a pelvis the tip carries the whole trunk ahead of the feet (by 6 cm for CMU's subject 05). What the
+    it was fitted does. On a pelvis the tip carries the whole trunk ahead of the feet. What the
     median of the clip has beyond `_HOLLOW` is taken off every frame alike; the motion of the pelvis stays.
     """
     chest_from_pelvis = relative(world[:, JOINT["spine3"]], world[:, JOINT["pelvis"]])

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 from physhmr_kit.env.tracking import TrackingEnv
+from physhmr_kit.errors import KitError
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.networks import Critic, Policy
@@ -188,6 +189,10 @@ class ExpertModule(StageModule):
         return state if self.prior is None else state | {"prior": self.prior.optimizer.state_dict()}
 
     def load_extra_state(self, state: dict) -> None:
+        if "noise" not in state:  # such a run's actions were residual; `control` would not say so
+            raise KitError(
+                "the run was written by another version of the kit, before --control; begin a new one with --init"
+            )
         self.collector.obs = self.env.load_state_dict(state["env"])
         self.collector.noise = state["noise"].to(self.collector.noise)
         self.learning_rate = state["learning_rate"]

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from physhmr_kit.errors import KitError
+
 STAGES = ("expert", "supertrack", "samcon", "merge", "distill", "finetune")
 WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
 WITH_RETRIES = {"retry_share": 1.0, "persistence": 0.5, "termination_distance": 0.03}
@@ -57,3 +59,12 @@ def test_a_checkpoint_holds_nothing_but_data(stage, settings, build, train, tmp_
     assert checkpoint["physhmr_kit"]["samples"] == module.samples > 0
     for name, value in module.policy.state_dict().items():
         assert torch.equal(checkpoint["state_dict"][f"policy.{name}"], value)
+
+
+def test_an_expert_run_from_before_controls_is_refused_and_not_taken_for_a_balanced_one(build, train):
+    module = build("expert")
+    train(module, 1)
+    state = module.extra_state()
+    del state["noise"]
+    with pytest.raises(KitError, match="before --control"):
+        module.load_extra_state(state)
