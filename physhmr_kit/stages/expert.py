@@ -136,9 +136,10 @@ class ExpertModule(StageModule):
 
     def _follow_kl(self, kl: float) -> None:
         """Adapt the learning rate to the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
-        if kl > 2 * self.config.kl:
+        wanted = self.config.wanted_kl(self.samples)
+        if kl > 2 * wanted:
             self.learning_rate = max(self.learning_rate / 1.5, 1e-5)
-        elif kl < self.config.kl / 2:
+        elif kl < wanted / 2:
             self.learning_rate = min(self.learning_rate * 1.5, 2e-3)
         self.optimizers().param_groups[0]["lr"] = self.learning_rate
 

@@ -18,6 +18,10 @@ STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_o
 """924 numbers, PhysHMR's variant 358."""
 
 
+_KL_STAYS = 0.4
+"""Share of a run before its updates become smaller."""
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """Settings of the encoder stage."""
@@ -89,6 +93,8 @@ class ExpertConfig:
     critic_rate: float = 1e-3
     kl: float = 0.1
     """Wanted KL divergence of an update; the actor's rate falls above twice this and rises below half of it."""
+    kl_end: float = 0.0
+    """The same at the end of the run, to which it falls evenly over the last 60 % of the samples; 0 keeps it at `kl`."""
     gamma: float = 0.97
     lam: float = 0.95
     clip: float = 0.2
@@ -142,6 +148,12 @@ class ExpertConfig:
         """Distance in metres at which episodes end after so many samples of training."""
         start = self.termination_start or self.termination_distance
         return start + (self.termination_distance - start) * min(samples / self.curriculum, 1.0)
+
+    def wanted_kl(self, samples: int) -> float:
+        """KL divergence that an update after so many samples of training should have."""
+        done = samples / (self.iterations * self.num_envs * self.horizon)
+        falling = min(max((done - _KL_STAYS) / (1 - _KL_STAYS), 0.0), 1.0)
+        return self.kl + (self.kl_end - self.kl) * falling if self.kl_end else self.kl
 
     def tracking(self) -> TrackingConfig:
         """The episode these settings describe."""

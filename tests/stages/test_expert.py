@@ -107,6 +107,12 @@ def test_episodes_end_nearer_and_nearer_to_the_reference_under_a_curriculum(buil
     assert module.env.config.termination_distance == pytest.approx(0.5 - 0.25 * 16 / 64)
 
 
+def test_updates_become_smaller_in_the_last_part_of_a_run_if_asked_to(build):
+    config = build("expert", kl=0.1, kl_end=0.02, iterations=10, num_envs=4, horizon=5).config
+    assert [round(config.wanted_kl(n), 3) for n in (0, 80, 140, 200, 1000)] == [0.1, 0.1, 0.06, 0.02, 0.02]
+    assert build("expert", kl=0.1).config.wanted_kl(10**9) == 0.1
+
+
 def test_a_policy_that_tells_left_from_right_pays_for_it(build, train):
     from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 
