@@ -19,6 +19,7 @@ import roma
 import torch
 from scipy.ndimage import gaussian_filter1d
 
+from data_prep.arms import glide
 from data_prep.source import JOINT, SourceMotion, bending, low_pass, mend_elbows, relative, twist, unit
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
@@ -40,7 +41,7 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     Args:
         source: the captured motion.
         offsets: (24, 3) m rest offsets of the body; the mean shape when omitted.
-        keep_limits: bring joints within `dof_limits`, which the simulator enforces.
+        keep_limits: bring joints within `dof_limits`, which the simulator enforces, and let arms glide (`data_prep.arms`).
     """
     source, _ = mend_elbows(low_pass(source))
     offsets = (Humanoid.mean().offsets if offsets is None else offsets).to(source.pos)
@@ -55,6 +56,8 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     root = roma.quat_action(upright.expand(len(root), 4), root)
     root[:, :2] -= root[0, :2].clone()
     joint_rot = local_rotations(roma.quat_product(upright.expand_as(world), world))
+    if keep_limits:
+        joint_rot = glide(joint_rot, source.fps, offsets)
     for _ in range(3 if keep_limits else 0):  # what smoothing takes back is brought in again
         limited = within_limits(joint_rot)
         if torch.equal(limited, joint_rot):
