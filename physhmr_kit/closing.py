@@ -133,7 +133,7 @@ def close_run(
     end = "\n".join([f"## Before and after\n\n{short}", *(f"- {note}" for note in notes), "", cost, ""])
     if stage == "expert":
         milestones = watch.milestones if watch else []
-        end += "\n" + healthy_section(milestones, module.library.names, minutes)
+        end += "\n" + healthy_section(milestones, module.library.names, minutes, simulator=module.env.simulator.name)
     write_text(folder / "table.md", f"{table}\n{end}")
     _print(f"stage {stage}, {len(after.rollouts)} clips", lines, notes, cost, folder, rollout.name)
 

@@ -15,12 +15,15 @@ class StartSampler:
 
     Part of the draws (`hard_share`) go to clips in proportion to their running failure rate, the rest to all clips alike.
     Drawn by frame count instead, a long clip would crowd out the short ones. Frames are uniform, but for a part of the
-    draws (`moment_share`) that begin shortly before a moment at which the clip was lost lately.
+    draws (`moment_share`) that begin shortly before a moment at which the clip was lost lately, and another (`first_share`) that
+    begin where an evaluation does: among hundreds of frames the first is hardly ever drawn, and a body dropped into a swing
+    that has just begun may need a step it never learned.
 
     Args:
         lengths: (C,) frames of each clip at 30 fps.
         hard_share: share of draws whose clip follows the failure rate.
         moment_share: share of draws whose frame leads up to a failure.
+        first_share: share of draws whose frame is the clip's first.
         longest: frames of the longest clip, where asking the device for it is to be avoided.
         memory: weight of the past in the running failure rate.
     """
@@ -32,9 +35,11 @@ class StartSampler:
         moment_share: float = 0.0,
         memory: float = 0.98,
         longest: int | None = None,
+        first_share: float = 0.0,
     ):
         self.longest = int(lengths.max()) if longest is None else longest
         self.lengths, self.hard_share, self.moment_share, self.memory = lengths, hard_share, moment_share, memory
+        self.first_share = first_share
         self.forget()
 
     def forget(self) -> None:
@@ -60,15 +65,24 @@ class StartSampler:
         uniform = lambda: torch.rand(count, generator=generator, device=self.lengths.device)  # noqa: E731
         last = self.lengths[clips] - 1
         frames = (uniform() * last).long()
-        if self.moment_share == 0:
-            return clips, frames
+        if self.moment_share:
+            frames = self._before_a_moment(clips, frames, last, generator)
+        if self.first_share:
+            frames = frames.masked_fill(uniform() < self.first_share, 0)
+        return clips, frames
+
+    def _before_a_moment(
+        self, clips: torch.Tensor, frames: torch.Tensor, last: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """`frames` (K,), a share of them put before moments at which their clips (K,), `last` (K,) the last frames, were lost."""
+        uniform = lambda: torch.rand(len(clips), generator=generator, device=self.lengths.device)  # noqa: E731
         rates = self.moments[clips]
         known = rates.sum(1) > 0
         # a clip that was never lost has no moments; any will do, it is not used
         moment = torch.multinomial(rates + (~known).float()[:, None], 1, generator=generator).squeeze(1)
         lead = _LEAD[0] + uniform() * (_LEAD[1] - _LEAD[0])
         before = (MOMENT * (moment + uniform()) - lead).long().clamp(min=0).minimum(last - 1)
-        return clips, torch.where(known & (uniform() < self.moment_share), before, frames)
+        return torch.where(known & (uniform() < self.moment_share), before, frames)
 
     def report(self, clip_ids: torch.Tensor, frames: torch.Tensor, failed: torch.Tensor) -> None:
         """Episodes that ended: their clips (K,), the frames they reached (K,) and whether they failed there (K,) bool."""

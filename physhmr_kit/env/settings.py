@@ -45,6 +45,7 @@ class TrackingConfig:
         start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
         hard_share: share of starts whose clip is drawn by failure rate.
         moment_share: share of starts placed shortly before a moment at which their clip has been lost.
+        first_share: share of starts at their clip's first frame, where evaluations begin.
         retry_share: share of the failed episodes that begin again from where their body was up to 2 s before (see retries.py).
         push_force: N, horizontal, at the chest (spine3), now and then in a random direction (see pushes.py); 0 for never.
         push_steps: control steps that a push lasts.
@@ -60,6 +61,7 @@ class TrackingConfig:
     start: str = "random"
     hard_share: float = 0.5
     moment_share: float = 0.0
+    first_share: float = 0.0
     retry_share: float = 0.0
     push_force: float = 0.0
     push_steps: int = 3

@@ -127,7 +127,11 @@ class TrackingEnv(VectorEnv):
         self._targets: torch.Tensor | None = None
         self._glimpses: torch.Tensor | None = None
         self.sampler = StartSampler(
-            self.library.lengths, config.hard_share, config.moment_share, longest=self.library.longest
+            self.library.lengths,
+            config.hard_share,
+            config.moment_share,
+            longest=self.library.longest,
+            first_share=config.first_share,
         )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self._pushes = None

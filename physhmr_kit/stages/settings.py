@@ -117,6 +117,8 @@ class ExpertConfig:
     """Share of starts drawn by failure rate rather than clip by clip."""
     moment_share: float = 0.3
     """Share of starts shortly before a moment at which the clip was lost lately."""
+    first_share: float = 0.0
+    """Share of starts at a clip's first frame, where evaluations begin."""
     retry_share: float = 0.0
     """Share of the failed episodes that begin again from where their own body was 1/3 to 2 s before."""
     push_force: float = 0.0
@@ -164,6 +166,7 @@ class ExpertConfig:
             episode_length=self.episode_length,
             hard_share=self.hard_share,
             moment_share=self.moment_share,
+            first_share=self.first_share,
             retry_share=self.retry_share,
             push_force=self.push_force,
             push_every=self.push_every,

@@ -66,6 +66,14 @@ def test_starts_lead_up_to_the_moments_of_failure():
     assert (elsewhere <= LENGTHS[2] - 2).all()
 
 
+def test_a_share_of_the_starts_is_where_an_evaluation_begins():
+    draw = torch.Generator().manual_seed(0)
+    long = torch.ones(1000, dtype=torch.long)
+    _, frames = StartSampler(LENGTHS, first_share=0.25, moment_share=0.3).draw(1000, draw, long)
+    assert (frames == 0).float().mean() == pytest.approx(0.25, abs=0.05)
+    assert (StartSampler(LENGTHS).draw(1000, draw, long)[1] == 0).float().mean() < 0.02
+
+
 def test_a_moment_that_is_mastered_is_forgotten():
     sampler = StartSampler(LENGTHS, moment_share=1.0)
     sampler.report(torch.tensor([1] * 30), torch.full((30,), 500), torch.ones(30).bool())
