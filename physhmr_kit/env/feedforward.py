@@ -20,7 +20,7 @@ from scipy.signal import savgol_filter
 from physhmr_kit.body.humanoid import Humanoid, foot_corners
 from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.env.actions import reference_targets
-from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.library import MotionLibrary, Motions
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.mujoco_cpu import dof_addresses
 
@@ -71,18 +71,18 @@ def reference_torques(states: BodyState, humanoid: Humanoid, fps: float = 30.0) 
 
 def library_targets(library: MotionLibrary, humanoid: Humanoid) -> torch.Tensor:
     """`actions.reference_targets` of every frame of a library, in its packed order (`MotionLibrary.rows`): (F, 69) rad."""
-    known = _TARGETS.get(library)
+    known = _TARGETS.get(library.motions)
     if known is None or known[0] != (humanoid.mass, humanoid.offsets.tolist()):
         targets = []
         for c in range(library.num_clips):
             states = library.clip(c).to("cpu")  # MuJoCo computes them there
             torques = reference_torques(states, humanoid)
             targets.append(reference_targets(states.dof_pos, states.dof_vel, torques, humanoid))
-        known = _TARGETS[library] = (humanoid.mass, humanoid.offsets.tolist()), torch.cat(targets)
+        known = _TARGETS[library.motions] = (humanoid.mass, humanoid.offsets.tolist()), torch.cat(targets)
     return known[1]
 
 
-_TARGETS: WeakKeyDictionary[MotionLibrary, tuple[tuple, torch.Tensor]] = WeakKeyDictionary()
+_TARGETS: WeakKeyDictionary[Motions, tuple[tuple, torch.Tensor]] = WeakKeyDictionary()
 """Inverse dynamics of a library takes seconds, and every evaluation of a run follows the same one."""
 
 

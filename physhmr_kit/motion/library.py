@@ -16,6 +16,10 @@ from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, 
 from physhmr_kit.motion.state import BodyState
 
 
+class Motions:
+    """What copies of a library on several devices have in common: a key for what is worked out from its motions."""
+
+
 class MotionLibrary:
     """Clips at the control rate with everything a tracker asks for worked out once.
 
@@ -36,6 +40,8 @@ class MotionLibrary:
             raise KitError("motion library: no clips given")
         self.device = torch.device(device)
         self.offsets = (mean_offsets() if offsets is None else offsets).to(device)
+        self.motions = Motions()
+        """The same for this library on any device."""
         self.names = [c.name for c in clips]
         parts = []
         for clip in clips:

@@ -10,7 +10,7 @@ from physhmr_kit.env.feedforward import library_targets, reference_torques
 from physhmr_kit.env.rollout import track_clips
 from physhmr_kit.env.tracking import TrackingConfig
 from physhmr_kit.motion.demo import demo_clip
-from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.library import MotionLibrary, Motions
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,14 @@ def test_a_library_on_another_device_is_brought_to_the_cpu_first():
             self.to = lambda device: state if device == "cpu" else self
 
     class Library:
+        motions = Motions()
         num_clips = 1
         clip = staticmethod(lambda c: There(real.clip(c)))
 
     assert torch.equal(library_targets(Library(), Humanoid.mean()), library_targets(real, Humanoid.mean()))
+
+
+def test_inverse_dynamics_are_not_worked_out_again_for_a_copy_on_another_device():
+    library = MotionLibrary([demo_clip("stand")])
+    here = library_targets(library, Humanoid.mean())
+    assert library_targets(library.to("meta"), Humanoid.mean()) is here  # meta holds no numbers to work them out from

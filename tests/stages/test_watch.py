@@ -204,5 +204,8 @@ def test_a_run_is_laid_beside_the_healthy_one_of_its_clips():
     assert "| 1 | healthy | 0.10 M | 50 % | 70 % | 50 | 0.40 |" in text
     assert "other clips than this run's" in healthy_section([milestone(5, 10)], ["c"], 2.0, (others, own))
     card = Healthy(clip_set(["a", "b"]), "two clips", "fit", "a GPU", (row,), "mujoco_gpu")
-    told = [healthy_section([], ["a", "b"], 2.0, (own, card), simulator=s) for s in ("mujoco_cpu", "mujoco_gpu", "isaac_gym")]
+    told = [
+        healthy_section([], ["a", "b"], 2.0, (own, card), simulator=s)
+        for s in ("mujoco_cpu", "mujoco_gpu", "isaac_gym")
+    ]
     assert ["a GPU" in text for text in told] == [False, True, False]
