@@ -1,301 +1,306 @@
-"""`python -m physhmr_kit.fit --stage encoder|expert|supertrack|samcon|merge|distill|finetune`: train a stage and leave a run folder behind.
+"""`python -m physhmr_kit.fit --stage encoder|expert|distill|finetune`: train a stage and leave a run folder behind.
 
-    python -m physhmr_kit.fit --stage distill                      the embedded default: demo motions, bundled expert
+    python -m physhmr_kit.fit --stage distill                      distil the bundled expert on the demo motions
     python -m physhmr_kit.fit --stage expert --clips demo walk.bvh --iterations 400
     python -m physhmr_kit.fit --stage expert --resume runs/expert/mine
+    torchrun --nproc_per_node 4 -m physhmr_kit.fit --stage expert --trainer.devices 4
 
-A run leaves runs/<stage>/<name>/ with config.yaml, metrics.csv (and TensorBoard), checkpoints/{last,best}.ckpt,
-weights.safetensors, before.json, rollout.npz, rollout.rrd, rollout.png and table.md.
-With --evaluate_every N one can watch it: evaluations.csv, clips.md, curves.png, worst.rrd and best.safetensors.
+A setting's last word is enough where it is unique: --clip_range for --ppo.clip_range; dashes work like underscores.
+
+A run leaves runs/<stage>/<name>/ with config.yaml, metrics/ (CSV), tensorboard/, checkpoints/{last,best}.ckpt,
+weights.safetensors, before.json, rollout.npz, rollout.rrd, rollout.png and table.md. With --validate_every N all
+clips are followed every N iterations: evaluations.csv, clips.md, curves.png, worst.rrd, and best.ckpt is the best of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import dataclasses
-import json
+import os
 import sys
 import time
-import warnings
+from dataclasses import dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 
 from physhmr_kit import cli
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
-STAGES = ("encoder", "expert", "supertrack", "samcon", "merge", "distill", "finetune")
+STAGES = ("encoder", "expert", "distill", "finetune")
 
+LOGGERS = ("csv", "tensorboard", "wandb")
+
+_SHORT_CLIPS = ["--data.clips=[demo:stand, demo:squat]"]
 _SHORT = {
-    "encoder": {"iterations": 20, "frames_per_step": 512, "validate_every": 10, "validation_windows": 8},
-    "expert": {"iterations": 10, "num_envs": 32, "clips": ("demo:stand", "demo:squat")},
-    "supertrack": {"iterations": 10, "num_envs": 32, "clips": ("demo:stand", "demo:squat"), "minibatch": 32},
-    "samcon": {
-        "iterations": 10,
-        "bodies": 2,
-        "copies": 16,
-        "windows": 4,
-        "warmup": 32,
-        "clips": ("demo:stand", "demo:squat"),
-        "minibatch": 32,
-    },
-    "merge": {
-        "iterations": 10,
-        "num_envs": 32,
-        "clips": ("demo:stand", "demo:squat"),
-        "experts": ("",),
-        "minibatch": 32,
-    },
-    "distill": {"iterations": 10, "num_envs": 32, "views": 1, "clips": ("demo:stand", "demo:squat")},
-    "finetune": {"iterations": 10, "num_envs": 32, "views": 1, "warmup": 3, "clips": ("demo:stand", "demo:squat")},
+    "encoder": ["--iterations=20", "--validate_every=10", "--data.frames_per_step=512", "--data.validation_windows=8"],
+    "expert": ["--iterations=10", "--sim.num_envs=32", *_SHORT_CLIPS],
+    "distill": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", *_SHORT_CLIPS],
+    "finetune": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", "--ppo.critic_warmup=3", *_SHORT_CLIPS],
 }
-"""The defaults under `--short`: a run of seconds that goes through every part, for tests and CI."""
+"""What `--short` says: a run of seconds that goes through every part, for tests and CI."""
 
 
-def _stage_of(argv: list[str]) -> str | None:
-    """The stage named on the command line, before its settings are known."""
+@dataclass(frozen=True)
+class TrainerOptions:
+    """What the Lightning Trainer is told."""
+
+    accelerator: str = "auto"
+    """'cpu' or 'gpu'; by default where the simulator computes."""
+    devices: int = 1
+    """Processes on this machine, each with its own environments (distributed data parallel)."""
+    num_nodes: int = 1
+    """Machines."""
+    strategy: str = "auto"
+    """How processes work together, e.g. 'ddp'; 'auto' is ddp for several devices."""
+    precision: str = "32-true"
+    """Of the updates, e.g. 'bf16-mixed'."""
+    max_time: str | None = None
+    """Stop after this time of training, DD:HH:MM:SS; earlier sessions of a resumed run count."""
+
+
+def _option_names() -> list[str]:
+    """Options of fit that are not settings of a stage."""
+    own = ["stage", "name", "runs", "resume", "ckpt_path", "progress", "logger", "patience", "short", "config", "print_config"]
+    return [*own, "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions))]
+
+
+def _first(argv: list[str]) -> argparse.Namespace:
+    """What must be known before the stage's parser can be built."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--stage")
-    first.add_argument("--resume")
-    known, _ = first.parse_known_args(argv)
-    if known.stage is None and known.resume:
-        return Path(known.resume).resolve().parent.name
-    return known.stage
+    first.add_argument("--resume", type=Path)
+    first.add_argument("--config", type=Path, action="append", default=[])
+    first.add_argument("--short", action="store_true")
+    known = first.parse_known_args(argv)[0]
+    if known.resume is not None:
+        for part in (known.resume / "config.yaml", known.resume / "checkpoints" / "last.ckpt"):
+            if not part.is_file():
+                raise KitError(f"{part}: missing; --resume takes the folder of a run that has written a checkpoint")
+        known.stage = known.stage or known.resume.resolve().parent.name
+    if known.stage is not None and known.stage not in STAGES:
+        raise KitError(f"unknown stage '{known.stage}'; choose one of: {', '.join(STAGES)}")
+    return known
 
 
-def _config_class(stage: str) -> type:
-    """The dataclass of a stage's settings."""
-    from physhmr_kit.stages.settings import CONFIGS
+def _parser(stage: str | None):
+    from jsonargparse import set_parsing_settings
 
-    return CONFIGS[stage]
-
-
-def _parser(stage: str | None, short: bool = False):
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = cli.make_parser("fit", __doc__)
     parser.add_argument("--stage", choices=STAGES, required=stage is None, default=stage, help="which stage to train")
     parser.add_argument("--name", help="of the run; the time of day by default")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    parser.add_argument("--resume", type=Path, help="run folder to take up where it stopped")
+    parser.add_argument("--resume", type=Path, help="run folder to resume where it stopped, bit-exactly")
+    parser.add_argument("--ckpt_path", type=Path, help="start a new run from a checkpoint of another one")
+    parser.add_argument("--config", type=Path, help="a YAML file with any of these settings, e.g. a run's config.yaml")
+    parser.add_argument("--print_config", action="store_true", help="print the resulting config.yaml and stop")
     parser.add_argument("--progress", choices=("rich", "tqdm", "none"), default="rich", help="progress bar")
-    parser.add_argument("--evaluate_every", type=int, default=0, help="track all clips every so many iterations")
+    parser.add_argument("--logger", type=list[str], default=["csv", "tensorboard"], help="csv, tensorboard, wandb")
     parser.add_argument(
-        "--patience", type=int, default=3, help="bad evaluations in a row that stop a collapsed run; 0 never stops"
+        "--patience", type=int, default=3, help="bad validations in a row that stop a collapsed run; 0 never stops"
     )
     parser.add_argument("--short", action="store_true", help="a run of seconds through every part")
     if stage is not None:
-        from jsonargparse import ActionConfigFile
+        from physhmr_kit.stages.settings import CONFIGS
 
-        parser.add_argument("--config", action=ActionConfigFile, help="a YAML file with any of these options")
-        parser.add_class_arguments(_config_class(stage))
-        for action in parser._actions:
-            if action.dest in _tuples(stage):
-                one = action.dest.rstrip("s").upper()
-                action.metavar = f"{one} [{one} ...]"  # as `_join_tuples` reads it
-        if short:
-            parser.set_defaults(_SHORT[stage])
+        parser.add_class_arguments(TrainerOptions, "trainer")
+        parser.add_class_arguments(CONFIGS[stage])
     return parser
 
 
-def _tuples(stage: str) -> dict[str, bool]:
-    """The settings of a stage that are tuples, and whether of words."""
-    kinds = {f.name: str(f.type) for f in dataclasses.fields(_config_class(stage))}
-    return {name: "str" in kind for name, kind in kinds.items() if kind.startswith("tuple[")}
+def _settings(argv: list[str]):
+    """Command line and files to (options, stage settings); later words win: --short, the files, then what was typed."""
+    from physhmr_kit.runs.settings_file import expand, leaves, words_of_file
+
+    first = _first(argv)
+    parser = _parser(first.stage)
+    if first.stage is None:
+        parser.parse_args(argv)  # prints help or says that --stage is missing
+    from physhmr_kit.stages.settings import CONFIGS
+
+    kind, names = CONFIGS[first.stage], _option_names()
+    known = leaves(kind)
+    words = _SHORT[first.stage] if first.short and first.resume is None else []
+    files = [*([first.resume / "config.yaml"] if first.resume else []), *first.config]
+    for file in files:
+        words = [*words, *words_of_file(file, known, names)]
+    typed = expand(_one_word_lists(argv), known, names)
+    options = parser.parse_args([*words, *typed])
+    if options.patience < 0:
+        raise KitError(f"--patience is {options.patience}; it cannot be negative")
+    for logger in options.logger:
+        if logger not in LOGGERS:
+            raise KitError(f"unknown logger '{logger}'; choose from: {', '.join(LOGGERS)}")
+    made = parser.instantiate(options)
+    return options, kind(**{f.name: getattr(made, f.name) for f in fields(kind)}), made.trainer
 
 
-def _join_tuples(argv: list[str], stage: str) -> list[str]:
-    """`--clips demo walk.bvh` to `--clips=["demo", "walk.bvh"]`: jsonargparse takes a tuple from one word only.
-
-    What begins with a bracket, `--clips '[demo, walk.bvh]'`, stays as it is.
-    """
-    tuples, result, rest = _tuples(stage), [], list(argv)
+def _one_word_lists(argv: list[str]) -> list[str]:
+    """`--logger csv wandb` to `--logger=[csv, wandb]`."""
+    result, rest = [], list(argv)
     while rest:
         word = rest.pop(0)
-        option, equals, value = word.partition("=")
-        values = [value] if equals else []
-        if option.removeprefix("--") not in tuples or not option.startswith("--"):
+        if word != "--logger":
             result.append(word)
             continue
+        values = []
         while rest and not rest[0].startswith("--"):
             values.append(rest.pop(0))
-        if not values:
-            result.append(word)  # the parser says what is missing
-        elif values[0].startswith("["):
-            result.append(f"{option}={' '.join(values)}")
-        else:
-            words = tuples[option.removeprefix("--")]
-            result.append(f"{option}={json.dumps(values) if words else '[' + ', '.join(values) + ']'}")
+        result.append(f"--logger=[{', '.join(v.strip('[],') for v in values)}]")
     return result
 
 
-def _settings(argv: list[str]):
-    """Command line and files to (options, stage settings)."""
-    stage = _stage_of(argv)
-    if stage is not None and stage not in STAGES:
-        raise KitError(f"unknown stage '{stage}'; choose one of: {', '.join(STAGES)}")
-    resume = _resume_folder(argv)
-    parser = _parser(stage, short="--short" in argv and resume is None)
-    if stage is None:
-        parser.parse_args(argv)  # prints help or says that --stage is missing
-    files = [] if resume is None else ["--config", str(resume / "config.yaml")]
-    options = parser.parse_args([*files, *_join_tuples(argv, stage)])
-    for name in ("evaluate_every", "patience"):
-        if getattr(options, name) < 0:
-            raise KitError(f"--{name} is {getattr(options, name)}; it cannot be negative")
-    names = [f.name for f in dataclasses.fields(_config_class(stage))]
-    config = parser.instantiate(options)
-    values = {n: getattr(config, n) for n in names}
-    return options, _config_class(stage)(**values), resume
-
-
-def _resume_folder(argv: list[str]) -> Path | None:
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--resume", type=Path)
-    folder = first.parse_known_args(argv)[0].resume
-    if folder is None:
-        return None
-    for part in (folder / "config.yaml", folder / "checkpoints" / "last.ckpt"):
-        if not part.is_file():
-            raise KitError(f"{part}: missing; --resume takes the folder of a run that has written a checkpoint")
-    return folder
-
-
-def _as_yaml(settings, options) -> str:
-    """config.yaml: the stage's settings, and how it is watched, so that a resumed run is watched in the same way."""
+def _as_yaml(settings, options, command: str) -> str:
+    """config.yaml: where the run comes from, how it is watched, and every setting."""
     import yaml
 
-    def plain(value):
-        if dataclasses.is_dataclass(value):
-            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+    from physhmr_kit.runs.settings_file import provenance
+    from physhmr_kit.stages.settings import to_plain
 
-    watched = {"evaluate_every": options.evaluate_every, "patience": options.patience}
-    return yaml.safe_dump({**watched, **plain(settings)}, sort_keys=False)
+    watched = {"patience": options.patience, "logger": list(options.logger)}
+    return yaml.safe_dump({**provenance(options.stage, command), **watched, **to_plain(settings)}, sort_keys=False)
 
 
-def _quiet() -> None:
-    """Lightning's advice that does not apply here: our loader holds iteration numbers, not data."""
-    import logging
+def _loggers(folder: Path, options) -> list:
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-    for text in (
-        ".*does not have many workers.*",
-        ".*LeafSpec.*",
-        ".*litlogger.*",
-        ".*checkpoint directory.*exists.*",
-        ".*post-update.*",
-        ".*in eval mode at the start of training.*",
-        ".*logs directory.*exists.*",
-    ):
-        warnings.filterwarnings("ignore", message=text)
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    loggers: list = []
+    if "csv" in options.logger:  # a file for each session: see runs.history.read_metrics
+        loggers.append(CSVLogger(folder, name="metrics", flush_logs_every_n_steps=10))
+    if "tensorboard" in options.logger:
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+    if "wandb" in options.logger:
+        try:
+            from pytorch_lightning.loggers import WandbLogger
 
-
-def _epochs(module) -> int:
-    """Epochs that make up the run: whole ones, since checkpoints are written between them."""
-    return -(-module.config.iterations // module.iterations_per_epoch)
+            loggers.append(WandbLogger(name=folder.name, save_dir=folder, project="physhmr_kit"))
+        except ModuleNotFoundError as fault:
+            raise KitError("--logger wandb needs the package wandb: pip install wandb") from fault
+    return loggers
 
 
-def _csv_logger(folder: Path, resume: Path | None):
-    """Lightning's CSV logger; a resumed run keeps its rows up to the checkpoint, where Lightning would delete them all."""
-    import torch
-    from pytorch_lightning.loggers import CSVLogger
-
-    logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=10)
-    file = folder / "metrics.csv"
-    if resume is None or not file.is_file():
-        return logger
-    loops = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["loops"]
-    done = loops["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
-    with open(file, newline="") as f:
-        rows = csv.DictReader(f)
-        kept, names = [row for row in rows if int(row["step"]) < done], list(rows.fieldnames)
-    writer = logger.experiment  # this deletes the file
-    with open(file, "w", newline="") as f:
-        old = csv.DictWriter(f, names)
-        old.writeheader()
-        old.writerows(kept)
-    writer.metrics_keys = names
-    return logger
-
-
-def _accelerator(device) -> tuple[str, int | list[int]]:
-    """What Lightning calls the device on which a policy stage lives."""
-    return ("gpu", [device.index or 0]) if device.type == "cuda" else ("cpu", 1)
-
-
-def _trainer(folder: Path, module, options, callbacks: list):
+def _trainer(folder: Path, stage, options, trainer, resume_command: str, callbacks: list):
+    """The Lightning Trainer of a run."""
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, TQDMProgressBar
-    from pytorch_lightning.loggers import TensorBoardLogger
+    from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 
-    bars = {"rich": [RichProgressBar()], "tqdm": [TQDMProgressBar()], "none": []}[options.progress]
-    keep = {"dirpath": folder / "checkpoints", "every_n_epochs": 1, "enable_version_counter": False}
-    policy_stage = hasattr(module, "policy")
-    checkpoints = [
-        ModelCheckpoint(filename="last", save_top_k=1, monitor=None, save_on_train_epoch_end=True, **keep),
-        ModelCheckpoint(
-            filename="best", save_top_k=1, monitor="reward" if policy_stage else f"{module.validation_name}/mpjpe_mm",
-            mode="max" if policy_stage else "min", save_on_train_epoch_end=policy_stage, **keep,
-        ),
+    from physhmr_kit.runs.callbacks import LastCheckpoint, NanGuard, progress_bar
+
+    config, checkpoints = stage.config, folder / "checkpoints"
+    last = checkpoints / "last.ckpt"
+    limit = None if trainer.max_time is None else _duration(trainer.max_time)
+    callbacks = [
+        Timer(limit, interval="epoch"), *progress_bar(options.progress), NanGuard(last, resume_command), *callbacks,
+        LastCheckpoint(last, config.checkpoint_every),
     ]  # fmt: skip
-    accelerator, devices = ("auto", 1) if not policy_stage else _accelerator(module.env.device)
+    if config.validate_every:
+        monitor, mode = ("val/score", "max") if stage.name != "encoder" else (f"{stage.validation_name}/mpjpe_mm", "min")
+        callbacks.append(
+            ModelCheckpoint(
+                checkpoints, "best", monitor=monitor, mode=mode, every_n_epochs=config.validate_every,
+                save_on_train_epoch_end=True, enable_version_counter=False,
+            )
+        )  # fmt: skip
     return pl.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        max_epochs=_epochs(module),
-        logger=[_csv_logger(folder, options.resume), TensorBoardLogger(folder, name="", version="tensorboard")],
-        callbacks=[*bars, *checkpoints, *callbacks],
-        log_every_n_steps=1,
-        enable_progress_bar=bool(bars),
-        enable_model_summary=False,
+        accelerator=trainer.accelerator if stage.name == "encoder" else _accelerator(trainer.accelerator, config.sim.simulator),
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        strategy=_strategy(trainer),
+        precision=trainer.precision,
+        max_epochs=config.iterations,
+        check_val_every_n_epoch=config.validate_every or 1,
+        limit_val_batches=1.0 if config.validate_every else 0,
         num_sanity_val_steps=0,
+        logger=_loggers(folder, options),
+        callbacks=callbacks,
+        log_every_n_steps=1,
+        enable_progress_bar=options.progress != "none",
+        enable_model_summary=False,
     )
+
+
+def _accelerator(asked: str, simulator: str) -> str:
+    """Where the networks live: by default where the simulator computes."""
+    import torch
+
+    from physhmr_kit.simulation.registry import choose_simulator
+
+    if asked != "auto":
+        return asked
+    return "gpu" if choose_simulator(simulator).name != "mujoco_cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _strategy(trainer: TrainerOptions) -> str:
+    """Fine-tuning leaves the actor out of its first updates, so processes must look for unused parameters."""
+    several = trainer.devices * trainer.num_nodes > 1
+    return "ddp_find_unused_parameters_true" if several and trainer.strategy in ("auto", "ddp") else trainer.strategy
+
+
+def _duration(text: str) -> timedelta:
+    """'DD:HH:MM:SS' as a duration.
+
+    Raises:
+        KitError: written otherwise.
+    """
+    parts = text.split(":")
+    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+        raise KitError(f"--trainer.max_time is '{text}'; write DD:HH:MM:SS, e.g. 00:02:30:00")
+    days, hours, minutes, seconds = map(int, parts)
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    options, settings, resume = _settings(argv)
-    _quiet()
+    options, settings, trainer_options = _settings(argv)
+    command = f"python -m physhmr_kit.fit {' '.join(argv)}"
+    if options.print_config:
+        print(_as_yaml(settings, options, command), end="")
+        return 0
     import pytorch_lightning as pl
     import torch
 
-    from physhmr_kit.closing import close_run, evaluate_before
-    from physhmr_kit.progress import write_progress
+    from physhmr_kit.runs.callbacks import ClipEvaluation
+    from physhmr_kit.runs.report import close_run, evaluate_before
     from physhmr_kit.simulation import SimulatorError, choose_simulator
     from physhmr_kit.simulation.cores import usable_cores
-    from physhmr_kit.stages.build import build_module
-    from physhmr_kit.stages.watch import ClipEvaluation, Finite
+    from physhmr_kit.stages.build import build_stage
 
     torch.set_num_threads(usable_cores())
     pl.seed_everything(settings.seed, verbose=False)
-    folder = resume or options.runs / options.stage / (options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
-    if resume is None and (folder / "checkpoints").exists():
+    # processes that the Trainer starts find the folder of the first one
+    name = os.environ.setdefault("PHYSHMR_RUN_NAME", options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
+    folder = options.resume or options.runs / options.stage / (options.name or name)
+    main_process = int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0
+    if options.resume is None and main_process and (folder / "checkpoints").exists():
         raise KitError(f"{folder}: there is a run of this name already; choose another --name, or --resume {folder}")
-    if options.evaluate_every and options.stage == "encoder":
-        raise KitError("--evaluate_every follows clips with a policy; the encoder has none (see --validate_every)")
-    if options.stage != "encoder":
-        print(choose_simulator(settings.simulator))
+    if options.stage != "encoder" and main_process:
+        print(choose_simulator(settings.sim.simulator))
     print(f"stage {options.stage}: loading clips, weights and views")
-    module = build_module(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(_as_yaml(settings, options))
-    before = evaluate_before(module, folder, resumed=resume is not None)
-    go_on = f"python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
-    watch = None
-    if options.evaluate_every:
-        watch = ClipEvaluation(options.evaluate_every, folder, options.patience, write_progress)
-    trainer = _trainer(folder, module, options, [Finite(folder, go_on), *([watch] if watch else [])])
+    stage, data = build_stage(settings)
+    resume_command = f"python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
     last = folder / "checkpoints" / "last.ckpt"
-    go_on = f"take it up with: {go_on}"
+    evaluations = ClipEvaluation(folder, options.patience) if options.stage != "encoder" else None
+    trainer = _trainer(folder, stage, options, trainer_options, resume_command, [evaluations] if evaluations else [])
+    before = None
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(_as_yaml(settings, options, command))
+        before = evaluate_before(stage, data, folder, resumed=options.resume is not None)
     try:
-        trainer.fit(module, ckpt_path=last if resume else None, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
+        trainer.fit(stage, datamodule=data, ckpt_path=last if options.resume else options.ckpt_path, weights_only=True)
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C is exit(1)
+            raise
         if last.is_file():
-            print(f"stopped; {go_on}")
+            print(f"stopped; resume with: {resume_command}")
         return 130
     except SimulatorError as fault:
-        raise SimulatorError(f"{fault}; {go_on}" if last.is_file() else str(fault)) from fault
-    close_run(module, folder, before, f"python -m physhmr_kit.fit {' '.join(argv)}", watch)
+        raise SimulatorError(f"{fault}; resume with: {resume_command}" if last.is_file() else str(fault)) from fault
+    finally:
+        stage.teardown("fit")  # Lightning calls it only at the end of a run that went well
+        os.environ.pop("PHYSHMR_RUN_NAME", None)
+    if trainer.is_global_zero:
+        close_run(stage, data, folder, before, command, evaluations)
     return 0
 
 

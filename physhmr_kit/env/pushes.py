@@ -31,19 +31,19 @@ class RandomPushes:
         num_envs: N.
         force: N.
         steps: control steps that a push lasts.
-        every: control steps from the end of a push to the next one, on average (memoryless).
+        interval: control steps from the end of a push to the next one, on average (memoryless).
         device: of the tensors and of the generator that draws.
     """
 
-    def __init__(self, num_envs: int, force: float, steps: int, every: float, device: torch.device):
-        self.force, self.steps, self.every = force, steps, every
+    def __init__(self, num_envs: int, force: float, steps: int, interval: float, device: torch.device):
+        self.force, self.steps, self.interval = force, steps, interval
         self._left = torch.zeros(num_envs, dtype=torch.long, device=device)  # steps of a push still to come
         self._angle = torch.zeros(num_envs, device=device)
 
     def draw(self, generator: torch.Generator) -> torch.Tensor:
         """Forces of the next control step, (N, 24, 3) N. Takes 2 N numbers from the generator, whoever is pushed."""
         dice, angle = torch.rand(2, len(self._left), generator=generator, device=self._left.device)
-        begins = (self._left == 0) & (dice < 1 / self.every)
+        begins = (self._left == 0) & (dice < 1 / self.interval)
         left = torch.where(begins, self.steps, self._left)
         self._angle = torch.where(begins, 2 * math.pi * angle, self._angle)
         self._left = (left - 1).clamp(min=0)

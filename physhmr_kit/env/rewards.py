@@ -6,11 +6,15 @@ averaged over the 24 bodies and, for vectors, over the three axes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 
 from physhmr_kit.body.quaternions import quat_angle
 from physhmr_kit.body.skeleton import FEET
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation.contract import SimState
 
 
 def _closeness(sim: torch.Tensor, ref: torch.Tensor, scale: float) -> torch.Tensor:
@@ -93,3 +97,32 @@ def foot_contact(sim: BodyState, ref: BodyState, contact_force: torch.Tensor, sl
     speed = sim.body_lin_vel[:, list(FEET), :2].norm(dim=-1).unflatten(1, (2, 2)).amin(1)
     firm = torch.where(touching, (-slip_scale * speed.square()).exp(), torch.ones_like(speed))
     return ((wanted == touching).float() * firm).mean(1)
+
+
+class Step(NamedTuple):
+    """What the terms of one control step are computed from."""
+
+    sim: SimState
+    """Where the step led."""
+    ref: BodyState
+    """The reference at that moment."""
+    masses: torch.Tensor
+    """(24,) share of body mass of each segment."""
+    steps: torch.Tensor
+    """(N,) control steps since the episode started."""
+
+
+TERMS: dict[str, Callable[[Step], torch.Tensor]] = {
+    # imitation (PHC, PhysHMR)                                            weights: PhysHMR  expert   finetune
+    "position": lambda s: position(s.sim, s.ref),  #                                0.5     0.5      0.35
+    "rotation": lambda s: rotation(s.sim, s.ref),  #                                0.3     0.3      0.2
+    "velocity": lambda s: velocity(s.sim, s.ref),  #                                0.1     0.1      0.1
+    "angular_velocity": lambda s: angular_velocity(s.sim, s.ref),  #                0.1     0.1      0.1
+    # effort; the first steps after a reset pay for the jump onto the reference, not for the policy (PhysHMR)
+    "power": lambda s: power(s.sim.dof_torque, s.sim.dof_vel) * (s.steps > 3),  #  -5e-4   -1e-4    -5e-5
+    # where the body meets the floor (ours)
+    "feet": lambda s: feet(s.sim, s.ref),  #                                        0       0        0
+    "balance": lambda s: balance(s.sim, s.masses),  #                               0       0        0.1
+    "foot_contact": lambda s: foot_contact(s.sim, s.ref, s.sim.contact_force),  #   0       0        0.15
+}
+"""Every reward term of the kit by the name of its weight in `RewardWeights` (env/settings.py)."""

@@ -24,6 +24,8 @@ Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 FAILURE_DISTANCE = 0.5
 """Metres of mean body distance at which a clip counts as failed (PHC's rule in evaluation)."""
 
+_MOST_ENVS = 512  # bodies of an evaluation side by side; a state is 6 kB and every frame of it is kept
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -99,7 +101,90 @@ class Rollout:
             raise KitError(f"{path}: not a readable rollout ({fault})") from fault
 
 
+def evaluation_env(
+    library: MotionLibrary,
+    config: TrackingConfig,
+    visual: VisualLibrary | None = None,
+    simulator: str = "auto",
+    substeps: int = 4,
+    num_envs: int | None = None,
+    device: str | torch.device | None = None,
+) -> TrackingEnv:
+    """An environment in which whole clips are followed under PHC's evaluation rule (mean body distance beyond 0.5 m fails).
+
+    Observations, control and rewards are `config`'s; nobody pushes.
+
+    Args:
+        num_envs: bodies side by side; one for each clip, at most 512, by default.
+        simulator, substeps, device: see `make_simulator`.
+    """
+    rules = {"termination": "mean", "termination_distance": FAILURE_DISTANCE, "episode_length": None}
+    config = replace(config, **rules, start="first", push_force=0.0)
+    count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
+    physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)
+    return TrackingEnv(library, physics, config, visual)
+
+
 @torch.no_grad()
+def follow_clips(
+    policy: Policy,
+    env: TrackingEnv,
+    clips: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    push: Callable[[int], torch.Tensor | None] | None = None,
+) -> list[Rollout]:
+    """Follow clips of an `evaluation_env` from their first frames, as many side by side as it has bodies.
+
+    View 0 of each clip is shown to a policy that sees.
+
+    Args:
+        policy: deterministic map from observation groups to actions.
+        clips: (M,) ids of the clips to follow, one as often as it is named; every clip once by default.
+        progress: called with (frames done, frames in all).
+        push: forces on the bodies in the step that begins at a frame, (M, 24, 3) N or None; see `Simulator.step`.
+    """
+    ids = list(range(env.library.num_clips)) if clips is None else [int(c) for c in clips]
+    chunks = [range(i, min(i + env.num_envs, len(ids))) for i in range(0, len(ids), env.num_envs)]
+    longest = [int(env.library.lengths[[ids[k] for k in chunk]].max()) for chunk in chunks]
+    rollouts: list[Rollout] = []
+    for k, chunk in enumerate(chunks):
+        told = None if progress is None else (lambda frame, k=k: progress(sum(longest[:k]) + frame, sum(longest)))
+        part = None if push is None else (lambda frame, chunk=chunk: _part(push(frame), chunk, env.num_envs))
+        rollouts += _follow(policy, env, [ids[i] for i in chunk], longest[k], told, part)
+    return rollouts
+
+
+def _part(force: torch.Tensor | None, chunk: range, num_envs: int) -> torch.Tensor | None:
+    """The rows of a chunk, and nothing for the bodies that follow no clip of it."""
+    if force is None:
+        return None
+    rows = force[chunk.start : chunk.stop]
+    return torch.cat([rows, rows.new_zeros(num_envs - len(rows), *rows.shape[1:])])
+
+
+def _follow(
+    policy: Policy,
+    env: TrackingEnv,
+    ids: list[int],
+    longest: int,
+    progress: Callable[[int], None] | None,
+    push: Callable[[int], torch.Tensor | None] | None,
+) -> list[Rollout]:
+    """Follow at most `env.num_envs` clips; the bodies left over follow the first one and are not looked at."""
+    clip = torch.tensor(ids + ids[:1] * (env.num_envs - len(ids)))
+    start = torch.zeros_like(clip)
+    obs, _ = env.reset(seed=0, options={"clip": clip, "frame": start, "view": start})
+    recorder = _Recorder(env, len(ids))
+    for frame in range(1, longest):
+        obs, _, terminated, truncated, _ = env.step(policy(obs), push(frame - 1) if push else None)
+        recorder.add(frame, terminated, truncated)
+        if progress:
+            progress(frame + 1)
+        if not recorder.running.any():
+            break
+    return recorder.rollouts(env.library, ids)
+
+
 def track_clips(
     policy: Policy,
     library: MotionLibrary,
@@ -112,49 +197,26 @@ def track_clips(
     clips: Sequence[int] | None = None,
     push: Callable[[int], torch.Tensor | None] | None = None,
 ) -> list[Rollout]:
-    """Follow every clip of the library once, all side by side, each from its first frame.
+    """Follow every clip of a library once: `follow_clips` in an `evaluation_env` of its own.
 
-    An episode fails by PHC's evaluation rule (mean body distance beyond 0.5 m) whatever `config` says, and nobody pushes but
-    `push`; rewards and observations are `config`'s. View 0 of each clip is shown to a policy that sees.
-
-    Args:
-        policy: deterministic map from observation groups to actions.
-        simulator, substeps, device: see `make_simulator`. A policy that is a module is moved to the simulator's device.
-        progress: called with (frames done, frames of the longest clip).
-        clips: (M,) ids of the clips to follow, one as often as it is named; every clip once by default.
-        push: which forces act on the bodies in the step that begins at a frame, (M, 24, 3) N or None; see `Simulator.step`.
+    A policy that is a module is moved to the simulator's device.
     """
-    ids = torch.arange(library.num_clips) if clips is None else torch.as_tensor(clips)
-    everything = replace(
-        config,
-        termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0, push_force=0.0,
-    )  # fmt: skip
-    sim = make_simulator(simulator, num_envs=len(ids), device=device, substeps=substeps)
-    env = TrackingEnv(library, sim, everything, visual)
+    count = min(library.num_clips if clips is None else len(clips), _MOST_ENVS)
+    env = evaluation_env(library, config, visual, simulator, substeps, count, device)
     if isinstance(policy, torch.nn.Module):
         policy.to(env.device)
-    obs, _ = env.reset(seed=0, options={"clip": ids, "frame": torch.zeros_like(ids), "view": torch.zeros_like(ids)})
-    recorder = _Recorder(env)
-    longest = int(library.lengths[ids].max())
     try:
-        for frame in range(1, longest):
-            obs, _, terminated, truncated, _ = env.step(policy(obs), push(frame - 1) if push else None)
-            recorder.add(frame, terminated, truncated)
-            if progress:
-                progress(frame + 1, longest)
-            if not recorder.running.any():
-                break
+        return follow_clips(policy, env, clips, progress, push)
     finally:
         env.close()
-    return recorder.rollouts(library, ids.tolist())
 
 
 class _Recorder:
-    """Collects the simulated states of the episodes that began at frame 0, until each one ends."""
+    """Collects the simulated states of the first `count` environments, which began at frame 0, until each one ends."""
 
-    def __init__(self, env: TrackingEnv):
+    def __init__(self, env: TrackingEnv, count: int):
         self.env = env
-        self.running = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+        self.running = torch.arange(env.num_envs, device=env.device) < count
         self.last = torch.zeros(env.num_envs, dtype=torch.long, device=env.device)
         self.failed = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         self.frames = [env.simulator.state]

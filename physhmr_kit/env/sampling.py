@@ -13,17 +13,15 @@ _LEAD = (5, 35)  # frames by which a start lies before the moment it aims at
 class StartSampler:
     """Draws (clip, frame) starts: clips equally and by how often they fail, never by length.
 
-    Part of the draws (`hard_share`) go to clips in proportion to their running failure rate, the rest to all clips alike.
-    Drawn by frame count instead, a long clip would crowd out the short ones. Frames are uniform, but for a part of the
-    draws (`moment_share`) that begin shortly before a moment at which the clip was lost lately, and another (`first_share`) that
-    begin where an evaluation does: among hundreds of frames the first is hardly ever drawn, and a body dropped into a swing
-    that has just begun may need a step it never learned.
+    With probability `failure_weighted_prob` a clip is drawn in proportion to its running failure rate, else uniformly.
+    Drawn by frame count instead, a long clip would crowd out the short ones. Frames are uniform, except that with probability
+    `pre_failure_prob` an episode starts shortly before a moment at which the clip was recently lost, and with probability
+    `first_frame_prob` where an evaluation does: among hundreds of frames the first is hardly ever drawn, and a body dropped
+    into a swing that has just begun may need a step it never learned.
 
     Args:
         lengths: (C,) frames of each clip at 30 fps.
-        hard_share: share of draws whose clip follows the failure rate.
-        moment_share: share of draws whose frame leads up to a failure.
-        first_share: share of draws whose frame is the clip's first.
+        failure_weighted_prob, pre_failure_prob, first_frame_prob: see above.
         longest: frames of the longest clip, where asking the device for it is to be avoided.
         memory: weight of the past in the running failure rate.
     """
@@ -31,15 +29,16 @@ class StartSampler:
     def __init__(
         self,
         lengths: torch.Tensor,
-        hard_share: float = 0.5,
-        moment_share: float = 0.0,
+        failure_weighted_prob: float = 0.5,
+        pre_failure_prob: float = 0.0,
+        first_frame_prob: float = 0.0,
         memory: float = 0.98,
         longest: int | None = None,
-        first_share: float = 0.0,
     ):
         self.longest = int(lengths.max()) if longest is None else longest
-        self.lengths, self.hard_share, self.moment_share, self.memory = lengths, hard_share, moment_share, memory
-        self.first_share = first_share
+        self.lengths, self.memory = lengths, memory
+        self.failure_weighted_prob, self.pre_failure_prob = failure_weighted_prob, pre_failure_prob
+        self.first_frame_prob = first_frame_prob
         self.forget()
 
     def forget(self) -> None:
@@ -54,7 +53,7 @@ class StartSampler:
     def clip_weights(self) -> torch.Tensor:
         """(C,) probability of each clip."""
         hard = self.failure / self.failure.sum().clamp(min=1e-6)
-        return self.hard_share * hard + (1 - self.hard_share) / len(self.failure)
+        return self.failure_weighted_prob * hard + (1 - self.failure_weighted_prob) / len(self.failure)
 
     def draw(
         self, count: int, generator: torch.Generator, clips: torch.Tensor | None = None
@@ -65,10 +64,10 @@ class StartSampler:
         uniform = lambda: torch.rand(count, generator=generator, device=self.lengths.device)  # noqa: E731
         last = self.lengths[clips] - 1
         frames = (uniform() * last).long()
-        if self.moment_share:
+        if self.pre_failure_prob:
             frames = self._before_a_moment(clips, frames, last, generator)
-        if self.first_share:
-            frames = frames.masked_fill(uniform() < self.first_share, 0)
+        if self.first_frame_prob:
+            frames = frames.masked_fill(uniform() < self.first_frame_prob, 0)
         return clips, frames
 
     def _before_a_moment(
@@ -82,7 +81,7 @@ class StartSampler:
         moment = torch.multinomial(rates + (~known).float()[:, None], 1, generator=generator).squeeze(1)
         lead = _LEAD[0] + uniform() * (_LEAD[1] - _LEAD[0])
         before = (MOMENT * (moment + uniform()) - lead).long().clamp(min=0).minimum(last - 1)
-        return torch.where(known & (uniform() < self.moment_share), before, frames)
+        return torch.where(known & (uniform() < self.pre_failure_prob), before, frames)
 
     def report(self, clip_ids: torch.Tensor, frames: torch.Tensor, failed: torch.Tensor) -> None:
         """Episodes that ended: their clips (K,), the frames they reached (K,) and whether they failed there (K,) bool."""

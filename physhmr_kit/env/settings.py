@@ -15,70 +15,114 @@ GROUP_SIZES = {
     "feature": 512,
     "root_orientation": 6,
 }
-"""The named groups of the observation and their widths."""
+"""The named observation groups and their widths."""
+
+VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
+"""The groups that come from a camera; an environment needs a `VisualLibrary` for them."""
+
+EXPERT_GROUPS = ("proprioception", "reference", "preview")
+"""All an expert may read; the preview is optional."""
+
+STUDENT_GROUPS = ("proprioception", *VISUAL_GROUPS)
+"""What the student reads: 924 numbers, PhysHMR's variant 358."""
 
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each reward term; the first five are PhysHMR's, `feet` is ours, the last two belong to fine-tuning."""
+    """Weight of each reward term (env/rewards.py has the formulas); a term of weight 0 is not computed."""
 
     position: float = 0.5
+    """Body positions."""
     rotation: float = 0.3
+    """Body rotations."""
     velocity: float = 0.1
+    """Linear velocities of the bodies."""
     angular_velocity: float = 0.1
+    """Angular velocities of the bodies."""
     power: float = -0.0005
+    """Mechanical power of the drives, per watt."""
     feet: float = 0.0
+    """Positions of ankles and toes."""
     balance: float = 0.0
+    """Centre of mass over the line between the feet."""
     foot_contact: float = 0.0
+    """Feet that stand when the reference stands, and do not slip."""
+
+
+#                    position rotation velocity ang. velocity  power     feet  balance  foot contact
+PHYSHMR_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0005, 0.0, 0.0, 0.0)
+# PhysHMR trains on billions of samples; on millions its power cost keeps a policy from learning to track at all
+EXPERT_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0001, 0.0, 0.0, 0.0)
+FINETUNE_REWARD = RewardWeights(0.35, 0.2, 0.1, 0.1, -0.00005, 0.0, 0.1, 0.15)
 
 
 @dataclass(frozen=True)
-class TrackingConfig:
-    """What an episode is.
+class EpisodeConfig:
+    """When an episode starts and ends, what disturbs it, and what it is rewarded for."""
+
+    termination: str = "any"
+    """An episode fails when 'any' of 20 bodies, or the 'mean' of 20 bodies, is too far from the reference; 'none' never fails."""
+    termination_distance: float = 0.25
+    """That distance in metres."""
+    episode_length: int | None = 300
+    """Control steps after which an episode is truncated; null for the end of the clip only."""
+    failure_weighted_prob: float = 0.5
+    """Probability that the clip of a new episode is drawn in proportion to its recent failures instead of uniformly."""
+    pre_failure_prob: float = 0.0
+    """Probability that an episode starts shortly before a moment at which its clip was recently lost."""
+    first_frame_prob: float = 0.0
+    """Probability that an episode starts at the first frame of its clip, where evaluations start."""
+    push_force: float = 0.0
+    """Force in newtons of random horizontal pushes at the chest; 0 for none."""
+    push_steps: int = 3
+    """Control steps that a push lasts."""
+    push_interval: float = 90.0
+    """Mean number of control steps between two pushes."""
+    reward: RewardWeights = RewardWeights()
+    """Weights of the reward terms."""
+
+    def __post_init__(self):
+        for key, least in (("push_force", 0), ("push_steps", 1), ("push_interval", 1), ("termination_distance", 0)):
+            if not getattr(self, key) >= least:
+                raise KitError(f"{key} is {getattr(self, key)}; at least {least} is needed")
+        for key in ("failure_weighted_prob", "pre_failure_prob", "first_frame_prob"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise KitError(f"{key} is {getattr(self, key)}; it is a probability, between 0 and 1")
+        if self.episode_length is not None and self.episode_length < 1:
+            raise KitError(f"episode_length is {self.episode_length}; at least 1 is needed, or null for no limit")
+        check_choice(self, "termination", ("any", "mean", "none"))
+
+
+@dataclass(frozen=True)
+class TrackingConfig(EpisodeConfig):
+    """An episode, what is observed in it and what actions mean: everything `TrackingEnv` needs to know.
 
     Attributes:
-        groups: observation groups, in order; those seen by a camera need a VisualLibrary.
-        control: 'residual' around the reference, 'balanced' around the reference and the virtual model, or 'absolute' (see actions.py).
-        termination: 'any' body of 20 or the 'mean' distance (see terminations.py), or 'none'.
-        termination_distance: metres.
-        episode_length: control steps after which an episode is truncated; 0 for the end of the clip only.
-        start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
-        hard_share: share of starts whose clip is drawn by failure rate.
-        moment_share: share of starts placed shortly before a moment at which their clip has been lost.
-        first_share: share of starts at their clip's first frame, where evaluations begin.
-        retry_share: share of the failed episodes that begin again from where their body was up to 2 s before (see retries.py).
-        push_force: N, horizontal, at the chest (spine3), now and then in a random direction (see pushes.py); 0 for never.
-        push_steps: control steps that a push lasts.
-        push_every: control steps from one push to the next, on average.
-        reward: weights of the terms.
+        groups: observation groups, in order; those in `VISUAL_GROUPS` need a `VisualLibrary`.
+        control: 'residual' around the reference, 'balanced' around the reference and the virtual model, or 'absolute'
+            (see actions.py).
+        start: 'random' frame (reference state initialisation) or 'first' frame of the clip.
     """
 
     groups: tuple[str, ...] = ("proprioception", "reference")
     control: str = "residual"
-    termination: str = "any"
-    termination_distance: float = 0.25
-    episode_length: int = 300
     start: str = "random"
-    hard_share: float = 0.5
-    moment_share: float = 0.0
-    first_share: float = 0.0
-    retry_share: float = 0.0
-    push_force: float = 0.0
-    push_steps: int = 3
-    push_every: float = 90.0
-    reward: RewardWeights = RewardWeights()
 
     def __post_init__(self):
-        for key, least in (("push_force", 0), ("push_steps", 1), ("push_every", 1)):
-            if not getattr(self, key) >= least:
-                raise KitError(f"{key} is {getattr(self, key)}; at least {least} is needed")
+        super().__post_init__()
         unknown = [g for g in self.groups if g not in GROUP_SIZES]
         if unknown:
             raise KitError(f"unknown observation group '{unknown[0]}'; known: {', '.join(GROUP_SIZES)}")
-        for key, allowed in (
-            ("control", ("residual", "balanced", "absolute")),
-            ("termination", ("any", "mean", "none")),
-            ("start", ("random", "first")),
-        ):
-            if getattr(self, key) not in allowed:
-                raise KitError(f"{key} is '{getattr(self, key)}'; choose one of: {', '.join(allowed)}")
+        check_choice(self, "control", ("residual", "balanced", "absolute"))
+        check_choice(self, "start", ("random", "first"))
+
+    @classmethod
+    def of(cls, episode: EpisodeConfig, groups: tuple[str, ...], control: str) -> TrackingConfig:
+        """An episode as seen and acted in by a policy that reads `groups` and has this control."""
+        return cls(**vars(episode), groups=tuple(groups), control=control)
+
+
+def check_choice(settings, key: str, allowed: tuple[str, ...]) -> None:
+    """Raise a `KitError` unless the setting is one of the allowed words."""
+    if getattr(settings, key) not in allowed:
+        raise KitError(f"{key} is '{getattr(settings, key)}'; choose one of: {', '.join(allowed)}")

@@ -18,9 +18,8 @@ from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
 from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.env.pushes import RandomPushes
-from physhmr_kit.env.retries import Retries
 from physhmr_kit.env.sampling import StartSampler
-from physhmr_kit.env.settings import RewardWeights, TrackingConfig
+from physhmr_kit.env.settings import VISUAL_GROUPS, RewardWeights, TrackingConfig
 from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.virtual_model import virtual_model_targets
 from physhmr_kit.env.visual import VisualLibrary
@@ -36,7 +35,6 @@ __all__ = ["RewardWeights", "TrackingConfig", "TrackingEnv"]
 _AUTORESET = {
     "same_step": AutoresetMode.SAME_STEP, "next_step": AutoresetMode.NEXT_STEP, "disabled": AutoresetMode.DISABLED,
 }  # fmt: skip
-_VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
 
 
 class _Place(NamedTuple):
@@ -107,7 +105,7 @@ class TrackingEnv(VectorEnv):
         seed: int = 0,
         autoreset: str = "same_step",
     ):
-        if visual is None and any(g in _VISUAL_GROUPS for g in config.groups):
+        if visual is None and any(g in VISUAL_GROUPS for g in config.groups):
             raise KitError("the observation asks for a camera's view but no visual tracks were given")
         if autoreset not in _AUTORESET:
             raise KitError(f"autoreset is '{autoreset}'; choose one of: {', '.join(_AUTORESET)}")
@@ -128,17 +126,17 @@ class TrackingEnv(VectorEnv):
         self._glimpses: torch.Tensor | None = None
         self.sampler = StartSampler(
             self.library.lengths,
-            config.hard_share,
-            config.moment_share,
+            config.failure_weighted_prob,
+            config.pre_failure_prob,
+            config.first_frame_prob,
             longest=self.library.longest,
-            first_share=config.first_share,
         )
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self._pushes = None
         if config.push_force:
-            often = config.push_force, config.push_steps, config.push_every
-            self._pushes = RandomPushes(self.num_envs, *often, self.device)
-        self._retries = Retries(self.num_envs, config.retry_share, self.device) if config.retry_share else None
+            self._pushes = RandomPushes(
+                self.num_envs, config.push_force, config.push_steps, config.push_interval, self.device
+            )
         self.num_diverged = 0
         self._clip, self._frame, self._view, self._steps = torch.zeros(
             4, self.num_envs, dtype=torch.long, device=self.device
@@ -146,7 +144,7 @@ class TrackingEnv(VectorEnv):
         self._everyone = torch.arange(self.num_envs, device=self.device)
         self._ended = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         self._obs: dict[str, torch.Tensor] = {}
-        self._observe(simulator.state, self._place, ())  # so that targets can be asked for before the first reset
+        self._look_ahead(self._place)  # so that targets can be asked for before the first reset
         self.reward_terms: dict[str, torch.Tensor] = {}
         """(N,) unweighted value of each reward term at the last step."""
         self.last_state: SimState | None = None
@@ -160,6 +158,7 @@ class TrackingEnv(VectorEnv):
         Args:
             seed: reseeds the generator that draws starts and views, and forgets which clips have failed.
             options: {'clip': (K,) ids, 'frame': (K,) ids, 'view': (K,) ids} begins there instead of at random;
+                {'state': BodyState of K rows} puts the bodies there instead of onto the reference;
                 {'reset_mask': (N,) bool} starts only these K environments, all by default.
         """
         if seed is not None:
@@ -172,6 +171,7 @@ class TrackingEnv(VectorEnv):
         if len(rows):
             self._begin(rows, options)
         self._ended = self._ended.index_fill(0, rows, False)
+        self._look_ahead(self._place)
         self._obs = self.observe(self.config.groups)
         return self._obs, {}
 
@@ -205,7 +205,7 @@ class TrackingEnv(VectorEnv):
             self.reward_terms = {k: v.masked_fill(sim.diverged, 0.0) for k, v in self.reward_terms.items()}
         terminated = self._failed(sim, ref) | sim.diverged
         over = self._frame >= self.library.last_frames(self._clip)
-        if self.config.episode_length:
+        if self.config.episode_length is not None:
             over |= self._steps >= self.config.episode_length
         truncated = over & ~terminated
 
@@ -214,37 +214,36 @@ class TrackingEnv(VectorEnv):
         over_now = terminated | truncated
         ended = over_now.nonzero().squeeze(1)
         self._ended = again | over_now if mode is AutoresetMode.DISABLED else over_now
-        if self._retries is not None:
-            self._retries.note(sim)
         if len(ended):
             self.sampler.report(self._clip[ended], self._frame[ended], terminated[ended])
 
         info: dict = {}
         if mode is AutoresetMode.SAME_STEP and len(ended):
-            obs, info = self._roll_over(sim, ended, (terminated & ~sim.diverged)[ended])
+            obs, info = self._roll_over(sim, ended)
         else:
             if mode is AutoresetMode.NEXT_STEP and len(begin := again.nonzero().squeeze(1)):
                 reward, sim = reward.masked_fill(again, 0.0), self._restarted(sim, begin)
-            obs = self._observe(sim, self._place)
+            obs = self._observe(sim, self._place, self._look_ahead(self._place), self.config.groups)
         return obs, reward, terminated, truncated, info
 
-    def _roll_over(self, sim: BodyState, ended: torch.Tensor, failed: torch.Tensor) -> tuple[dict, dict]:
-        """Episodes that ended (K,), by a failure or not (K,), begin anew at once.
+    def _roll_over(self, sim: BodyState, ended: torch.Tensor) -> tuple[dict, dict]:
+        """Episodes that ended (K,) begin anew at once.
 
         Their last observations are made in one go with everybody's present ones, in rows of their own behind the others.
         """
         last, clip = _Place(*(x[ended] for x in self._place)), self._clip.clone()
-        sim = self._restarted(_with_last(sim, ended), ended, failed)
-        both = self._observe(sim, _Place(*map(torch.cat, zip(self._place, last, strict=True))))
+        sim = self._restarted(_with_last(sim, ended), ended)
+        places = _Place(*map(torch.cat, zip(self._place, last, strict=True)))
+        both = self._observe(sim, places, self._look_ahead(places), self.config.groups)
         obs = {g: v[: self.num_envs] for g, v in both.items()}
         final = {g: obs[g].index_copy(0, ended, v[self.num_envs :]) for g, v in both.items()}
         return obs, {
             "final_obs": final, "_final_obs": self._ended, "final_info": {"clip": clip}, "_final_info": self._ended,
         }  # fmt: skip
 
-    def _restarted(self, sim: BodyState, rows: torch.Tensor, failed: torch.Tensor | None = None) -> BodyState:
+    def _restarted(self, sim: BodyState, rows: torch.Tensor) -> BodyState:
         """The bodies with these environments at the start of a new episode."""
-        starts = self._begin(rows, {}, failed)
+        starts = self._begin(rows, {})
         bodies = (with_rows(getattr(sim, name), rows, getattr(starts, name)) for name in _BODIES)
         return BodyState(*bodies, sim.dof_pos, sim.dof_vel)
 
@@ -272,7 +271,7 @@ class TrackingEnv(VectorEnv):
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
         state = self._without_diverged(self.simulator.state, self.reference_state)
-        return self._observe(state, self._place, groups)
+        return self._observe(state, self._place, self._ahead, groups)
 
     @property
     def clip_ids(self) -> torch.Tensor:
@@ -302,7 +301,6 @@ class TrackingEnv(VectorEnv):
             "generator": self.generator.get_state(),
             "sampler": self.sampler.state_dict(),
             "num_diverged": self.num_diverged,
-            **({} if self._retries is None else {"retries": self._retries.state_dict()}),
             **({} if self._pushes is None else {"pushes": self._pushes.state_dict()}),
         }
 
@@ -322,12 +320,10 @@ class TrackingEnv(VectorEnv):
             here, ("clip", "frame", "view", "steps", "ended")
         )
         self._obs = {g: v.clone().to(self.device) for g, v in state["obs"].items()}
-        self._observe(self.simulator.state, self._place, ())
+        self._look_ahead(self._place)
         self.generator.set_state(state["generator"].cpu())
         self.sampler.load_state_dict(state["sampler"])
         self.num_diverged = state["num_diverged"]
-        if self._retries is not None and "retries" in state:
-            self._retries.load_state_dict(state["retries"])
         if self._pushes is not None:
             self._pushes.end(self._everyone)
             if "pushes" in state:  # not there when the run began without pushes
@@ -350,8 +346,8 @@ class TrackingEnv(VectorEnv):
     def _place(self) -> _Place:
         return _Place(self._clip, self._frame, self._view)
 
-    def _begin(self, rows: torch.Tensor, options: dict, failed: torch.Tensor | None = None) -> BodyState:
-        """Start some environments (K,), of which some may just have failed (K,); the states they begin in."""
+    def _begin(self, rows: torch.Tensor, options: dict) -> BodyState:
+        """Start an episode in some environments (K,); returns the states they start in."""
         clips = options.get("clip")
         if clips is not None:
             clips = torch.as_tensor(clips, dtype=torch.long, device=self.device)
@@ -361,13 +357,6 @@ class TrackingEnv(VectorEnv):
         if self.visual is not None:
             views = (self.visual.num_views, (len(rows),))
             drawn["view"] = torch.randint(*views, generator=self.generator, device=self.device)
-        again = None
-        if self._retries is not None and failed is not None:
-            back = self._retries.draw(self._steps[rows], self.generator) * failed
-            again = (back > 0).nonzero().squeeze(1)
-            rows_again, back = rows[again], back[again]
-            drawn["clip"] = with_rows(drawn["clip"], again, self._clip[rows_again])
-            drawn["frame"] = with_rows(drawn["frame"], again, self._frame[rows_again] - back)
         for key, place in (("clip", self._clip), ("frame", self._frame), ("view", self._view)):
             if key in drawn:
                 drawn[key] = torch.as_tensor(options.get(key, drawn[key]), dtype=torch.long, device=self.device)
@@ -375,22 +364,24 @@ class TrackingEnv(VectorEnv):
         self._steps.index_fill_(0, rows, 0)
         if self._pushes is not None:
             self._pushes.end(rows)
-        starts = self.library.starts(self.library.rows(drawn["clip"], drawn["frame"]))
-        if again is not None and len(again):
-            starts = starts.with_rows(again, self._retries.before(rows_again, back))
+        starts = options.get("state") or self.library.starts(self.library.rows(drawn["clip"], drawn["frame"]))
         self.simulator.reset(rows, starts, settled=True)
         return starts
 
-    def _observe(self, sim: BodyState, place: _Place, groups: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:
-        """Observation groups of M bodies and the places they are at; the first N are the environments.
+    def _look_ahead(self, place: _Place) -> BodyState:
+        """The reference one control step ahead of M places, whose first N are the environments.
 
-        The reference one control step ahead is fetched on the way: it is observed now, and the next step is measured
-        against it.
+        Their part is kept: the next step's targets are made from it, and the step is measured against it.
         """
-        groups, n = self.config.groups if groups is None else groups, self.num_envs
         rows = self.library.rows(place.clip, place.frame + 1)
-        ahead = self.library.at(rows)
+        ahead, n = self.library.at(rows), self.num_envs
         self._ahead_rows, self._ahead = (rows, ahead) if len(rows) == n else (rows[:n], ahead[:n])
+        return ahead
+
+    def _observe(
+        self, sim: BodyState, place: _Place, ahead: BodyState, groups: tuple[str, ...]
+    ) -> dict[str, torch.Tensor]:
+        """Observation groups of M bodies at their places, with the reference one control step ahead of them."""
         yaw = heading(sim.root_rot)
         obs = {}
         if "proprioception" in groups:
@@ -399,7 +390,7 @@ class TrackingEnv(VectorEnv):
             obs["reference"] = observations.reference(sim, ahead, yaw)
         if "preview" in groups:
             obs["preview"] = observations.preview(sim, self._glimpse(place), yaw)
-        if any(g in _VISUAL_GROUPS for g in groups):
+        if any(g in VISUAL_GROUPS for g in groups):
             obs |= self._look(sim, yaw, place)
         return {g: obs[g] for g in groups}
 
@@ -425,21 +416,11 @@ class TrackingEnv(VectorEnv):
         }
 
     def _reward(self, sim: SimState, ref: BodyState) -> torch.Tensor:
-        weights = self.config.reward
-        terms = {
-            "position": lambda: rewards.position(sim, ref),
-            "rotation": lambda: rewards.rotation(sim, ref),
-            "velocity": lambda: rewards.velocity(sim, ref),
-            "angular_velocity": lambda: rewards.angular_velocity(sim, ref),
-            # the first steps after a reset pay for the jump onto the reference, not for the policy (PhysHMR)
-            "power": lambda: rewards.power(sim.dof_torque, sim.dof_vel) * (self._steps > 3),
-            "feet": lambda: rewards.feet(sim, ref),
-            "balance": lambda: rewards.balance(sim, self._masses),
-            "foot_contact": lambda: rewards.foot_contact(sim, ref, sim.contact_force),
-        }
-        self.reward_terms = {k: term() for k, term in terms.items() if getattr(weights, k) != 0}
+        step = rewards.Step(sim, ref, self._masses, self._steps)
+        weights = {name: getattr(self.config.reward, name) for name in rewards.TERMS}
+        self.reward_terms = {name: rewards.TERMS[name](step) for name, weight in weights.items() if weight != 0}
         nothing = torch.zeros(self.num_envs, device=self.device)
-        return sum((getattr(weights, k) * v for k, v in self.reward_terms.items()), nothing)
+        return sum((weights[name] * value for name, value in self.reward_terms.items()), nothing)
 
     def _failed(self, sim: SimState, ref: BodyState) -> torch.Tensor:
         if self.config.termination == "none":

@@ -12,7 +12,6 @@ from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Critic, Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
-from physhmr_kit.learning.style import StyleHistory
 
 Teacher = Callable[[Observation], torch.Tensor]
 """What should be done in each environment's present state: (N, 69) actions of the learner's kind."""
@@ -81,7 +80,6 @@ class Collector:
         steps: T, control steps for each environment and call.
         generator: of the action noise, on the environment's device.
         matmul: precision of the policy's matrix products, see `matmul_precision`.
-        persistence: correlation of the action noise from one control step to the next; 0 is white noise.
     """
 
     def __init__(
@@ -92,18 +90,13 @@ class Collector:
         steps: int,
         generator: torch.Generator,
         matmul: str = "highest",
-        persistence: float = 0.0,
     ):
         self.env, self.policy, self.critic, self.steps, self.generator = env, policy, critic, steps, generator
-        self.matmul, self.persistence = matmul, persistence
-        self.noise = torch.zeros(env.num_envs, NUM_DOFS, device=env.device)
-        """Of the last actions, in standard deviations."""
+        self.matmul = matmul
         shared = critic is not None and critic.groups == policy.groups
         width = None if shared else (0 if critic is None else critic.norm.mean.numel())
         self.batch = Batch.allocate(steps, env.num_envs, policy.norm.mean.numel(), width, env.device)
         self.obs: Observation | None = None
-        self.watch: StyleHistory | None = None
-        """Told of every step and every new episode, where somebody wants to see how the bodies move."""
 
     @torch.no_grad()
     @one_thread()
@@ -112,8 +105,6 @@ class Collector:
         env, policy, batch = self.env, self.policy, self.batch
         if self.obs is None:
             self.obs, _ = env.reset()
-            if self.watch is not None:
-                self.watch.begin(torch.arange(env.num_envs, device=env.device))
         sums: dict[str, torch.Tensor] = {}
         finals: list[tuple[torch.Tensor, torch.Tensor]] = []
         for t in range(self.steps):
@@ -122,14 +113,12 @@ class Collector:
                 torch.cat([self.obs[g] for g in self.critic.groups], dim=-1, out=batch.critic_in[t])
             with matmul_precision(self.matmul):
                 batch.mean[t] = policy.mean(batch.policy_in[t])
-            batch.action[t] = batch.mean[t] + policy.std * self._more_noise()
+            batch.action[t] = policy.sample(batch.mean[t], self.generator)
             if teacher is not None:
                 batch.label[t] = teacher(self.obs)
             self.obs, batch.reward[t], terminated, truncated, info = env.step(batch.action[t])
             batch.failed[t] = terminated
             torch.logical_or(terminated, truncated, out=batch.done[t])
-            if self.watch is not None:
-                self.watch.record(t, batch.done[t])
             if self.critic is not None and info:
                 rows = truncated.nonzero().squeeze(1)
                 finals.append(
@@ -142,18 +131,6 @@ class Collector:
         if self.critic is not None:
             self._value(finals)
         return batch
-
-    def _more_noise(self) -> torch.Tensor:
-        """Noise of the next actions (N, 69), normal and first-order autoregressive in time.
-
-        A body on stiff drives hardly answers to white noise; what lasts for some steps moves it, and there is less of it for
-        a reward to be lost in (coloured noise: Eberhard et al. 2023, Hollenstein et al. 2024).
-        """
-        fresh = torch.randn(self.noise.shape, generator=self.generator, device=self.noise.device)
-        if self.persistence:
-            fresh = self.persistence * self.noise + (1 - self.persistence**2) ** 0.5 * fresh
-        self.noise = fresh
-        return fresh
 
     def _value(self, finals: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Values of the states seen, and of those the steps led to: the next one, the final one at a truncation, 0 at a failure."""

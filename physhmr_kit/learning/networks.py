@@ -11,7 +11,7 @@ from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.observations import GROUP_SIZES
-from physhmr_kit.errors import KitError
+from physhmr_kit.learning.distributed import moments
 
 Observation = dict[str, torch.Tensor]
 
@@ -34,12 +34,12 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def update(self, x: torch.Tensor) -> None:
-        """Merge a batch (..., width) into the statistics (Chan et al. 1979)."""
-        x = x.reshape(-1, x.shape[-1])
-        total = self.count + len(x)
-        share = (len(x) / total).float()
-        delta = x.mean(0) - self.mean
-        self.var.copy_((1 - share) * self.var + share * x.var(0, unbiased=False) + share * (1 - share) * delta.square())
+        """Merge a batch (..., width), of every process, into the statistics (Chan et al. 1979)."""
+        count, mean, var = moments(x.reshape(-1, x.shape[-1]))
+        total = self.count + count
+        share = (count / total).float()
+        delta = mean - self.mean
+        self.var.copy_((1 - share) * self.var + share * var + share * (1 - share) * delta.square())
         self.mean.add_(share * delta)
         self.count.copy_(total)
 
@@ -76,6 +76,13 @@ class Policy(nn.Module):
         self.net = mlp([width, *hidden, NUM_DOFS], last_gain=0.01)
         self.register_buffer("std", torch.tensor(float(std)))
 
+    @property
+    def spec(self) -> dict:
+        """The arguments that rebuild it, as plain data."""
+        return {
+            "groups": list(self.groups), "hidden": list(self.hidden), "std": float(self.std), "control": self.control,
+        }  # fmt: skip
+
     def flatten(self, obs: Observation) -> torch.Tensor:
         """The groups it reads, side by side: (..., width)."""
         return torch.cat([obs[g] for g in self.groups], dim=-1)
@@ -96,49 +103,6 @@ class Policy(nn.Module):
         """Log density of actions, summed over the 69: (...,)."""
         z = (action - mean) / self.std
         return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-
-@torch.no_grad()
-def widened(policy: Policy, hidden: Sequence[int]) -> Policy:
-    """A policy with wider hidden layers that answers as the given one does: room to learn more than it had room for.
-
-    New units see what the others see, with fresh weights, and are not listened to yet (zero outgoing weights; after Net2Net,
-    Chen et al. 2016, which copies units instead).
-
-    Raises:
-        KitError: other layers, or narrower ones.
-    """
-    if len(hidden) != len(policy.hidden) or any(new < old for new, old in zip(hidden, policy.hidden, strict=True)):
-        raise KitError(f"hidden layers {tuple(policy.hidden)} cannot become {tuple(hidden)}: they can only be widened")
-    wide = Policy(policy.groups, hidden, float(policy.std), policy.control)
-    wide.norm.load_state_dict(policy.norm.state_dict())
-    layers = [(a, b) for a, b in zip(wide.net, policy.net, strict=True) if isinstance(a, nn.Linear)]
-    for new, old in layers:
-        rows, columns = old.weight.shape
-        new.weight[:rows, :columns] = old.weight
-        new.weight[:rows, columns:] = 0
-        new.bias[:rows] = old.bias
-    return wide
-
-
-@torch.no_grad()
-def mean_policy(policies: Sequence[Policy]) -> Policy:
-    """The policy whose weights are the mean of several of one run, which differ by the noise of their updates (stochastic weight
-    averaging, Izmailov et al. 2018).
-
-    Raises:
-        KitError: policies that read, do or are built differently: their weights have nothing to do with one another.
-    """
-    kinds = {(p.groups, p.hidden, p.control) for p in policies}
-    if len(kinds) != 1:
-        raise KitError("only weights of one kind have a mean: the same groups, hidden layers and control")
-    first = policies[0]
-    mean = Policy(first.groups, first.hidden, float(first.std), first.control)
-    states = [p.state_dict() for p in policies]
-    mean.load_state_dict(
-        {k: torch.stack([s[k] for s in states]).to(torch.float64).mean(0).to(v) for k, v in states[0].items()}
-    )
-    return mean
 
 
 class Critic(nn.Module):

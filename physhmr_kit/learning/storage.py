@@ -60,14 +60,7 @@ def read_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
 
 def save_policy(policy: Policy, path: str | os.PathLike, stage: str, half: bool = False, **about) -> Path:
     """Write a policy; `about` (commit, command, samples, ...) goes into the header."""
-    settings = {
-        "stage": stage,
-        "groups": policy.groups,
-        "hidden": policy.hidden,
-        "control": policy.control,
-        "std": float(policy.std),
-    }
-    return save_weights(policy, path, settings | about, half)
+    return save_weights(policy, path, {"stage": stage} | policy.spec | about, half)
 
 
 def load_policy(path: str | os.PathLike) -> Policy:

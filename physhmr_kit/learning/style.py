@@ -1,28 +1,29 @@
-"""`StylePrior`: rewards motion that a discriminator takes for real, and trains that discriminator (AMP, Peng et al. 2021)."""
+"""The adversarial motion prior at work: windows of motion, a memory of old ones, and the update of the discriminator (AMP, Peng et al. 2021)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
+from gymnasium.vector import VectorWrapper
 
 from physhmr_kit.env.style import STYLE_SIZE, reference_windows, style_observation
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.errors import KitError
 from physhmr_kit.learning import discriminator as amp
+from physhmr_kit.learning.buffer import RingBuffer
+from physhmr_kit.learning.distributed import mean_over_processes
 
 
-class StyleHistory(nn.Module):
-    """The last K steps of every environment at every step of a rollout. A `Collector` tells it what happens.
+class StyleHistory(VectorWrapper):
+    """A `TrackingEnv` that keeps the last K steps of every environment at every step of a rollout.
 
-    An episode's first windows reach back beyond its start. As in PHC they are filled from the reference: the body was put
+    The first windows of an episode reach back beyond its start. As in PHC they are filled from the reference: the body was put
     there in mid-motion, and these frames are the motion it was put into. (A repeated first frame would be a sudden start
-    that no real window shows, and an easy tell.) No window ever holds steps of two episodes.
+    that no real window shows, and easy to tell apart.) No window ever holds steps of two episodes.
 
     Args:
-        env: same-step autoreset, the kit's own.
-        window: K, steps in a window. rollout: T, steps in a rollout.
+        env: with same-step autoreset, the kit's own.
+        window: K, steps in a window.
+        rollout: T, steps in a rollout; a rollout starts at the first step and after every T steps.
 
     Attributes:
         recent: (N, K - 1, 196) what came before the next step; carried from rollout to rollout, and into checkpoints.
@@ -30,85 +31,62 @@ class StyleHistory(nn.Module):
         diverged: (T, N) bool, the physics blew up and the last step of the window is the reference's.
     """
 
+    env: TrackingEnv
+
     def __init__(self, env: TrackingEnv, window: int, rollout: int):
-        super().__init__()
-        self.env, self.window = env, window
+        super().__init__(env)
+        self.window, self._step = window, 0
         zeros = lambda *shape, **kind: torch.zeros(*shape, device=env.device, **kind)  # noqa: E731
-        self.register_buffer("recent", zeros(env.num_envs, window - 1, STYLE_SIZE))
+        self.recent = zeros(env.num_envs, window - 1, STYLE_SIZE)
         self.windows = zeros(rollout, env.num_envs, window, STYLE_SIZE)
         self.diverged = zeros(rollout, env.num_envs, dtype=torch.bool)
 
-    def begin(self, rows: torch.Tensor) -> None:
-        """Environments (K,) that begin an episode where they are now."""
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        result = self.env.reset(seed=seed, options=options)
+        self._begin(torch.arange(self.env.num_envs, device=self.env.device))
+        return result
+
+    def step(self, actions: torch.Tensor, push: torch.Tensor | None = None):
+        result = self.env.step(actions, push)
+        t, state, done = self._step, self.env.last_state, result[2] | result[3]
+        self.windows[t, :, :-1] = self.recent
+        self.windows[t, :, -1] = style_observation(state)
+        self.diverged[t] = state.diverged
+        self.recent.copy_(self.windows[t, :, 1:])
+        if len(rows := done.nonzero().squeeze(1)):
+            self._begin(rows)
+        self._step = (t + 1) % len(self.windows)
+        return result
+
+    def _begin(self, rows: torch.Tensor) -> None:
+        """Environments (K,) start an episode where they are now."""
         env = self.env
         self.recent[rows] = reference_windows(env.library, env.clip_ids[rows], env.frame_ids[rows], self.window - 1)
 
-    def record(self, t: int, done: torch.Tensor) -> None:
-        """Step t of the rollout was made; where `done` (N,) it ended an episode and the next has begun."""
-        self.windows[t, :, :-1] = self.recent
-        self.windows[t, :, -1] = style_observation(self.env.last_state)
-        self.diverged[t] = self.env.last_state.diverged
-        self.recent.copy_(self.windows[t, :, 1:])
-        if len(rows := done.nonzero().squeeze(1)):
-            self.begin(rows)
 
-
-class ReplayBuffer(nn.Module):
-    """Windows of earlier policies, the oldest overwritten; part of the state of a run.
-
-    Without them the discriminator forgets what it has once refused, and the policy goes back to it.
+class StylePrior:
+    """The reward a discriminator gives, and how it learns to tell real motion from the agent's.
 
     Args:
-        size: windows kept. shape: of one.
-    """
-
-    def __init__(self, size: int, shape: Sequence[int], device: torch.device):
-        super().__init__()
-        self.register_buffer("rows", torch.zeros(size, *shape, device=device))
-        self.register_buffer("written", torch.zeros((), dtype=torch.long))
-
-    def __len__(self) -> int:
-        return min(int(self.written), len(self.rows))
-
-    def add(self, windows: torch.Tensor) -> None:
-        """Keep (M, ...) more, at most as many as there is room for."""
-        at = (int(self.written) + torch.arange(len(windows), device=self.rows.device)) % len(self.rows)
-        self.rows[at] = windows
-        self.written += len(windows)
-
-    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """`count` of those kept, with replacement."""
-        at = torch.randint(len(self), (count,), generator=generator, device=self.rows.device)
-        return self.rows.index_select(0, at)
-
-
-class StylePrior(nn.Module):
-    """Discriminator, its optimiser, and the windows of motion it compares.
-
-    Its networks and buffers are part of a stage's weights; only `optimizer` has to be kept besides.
-
-    Args:
-        env: whose bodies are judged; its library is the real motion.
+        history: the environment whose bodies are judged; its library is the real motion.
+        discriminator: part of a stage's weights. It asks for gradients only while it learns here.
         weight: of the style reward beside the task's, above 0 and at most 1; PhysHMR and PHC have 0.5.
-        window: K, control steps in a window; PHC has 10.
-        rollout: T, steps in a rollout.
-        hidden, rate: of the discriminator.
+        learning_rate: of the discriminator.
         memory: windows of earlier policies; `kept` more of each rollout (PHC: 200,000 and about 1,000).
-        minibatch, updates: real windows in an update and as many of the agent's, half of them replayed; updates a rollout.
+        minibatch: real windows in an update, and as many of the agent's, half of them replayed.
+        updates: after each rollout.
         penalty, logits, decay: weights of the losses beside the cross-entropy; PHC's.
 
     Raises:
-        KitError: a weight that is no share, a window of fewer than two steps.
+        KitError: a weight that is not above 0 and at most 1.
     """
 
     def __init__(
         self,
-        env: TrackingEnv,
+        history: StyleHistory,
+        discriminator: amp.Discriminator,
         weight: float,
-        window: int,
-        rollout: int,
-        hidden: Sequence[int] = (512, 256),
-        rate: float = 1e-4,
+        learning_rate: float = 1e-4,
         *,
         memory: int = 4096,
         kept: int = 256,
@@ -118,16 +96,11 @@ class StylePrior(nn.Module):
         logits: float = 0.01,
         decay: float = 1e-4,
     ):
-        super().__init__()
         if not 0 < weight <= 1:
-            raise KitError(f"style is {weight:g}; it is a share of the reward, between 0 (off) and 1")
-        if window < 2:
-            raise KitError(f"style_window is {window}; a motion needs at least two steps")
-        self.weight = weight
-        self.history = StyleHistory(env, window, rollout)
-        self.discriminator = amp.Discriminator(window, hidden).to(env.device)
-        self.replay = ReplayBuffer(memory, (window, STYLE_SIZE), env.device)
-        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=rate)
+            raise KitError(f"the weight of the motion prior is {weight:g}; it must be above 0 and at most 1")
+        self.history, self.discriminator, self.weight = history, discriminator.requires_grad_(False), weight
+        self.replay = RingBuffer(memory, {"window": (history.window, STYLE_SIZE)}, history.env.device)
+        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=learning_rate)
         self.earned = 0.0
         self.kept, self.minibatch, self.updates = kept, minibatch, updates
         self.penalty, self.logits, self.decay = penalty, logits, decay
@@ -172,14 +145,16 @@ class StylePrior(nn.Module):
             return visited.index_select(0, sound[at])
 
         totals: dict[str, torch.Tensor] = {}
+        self.discriminator.requires_grad_(True)
         for _ in range(self.updates):
             old = self.minibatch // 2 if len(self.replay) else 0
             agent = fresh(self.minibatch - old)
             if old:
-                agent = torch.cat([agent, self.replay.draw(old, generator)])
+                agent = torch.cat([agent, self.replay.sample(old, generator)["window"]])
             for name, value in self._learn(self.real(self.minibatch, generator), agent).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
-        self.replay.add(fresh(min(self.kept, len(sound))))
+        self.discriminator.requires_grad_(False)
+        self.replay.add(window=fresh(min(self.kept, len(sound))))
         return {"reward": self.earned} | {name: float(total) / self.updates for name, total in totals.items()}
 
     def _learn(self, real: torch.Tensor, agent: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -192,6 +167,22 @@ class StylePrior(nn.Module):
         whole = loss + self.penalty * slope + self.logits * amp.logit_regulariser(net)
         self.optimizer.zero_grad()
         (whole + self.decay * amp.weight_decay(net)).backward()
+        for parameter in self.discriminator.parameters():
+            parameter.grad = mean_over_processes(parameter.grad)
         self.optimizer.step()
         told_real, told_agent = amp.accuracy(real_logits, agent_logits)
         return {"loss": loss, "gradient_penalty": slope, "accuracy_real": told_real, "accuracy_agent": told_agent}
+
+    def extra_state(self) -> dict:
+        """What an exact resume needs besides the weights: optimiser, recent motion, replayed windows."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "recent": self.history.recent.clone(),
+            "replay": self.replay.state_dict(),
+        }
+
+    def load_extra_state(self, state: dict) -> None:
+        """Restore an `extra_state`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history.recent.copy_(state["recent"])
+        self.replay.load_state_dict(state["replay"])

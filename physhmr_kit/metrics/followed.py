@@ -66,6 +66,12 @@ class Totals:
         """Larger is better: more clips followed to the end, then more frames, then a smaller error."""
         return self.success, self.covered, -self.followed_mm if math.isfinite(self.followed_mm) else -math.inf
 
+    @property
+    def value(self) -> float:
+        """The same order as one number: clips followed, plus the share of frames, less the error in km."""
+        error = self.followed_mm if math.isfinite(self.followed_mm) else 1e6
+        return self.tracked + self.covered - min(error, 1e6) / 1e6
+
     def words(self) -> str:
         """'61/78 clips, 82 % of frames, 38 mm'; the error is that of all frames followed."""
         return f"{self.tracked}/{self.clips} clips, {100 * self.covered:.0f} % of frames, {self.followed_mm:.0f} mm"

@@ -1,121 +1,272 @@
-"""What every stage shares under Lightning: iterations as batches, exact resume, no hidden state.
+"""What every stage shares under Lightning: one epoch is one iteration, clips are the validation set, runs resume bit-exactly.
 
-One training step of Lightning is one iteration of a stage (a rollout and its updates); one epoch is a fixed number
-of iterations, so that checkpoints, which Lightning writes between epochs, never fall inside one.
+An iteration is a rollout and its updates. `minibatches` collects the rollout and yields what each optimiser step learns
+from, so `trainer.current_epoch` counts iterations and `trainer.global_step` counts updates.
 """
 
 from __future__ import annotations
 
-import random
-import time
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from pytorch_lightning.callbacks import Timer
+
+from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.env.rollout import Rollout, evaluation_env, follow_clips
+from physhmr_kit.env.settings import EpisodeConfig, TrackingConfig
+from physhmr_kit.env.tracking import TrackingEnv
+from physhmr_kit.errors import KitError
+from physhmr_kit.learning.collect import Batch
+from physhmr_kit.learning.distributed import gather_objects
+from physhmr_kit.learning.networks import Observation, Policy
+from physhmr_kit.metrics.followed import ClipScore, score_clips, total
+from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.stages.settings import Simulation, to_plain
+
+_SEED_STRIDE = 1_000_003  # between the seeds of two processes
 
 
-class _Iterations(Dataset):
-    """As many items as an epoch has iterations; the learning draws its own data."""
+class Stage(pl.LightningModule):
+    """A LightningModule whose run can be killed after any checkpoint and resumed to the same weights.
 
-    def __init__(self, count: int):
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        if index >= self.count:
-            raise IndexError
-        return index
-
-
-class StageModule(pl.LightningModule):
-    """A LightningModule whose run can be cut off after any epoch and taken up again to the same weights.
-
-    Lightning's checkpoint keeps weights, optimisers and loop counters. What it leaves out is added here: the random
-    generators and whatever `extra_state` of the stage says (environment, sampler, clocks).
+    Lightning's checkpoints hold weights, optimisers and loop counters. Added here: the generator of the stage, its sample
+    count, and whatever `extra_state` returns, for every process of the run.
 
     Args:
-        seed: of every random number the stage draws.
-        iterations_per_epoch: iterations between two checkpoints.
+        config: settings of the stage, or the same as plain data.
     """
 
-    weights_of: str
-    """What its weights are, in `evaluate --stage`: 'expert' whoever trained it, 'distill', ..."""
+    name: str
+    """Of the stage: 'encoder', 'expert', 'distill' or 'finetune'."""
 
-    def __init__(self, seed: int, iterations_per_epoch: int = 10):
+    def __init__(self, config: Any):
         super().__init__()
-        self.automatic_optimization = False
-        self.iterations_per_epoch = iterations_per_epoch
-        self.seed = seed
-        self.generator = torch.Generator().manual_seed(seed)
+        self.config = config
         self.samples = 0
-        self._seconds_before = 0.0
-        self._started: float | None = None
-        self._extra: dict | None = None
-
-    def move_to(self, device: torch.device) -> None:
-        """Put the networks and the generator where the simulator computes; a stage calls this when its networks are made."""
-        self.to(device)
-        self.generator = torch.Generator(device).manual_seed(self.seed)
+        """Samples learned from: control steps of one body, or frames that the encoder has seen, of all processes."""
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self._resume: dict | None = None
 
     # ---- for a stage to fill in
+
+    @property
+    @abstractmethod
+    def num_minibatches(self) -> int:
+        """Optimiser steps in an iteration."""
+
+    @abstractmethod
+    def minibatches(self) -> Iterator[Any]:
+        """Collect the data of one iteration and yield the `num_minibatches` that it learns from."""
 
     def extra_state(self) -> dict:
         """State to keep beside the weights: tensors, numbers, strings, and dicts and lists of them."""
         return {}
 
     def load_extra_state(self, state: dict) -> None:
-        """Take up an `extra_state`."""
+        """Restore an `extra_state`."""
 
     # ---- Lightning
 
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(_Iterations(self.iterations_per_epoch), batch_size=None, num_workers=0)
+    def setup(self, stage: str) -> None:
+        seed = self.config.seed + _SEED_STRIDE * self.global_rank
+        self.generator = torch.Generator(self.root_device).manual_seed(seed)
 
-    def on_fit_start(self) -> None:
-        self._started = time.monotonic()
-        if self._extra is not None:
-            self.load_extra_state(self._extra["stage"])
-            _set_random_state(self._extra["random"])
-            self.generator.set_state(self._extra["generator"].cpu())
-            self._extra = None
+    def on_train_start(self) -> None:
+        if self._resume is not None:
+            self.generator.set_state(self._resume["generator"].cpu())
+            self.load_extra_state(self._resume["stage"])
+            self._resume = None
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        state = {"stage": self.extra_state(), "generator": self.generator.get_state()}
+        checkpoint["physhmr_kit"] = {"samples": self.samples, "processes": gather_objects(state)}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        saved = checkpoint.get("physhmr_kit", {})
+        if "processes" not in saved:
+            raise KitError("the checkpoint was written by another version of the kit; start a new run from its weights")
+        self.samples = saved["samples"]
+        if self._trainer is None:  # load_from_checkpoint: only the weights are wanted
+            return
+        if len(saved["processes"]) != self.trainer.world_size:
+            raise KitError(
+                f"the run was trained by {len(saved['processes'])} processes; resume it with as many, not {self.trainer.world_size}"
+            )
+        self._resume = saved["processes"][self.global_rank]
+
+    @property
+    def root_device(self) -> torch.device:
+        """Where this process of the Trainer computes."""
+        return self.trainer.strategy.root_device
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of training, earlier sessions of a resumed run included."""
-        return self._seconds_before + (0.0 if self._started is None else time.monotonic() - self._started)
+        """Seconds of training so far, earlier sessions included: what the Trainer's `Timer` says, 0 without one."""
+        timer = next((c for c in self.trainer.callbacks if isinstance(c, Timer)), None)
+        return 0.0 if timer is None else timer.time_elapsed("train")
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["physhmr_kit"] = {
-            "stage": self.extra_state(),
-            "random": _random_state(),
-            "generator": self.generator.get_state(),
-            "samples": self.samples,
-            "seconds": self.seconds,
+    def log_iteration(self, values: dict[str, float], progress_bar: tuple[str, ...] = ()) -> None:
+        """Log the figures of an iteration, averaged over all processes."""
+        shared = {"sync_dist": self.trainer.world_size > 1}
+        for key, value in values.items():
+            self.log(key, value, prog_bar=key in progress_bar, **shared)
+        self.log_dict({"samples": float(self.samples), "minutes": self.seconds / 60})
+
+
+class PolicyStage(Stage):
+    """What the expert, the student and its fine-tuning share: environments, labels, evaluation of all clips.
+
+    Clips (and, for a student, their views) come from the Trainer's datamodule. The training environment is built when the
+    fit begins, on the Trainer's device; the evaluation environment at the first validation. Both are closed in `teardown`.
+
+    Args:
+        config: settings with `sim` and `env` groups.
+        policy: the network that is trained.
+    """
+
+    def __init__(self, config: Any, policy: Policy):
+        super().__init__(config)
+        self.policy = policy
+        self.save_hyperparameters({"config": to_plain(config), "policy": policy.spec})
+        self.env: TrackingEnv | None = None
+        self.evaluation: TrackingEnv | None = None
+        self.scores: list[ClipScore] = []
+        """How each clip was followed in the last validation."""
+        self.worst: Rollout | None = None
+        """The rollout of the last validation that was lost first, or followed worst."""
+
+    # ---- environments
+
+    @property
+    def tracking(self) -> TrackingConfig:
+        """The episode as this stage's policy observes it and acts in it."""
+        return TrackingConfig.of(self.config.env, self.policy.groups, self.policy.control)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit":
+            data, sim = self.trainer.datamodule, self.config.sim
+            simulator = make_simulator(sim.simulator, None, sim.num_envs, self.root_device, sim.substeps)
+            seed = self.config.seed + _SEED_STRIDE * self.global_rank
+            self.env = TrackingEnv(data.library, simulator, self.training_episode, data.visual, seed)
+            self.make_collector()
+
+    @property
+    def training_episode(self) -> TrackingConfig:
+        """The episode to train in; it observes more than the policy where a teacher or a critic reads more."""
+        return self.tracking
+
+    @abstractmethod
+    def make_collector(self) -> None:
+        """Set `self.collector`, which steps `self.env`."""
+
+    def teardown(self, stage: str) -> None:
+        for env in (self.env, self.evaluation):
+            if env is not None:
+                env.close()
+        self.env = self.evaluation = None
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a rollout in this process."""
+        return self.collector.steps * self.env.num_envs
+
+    # ---- one iteration
+
+    def on_train_epoch_end(self) -> None:
+        self.samples += self.batch_size * self.trainer.world_size
+        batch: Batch = self.collector.batch
+        values = {
+            "reward": float(batch.reward.mean()),
+            "failed": batch.failures / max(batch.episodes, 1),
+            "steps_to_end": batch.reward.numel() / max(batch.episodes, 1),
+            "diverged": float(self.env.num_diverged),
+            **self.env.simulator.counters(),
+            **{f"reward/{k}": v for k, v in batch.terms.items()},
+            **self.iteration_values(),
         }
+        self.log_iteration(values, progress_bar=("reward", "failed"))
 
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
-        self._extra = checkpoint["physhmr_kit"]
-        self.samples = self._extra["samples"]
-        self._seconds_before = self._extra["seconds"]
+    def iteration_values(self) -> dict[str, float]:
+        """Figures of the stage itself to log after an iteration."""
+        return {}
+
+    def extra_state(self) -> dict:
+        return {"env": self.env.state_dict()}
+
+    def load_extra_state(self, state: dict) -> None:
+        self.collector.obs = self.env.load_state_dict(state["env"])
+
+    # ---- validation: every clip is followed once from its first frame
+
+    def on_validation_epoch_start(self) -> None:
+        self.scores, self.worst = [], None
+
+    def validation_step(self, clips: list[int], batch_idx: int) -> None:
+        if self.evaluation is None:
+            data, sim = self.trainer.datamodule, self.config.sim
+            self.evaluation = evaluation_env(
+                data.library, self.tracking, data.validation_visual, sim.simulator, sim.substeps, len(clips), self.root_device
+            )  # fmt: skip
+        rollouts = follow_clips(self.policy, self.evaluation, clips)
+        self.scores += score_clips(rollouts)
+        self.worst = min([*rollouts, *([self.worst] if self.worst else [])], key=_quality)
+
+    def on_validation_epoch_end(self) -> None:
+        shards = gather_objects(self.scores)
+        by_clip = {score.clip: score for shard in shards for score in shard}
+        self.scores = [by_clip[name] for name in self.trainer.datamodule.library.names if name in by_clip]
+        totals, shared = total(self.scores), {"sync_dist": self.trainer.world_size > 1}
+        self.log("val/success", totals.success, prog_bar=True, **shared)
+        self.log("val/frames_followed", totals.covered, **shared)
+        self.log("val/error_mm", totals.followed_mm, **shared)
+        self.log("val/score", totals.value, **shared)
 
 
-def _random_state() -> dict:
-    """Python's, NumPy's and torch's global generators, as types that load with weights_only=True."""
-    kind, keys, pos, has_gauss, cached = np.random.get_state()  # noqa: NPY002
-    version, words, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), int(pos), int(has_gauss), float(cached)],
-        "python": [version, list(words), gauss],
-    }
+class LabelledStage(PolicyStage):
+    """A stage whose student is labelled by an expert with the reference in view.
+
+    Args:
+        teacher: the expert; frozen. None only when a checkpoint is loaded to be evaluated.
+    """
+
+    def __init__(self, config: Any, policy: Policy, teacher: Policy | None = None):
+        super().__init__(config, policy)
+        # in a tuple, so that it is not a submodule: it is not trained, averaged or saved
+        self._teacher = (None if teacher is None else teacher.requires_grad_(False),)
+
+    @property
+    def teacher(self) -> Policy:
+        """The expert, on the device of the stage."""
+        if self._teacher[0] is None:
+            raise KitError(f"stage {self.name} needs an expert to learn from")
+        return self._teacher[0]
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.teacher.to(self.root_device)
+        super().setup(stage)
+
+    @property
+    def training_episode(self) -> TrackingConfig:
+        groups = dict.fromkeys((*self.policy.groups, "reference", *self.teacher.groups))
+        return TrackingConfig.of(self.config.env, tuple(groups), self.policy.control)
+
+    def label(self, obs: Observation) -> torch.Tensor:
+        """The absolute action that asks for the target the expert would set: (N, 69)."""
+        return self.env.absolute_label(self.teacher(obs), self.teacher.control)
 
 
-def _set_random_state(state: dict) -> None:
-    torch.set_rng_state(state["torch"])
-    kind, keys, pos, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), pos, has_gauss, cached))  # noqa: NPY002
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
+def _quality(rollout: Rollout) -> tuple:
+    """Orders rollouts from the worst to the best: lost ones first, by the share that was followed, then by error."""
+    (score,) = score_clips([rollout])
+    return (score.success, score.share, -score.tracking_mm)
+
+
+def as_policy(policy: Policy | dict | None) -> Policy | None:
+    """A policy, or a fresh one with the `Policy.spec` that a checkpoint holds."""
+    return Policy(**policy) if isinstance(policy, dict) else policy

@@ -1,33 +1,27 @@
-"""Stage 1, `encoder`: teach the eye. Motion capture is filmed by synthetic cameras, a synthetic detector errs, and the encoder tells the pose.
+"""Stage `encoder`: synthetic cameras film motion capture, a synthetic detector errs, and the encoder learns to tell the pose.
 
-One training step: draw windows of clips, change them (speed, left-right, limb lengths), film them, err, read, compare.
-Every number drawn in step k comes from one generator seeded with (seed, k), so a resumed run draws what the killed one would have.
+An iteration: draw windows of clips, augment them (speed, left-right, limb lengths), film them, add noise, encode, compare.
+Every number drawn in iteration k comes from one generator seeded with (seed, k), so a resumed run draws what the killed one would have.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import roma
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryF1Score
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS
-from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
-from physhmr_kit.motion.split import is_held_out
-from physhmr_kit.stages.base import StageModule
-from physhmr_kit.stages.settings import EncoderConfig
+from physhmr_kit.stages.base import Stage
+from physhmr_kit.stages.settings import EncoderConfig, from_plain, to_plain
 from physhmr_kit.vision.encoder import WINDOW, VisionEncoder
 from physhmr_kit.vision.filming import STILL, Batch, film, joint_positions
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder
-
-_VALIDATION_BATCH = 24
 
 
 @dataclass(frozen=True)
@@ -82,72 +76,82 @@ def pa_mpjpe(position: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return (moved - truth).norm(dim=-1).mean(-1)
 
 
-class EncoderModule(StageModule):
-    """The encoder and its training; `export` writes what the other stages load.
+class EncoderModule(Stage):
+    """The encoder and its training on an `EncoderDataModule`; `export` writes what the other stages load.
 
     Args:
         config: the settings.
-        library: the clips; loaded from `config.clips` when omitted.
     """
 
-    weights_of = "encoder"
+    name = "encoder"
 
-    def __init__(self, config: EncoderConfig | None = None, library: MotionLibrary | None = None):
-        config = config or EncoderConfig()
-        super().__init__(config.seed, min(config.validate_every, config.iterations))
-        self.config = config
-        self.library = library or MotionLibrary(load_clips(list(config.clips)))
-        held = [is_held_out(name, config.held_out) for name in self.library.names]
-        if all(held):
-            raise KitError(
-                f"encoder: every clip of {', '.join(config.clips)} is held out; give more clips or set held_out to 0"
-            )
-        self.held_out = torch.tensor(held)
-        # with nothing held out we validate on what we train on, and the figures say so by their name
-        self.validation_name = "held_out" if any(held) else "seen"
+    def __init__(self, config: EncoderConfig | dict | None = None):
+        config = from_plain(EncoderConfig, config or {})
+        super().__init__(config)
+        self.save_hyperparameters({"config": to_plain(config)})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.encoder = VisionEncoder(config.width, config.layers, config.heads)
-        if config.init:
-            self.encoder = load_encoder(config.init).requires_grad_(True).train()
+            network = config.network
+            self.encoder = VisionEncoder(network.width, network.layers, network.heads)
+        if config.network.init:
+            self.encoder = load_encoder(config.network.init).requires_grad_(True).train()
         self.metrics = torch.nn.ModuleDict({k: MeanMetric() for k in ("root_deg", "mpjpe_mm", "pa_mpjpe_mm")})
         self.metrics["contact_f1"] = BinaryF1Score()
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        data = self.trainer.datamodule
+        self.library, self.held_out = data.library, torch.tensor(data.held_out)
+
+    @property
+    def validation_name(self) -> str:
+        """'held_out', or 'seen' where nothing is held out and validation uses the training clips."""
+        return "held_out" if self.held_out.any() else "seen"
+
     def configure_optimizers(self):
         """AdamW with warm-up and a cosine."""
-        config = self.config
+        settings, iterations = self.config.optim, self.config.iterations
         optimizer = torch.optim.AdamW(
-            self.encoder.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
 
-        def rate(step: int) -> float:
-            if step < config.warmup:
-                return (step + 1) / config.warmup
-            done = min(1.0, (step - config.warmup) / max(1, config.iterations - config.warmup))
-            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+        def rate(iteration: int) -> float:
+            if iteration < settings.warmup_iterations:
+                return (iteration + 1) / settings.warmup_iterations
+            done = (iteration - settings.warmup_iterations) / max(1, iterations - settings.warmup_iterations)
+            return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, rate)]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, _, batch_idx: int) -> None:
-        """Draw, film, read, compare, step."""
-        config = self.config
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.global_step)
-        frames = config.windows[int(torch.randint(len(config.windows), (), generator=generator))]
-        clips = self._draw(~self.held_out, max(1, config.frames_per_step // frames), generator)
-        batch = film(self.library, clips, frames, generator, config.variety).to(self.device)
+    # ---- one iteration
 
+    @property
+    def num_minibatches(self) -> int:
+        return 1
+
+    def minibatches(self) -> Iterator[Batch]:
+        """Draw windows and film them."""
+        data, rank = self.config.data, self.global_rank
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step + 500_009 * rank)
+        frames = data.windows[int(torch.randint(len(data.windows), (), generator=generator))]
+        clips = self._draw(~self.held_out, max(1, data.frames_per_step // frames), generator)
+        yield film(self.library, clips, frames, generator, data.variety).to(self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         parts = losses(self.encoder.decode(self.encoder.context(batch.tokens)), batch)
-        total = sum(getattr(LOSS_WEIGHTS, name) * value for name, value in parts.items())
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
-        optimizer.zero_grad()
-        self.manual_backward(total)
-        self.clip_gradients(optimizer, gradient_clip_val=config.max_grad_norm)
-        optimizer.step()
-        scheduler.step()
+        loss = sum(getattr(LOSS_WEIGHTS, name) * value for name, value in parts.items())
+        self._windows, self._frames = batch.tokens.shape[:2]
+        shown = {f"loss/{name}": value.detach() for name, value in parts.items()} | {"loss": loss.detach()}
+        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=self._windows)
+        return loss
 
-        self.samples += batch.tokens.shape[0] * frames
-        self.log("loss", total, prog_bar=True)
-        self.log_dict({f"loss/{name}": value for name, value in parts.items()})
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        self.clip_gradients(optimizer, self.config.optim.max_grad_norm, "norm")
+
+    def on_train_epoch_end(self) -> None:
+        self.samples += self._windows * self._frames * self.trainer.world_size
+        self.log_iteration({})
 
     def _draw(self, allowed: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
         """Clips by the square root of their length: long ones hold more, but not everything."""
@@ -155,14 +159,10 @@ class EncoderModule(StageModule):
             self.library.lengths.float().sqrt() * allowed, count, replacement=True, generator=generator
         )
 
-    def val_dataloader(self) -> DataLoader:
-        """One empty batch for each group of validation windows."""
-        return DataLoader(range(-(-self.config.validation_windows // _VALIDATION_BATCH)), batch_size=None)
+    # ---- validation: the same windows, cameras and noise every time; motions as they are
 
-    def validation_step(self, _, batch_idx: int) -> None:
-        """The same windows, cameras and noise in every validation; motions as they are."""
+    def validation_step(self, count: int, batch_idx: int) -> None:
         generator = torch.Generator().manual_seed(7_919 * (batch_idx + 1))
-        count = min(_VALIDATION_BATCH, self.config.validation_windows - batch_idx * _VALIDATION_BATCH)
         allowed = self.held_out if self.held_out.any() else torch.ones_like(self.held_out)
         batch = film(self.library, self._draw(allowed, count, generator), WINDOW, generator, STILL).to(self.device)
         out = self.encoder.decode(self.encoder.context(batch.tokens))
@@ -171,7 +171,6 @@ class EncoderModule(StageModule):
         self.metrics["contact_f1"].update(out["contact"].sigmoid(), batch.contact.int())
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures."""
         for name, metric in self.metrics.items():
             self.log(f"{self.validation_name}/{name}", metric.compute(), prog_bar=True)
             metric.reset()

@@ -1,201 +1,236 @@
 """Stage `expert`: one policy learns to track every clip by PPO, with the reference in view.
 
-The loop, in the order it happens: roll out, estimate advantages, update actor and critic, average, log.
+An iteration, in the order in which it happens: roll out, estimate advantages, update actor and critic in minibatches,
+adapt the learning rate to the KL divergence, update the normaliser and the moving average, log.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from pytorch_lightning.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from physhmr_kit.env.mirror import action_map, mirrored, observation_map
-from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.errors import KitError
+from physhmr_kit.env.settings import EXPERT_GROUPS
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
+from physhmr_kit.learning.discriminator import Discriminator
+from physhmr_kit.learning.distributed import mean_over_processes, normalised
 from physhmr_kit.learning.networks import Critic, Policy
 from physhmr_kit.learning.precision import matmul_precision
-from physhmr_kit.learning.style import StylePrior
-from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.stages.base import StageModule
-from physhmr_kit.stages.settings import ExpertConfig
+from physhmr_kit.learning.style import StyleHistory, StylePrior
+from physhmr_kit.stages.base import PolicyStage, as_policy
+from physhmr_kit.stages.settings import ExpertConfig, from_plain
+
+_CONSTANT_KL = 0.4  # share of a run before the wanted KL divergence begins to fall
+_LEARNING_RATES = (1e-5, 2e-3)  # between which the KL divergence moves the actor's
 
 
-class ExpertModule(StageModule):
-    """PPO on a MotionLibrary.
+class Minibatch(NamedTuple):
+    """What one gradient step learns from, B samples."""
+
+    obs: torch.Tensor
+    """(B, width) normalised observations, for actor and critic."""
+    action: torch.Tensor
+    """(B, 69) what was done."""
+    mean: torch.Tensor
+    """(B, 69) the policy's mean at that time."""
+    log_prob: torch.Tensor
+    """(B,) log density of the action at that time."""
+    advantage: torch.Tensor
+    """(B,) normalised advantage."""
+    returns: torch.Tensor
+    """(B,) what the critic should have said."""
+
+
+class IterationAverage(WeightAveraging):
+    """An exponential moving average of the weights and buffers, updated once an iteration."""
+
+    def __init__(self, decay: float):
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return epoch_idx is not None
+
+
+class ExpertModule(PolicyStage):
+    """PPO on the clips of a `MotionDataModule`.
+
+    During validation and after training the weights are their moving average.
 
     Args:
         config: the settings.
-        library: the clips; loaded from `config.clips` by `fit`.
-        policy: to begin from; fresh when omitted.
+        policy: to start from; fresh when omitted.
     """
 
-    weights_of = "expert"
+    name = "expert"
 
-    def __init__(self, config: ExpertConfig, library: MotionLibrary, policy: Policy | None = None):
-        super().__init__(config.seed)
-        self.config, self.library = config, library
-        torch.manual_seed(config.seed)
-        groups = config.tracking().groups if policy is None else policy.groups
-        control = config.control or ("balanced" if policy is None else policy.control)
-        self.policy = policy or Policy(groups, config.hidden, config.std, control)
-        self.policy.control = control
-        self.policy.std.fill_(config.std)
-        self.average = AveragedModel(self.policy, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True)
-        self.average.requires_grad_(False)
-        self.critic = Critic(groups, config.hidden)
+    def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
+        config = from_plain(ExpertConfig, config or {})
+        super().__init__(config, _initial_policy(config, as_policy(policy)))
+        self.critic = Critic(self.policy.groups, self.policy.hidden)
         self.critic.norm = self.policy.norm  # both read the same numbers
-        self.learning_rate = config.learning_rate
-        simulator = make_simulator(
-            config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
-        )
-        self.move_to(simulator.device)
-        self.env = TrackingEnv(
-            library, simulator, replace(config.tracking(), groups=groups, control=control), seed=config.seed
-        )
-        self.collector = Collector(
-            self.env, self.policy, self.critic, config.horizon, self.generator, config.matmul, config.persistence
-        )
-        self.prior: StylePrior | None = None
-        if config.style:
-            looks = (config.style_window, config.horizon, config.style_hidden, config.style_rate)
-            self.prior = StylePrior(self.env, config.style, *looks)
-            self.collector.watch = self.prior.history
 
-    @property
-    def final_policy(self) -> Policy:
-        """The policy to evaluate and keep: the running mean of the weights."""
-        return self.average.module
+    def configure_callbacks(self):
+        return [IterationAverage(self.config.ppo.ema_decay)]
 
     def configure_optimizers(self):
+        ppo = self.config.ppo
         groups = [
-            {"params": self.policy.parameters(), "lr": self.config.learning_rate},
-            {"params": self.critic.parameters(), "lr": self.config.critic_rate},
+            {"params": list(self.policy.parameters()), "lr": ppo.learning_rate},
+            {"params": list(self.critic.parameters()), "lr": ppo.critic_learning_rate},
         ]
         return torch.optim.Adam(groups, fused=True)
 
-    def training_step(self, _, batch_idx: int) -> None:
-        config = self.config
-        if self.samples == 0:
-            self._warm_normaliser()
+    def make_collector(self) -> None:
+        settings = self.config.ppo
+        self.collector = Collector(
+            self.env, self.policy, self.critic, settings.horizon, self.generator, settings.matmul_precision
+        )
 
-        self.env.config = replace(self.env.config, termination_distance=config.allowed_distance(self.samples))
+    # ---- one iteration
+
+    @property
+    def num_minibatches(self) -> int:
+        return self.config.ppo.epochs * self.minibatches_in_a_pass
+
+    @property
+    def minibatches_in_a_pass(self) -> int:
+        """Gradient steps in one pass over a rollout."""
+        return -(-self.batch_size // self.config.ppo.minibatch_size)
+
+    def minibatches(self) -> Iterator[Minibatch]:
+        """Roll out, estimate advantages, and yield shuffled minibatches, `ppo.epochs` times."""
+        settings = self.config.ppo
+        if self.samples == 0:  # look at one rollout of the fresh policy before learning from any
+            self.policy.norm.update(self.collector.collect().policy_in)
         batch = self.collector.collect()
-        reward = batch.reward if self.prior is None else self.prior.mix(batch.reward)
         # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
         advantage = ppo.advantages(
-            reward * (1 - config.gamma), batch.value, batch.next_value, batch.done, config.gamma, config.lam
-        )
+            self.reward(batch) * (1 - settings.gamma), batch.value, batch.next_value, batch.done,
+            settings.gamma, settings.gae_lambda,
+        )  # fmt: skip
         returns = (advantage + batch.value).flatten()
-        advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
-        with matmul_precision(config.matmul):
-            losses = self._update(batch, advantage, returns)
-        self._look_at(batch)
-        self.average.update_parameters(self.policy)
-        style = {} if self.prior is None else self.prior.update(self.generator)
+        self.explained_variance = ppo.explained_variance(batch.flat("value"), returns)
+        samples = Minibatch(
+            self.policy.norm(batch.flat("policy_in")), *(batch.flat(k) for k in ("action", "mean", "log_prob")),
+            normalised(advantage).flatten(), returns,
+        )  # fmt: skip
+        for _ in range(settings.epochs):
+            order = torch.randperm(len(returns), generator=self.generator, device=returns.device)
+            for rows in order.split(settings.minibatch_size):
+                yield Minibatch(*(x.index_select(0, rows) for x in samples))
 
-        self.samples += batch.reward.numel()
-        self._log(batch, returns, losses, style)
+    def reward(self, batch: Batch) -> torch.Tensor:
+        """The reward (T, N) to learn from."""
+        return batch.reward
 
-    def _update(self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor) -> dict[str, float]:
-        """Minibatch passes over a rollout; the learning rate follows the KL divergence."""
-        config, optimizer = self.config, self.optimizers()
-        action, old_mean, old_log_prob = (batch.flat(k) for k in ("action", "mean", "log_prob"))
-        seen = self.policy.norm(batch.flat("policy_in"))  # once for all passes, of actor and critic
-        sums: dict[str, torch.Tensor] = {}
-        updates = 0
-        for _ in range(config.epochs):
-            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(
-                config.minibatch
-            ):
-                part = seen.index_select(0, rows)
-                mean = self.policy.net(part)
-                log_prob = self.policy.log_prob(mean, action[rows])
-                loss = {
-                    "policy": ppo.policy_loss(log_prob, old_log_prob[rows], advantage[rows], config.clip),
-                    "value": ppo.value_loss(self.critic.net(part).squeeze(-1), returns[rows]),
-                    "bounds": config.bounds * ppo.bounds_loss(mean, 2.0),
-                }
-                if config.symmetry:
-                    loss["symmetry"] = config.symmetry * self._asymmetry(part, mean)
-                optimizer.zero_grad()
-                self.manual_backward(sum(loss.values()))
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), config.max_grad_norm)
-                torch.nn.utils.clip_grad_norm_(self.critic.parameters(), config.max_grad_norm)
-                optimizer.step()
-                loss["kl"] = ppo.gaussian_kl(mean.detach(), old_mean[rows], self.policy.std)
-                for k, v in loss.items():
-                    sums[k] = sums.get(k, 0.0) + v.detach()
-                updates += 1
-            if config.kl:
-                self._follow_kl(float(loss["kl"]))
-        return {k: float(v) / updates for k, v in sums.items()}
-
-    def _follow_kl(self, kl: float) -> None:
-        """Adapt the learning rate to the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
-        wanted = self.config.wanted_kl(self.samples)
-        if kl > 2 * wanted:
-            self.learning_rate = max(self.learning_rate / 1.5, 1e-5)
-        elif kl < wanted / 2:
-            self.learning_rate = min(self.learning_rate * 1.5, 2e-3)
-        self.optimizers().param_groups[0]["lr"] = self.learning_rate
-
-    @torch.no_grad()
-    def _warm_normaliser(self) -> None:
-        """Look at one rollout of the fresh policy before learning from any."""
-        self._look_at(self.collector.collect())
-
-    def _look_at(self, batch: Batch) -> None:
-        """Bring the normaliser up to date; under symmetry it must not tell left from right either."""
-        self.policy.norm.update(batch.policy_in)
-        if self.config.symmetry:
-            self.policy.norm.update(mirrored(batch.policy_in, *observation_map(self.policy.groups)))
-
-    def _asymmetry(self, seen: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """How far the policy's answer to the mirror image is from the mirror image of its answer, on every second sample:
-        mean squared difference (Yu et al. 2018). `seen` is normalised, `mean` (B, 69) the answers to it."""
-        image = self.policy.net(mirrored(seen[::2], *observation_map(self.policy.groups)))
-        return (mirrored(image, *action_map()) - mean[::2]).square().mean()
-
-    def _log(self, batch: Batch, returns: torch.Tensor, losses: dict[str, float], style: dict[str, float]) -> None:
-        failure = self.env.sampler.failure
-        values = {
-            "reward": float(batch.reward.mean()),
-            "failed": batch.failures / max(batch.episodes, 1),
-            "steps_to_end": batch.reward.numel() / max(batch.episodes, 1),
-            "hardest": float(failure.max()),
-            "explained_variance": float(ppo.explained_variance(batch.flat("value"), returns)),
-            "learning_rate": self.learning_rate,
-            "samples": float(self.samples),
-            "minutes": self.seconds / 60,
-            "diverged": float(self.env.num_diverged),
-            **self.env.simulator.counters(),
+    def training_step(self, batch: Minibatch, batch_idx: int) -> torch.Tensor:
+        settings = self.config.ppo
+        mean = self.policy.net(batch.obs)
+        log_prob = self.policy.log_prob(mean, batch.action)
+        losses = {
+            "policy": ppo.policy_loss(log_prob, batch.log_prob, batch.advantage, settings.clip_range),
+            "value": ppo.value_loss(self.critic.net(batch.obs).squeeze(-1), batch.returns),
+            "bounds": settings.bounds_coef * ppo.bounds_loss(mean, 2.0),
         }
-        self.log_dict(
-            values
-            | {f"reward/{k}": v for k, v in batch.terms.items()}
-            | {f"loss/{k}": v for k, v in losses.items()}
-            | {f"style/{k}": v for k, v in style.items()}
-        )
+        self._kl = ppo.gaussian_kl(mean.detach(), batch.mean, self.policy.std)
+        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/kl": self._kl}
+        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=len(mean))
+        return sum(losses.values())
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """Each network by itself, so that a critic's large gradient does not shrink the actor's."""
+        for network in (self.policy, self.critic):
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.config.ppo.max_grad_norm)
+
+    def optimizer_step(self, *args, **kwargs) -> None:
+        """Forward, backward and update run inside, under the precision of the settings."""
+        with matmul_precision(self.config.ppo.matmul_precision):
+            super().optimizer_step(*args, **kwargs)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx: int) -> None:
+        if (batch_idx + 1) % self.minibatches_in_a_pass == 0:
+            self.adapt_learning_rate(float(mean_over_processes(self._kl)))
+
+    def adapt_learning_rate(self, kl: float) -> None:
+        """Change the actor's learning rate by the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
+        wanted, actor = self.desired_kl, self.trainer.optimizers[0].param_groups[0]
+        if wanted is None:
+            return
+        if kl > 2 * wanted:
+            actor["lr"] = max(actor["lr"] / 1.5, _LEARNING_RATES[0])
+        elif kl < wanted / 2:
+            actor["lr"] = min(actor["lr"] * 1.5, _LEARNING_RATES[1])
+
+    @property
+    def desired_kl(self) -> float | None:
+        """KL divergence that an update of this iteration should have; None where the learning rate stays."""
+        settings = self.config.ppo
+        if settings.desired_kl is None or settings.final_desired_kl is None:
+            return settings.desired_kl
+        done = self.current_epoch / self.config.iterations
+        falling = min(max((done - _CONSTANT_KL) / (1 - _CONSTANT_KL), 0.0), 1.0)
+        return settings.desired_kl + (settings.final_desired_kl - settings.desired_kl) * falling
+
+    def on_train_epoch_end(self) -> None:
+        self.policy.norm.update(self.collector.batch.policy_in)
+        super().on_train_epoch_end()
+
+    def iteration_values(self) -> dict[str, float]:
+        return {
+            "hardest": float(self.env.sampler.failure.max()),
+            "explained_variance": float(self.explained_variance),
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+        }
+
+
+class StyledExpertModule(ExpertModule):
+    """The expert with an adversarial motion prior beside the tracking reward (AMP, Peng et al. 2021).
+
+    The discriminator has an optimiser of its own and learns once an iteration, after the policy.
+    """
+
+    def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
+        super().__init__(config, policy)
+        prior = self.config.prior
+        self.discriminator = Discriminator(prior.window, prior.hidden).requires_grad_(False)
+
+    def make_collector(self) -> None:
+        prior = self.config.prior
+        self.env = StyleHistory(self.env, prior.window, self.config.ppo.horizon)
+        self.prior = StylePrior(self.env, self.discriminator, prior.weight, prior.learning_rate)
+        super().make_collector()
+
+    def reward(self, batch: Batch) -> torch.Tensor:
+        return self.prior.mix(batch.reward)
+
+    def iteration_values(self) -> dict[str, float]:
+        style = self.prior.update(self.generator)
+        return super().iteration_values() | {f"style/{k}": v for k, v in style.items()}
 
     def extra_state(self) -> dict:
-        state = {
-            "env": self.env.state_dict(),
-            "noise": self.collector.noise,
-            "learning_rate": self.learning_rate,
-        }
-        return state if self.prior is None else state | {"prior": self.prior.optimizer.state_dict()}
+        return super().extra_state() | {"prior": self.prior.extra_state()}
 
     def load_extra_state(self, state: dict) -> None:
-        if "noise" not in state:  # such a run's actions were residual; `control` would not say so
-            raise KitError(
-                "the run was written by another version of the kit, before --control; begin a new one with --init"
-            )
-        self.collector.obs = self.env.load_state_dict(state["env"])
-        self.collector.noise = state["noise"].to(self.collector.noise)
-        self.learning_rate = state["learning_rate"]
-        if self.prior is not None:  # its networks, history and memory came with the weights
-            self.prior.optimizer.load_state_dict(state["prior"])
+        super().load_extra_state(state)
+        self.prior.load_extra_state(state["prior"])
+
+
+def expert_module(config: ExpertConfig, policy: Policy | None = None) -> ExpertModule:
+    """The expert of these settings, with a motion prior where they give it weight."""
+    return (StyledExpertModule if config.prior.weight else ExpertModule)(config, policy)
+
+
+def _initial_policy(config: ExpertConfig, policy: Policy | None) -> Policy:
+    """The given policy or a fresh one, with the spread and the control of the settings."""
+    settings = config.policy
+    if policy is None:
+        torch.manual_seed(config.seed)
+        groups = EXPERT_GROUPS if settings.preview else EXPERT_GROUPS[:2]
+        policy = Policy(groups, settings.hidden, settings.std, settings.control or "balanced")
+    policy.control = settings.control or policy.control
+    policy.std.fill_(settings.std)
+    return policy.train()

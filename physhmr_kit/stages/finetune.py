@@ -1,133 +1,130 @@
 """Stage `finetune`: the student improves on its teacher by RL with physical rewards, held near it by imitation.
 
-The loop, in the order it happens: roll out, the expert labels, estimate advantages, update the critic and (once that is
-warm) the actor with L_PPO + lambda L_BC, log.
+An iteration, in the order in which it happens: roll out, the expert labels, estimate advantages, update the critic and
+(once that is warmed up) the actor with L_PPO + lambda L_BC.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 
-from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning import ppo
-from physhmr_kit.learning.collect import Batch, Collector
-from physhmr_kit.learning.networks import Critic, Observation, Policy
-from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.stages.base import StageModule
-from physhmr_kit.stages.settings import STUDENT_GROUPS, FinetuneConfig
+from physhmr_kit.learning.collect import Collector
+from physhmr_kit.learning.distributed import normalised
+from physhmr_kit.learning.networks import Critic, Policy
+from physhmr_kit.stages.base import LabelledStage, as_policy
+from physhmr_kit.stages.settings import FinetuneConfig, from_plain
 
 
-class FinetuneModule(StageModule):
-    """PPO with a privileged critic, warmed up first, and an imitation term.
+class Minibatch(NamedTuple):
+    """What one gradient step learns from, B samples."""
+
+    policy_in: torch.Tensor
+    """(B, width) observations of the student."""
+    critic_in: torch.Tensor
+    """(B, width) observations of the critic, which also reads the reference."""
+    action: torch.Tensor
+    """(B, 69) what was done."""
+    label: torch.Tensor
+    """(B, 69) what the expert would have done."""
+    log_prob: torch.Tensor
+    """(B,) log density of the action at that time."""
+    advantage: torch.Tensor
+    """(B,) normalised advantage."""
+    returns: torch.Tensor
+    """(B,) what the critic should have said."""
+
+
+class FinetuneModule(LabelledStage):
+    """PPO with a privileged critic, which is warmed up first, and an imitation term.
 
     Args:
         config: the settings.
-        library: the clips.
-        visual: what cameras saw of them.
-        expert: labels for the imitation term.
-        policy: the distilled student; its spread is replaced by `config.std`.
+        teacher: the expert that labels for the imitation term.
+        policy: the distilled student; its spread is replaced by that of the settings.
     """
 
-    weights_of = "finetune"
+    name = "finetune"
 
     def __init__(
-        self, config: FinetuneConfig, library: MotionLibrary, visual: VisualLibrary, expert: Policy, policy: Policy
+        self,
+        config: FinetuneConfig | dict | None = None,
+        teacher: Policy | None = None,
+        policy: Policy | dict | None = None,
     ):
-        super().__init__(config.seed)
-        self.config, self.library, self.visual = config, library, visual
+        config = from_plain(FinetuneConfig, config or {})
+        student = as_policy(policy)
+        if student is None:
+            raise ValueError("fine-tuning starts from a student")
+        student.std.fill_(config.policy.std)
+        super().__init__(config, student.train(), teacher)
         torch.manual_seed(config.seed)
-        self.policy = policy
-        self.policy.std.fill_(config.std)
-        self.critic = Critic((*STUDENT_GROUPS, "reference"), config.hidden)
-        self.expert = expert.requires_grad_(False)
-        simulator = make_simulator(
-            config.simulator, num_envs=config.num_envs, device=config.device or None, substeps=config.substeps
-        )
-        self.move_to(simulator.device)
-        self.env = TrackingEnv(library, simulator, config.tracking(expert.groups), visual, seed=config.seed)
-        self.collector = Collector(self.env, self.policy, self.critic, config.horizon, self.generator)
-
-    @property
-    def final_policy(self) -> Policy:
-        """The policy to evaluate and keep."""
-        return self.policy
-
-    def label(self, obs: Observation) -> torch.Tensor:
-        """The absolute action that asks for the target the expert would set: (N, 69)."""
-        return self.env.absolute_label(self.expert(obs), self.expert.control)
+        self.critic = Critic((*student.groups, "reference"), config.ppo.critic_hidden)
 
     def configure_optimizers(self):
-        actor = torch.optim.Adam(self.policy.parameters(), lr=self.config.learning_rate, fused=True)
-        critic = torch.optim.Adam(self.critic.parameters(), lr=self.config.critic_rate, fused=True)
-        return actor, critic
+        settings = self.config.ppo
+        groups = [
+            {"params": list(self.policy.parameters()), "lr": settings.learning_rate},
+            {"params": list(self.critic.parameters()), "lr": settings.critic_learning_rate},
+        ]
+        return torch.optim.Adam(groups, fused=True)
 
-    def training_step(self, _, batch_idx: int) -> None:
-        config = self.config
-        iteration = self.samples // (config.num_envs * config.horizon)
+    def make_collector(self) -> None:
+        self.collector = Collector(self.env, self.policy, self.critic, self.config.ppo.horizon, self.generator)
+
+    @property
+    def num_minibatches(self) -> int:
+        return self.config.ppo.epochs * -(-self.batch_size // self.config.ppo.minibatch_size)
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether only the critic learns in this iteration."""
+        return self.current_epoch < self.config.ppo.critic_warmup
+
+    def minibatches(self) -> Iterator[Minibatch]:
+        """Roll out, label, estimate advantages, and yield shuffled minibatches, `ppo.epochs` times."""
+        settings = self.config.ppo
         batch = self.collector.collect(teacher=self.label)
-        if iteration == 0:  # the student's normaliser came with it and stays; the critic's has seen nothing yet
+        if self.samples == 0:  # the student's normaliser came with it and stays; the critic's has seen nothing yet
             self.critic.norm.update(batch.critic_in)
         advantage = ppo.advantages(
-            batch.reward * (1 - config.gamma), batch.value, batch.next_value, batch.done, config.gamma, config.lam
-        )
+            batch.reward * (1 - settings.gamma), batch.value, batch.next_value, batch.done,
+            settings.gamma, settings.gae_lambda,
+        )  # fmt: skip
         returns = (advantage + batch.value).flatten()
-        advantage = ((advantage - advantage.mean()) / (advantage.std() + 1e-8)).flatten()
-        losses = self._update(batch, advantage, returns, learn_actor=iteration >= config.warmup)
-        self.critic.norm.update(batch.critic_in)
+        self.explained_variance = ppo.explained_variance(batch.flat("value"), returns)
+        samples = Minibatch(
+            *(batch.flat(k) for k in ("policy_in", "critic_in", "action", "label", "log_prob")),
+            normalised(advantage).flatten(), returns,
+        )  # fmt: skip
+        for _ in range(settings.epochs):
+            order = torch.randperm(len(returns), generator=self.generator, device=returns.device)
+            for rows in order.split(settings.minibatch_size):
+                yield Minibatch(*(x.index_select(0, rows) for x in samples))
 
-        self.samples += batch.reward.numel()
-        values = {
-            "reward": float(batch.reward.mean()),
-            "failed": batch.failures / max(batch.episodes, 1),
-            "steps_to_end": batch.reward.numel() / max(batch.episodes, 1),
-            "explained_variance": float(ppo.explained_variance(batch.flat("value"), returns)),
-            "samples": float(self.samples),
-            "minutes": self.seconds / 60,
-            "diverged": float(self.env.num_diverged),
-            **self.env.simulator.counters(),
-        }
-        self.log_dict(
-            values | {f"reward/{k}": v for k, v in batch.terms.items()} | {f"loss/{k}": v for k, v in losses.items()}
-        )
+    def training_step(self, batch: Minibatch, batch_idx: int) -> torch.Tensor:
+        settings = self.config.ppo
+        losses = {"value": ppo.value_loss(self.critic(batch.critic_in), batch.returns)}
+        if not self.warming_up:
+            mean = self.policy.mean(batch.policy_in)
+            log_prob = self.policy.log_prob(mean, batch.action)
+            losses["policy"] = ppo.policy_loss(log_prob, batch.log_prob, batch.advantage, settings.clip_range)
+            losses["imitation"] = settings.imitation_coef * (mean - batch.label).square().mean()
+        shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()}
+        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=len(batch.returns))
+        return sum(losses.values())
 
-    def _update(
-        self, batch: Batch, advantage: torch.Tensor, returns: torch.Tensor, learn_actor: bool
-    ) -> dict[str, float]:
-        """Minibatch passes over a rollout; the critic always learns, the actor only when told to."""
-        config = self.config
-        actor_optimizer, critic_optimizer = self.optimizers()
-        policy_in, critic_in, action, label, old_log_prob = (
-            batch.flat(k) for k in ("policy_in", "critic_in", "action", "label", "log_prob")
-        )
-        sums, updates = {"policy": 0.0, "imitation": 0.0, "value": 0.0}, 0
-        for _ in range(config.epochs):
-            for rows in torch.randperm(len(action), generator=self.generator, device=action.device).split(
-                config.minibatch
-            ):
-                value = ppo.value_loss(self.critic(critic_in[rows]), returns[rows])
-                self._descend(critic_optimizer, value, self.critic)
-                sums["value"] += value.detach()
-                if learn_actor:
-                    mean = self.policy.mean(policy_in[rows])
-                    log_prob = self.policy.log_prob(mean, action[rows])
-                    policy = ppo.policy_loss(log_prob, old_log_prob[rows], advantage[rows], config.clip)
-                    imitation = (mean - label[rows]).square().mean()
-                    self._descend(actor_optimizer, policy + config.imitation * imitation, self.policy)
-                    sums["policy"] += policy.detach()
-                    sums["imitation"] += imitation.detach()
-                updates += 1
-        return {k: float(v) / updates for k, v in sums.items()}
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """Each network by itself, so that a critic's large gradient does not shrink the actor's."""
+        for network in (self.policy, self.critic):
+            torch.nn.utils.clip_grad_norm_(network.parameters(), self.config.ppo.max_grad_norm)
 
-    def _descend(self, optimizer, loss: torch.Tensor, network: torch.nn.Module) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
-        optimizer.step()
+    def on_train_epoch_end(self) -> None:
+        self.critic.norm.update(self.collector.batch.critic_in)
+        super().on_train_epoch_end()
 
-    def extra_state(self) -> dict:
-        return {"env": self.env.state_dict()}
-
-    def load_extra_state(self, state: dict) -> None:
-        self.collector.obs = self.env.load_state_dict(state["env"])
+    def iteration_values(self) -> dict[str, float]:
+        return {"explained_variance": float(self.explained_variance)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import torch
@@ -25,6 +26,8 @@ def film_library(
 ) -> tuple[VisualLibrary, list[VisualTrack]]:
     """Film every clip of a library from `views` random cameras with a noisy detector and run the encoder on it.
 
+    A clip's views depend on its name and the seed alone, not on which other clips there are.
+
     Args:
         views: cameras for each clip.
         seed: of cameras and noise.
@@ -34,11 +37,10 @@ def film_library(
         the packed views, and view 0 of each clip as a track for the viewer.
     """
     filming = filming or Filming()
-    generator = torch.Generator().manual_seed(seed)
     tracks = []
     for c in range(library.num_clips):
-        state = library.clip(c)
-        cameras = [sample_cameras(state.body_pos, generator) for _ in range(views)]
+        state, generator = library.clip(c), torch.Generator().manual_seed(zlib.crc32(library.names[c].encode()) + seed)
+        cameras = [sample_cameras(state.body_pos.unsqueeze(0), generator)[0] for _ in range(views)]
         tracks.append([_view(state, camera, encoder, filming, generator) for camera in cameras])
     return VisualLibrary(tracks, library.lengths), [views[0] for views in tracks]
 

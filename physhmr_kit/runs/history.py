@@ -1,4 +1,4 @@
-"""The evaluations of a run: a summary of each, the rule that tells a collapse from noise, and `evaluations.csv`."""
+"""The history of a run: its evaluations, the rule that tells a collapse from noise, `evaluations.csv` and logged metrics."""
 
 from __future__ import annotations
 
@@ -109,3 +109,25 @@ def _write(path: Path, rows: list[list]) -> None:
 
 def _cell(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else ""
+
+
+def read_metrics(run: str | Path) -> list[dict[str, float]]:
+    """The logged figures of a run, one dict for each iteration, in order.
+
+    Every session of a run writes a file of its own (`metrics/version_0/metrics.csv`, then `version_1`, ...); where a resumed
+    session repeats iterations of a killed one, its own count.
+
+    Args:
+        run: the run folder.
+    """
+    files = sorted(Path(run).glob("metrics/version_*/metrics.csv"), key=lambda f: int(f.parent.name.split("_")[1]))
+    rows: dict[int, dict[str, float]] = {}
+    for file in files:
+        session: dict[int, dict[str, float]] = {}
+        with open(file, newline="", encoding="utf-8") as f:
+            for row in csv.DictReader(f):
+                iteration = int(row["epoch"]) + 1
+                numbers = {k: float(v) for k, v in row.items() if v != ""}
+                session.setdefault(iteration, {}).update(numbers | {"iteration": iteration})
+        rows = {i: row for i, row in rows.items() if i < min(session, default=0)} | session if session else rows
+    return [rows[i] for i in sorted(rows)]

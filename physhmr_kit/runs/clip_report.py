@@ -1,4 +1,4 @@
-"""What a run shows of itself while it trains: `clips.md`, `curves.png` and `worst.rrd`, new after each evaluation."""
+"""What an evaluation during training leaves to look at: `clips.md`, `curves.png` and `worst.rrd`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from physhmr_kit.env.rollout import Rollout
 from physhmr_kit.metrics.followed import ClipScore, worst_first
 from physhmr_kit.metrics.table import write_text
-from physhmr_kit.stages.history import Milestone, best_of
+from physhmr_kit.runs.history import Milestone, best_of
 
 _NOTES = (
     "Worst first: lost clips before the others, the earlier (as a share of the clip) the sooner, then by error. "
@@ -18,20 +18,27 @@ _NOTES = (
 )
 
 
-def write_progress(
+def write_clip_report(
     folder: Path,
     milestones: Sequence[Milestone],
     scores: Sequence[ClipScore],
     before: Sequence[ClipScore],
-    rollouts: Sequence[Rollout],
+    worst: Rollout | None,
 ) -> None:
-    """Write the three files over those of the last evaluation; arguments as in `stages.watch.Report`."""
+    """Write the three files over those of the last evaluation.
+
+    Args:
+        milestones: every evaluation of the run so far.
+        scores, before: of this evaluation and of the one before it (may be empty).
+        worst: the rollout to record.
+    """
     from physhmr_kit.viewer import record_rollout
     from physhmr_kit.viewer.curves import training_curves
 
     write_text(folder / "clips.md", clip_table(milestones, scores, before))
     training_curves(milestones, folder / "curves.png", f"{folder.name}, {milestones[-1].totals.clips} clips")
-    record_rollout(folder / "worst.rrd", rollouts[worst_first(scores)[0]])
+    if worst is not None:
+        record_rollout(folder / "worst.rrd", worst)
 
 
 def clip_table(milestones: Sequence[Milestone], scores: Sequence[ClipScore], before: Sequence[ClipScore]) -> str:

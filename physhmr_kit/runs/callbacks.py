@@ -1,0 +1,145 @@
+"""Lightning callbacks of a run: the checkpoint to resume from, evaluations of all clips, a guard against NaN, the progress bar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint, RichProgressBar, TQDMProgressBar
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from physhmr_kit.errors import KitError
+from physhmr_kit.metrics.followed import ClipScore, total, worst_first
+from physhmr_kit.runs.clip_report import write_clip_report
+from physhmr_kit.runs.history import Milestone, append_evaluation, best_of, collapsed, cut_evaluations
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps one checkpoint to resume from: after every so many iterations, and after the last one.
+
+    It replaces the one before in one step, so that a run killed at any moment finds a whole one.
+
+    Args:
+        path: of the checkpoint.
+        every: iterations between two of them.
+    """
+
+    def __init__(self, path: str | os.PathLike, every: int):
+        self.path, self.every = Path(path), every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        done = trainer.current_epoch + 1
+        if done % self.every and done != trainer.max_epochs and not trainer.should_stop:
+            return
+        part = self.path.with_name(self.path.name + ".part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, self.path)
+
+
+class ClipEvaluation(pl.Callback):
+    """Writes down every validation of a policy stage and stops a run that has collapsed.
+
+    A line on the terminal, rows in `evaluations.csv`, and `clips.md`, `curves.png` and `worst.rrd` made anew.
+
+    Args:
+        folder: the run's.
+        patience: bad evaluations in a row that count as a collapse (see `history.collapsed`); 0 never stops.
+    """
+
+    def __init__(self, folder: str | os.PathLike, patience: int = 0):
+        self.folder, self.patience = Path(folder), patience
+        self.milestones: list[Milestone] = []
+        self.scores: list[ClipScore] = []
+        self.stopped: str | None = None
+        """Why the run was stopped, if it was."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            cut_evaluations(self.folder / "evaluations.csv", trainer.current_epoch)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.fit_loop.epoch_progress.current.started:  # Trainer.validate
+            return
+        reward = float(pl_module.collector.batch.reward.mean())
+        minutes, totals = pl_module.seconds / 60, total(pl_module.scores)
+        milestone = Milestone(trainer.current_epoch + 1, pl_module.samples, minutes, reward, totals)
+        before, self.scores = self.scores, pl_module.scores
+        self.milestones.append(milestone)
+        if trainer.is_global_zero:
+            with isolate_rng():
+                append_evaluation(self.folder / "evaluations.csv", milestone, self.scores)
+                write_clip_report(self.folder, self.milestones, self.scores, before, pl_module.worst)
+            print(_line(milestone, best_of(self.milestones), self.scores))
+        if collapsed(self.milestones, self.patience):
+            best = best_of(self.milestones)
+            self.stopped = (
+                f"collapsed: {totals.words()} at iteration {milestone.iteration}, evaluation {self.patience} in a row far "
+                f"below the best ({best.totals.words()} at iteration {best.iteration})"
+            )
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict:
+        return {"milestones": [m.to_dict() for m in self.milestones], "scores": [vars(s) for s in self.scores]}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.milestones = [Milestone.from_dict(m) for m in state["milestones"]]
+        self.scores = [ClipScore(**s) for s in state["scores"]]
+
+
+class NanGuard(pl.Callback):
+    """Ends a run in one line when a loss, a weight or a normaliser is no longer a finite number.
+
+    Args:
+        checkpoint: the last one before it happened, if there is one.
+        resume: the command that resumes the run.
+    """
+
+    def __init__(self, checkpoint: str | os.PathLike, resume: str = ""):
+        self.checkpoint, self.resume = Path(checkpoint), resume
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        losses = {k: v for k, v in trainer.callback_metrics.items() if k.split("/")[0] == "loss"}
+        bad = [name for name, value in losses.items() if not torch.isfinite(torch.as_tensor(value))]
+        bad += [] if bad else _not_finite(pl_module)
+        if not bad:
+            return
+        remedy = "there is no checkpoint yet; start again with a smaller --max_grad_norm or --learning_rate"
+        if self.checkpoint.is_file():
+            remedy = f"last checkpoint: {self.checkpoint}; resume from it in smaller steps: {self.resume} --max_grad_norm 0.1"
+        raise KitError(f"{bad[0]} is not a finite number at iteration {trainer.current_epoch + 1}; {remedy}")
+
+
+def progress_bar(name: str) -> list[pl.Callback]:
+    """Lightning's 'rich' or 'tqdm' progress bar without its version number, or 'none'."""
+    kind = {"rich": RichProgressBar, "tqdm": TQDMProgressBar, "none": None}[name]
+    if kind is None:
+        return []
+
+    class Bar(kind):
+        def get_metrics(self, trainer, pl_module):
+            items = super().get_metrics(trainer, pl_module)
+            items.pop("v_num", None)
+            return items
+
+    return [Bar()]
+
+
+def _not_finite(module: pl.LightningModule) -> list[str]:
+    """The first weight or floating-point buffer that holds NaN or infinity; one synchronisation when there is none."""
+    named = [*module.named_parameters(), *((n, b) for n, b in module.named_buffers() if b.is_floating_point())]
+    if torch.stack([t.detach().sum().double() for _, t in named]).isfinite().all():
+        return []
+    return [name for name, t in named if not t.detach().isfinite().all()][:1]
+
+
+def _line(now: Milestone, best: Milestone, scores: Sequence[ClipScore]) -> str:
+    worst = scores[worst_first(scores)[0]]
+    how = f"at {worst.tracking_mm:.0f} mm" if worst.success else worst.moment
+    return (
+        f"iteration {now.iteration}, {now.samples / 1e6:.2f} M samples, {now.minutes:.1f} min: {now.totals.words()}; "
+        f"worst {worst.clip} {how}; best so far {best.totals.tracked}/{best.totals.clips}"
+    )
