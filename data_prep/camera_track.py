@@ -27,8 +27,8 @@ from data_prep.saved_arrays import read_joblib, read_object_array, read_torch, t
 from data_prep.tram import read_camera
 from data_prep.worlds import upright
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 
 

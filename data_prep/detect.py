@@ -22,7 +22,7 @@ import numpy as np
 
 from data_prep.environments import cache_folder, last_words, outside_variables, ways_to_run
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 SCRIPTS = Path(__file__).parent / "detectors"
 

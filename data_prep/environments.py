@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _BLOCK = re.compile(r"^# /// script\s*$\n(?P<lines>(?:^#(?:| .*)$\n)+)^# ///\s*$", re.MULTILINE)
 

@@ -14,7 +14,7 @@ import torch
 
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, rest_joints
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _KINDS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 _PELVIS = {"SMPL": PELVIS_AT_REST, "SMPL-X": (0.003, -0.351, 0.012)}

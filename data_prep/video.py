@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # reconstruct only wants the header; torch and NumPy come where there is work for them
     import numpy as np

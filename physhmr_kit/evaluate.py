@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from physhmr_kit import cli
 from physhmr_kit.env.settings import TrackingConfig
-from physhmr_kit.errors import KitError
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
     from physhmr_kit.env import Rollout

@@ -21,7 +21,7 @@ import warnings
 from pathlib import Path
 
 from physhmr_kit import cli
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 STAGES = ("encoder", "expert", "supertrack", "samcon", "merge", "distill", "finetune")
 

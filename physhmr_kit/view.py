@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from physhmr_kit import cli
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 NO_DISPLAY = "there is no display here for Rerun's window; add --web, --save out.rrd or --picture out.png"
 

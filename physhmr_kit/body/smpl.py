@@ -15,7 +15,7 @@ import torch
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
 

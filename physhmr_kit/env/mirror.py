@@ -15,7 +15,7 @@ import torch
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.skeleton import MIRROR
 from physhmr_kit.env.observations import PREVIEW_STEPS
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _VECTOR, _SPIN = (1, -1, 1), (-1, 1, -1)  # signs of a vector and of an angular velocity, F v and -F w
 _AXES = (-1, 1, -1, 1, -1, 1)  # of a rotation's x axis, -F x, and y axis, F y, in the heading frame

@@ -17,10 +17,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.utils.errors import KitError
 
 
 class NumpyTracking(VectorWrapper):

@@ -12,11 +12,11 @@ import torch
 
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.utils.errors import KitError
 
 Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 """Observation groups to actions (N, 69)."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.observations import GROUP_SIZES
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 Observation = dict[str, torch.Tensor]
 

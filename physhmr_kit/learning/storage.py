@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy
+from physhmr_kit.utils.errors import KitError
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that ship with the kit."""

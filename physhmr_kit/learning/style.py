@@ -9,8 +9,8 @@ from torch import nn
 
 from physhmr_kit.env.style import STYLE_SIZE, reference_windows, style_observation
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning import discriminator as amp
+from physhmr_kit.utils.errors import KitError
 
 
 class StyleHistory(nn.Module):

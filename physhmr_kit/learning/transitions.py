@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.learning.world_model import COORDINATES, coordinates
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.threads import one_thread
 
 _FIELDS = ("states", "targets", "noise", "clip", "frame", "left")
 

@@ -17,7 +17,6 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
 from physhmr_kit.metrics.followed import frames_followed
@@ -33,6 +32,7 @@ from physhmr_kit.metrics.physical import (
 )
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
 from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
+from physhmr_kit.utils.errors import KitError
 
 COLUMNS = {
     "clip": "clip", "frames": "frames", "outcome": "outcome", "tracking_mm": "tracking mm", "mpjpe_mm": "MPJPE mm",

@@ -11,7 +11,7 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import NUM_JOINTS, PELVIS_AT_REST
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 CONTROL_FPS = 30.0
 """Rate of the controller and of everything resampled for it, Hz."""

@@ -11,8 +11,8 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES, PARENTS, STANDING, mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.utils.errors import KitError
 
 _CENTIMETRES = 100.0
 _TIPS = {"head": (0.0, 0.15, 0.0), "left_hand": (0.08, 0.0, 0.0), "right_hand": (-0.08, 0.0, 0.0)}  # m, End Sites

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.check import check_clip
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from physhmr_kit.utils.errors import KitError
 
 
 def _read_npz(path: Path) -> Clip:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy, widened
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.clip import Clip
@@ -22,6 +21,7 @@ from physhmr_kit.stages.samcon import SamconConfig, SamconModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS, MergeConfig
 from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.pretrained import load_encoder
 
 Module = EncoderModule | SuperTrackModule | SamconModule | MergeModule | ExpertModule | DistillModule | FinetuneModule

@@ -11,13 +11,13 @@ import torch
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS, STUDENT_GROUPS, DistillConfig
+from physhmr_kit.utils.errors import KitError
 
 
 class LabelMemory:

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryF1Score
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.base import StageModule
 from physhmr_kit.stages.settings import EncoderConfig
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.encoder import WINDOW, VisionEncoder
 from physhmr_kit.vision.filming import STILL, Batch, film, joint_positions
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder

@@ -12,7 +12,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from physhmr_kit.env.mirror import action_map, mirrored, observation_map
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.networks import Critic, Policy
@@ -22,6 +21,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.base import StageModule
 from physhmr_kit.stages.settings import ExpertConfig
+from physhmr_kit.utils.errors import KitError
 
 
 class ExpertModule(StageModule):

@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 import torch
 
 from physhmr_kit.env.rollout import Rollout, track_clips
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.storage import save_policy
 from physhmr_kit.metrics.followed import ClipScore, score_clips, total, worst_first
 from physhmr_kit.stages.base import _random_state, _set_random_state
 from physhmr_kit.stages.history import Milestone, append_evaluation, best_of, collapsed, cut_evaluations
+from physhmr_kit.utils.errors import KitError
 
 Report = Callable[[Path, Sequence[Milestone], Sequence[ClipScore], Sequence[ClipScore], Sequence[Rollout]], None]
 """Told after each evaluation: the run folder, all milestones, this evaluation's scores, the last one's, the rollouts."""

@@ -18,8 +18,8 @@ import torch
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull, QhullError
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.frames import pictures
 from physhmr_kit.viewer.palette import CONTACT, SIMULATED
 from physhmr_kit.viewer.shapes import Shape, humanoid_shapes

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from physhmr_kit.body.skeleton import JOINT_NAMES, mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.bodies import BONES
 from physhmr_kit.viewer.palette import GRID, REFERENCE, SIMULATED, unit
 

@@ -16,7 +16,7 @@ import numpy as np
 import roma
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.lens import distort, undistort
 
 UP = (0.0, 0.0, 1.0)

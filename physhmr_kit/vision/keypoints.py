@@ -11,7 +11,7 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 COCO_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",

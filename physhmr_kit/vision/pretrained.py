@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.encoder import VisionEncoder
 
 BUNDLED = Path(__file__).parent.parent / "weights" / "encoder.safetensors"

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from physhmr_kit.body.skeleton import mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import FEATURE_DIM, Encoding, VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies

@@ -15,7 +15,7 @@ from data_prep import detect as module
 from data_prep.detect import DETECTORS, Detections, Span, detect, find_detector, main, prepare
 from data_prep.environments import Needs, last_words, make_venv, read_needs, ways_to_run
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 WHOLE = Span()
 posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts and process groups")

@@ -16,7 +16,7 @@ from films import film, grey, lay_down
 
 from data_prep.detect import DETECTORS, prepare
 from data_prep.environments import cache_folder, read_needs
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "video"
 each_script = pytest.mark.parametrize("script", [d.script for d in DETECTORS.values()], ids=list(DETECTORS))

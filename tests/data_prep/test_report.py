@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.report import COLUMNS, describe_clip, main, make_table, read_source
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def test_it_prints_a_row_for_each_clip_and_the_medians(toy, capsys, tmp_path):

@@ -10,7 +10,7 @@ from data_prep.detect import DETECTORS
 from data_prep.people import LOW
 from data_prep.video import keypoints_of, main, on_constant_rate, rate_of, read_video_info
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 

@@ -6,11 +6,11 @@ import torch
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.env import mirror, observations
 from physhmr_kit.env.settings import GROUP_SIZES
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored_clip
+from physhmr_kit.utils.errors import KitError
 
 GROUPS = ("proprioception", "reference", "preview")
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.transitions import TransitionMemory
+from physhmr_kit.utils.errors import KitError
 
 STEPS, BODIES = 5, 3
 

@@ -8,12 +8,12 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
 from physhmr_kit.metrics.followed import Totals, score_clips, total, worst_first
 from physhmr_kit.metrics.table import rich_table, write_text
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 
 
 @dataclass

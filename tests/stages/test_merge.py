@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.fit import main
 from physhmr_kit.learning import Policy, load_policy, save_policy
 from physhmr_kit.stages.settings import EXPERT_GROUPS
+from physhmr_kit.utils.errors import KitError
 
 
 def test_every_clip_is_labelled_by_the_expert_of_its_kind(build):
