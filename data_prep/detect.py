@@ -23,6 +23,7 @@ import numpy as np
 from data_prep.environments import cache_folder, last_words, outside_variables, ways_to_run
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays
 
 SCRIPTS = Path(__file__).parent / "detectors"
 
@@ -112,11 +113,10 @@ class Detections:
         Raises:
             KitError: damaged or inconsistent.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                data = {k: file[k] for k in ("times", "spread", "frame", "keypoints", "image_size", "notes")}
-        except Exception as fault:  # a damaged archive raises almost anything
-            raise KitError(f"{path}: not a readable file of detections ({fault})") from fault
+        data = read_arrays(path, "file of detections")
+        for key in ("times", "spread", "frame", "keypoints", "image_size", "notes"):
+            if key not in data:
+                raise KitError(f"{path}: no '{key}' in the file of detections; delete it and detect again")
         frames, bodies = len(data["times"]), len(data["frame"])
         whole = (
             data["times"].shape == data["spread"].shape == (frames,)

@@ -14,10 +14,11 @@ from physhmr_kit.env.rollout import Rollout, track_clips
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import load_policy, read_weights, save_policy
 from physhmr_kit.metrics.followed import score_clips, total
-from physhmr_kit.metrics.table import score_rollouts, summarise, to_markdown, write_text
+from physhmr_kit.metrics.table import score_rollouts, summarise, to_markdown
 from physhmr_kit.stages.healthy import healthy_section
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.stages.watch import ClipEvaluation
+from physhmr_kit.utils.files import write_text
 from physhmr_kit.vision.pretrained import load_encoder
 
 _HEADS = ("", "success", "frames tracked", "tracking mm", "MPJPE mm", "PA-MPJPE mm", "foot sliding mm/frame")

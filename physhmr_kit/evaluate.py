@@ -239,8 +239,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
     from physhmr_kit.env.recovery import PushTest
-    from physhmr_kit.metrics.table import write_text
     from physhmr_kit.motion.library import MotionLibrary
+    from physhmr_kit.utils.files import write_text
     from physhmr_kit.vision.pretrained import load_encoder
     from physhmr_kit.vision.synthetic import KeypointNoise
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 from torchmetrics import MetricCollection
@@ -32,7 +30,6 @@ from physhmr_kit.metrics.physical import (
 )
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
 from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
-from physhmr_kit.utils.errors import KitError
 
 COLUMNS = {
     "clip": "clip", "frames": "frames", "outcome": "outcome", "tracking_mm": "tracking mm", "mpjpe_mm": "MPJPE mm",
@@ -208,21 +205,3 @@ def rich_table(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None 
     for row in closing or []:
         table.add_row(*cells(row), style="bold")
     return table
-
-
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a table; the file appears whole or not at all.
-
-    Raises:
-        KitError: the file cannot be written.
-    """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise KitError(f"{path}: cannot be written ({fault.strerror or fault})") from fault
-    return path

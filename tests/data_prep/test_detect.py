@@ -90,7 +90,7 @@ def test_a_body_with_nan_was_not_seen(tmp_path, video, monkeypatch):
     [
         ("fault", "^fake: the lens cap is on$"),
         ("crash", "^fake: failed .*RuntimeError: segmented"),
-        ("half", "not a readable file of detections"),
+        ("half", "not a readable .npz file of detections"),
         ("unbuildable", "no wheel for this platform.*run: python -m data_prep.detect fake$"),
     ],
 )

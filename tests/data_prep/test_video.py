@@ -34,7 +34,7 @@ def test_the_command_writes_a_track_that_the_kit_reads(clip, tmp_path, capsys):
     assert (len(track), track.fps, track.image_size) == (12, 30.0, (640, 480))
     assert float(track.pixels[3, 0, 0]) == 109.0 and float(track.confidence.min()) == pytest.approx(0.9)
     assert "12 frames at 30 fps, 640x480; the person is seen in 100 % of them" in capsys.readouterr().out
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_without_out_the_file_is_named_after_the_video_and_none_is_written_over(clip, tmp_path, monkeypatch):
