@@ -15,10 +15,10 @@ import sys
 import torch
 
 from data_prep import retarget as room
+from data_prep import sources
+from data_prep.sources import load_clips
 from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
-from physhmr_kit.motion import sources
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 
 
 def measure(paths: list[str]) -> torch.Tensor:

@@ -15,16 +15,15 @@ from collections import defaultdict
 
 import torch
 
-from data_prep import bvh, cmu, lean
+from data_prep import bvh, cmu, lean, sources
 from data_prep import retarget as room
 from data_prep.source import JOINT, relative, twist
+from data_prep.sources import load_clips
 from physhmr_kit.body import Humanoid
 from physhmr_kit.metrics.feasible import beyond_support
-from physhmr_kit.motion import sources
 from physhmr_kit.motion.grounding import stance_of
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 
 
 def measure(paths: list[str]) -> dict[str, torch.Tensor]:

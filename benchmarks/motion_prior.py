@@ -15,10 +15,10 @@ import warnings
 import pytorch_lightning as pl
 import torch
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import track_clips
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 
 WATCH = 1e-12

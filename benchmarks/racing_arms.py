@@ -14,14 +14,13 @@ import sys
 import roma
 import torch
 
-from data_prep import bvh, cmu
+from data_prep import bvh, cmu, sources
 from data_prep import retarget as room
 from data_prep.arms import RACING
 from data_prep.source import JOINT
+from data_prep.sources import load_clips
 from physhmr_kit.body import dof_names
-from physhmr_kit.motion import sources
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 
 HINGES = [i for i, name in enumerate(dof_names()) if any(j in name for j in ("shoulder", "elbow", "wrist"))]
 

@@ -14,12 +14,12 @@ import argparse
 
 import torch
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
 from physhmr_kit.learning import load_policy
 from physhmr_kit.learning.search import Search
 from physhmr_kit.metrics.followed import score_clips
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.build import find_weights
 

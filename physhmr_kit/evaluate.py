@@ -222,7 +222,7 @@ def _parser():
 
 
 def _clips(args) -> list[Clip]:
-    from physhmr_kit.motion.sources import load_clips
+    from data_prep.sources import load_clips
     from physhmr_kit.motion.split import is_held_out
 
     clips = load_clips(args.clips)

@@ -64,7 +64,7 @@ def find_motion(what: str, want_npz: bool = False):
         from physhmr_kit.viewer.files import load_motion
 
         return load_motion(path)
-    from physhmr_kit.motion.sources import load_clips
+    from data_prep.sources import load_clips
 
     clips = load_clips([what], check=False)  # what is refused to be trained on is to be looked at
     if len(clips) > 1:

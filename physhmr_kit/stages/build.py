@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_prep.sources import load_clips
 from physhmr_kit.learning.networks import Policy, widened
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinds import kinds_of_motion
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored_clip
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryF1Score
 
+from data_prep.sources import load_clips
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.base import StageModule
 from physhmr_kit.stages.settings import EncoderConfig

@@ -2,9 +2,9 @@
 
 import pytest
 
+from data_prep.sources import find_motion_files, load_clips
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.export import write_bvh
-from physhmr_kit.motion.sources import find_motion_files, load_clips
 from physhmr_kit.utils.errors import KitError
 
 
