@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torchmetrics.classification import BinaryF1Score
 
+from data_prep.sources import load_clips
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.encoder import errors
 from physhmr_kit.vision.camera import sample_cameras

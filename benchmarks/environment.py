@@ -72,8 +72,8 @@ def tracking_env(num_envs: int, clips: tuple[str, ...]):
 @functools.cache
 def library(clips: tuple[str, ...]):
     """The motions to follow."""
+    from data_prep.sources import load_clips
     from physhmr_kit.motion.library import MotionLibrary
-    from physhmr_kit.motion.sources import load_clips
 
     return MotionLibrary(load_clips(list(clips)))
 

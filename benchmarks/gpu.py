@@ -22,9 +22,9 @@ from importlib.metadata import version
 import pytorch_lightning as pl
 import torch
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation import Simulator, make_simulator
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 

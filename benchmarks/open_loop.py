@@ -12,11 +12,11 @@ import sys
 
 import torch
 
+from data_prep.sources import load_clips
 from physhmr_kit.body import humanoid
 from physhmr_kit.env import TrackingConfig, feedforward, track_clips
 from physhmr_kit.env.actions import reference_targets
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 
 EARLY = 25
 

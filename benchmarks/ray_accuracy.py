@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import torch
 
+from data_prep.sources import load_clips
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.lens import distort

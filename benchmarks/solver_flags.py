@@ -20,9 +20,9 @@ import mujoco.rollout
 import numpy as np
 import torch
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingConfig, TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation import make_simulator
 
 _FLAG = mujoco.mjtDisableBit

@@ -28,11 +28,11 @@ import pytorch_lightning as pl
 import torch
 from environment import CORES, about, rate, spread
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingEnv
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 

@@ -19,10 +19,10 @@ from data_prep.lean import stand_over_feet
 from data_prep.retarget import refuse_teleport, retarget
 from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.grounding import ground
 from physhmr_kit.motion.kinematics import local_rotations
+from physhmr_kit.utils.errors import KitError
 
 # SMPL joint -> names it goes by, {S} for Left/Right, {s} for l/r. Schemes in order: SMPL, Daz-friendly, MotionBuilder.
 _NAMES = {

@@ -27,8 +27,8 @@ from data_prep.saved_arrays import read_joblib, read_object_array, read_torch, t
 from data_prep.tram import read_camera
 from data_prep.worlds import upright
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 
 
@@ -125,10 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         lens = Camera.load(options.lens) if options.lens else level_camera(tuple(options.image_size), options.focal)
         camera, known = moving_camera(read_poses(options.source), lens, options.fps, options.scale), bool(options.up)
         camera = camera.in_world(upright(torch.tensor(options.up))) if known else camera
-    try:
-        camera.save(options.out)
-    except OSError as fault:
-        raise KitError(f"{options.out}: cannot be written ({fault.strerror or fault})") from fault
+    camera.save(options.out)
     way = camera.centre.diff(dim=0).norm(dim=-1).sum()
     lacks = "z-up, floor not known" if known else "up and floor not known (--up tells one)"
     print(

@@ -19,9 +19,9 @@ from data_prep.lean import stand_over_feet
 from data_prep.retarget import refuse_teleport, retarget
 from data_prep.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.grounding import ground
+from physhmr_kit.utils.errors import KitError
 
 CMU_FPS = 120.0
 """An .amc carries no rate. The database's index says 120 Hz for all but some late trials at 60 Hz."""

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.environments import cache_folder, last_words, outside_variables, ways_to_run
+from data_prep.cache import cache_folder
+from data_prep.environments import last_words, outside_variables, ways_to_run
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays
 
 SCRIPTS = Path(__file__).parent / "detectors"
 
@@ -112,11 +114,10 @@ class Detections:
         Raises:
             KitError: damaged or inconsistent.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                data = {k: file[k] for k in ("times", "spread", "frame", "keypoints", "image_size", "notes")}
-        except Exception as fault:  # a damaged archive raises almost anything
-            raise KitError(f"{path}: not a readable file of detections ({fault})") from fault
+        data = read_arrays(path, "file of detections")
+        for key in ("times", "spread", "frame", "keypoints", "image_size", "notes"):
+            if key not in data:
+                raise KitError(f"{path}: no '{key}' in the file of detections; delete it and detect again")
         frames, bodies = len(data["times"]), len(data["frame"])
         whole = (
             data["times"].shape == data["spread"].shape == (frames,)
@@ -165,7 +166,7 @@ def detect(
     costs a hash of the video.
 
     Args:
-        cache: folder; `environments.cache_folder()` by default. progress: show a bar on a terminal.
+        cache: folder; `cache_folder()` by default. progress: show a bar on a terminal.
 
     Raises:
         KitError: the detector's environment cannot be built, or it cannot work on this video.
@@ -182,7 +183,7 @@ def detect(
             out = Path(draft) / "detections.npz"
             words = [str(video), str(out), *span.words(), *([] if weights is None else ["--weights", str(weights)])]
             with _bar(detector.name, progress) as show:
-                _run_script(detector, words, cache, Path(draft), show)
+                _run_script(detector, words, Path(draft), show)
             found = Detections.load(out)
             os.replace(out, kept)
             return found
@@ -192,18 +193,18 @@ def detect(
         ) from fault
 
 
-def prepare(detector: Detector, cache: Path | None = None) -> str:
+def prepare(detector: Detector) -> str:
     """Build a detector's environment if need be; returns its name and version, as its script says them."""
     with tempfile.TemporaryDirectory(prefix="detect-") as draft:
         said: list[str] = []
-        _run_script(detector, ["--version"], cache or cache_folder(), Path(draft), said.append)
+        _run_script(detector, ["--version"], Path(draft), said.append)
         return said[-1] if said else detector.name
 
 
 def _key(video: Path, detector: Detector, span: Span, weights: Path | None) -> str:
     """A name for the result that changes with whatever could change the result."""
     key = hashlib.sha256(repr(span).encode())
-    files = [video, detector.script]
+    files = [video, detector.script, SCRIPTS / "detector_script.py"]
     if weights is not None:
         kinds = (".onnx", ".safetensors", ".json")
         files += sorted(p for p in weights.rglob("*") if p.suffix in kinds) if weights.is_dir() else [weights]
@@ -216,9 +217,9 @@ def _key(video: Path, detector: Detector, span: Span, weights: Path | None) -> s
     return f"{detector.name}-{key.hexdigest()[:32]}"
 
 
-def _run_script(detector: Detector, words: list[str], cache: Path, folder: Path, show: Callable[[str], object]) -> None:
+def _run_script(detector: Detector, words: list[str], folder: Path, show: Callable[[str], object]) -> None:
     """Run a detector's script to its end, in the first environment in which it starts; `show` gets its lines."""
-    for command in ways_to_run(detector.script, cache, detector.name):
+    for command in ways_to_run(detector.script):
         log = folder / "log.txt"
         started = False
         with open(log, "wb") as complaints, _child([*command, *words], complaints, folder) as process:
@@ -267,7 +268,7 @@ def _child(command: list[str], complaints, folder: Path) -> Iterator[subprocess.
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a process and what it started (uv and pipx start the script as a child)."""
+    """End a process and what it started (uv starts the script as a child)."""
     group = hasattr(os, "killpg")
     for name in ("SIGTERM", "SIGKILL"):
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -22,8 +22,8 @@ from data_prep.rest_shape import find_shape
 from data_prep.saved_arrays import read_torch, take
 from data_prep.worlds import SeenBody, camera_between, to_z_up, turned
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS
+from physhmr_kit.utils.errors import KitError
 
 
 def read_gvhmr(

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:
     from data_prep.worlds import SeenBody

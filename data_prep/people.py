@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from data_prep.detect import Detections
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 SURE = 0.3
 """Confidence of a keypoint from which on it tells where a body is (as in `metrics.seen`)."""

@@ -26,14 +26,15 @@ from data_prep.lean import stand_over_feet
 from data_prep.limbs import limb_direction_error
 from data_prep.retarget import beyond_limits, leg_length, retarget
 from data_prep.source import SourceMotion, mend_elbows
+from data_prep.sources import find_motion_files
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
 from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
 from physhmr_kit.motion.grounding import level, plant_feet, settle_feet, stance_of
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import measure_soles
-from physhmr_kit.motion.sources import find_motion_files
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import write_text
 
 COLUMNS = {
     "clip": "", "frames": "", "seconds": "s", "fps": "Hz",
@@ -137,19 +138,11 @@ def make_limb_table(errors: list[dict[str, torch.Tensor]]) -> str:
 
 def write_csv(rows: list[dict], path: str | os.PathLike) -> Path:
     """The rows as CSV, whole or not at all."""
-    path = Path(path)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(COLUMNS))
     writer.writeheader()
     writer.writerows(rows)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(part, path)
-    except OSError as fault:
-        raise KitError(f"{path}: cannot be written ({fault.strerror})") from fault
-    return path
+    return write_text(path, text.getvalue())
 
 
 class _Parser(argparse.ArgumentParser):

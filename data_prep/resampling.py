@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import roma
 import torch
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, slerp
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 
 LONGEST_GAP = 0.2

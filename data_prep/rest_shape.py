@@ -14,7 +14,8 @@ import torch
 
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, rest_joints
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays
 
 _KINDS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 _PELVIS = {"SMPL": PELVIS_AT_REST, "SMPL-X": (0.003, -0.351, 0.012)}
@@ -89,14 +90,7 @@ def _read(path: Path) -> list[np.ndarray]:
     keys = ("v_template", "shapedirs", "J_regressor")
     if not path.is_file():
         raise KitError(f"{path}: no such body model")
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:  # SMPL-X keeps objects beside; only these three are opened
-                data = {k: file[k] for k in keys if k in file.files}
-        except Exception as fault:
-            raise KitError(f"{path}: not a readable .npz ({fault})") from fault
-    else:
-        data = load_pickle(path)
+    data = read_arrays(path, "body model", keys) if path.suffix == ".npz" else load_pickle(path)
     missing = [k for k in keys if not isinstance(data, dict) or k not in data]
     if missing:
         raise KitError(f"{path}: no '{missing[0]}' in the file; this is not a body model")

@@ -24,11 +24,11 @@ from data_prep.source import JOINT, SourceMotion, bending, low_pass, mend_elbows
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.check import find_teleport
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, linear_velocity, local_rotations
 from physhmr_kit.motion.leg_ik import reach_with
+from physhmr_kit.utils.errors import KitError
 
 
 def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_limits: bool = True) -> Clip:

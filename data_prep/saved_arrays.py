@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from physhmr_kit.body.safe_pickle import _ALLOWED
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _COMPRESSION = {
     b"\x78": zlib.decompress, b"\x1f\x8b": gzip.decompress, b"BZ": bz2.decompress, b"\xfd7zXZ": lzma.decompress,

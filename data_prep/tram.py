@@ -23,7 +23,7 @@ from data_prep.rest_shape import find_shape
 from data_prep.saved_arrays import read_object_array, take
 from data_prep.worlds import SeenBody, see_body, to_z_up, upright
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # reconstruct only wants the header; torch and NumPy come where there is work for them
     import numpy as np
@@ -100,7 +100,7 @@ def keypoints_of(
     Args:
         video: any file PyAV reads; turned upright by its metadata.
         detector: mediapipe, rtmlib or vitpose. person: 'largest', 'centre' or a number, see `people.choose`.
-        cache: folder for environments and detections; `environments.cache_folder()` by default.
+        cache: folder for detections; `cache_folder()` by default.
         weights: file or folder, for detectors that do not carry theirs.
         progress: show a bar, and what is worth knowing, on stderr.
         start, end: seconds since the first frame, end excluded. max_frames: read at most so many.

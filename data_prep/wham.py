@@ -24,7 +24,7 @@ from data_prep.rest_shape import find_shape
 from data_prep.saved_arrays import read_joblib, take
 from data_prep.worlds import SeenBody, camera_between, see_body, to_z_up, turned
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
 from physhmr_kit.vision.uncalibrated import level_camera
 

@@ -13,9 +13,9 @@ import torch
 
 from data_prep.resampling import Blend
 from physhmr_kit.body.skeleton import mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.filming import floor_contact

@@ -5,10 +5,10 @@ Run from the repository's root; takes about a minute on two cores.
 
 from pathlib import Path
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingConfig, track_clips
 from physhmr_kit.learning import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.viewer import filmstrip
 from physhmr_kit.vision.pretrained import load_encoder

@@ -6,12 +6,13 @@
 Cell ids are numbered, not random, and outputs are left out, so a lesson always gives the same bytes.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import jupytext
 import nbformat
+
+from physhmr_kit.utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -50,9 +51,7 @@ def main(arguments: list[str]) -> int:
         if text is None:
             path.unlink()
         else:
-            part = path.with_name(path.name + ".part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
+            write_text(path, text)
         print(f"{'removed' if text is None else 'wrote'} {path.relative_to(ROOT)}")
     return 0
 

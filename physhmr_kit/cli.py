@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def run(main: Callable[[], int | None]) -> int:

@@ -236,8 +236,8 @@ def examine_track(track_file: str, video: str | None = None, picture: str | None
     Raises:
         KitError: files that cannot be read or written.
     """
-    from physhmr_kit.errors import KitError
     from physhmr_kit.reconstruction.track_check import check_track
+    from physhmr_kit.utils.errors import KitError
     from physhmr_kit.viewer.track_picture import track_picture
     from physhmr_kit.vision.track import VisualTrack
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from physhmr_kit import cli
 from physhmr_kit.env.settings import TrackingConfig
-from physhmr_kit.errors import KitError
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
     from physhmr_kit.env import Rollout
@@ -222,7 +222,7 @@ def _parser():
 
 
 def _clips(args) -> list[Clip]:
-    from physhmr_kit.motion.sources import load_clips
+    from data_prep.sources import load_clips
     from physhmr_kit.motion.split import is_held_out
 
     clips = load_clips(args.clips)
@@ -239,8 +239,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
     from physhmr_kit.env.recovery import PushTest
-    from physhmr_kit.metrics.table import write_text
     from physhmr_kit.motion.library import MotionLibrary
+    from physhmr_kit.utils.files import write_text
     from physhmr_kit.vision.pretrained import load_encoder
     from physhmr_kit.vision.synthetic import KeypointNoise
 

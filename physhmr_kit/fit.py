@@ -59,7 +59,19 @@ class TrainerOptions:
 
 def _option_names() -> list[str]:
     """Options of fit that are not settings of a stage."""
-    own = ["stage", "name", "runs", "resume", "ckpt_path", "progress", "logger", "patience", "short", "config", "print_config"]
+    own = [
+        "stage",
+        "name",
+        "runs",
+        "resume",
+        "ckpt_path",
+        "progress",
+        "logger",
+        "patience",
+        "short",
+        "config",
+        "print_config",
+    ]
     return [*own, "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions))]
 
 
@@ -193,7 +205,9 @@ def _trainer(folder: Path, stage, options, trainer, resume_command: str, callbac
         LastCheckpoint(last, config.checkpoint_every),
     ]  # fmt: skip
     if config.validate_every:
-        monitor, mode = ("val/score", "max") if stage.name != "encoder" else (f"{stage.validation_name}/mpjpe_mm", "min")
+        monitor, mode = (
+            ("val/score", "max") if stage.name != "encoder" else (f"{stage.validation_name}/mpjpe_mm", "min")
+        )
         callbacks.append(
             ModelCheckpoint(
                 checkpoints, "best", monitor=monitor, mode=mode, every_n_epochs=config.validate_every,
@@ -201,7 +215,9 @@ def _trainer(folder: Path, stage, options, trainer, resume_command: str, callbac
             )
         )  # fmt: skip
     return pl.Trainer(
-        accelerator=trainer.accelerator if stage.name == "encoder" else _accelerator(trainer.accelerator, config.sim.simulator),
+        accelerator=trainer.accelerator
+        if stage.name == "encoder"
+        else _accelerator(trainer.accelerator, config.sim.simulator),
         devices=trainer.devices,
         num_nodes=trainer.num_nodes,
         strategy=_strategy(trainer),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from data_prep.video import keypoints_of, read_video_info
 from physhmr_kit import cli
-from physhmr_kit.errors import KitError
 from physhmr_kit.evaluate import STAGES, find_policy
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
     from physhmr_kit.reconstruction import Reconstruction

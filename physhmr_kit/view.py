@@ -11,12 +11,14 @@ X is a clip (.npz, .bvh, .amc), a rollout (.npz), a recording (.rrd), a run fold
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from physhmr_kit import cli
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import atomic
 
 NO_DISPLAY = "there is no display here for Rerun's window; add --web, --save out.rrd or --picture out.png"
 
@@ -62,7 +64,7 @@ def find_motion(what: str, want_npz: bool = False):
         from physhmr_kit.viewer.files import load_motion
 
         return load_motion(path)
-    from physhmr_kit.motion.sources import load_clips
+    from data_prep.sources import load_clips
 
     clips = load_clips([what], check=False)  # what is refused to be trained on is to be looked at
     if len(clips) > 1:
@@ -83,13 +85,8 @@ def _of_run(folder: Path, want_npz: bool):
 
 def _record(motion, path: Path) -> None:
     if isinstance(motion, Path):
-        import os
-        import shutil
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        shutil.copyfile(motion, part)
-        os.replace(part, path)
+        with atomic(path) as part:
+            shutil.copyfile(motion, part)
         return
     from physhmr_kit.viewer.recording import record
 

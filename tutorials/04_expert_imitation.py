@@ -27,24 +27,24 @@ import numpy as np
 import pytorch_lightning as pl
 import roma
 import torch
+from physhmr_kit.learning.transitions import TransitionMemory
+from physhmr_kit.learning.world_model import FREEDOMS, integrate
+from physhmr_kit.progress import write_progress
+from physhmr_kit.stages.healthy import healthy_section
+from physhmr_kit.stages.supertrack import SuperTrackModule
+from physhmr_kit.stages.watch import ClipEvaluation
 
 from physhmr_kit.body import Humanoid, dof_names
 from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, rewards, track_clips
 from physhmr_kit.env.terminations import any_body_far
-from physhmr_kit.learning.transitions import TransitionMemory
-from physhmr_kit.learning.world_model import FREEDOMS, integrate
 from physhmr_kit.metrics.followed import score_clips
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.progress import write_progress
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.stages.expert import ExpertModule
-from physhmr_kit.stages.healthy import healthy_section
 from physhmr_kit.stages.settings import ExpertConfig, SuperTrackConfig
-from physhmr_kit.stages.supertrack import SuperTrackModule
-from physhmr_kit.stages.watch import ClipEvaluation
 from physhmr_kit.viewer import filmstrip
 from physhmr_kit.viewer.palette import REFERENCE, SERIES, SIMULATED, unit
 from physhmr_kit.viewer.plots import body_error

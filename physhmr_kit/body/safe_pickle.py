@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),

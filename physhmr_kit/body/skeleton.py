@@ -104,7 +104,7 @@ def check_joint_names(names: list[str], source: str) -> list[int]:
     Raises:
         KitError: when a joint is unknown or missing; `source` is named in the message.
     """
-    from physhmr_kit.errors import KitError
+    from physhmr_kit.utils.errors import KitError
 
     known = {**{n: i for i, n in enumerate(JOINT_NAMES)}, **{n: i for i, n in enumerate(BODY_NAMES)}}
     unknown = [n for n in names if n not in known]

@@ -15,7 +15,8 @@ import torch
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays
 
 _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
 
@@ -36,14 +37,7 @@ def load_body_model(path: str | os.PathLike, vertex_ids: dict | None = None):
     path = Path(path)
     if not path.is_file():
         raise KitError(f"{path}: no such body model; download SMPL from smpl.is.tue.mpg.de and name its .pkl or .npz")
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                data = {k: file[k] for k in file.files}
-        except (ValueError, OSError, EOFError) as fault:
-            raise KitError(f"{path}: not a readable .npz ({fault})") from fault
-    else:
-        data = load_pickle(path)
+    data = read_arrays(path, "body model", _KEYS) if path.suffix == ".npz" else load_pickle(path)
     missing = [k for k in _KEYS if not isinstance(data, dict) or k not in data]
     if missing:
         raise KitError(f"{path}: no '{missing[0]}' in the file; this is not an SMPL body model")

@@ -14,8 +14,8 @@ from physhmr_kit.env.rollout import Policy, Rollout, track_clips
 from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.env.terminations import mean_body_distance
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.utils.errors import KitError
 
 EARLIEST, LATEST = 15, 30
 """Control steps that lie between the first frame and a push, and between its beginning and the last frame, at least."""

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from data_prep.sources import load_clips
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.utils.errors import KitError
 
 
 class NumpyTracking(VectorWrapper):

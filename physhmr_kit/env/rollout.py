@@ -12,11 +12,12 @@ import torch
 
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import write_arrays
 
 Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 """Observation groups to actions (N, 69)."""
@@ -57,19 +58,13 @@ class Rollout:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write an .npz; the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {"name": np.array(self.name), "fps": np.array(self.fps), "length": np.array(self.length)}
         arrays |= {"fail_frame": np.array(-1 if self.fail_frame is None else self.fail_frame)}
         arrays |= {"contact_force": self.contact_force.numpy(), "dof_torque": self.dof_torque.numpy()}
         for side in ("reference", "simulated"):
             arrays |= {f"{side}/{f.name}": getattr(getattr(self, side), f.name).numpy() for f in fields(BodyState)}
         arrays |= {f"reward/{k}": v.numpy() for k, v in self.rewards.items()}
-        part = path.with_name(path.name + ".part")
-        with open(part, "wb") as f:
-            np.savez_compressed(f, **arrays)
-        os.replace(part, path)
-        return path
+        return write_arrays(path, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Rollout:

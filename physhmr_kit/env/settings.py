@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 GROUP_SIZES = {
     "proprioception": 358,

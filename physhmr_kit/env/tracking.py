@@ -20,14 +20,14 @@ from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.env.pushes import RandomPushes
 from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.settings import VISUAL_GROUPS, RewardWeights, TrackingConfig
-from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.virtual_model import virtual_model_targets
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState, with_rows
 from physhmr_kit.simulation.contract import SimState, Simulator
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.threads import one_thread
 from physhmr_kit.vision.keypoints import RAY_JOINTS
 
 __all__ = ["RewardWeights", "TrackingConfig", "TrackingEnv"]

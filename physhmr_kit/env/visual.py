@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.track import VisualTrack
 
 

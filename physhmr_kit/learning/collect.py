@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.threads import one_thread
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Critic, Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
+from physhmr_kit.utils.threads import one_thread
 
 Teacher = Callable[[Observation], torch.Tensor]
 """What should be done in each environment's present state: (N, 69) actions of the learner's kind."""

@@ -6,7 +6,7 @@ import contextlib
 
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 @contextlib.contextmanager

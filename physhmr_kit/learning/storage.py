@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import atomic
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that ship with the kit."""
@@ -25,15 +26,12 @@ def save_weights(module: nn.Module, path: str | os.PathLike, settings: dict, hal
         settings: anything JSON can hold.
         half: store floats as float16 (they are read back as float32).
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if half:
         tensors = {k: v.half() if v.dtype == torch.float32 and v.ndim >= 2 else v for k, v in tensors.items()}
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"physhmr_kit": json.dumps(settings)})
-    os.replace(part, path)
-    return path
+    with atomic(path) as part:
+        save_file(tensors, part, metadata={"physhmr_kit": json.dumps(settings)})
+    return Path(path)
 
 
 def read_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:

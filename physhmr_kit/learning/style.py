@@ -7,10 +7,10 @@ from gymnasium.vector import VectorWrapper
 
 from physhmr_kit.env.style import STYLE_SIZE, reference_windows, style_observation
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning import discriminator as amp
 from physhmr_kit.learning.buffer import RingBuffer
 from physhmr_kit.learning.distributed import mean_over_processes
+from physhmr_kit.utils.errors import KitError
 
 
 class StyleHistory(VectorWrapper):

@@ -10,14 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
 from physhmr_kit.metrics.followed import frames_followed
@@ -208,21 +205,3 @@ def rich_table(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None 
     for row in closing or []:
         table.add_row(*cells(row), style="bold")
     return table
-
-
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a table; the file appears whole or not at all.
-
-    Raises:
-        KitError: the file cannot be written.
-    """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as fault:
-        part.unlink(missing_ok=True)
-        raise KitError(f"{path}: cannot be written ({fault.strerror or fault})") from fault
-    return path

@@ -18,10 +18,10 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import JOINT_NAMES
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
 from physhmr_kit.motion.soles import runs, sole_corners
+from physhmr_kit.utils.errors import KitError
 
 MIN_FRAMES = 5
 """Frames at 30 fps: velocities are central differences, and below this most of them are the one-sided ones of the ends."""

@@ -19,9 +19,9 @@ import numpy as np
 
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.planted import PlantedBody
+from physhmr_kit.utils.errors import KitError
 
 _SIGN = {"left": 1, "right": -1}
 

@@ -11,7 +11,8 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import NUM_JOINTS, PELVIS_AT_REST
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays, write_arrays
 
 CONTROL_FPS = 30.0
 """Rate of the controller and of everything resampled for it, Hz."""
@@ -87,20 +88,9 @@ class Clip:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write an AMASS-convention .npz; the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with open(part, "wb") as f:
-            np.savez_compressed(
-                f,
-                poses=self.poses,
-                trans=self.trans,
-                betas=self.betas,
-                gender=np.array(self.gender),
-                mocap_framerate=np.array(self.fps),
-            )
-        os.replace(part, path)
-        return path
+        return write_arrays(
+            path, poses=self.poses, trans=self.trans, betas=self.betas, gender=self.gender, mocap_framerate=self.fps
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Clip:
@@ -110,13 +100,7 @@ class Clip:
             KitError: missing, truncated or inconsistent file, NaN, no frames, unknown layout.
         """
         path = Path(path)
-        if not path.is_file():
-            raise KitError(f"{path}: no such clip")
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                files = {k: data[k] for k in data.files if k in _KEYS}
-        except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
-            raise KitError(f"{path}: not a readable .npz clip ({fault})") from fault
+        files = read_arrays(path, "clip", _KEYS)
         for key in ("poses", "trans"):
             if key not in files:
                 raise KitError(f"{path}: no '{key}' in the file; a clip holds poses, trans and mocap_framerate")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both, left, right
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.utils.errors import KitError
 
 _LEFT_FIRST = (("left", "right"), ("right", "left"))
 """The foot that steps and the other one, in turn."""

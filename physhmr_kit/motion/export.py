@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES, PARENTS, STANDING, mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.utils.files import atomic
 
 _CENTIMETRES = 100.0
 _TIPS = {"head": (0.0, 0.15, 0.0), "left_hand": (0.08, 0.0, 0.0), "right_hand": (-0.08, 0.0, 0.0)}  # m, End Sites
@@ -28,7 +27,6 @@ def write_bvh(clip: Clip, path: str | os.PathLike) -> Path:
     Raises:
         KitError: the file cannot be written.
     """
-    path = Path(path)
     offsets = mean_offsets().numpy() * _CENTIMETRES
     order: list[int] = []
     header = [
@@ -38,18 +36,10 @@ def write_bvh(clip: Clip, path: str | os.PathLike) -> Path:
         f"Frames: {len(clip)}",
         f"Frame Time: {1 / clip.fps:.8f}",
     ]
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "w", encoding="ascii", newline="\n") as f:
-            f.write("\n".join(header) + "\n")
-            np.savetxt(f, _channels(clip, order), fmt="%.6f")
-        os.replace(part, path)
-    except OSError as fault:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise KitError(f"{path}: cannot be written ({fault.strerror})") from fault
-    return path
+    with atomic(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
+        file.write("\n".join(header) + "\n")
+        np.savetxt(file, _channels(clip, order), fmt="%.6f")
+    return Path(path)
 
 
 def _joint(joint: int, offsets: np.ndarray, depth: int, order: list[int]) -> list[str]:

@@ -10,10 +10,10 @@ import torch
 
 from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, hinge_kinematics, linear_velocity
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 
 
 class Motions:

@@ -11,10 +11,10 @@ import torch
 from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.balance import cart_table, zero_moment_point
 from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
 from physhmr_kit.motion.leg_ik import foot_pose, leg_ik, turn_x, turn_z
+from physhmr_kit.utils.errors import KitError
 
 _LEGS = {"left": (1, 4, 7, 10), "right": (2, 5, 8, 11)}
 """Hip, knee, ankle and toe joint of each leg."""

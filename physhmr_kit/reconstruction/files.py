@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.export import write_bvh
 from physhmr_kit.motion.kinematics import local_rotations
 from physhmr_kit.reconstruction.follow import Reconstruction
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import recording
 from physhmr_kit.viewer.frames import video_frames
 from physhmr_kit.viewer.overlay import write_overlay

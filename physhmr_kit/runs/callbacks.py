@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.metrics.followed import ClipScore, total, worst_first
 from physhmr_kit.runs.clip_report import write_clip_report
 from physhmr_kit.runs.history import Milestone, append_evaluation, best_of, collapsed, cut_evaluations
@@ -34,7 +34,7 @@ class LastCheckpoint(Checkpoint):
         done = trainer.current_epoch + 1
         if done % self.every and done != trainer.max_epochs and not trainer.should_stop:
             return
-        part = self.path.with_name(self.path.name + ".part")
+        part = self.path.with_name("part.ckpt")  # every process must name the same file
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             os.replace(part, self.path)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from physhmr_kit.metrics.followed import ClipScore, Totals
-from physhmr_kit.metrics.table import write_text
+from physhmr_kit.utils.files import write_text
 
 POINTS = 0.10
 """A fall in success or in frames followed that is more than noise, as a share."""

@@ -9,8 +9,8 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import NUM_DOFS, NUM_JOINTS
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 
 CONTROL_DT = 1.0 / 30.0
 """Seconds between two PD targets."""

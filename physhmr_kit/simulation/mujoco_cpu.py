@@ -14,11 +14,11 @@ from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.quaternions import quat_rotate_inverse
 from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, NUM_DOFS, NUM_JOINTS
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import coordinate_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
 from physhmr_kit.simulation.cores import usable_cores
+from physhmr_kit.utils.errors import KitError
 
 
 class MujocoCpu(Simulator):

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:
     from physhmr_kit.body.humanoid import Humanoid

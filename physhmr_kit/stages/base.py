@@ -6,7 +6,6 @@ from, so `trainer.current_epoch` counts iterations and `trainer.global_step` cou
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -15,17 +14,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Timer
 
-from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env.rollout import Rollout, evaluation_env, follow_clips
-from physhmr_kit.env.settings import EpisodeConfig, TrackingConfig
+from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.collect import Batch
 from physhmr_kit.learning.distributed import gather_objects
 from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.metrics.followed import ClipScore, score_clips, total
 from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.stages.settings import Simulation, to_plain
+from physhmr_kit.stages.settings import to_plain
+from physhmr_kit.utils.errors import KitError
 
 _SEED_STRIDE = 1_000_003  # between the seeds of two processes
 

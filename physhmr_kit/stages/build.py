@@ -7,7 +7,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from physhmr_kit.env.settings import EXPERT_GROUPS, STUDENT_GROUPS
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.stages.base import Stage
@@ -17,6 +16,7 @@ from physhmr_kit.stages.encoder import EncoderModule
 from physhmr_kit.stages.expert import expert_module
 from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.settings import DistillConfig, EncoderConfig, ExpertConfig, FinetuneConfig
+from physhmr_kit.utils.errors import KitError
 
 
 def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytorch_lightning as pl
 from torch.utils.data import IterableDataset
 
+from data_prep.sources import load_clips
 from physhmr_kit.env.visual import VisualLibrary
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.settings import CameraData, EncoderData, MotionData
 from physhmr_kit.stages.views import film_library
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.pretrained import load_encoder
 
 _MOST_ENVS = 256  # clips that one process validates side by side
@@ -138,9 +138,7 @@ class EncoderDataModule(IterationDataModule):
         self.library, self.data = library, data
         self.held_out = [is_held_out(name, data.held_out) for name in library.names]
         if all(self.held_out):
-            raise KitError(
-                f"every clip of {', '.join(data.clips)} is held out; give more clips or set held_out to 0"
-            )
+            raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or set held_out to 0")
 
     @classmethod
     def load(cls, data: EncoderData) -> EncoderDataModule:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, EpisodeConfig
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.settings import Filming, Variety
 
 
@@ -394,9 +394,7 @@ class FinetuneConfig:
     cameras: CameraData = field(default_factory=CameraData)
     sim: Simulation = field(default_factory=lambda: Simulation(num_envs=128))
     env: EpisodeConfig = field(
-        default_factory=lambda: EpisodeConfig(
-            termination="mean", termination_distance=0.4, reward=FINETUNE_REWARD
-        )
+        default_factory=lambda: EpisodeConfig(termination="mean", termination_distance=0.4, reward=FINETUNE_REWARD)
     )
     policy: StudentPolicy = field(default_factory=lambda: StudentPolicy(std=0.02))
     ppo: FinetunePPO = field(default_factory=FinetunePPO)
@@ -423,5 +421,7 @@ def from_plain(kind: type, values: Any) -> Any:
     hints, arguments = get_type_hints(kind), {}
     for name, value in values.items():
         hint = hints[name]
-        arguments[name] = from_plain(hint, value) if is_dataclass(hint) else tuple(value) if isinstance(value, list) else value
+        arguments[name] = (
+            from_plain(hint, value) if is_dataclass(hint) else tuple(value) if isinstance(value, list) else value
+        )
     return kind(**arguments)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def load_motion(path: str | os.PathLike):

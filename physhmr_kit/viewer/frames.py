@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.files import load_motion
 from physhmr_kit.viewer.recording import record
 

@@ -18,8 +18,9 @@ import torch
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull, QhullError
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer.frames import pictures
 from physhmr_kit.viewer.palette import CONTACT, SIMULATED
 from physhmr_kit.viewer.shapes import Shape, humanoid_shapes
@@ -59,12 +60,9 @@ def write_overlay(
     """
     import av
 
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.stem + ".part.mp4")
     sheet = Sheet(body, camera, height)
     try:
-        with av.open(str(part), "w") as container:
+        with atomic(out) as part, av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream(_codec(), rate=Fraction(fps).limit_denominator(1000))
             stream.width, stream.height, stream.pix_fmt = *sheet.size, "yuv420p"
             stream.options = {"crf": "23", "preset": "ultrafast"}
@@ -80,12 +78,9 @@ def write_overlay(
                 image.pts, image.time_base = last, _MILLISECOND
                 container.mux(stream.encode(image))
             container.mux(stream.encode())
-        os.replace(part, out)
     except av.FFmpegError as fault:
         raise KitError(f"{video}: cannot be drawn over ({fault})") from fault
-    finally:
-        part.unlink(missing_ok=True)
-    return out
+    return Path(out)
 
 
 class Sheet:

@@ -11,9 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from physhmr_kit.body.skeleton import JOINT_NAMES, mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer.bodies import BONES
 from physhmr_kit.viewer.palette import GRID, REFERENCE, SIMULATED, unit
 
@@ -85,13 +86,8 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     kind = path.suffix.lstrip(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise KitError(f"{path}: unknown kind of picture '{path.suffix}'; use .png, .svg or .pdf")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
+    with atomic(path) as part:
         figure.savefig(part, format=kind, dpi=160, facecolor="white")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -14,6 +14,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.metrics.seen import ray_distance
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer import bodies, plots, sight
 from physhmr_kit.viewer.about import about
 from physhmr_kit.viewer.blueprint import make_blueprint
@@ -135,18 +136,13 @@ def _how_it_went(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
 
 
 def _write(path: str | os.PathLike, name: str, log: Callable[[rr.RecordingStream], rrb.Blueprint]) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     rec = rr.RecordingStream(APPLICATION)
     rec.send_recording_name(name)
     layout = log(rec)  # kept in memory until there is a file, so that the layout comes first in it
-    try:
-        rec.save(part, default_blueprint=layout)
-        rec.flush()
-        rec.disconnect()
-        os.replace(part, path)
-    finally:
-        rec.disconnect()
-        part.unlink(missing_ok=True)
-    return path
+    with atomic(path) as part:
+        try:
+            rec.save(part, default_blueprint=layout)
+            rec.flush()
+        finally:
+            rec.disconnect()
+    return Path(path)

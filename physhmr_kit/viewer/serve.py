@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 LOCALHOST = "127.0.0.1"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer.frames import video_frames
 from physhmr_kit.viewer.palette import CONTACT, GRID, SEEN, SIMULATED, unit
 from physhmr_kit.vision.camera import Camera
@@ -59,11 +59,8 @@ def track_picture(
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[])
         axes.set_title(f"{frame / track.fps:.1f} s", fontsize=9)
     if path is not None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.stem + ".part" + path.suffix)
-        figure.savefig(part, dpi=110)
-        os.replace(part, path)
+        with atomic(path) as part:
+            figure.savefig(part, dpi=110)
     return figure
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import roma
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays, write_arrays, write_text
 from physhmr_kit.vision.lens import distort, undistort
 
 UP = (0.0, 0.0, 1.0)
@@ -206,7 +207,8 @@ class Camera:
     def save(self, path: str | os.PathLike) -> Path:
         """Write what `load` reads, whole or not at all: a .json of a single camera, or a .npz, which may hold a moving one."""
         if Path(path).suffix == ".npz":
-            return self._save_arrays(Path(path))
+            arrays = {key: getattr(self, key).cpu().numpy() for key in ("K", "R", "t", "distortion")}
+            return write_arrays(path, **arrays, image_size=self.image_size)
         if self.batch_shape:
             raise KitError(f"{path}: a .json holds one camera, not a batch of {tuple(self.batch_shape)}; name a .npz")
         width, height = self.image_size
@@ -219,21 +221,7 @@ class Camera:
             "R_world_to_camera": self.R.double().tolist(),
             "t_world_to_camera": self.t.double().tolist(),
         }
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(data, indent=1))
-        os.replace(part, path)
-        return path
-
-    def _save_arrays(self, path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        arrays = {key: getattr(self, key).cpu().numpy() for key in ("K", "R", "t", "distortion")}
-        with open(part, "wb") as f:
-            np.savez_compressed(f, **arrays, image_size=np.array(self.image_size))
-        os.replace(part, path)
-        return path
+        return write_text(path, json.dumps(data, indent=1))
 
     def _spread(self, value: torch.Tensor, ends: int, like: torch.Tensor) -> torch.Tensor:
         """Give a camera quantity the extra axes that `like` has between its batch axes and its last one."""
@@ -321,11 +309,7 @@ def _entry(data: dict, path: Path, *names: str):
 
 def _load_arrays(path: Path) -> Camera:
     """A camera from an .npz with K, R, t, distortion and image_size; no code in it runs."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {k: data[k] for k in data.files}
-    except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
-        raise KitError(f"{path}: not a readable .npz camera ({fault})") from fault
+    arrays = read_arrays(path, "camera")
     values = {
         key: torch.from_numpy(np.asarray(_entry(arrays, path, key), np.float32))
         for key in ("K", "R", "t", "distortion")

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_JOINTS, STANDING
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import yaw_quaternion
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
 

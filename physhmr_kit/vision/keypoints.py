@@ -11,7 +11,8 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays, write_arrays
 
 COCO_NAMES = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
@@ -154,16 +155,8 @@ class KeypointTrack:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write .npz with keypoints, fps, image_size and layout; the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with open(part, "wb") as f:
-            size = np.array(self.image_size)
-            np.savez_compressed(
-                f, keypoints=self.keypoints.numpy(), fps=np.array(self.fps), image_size=size, layout=np.array("coco17")
-            )
-        os.replace(part, path)
-        return path
+        keypoints = self.keypoints.numpy()
+        return write_arrays(path, keypoints=keypoints, fps=self.fps, image_size=self.image_size, layout="coco17")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> KeypointTrack:
@@ -172,14 +165,7 @@ class KeypointTrack:
         Raises:
             KitError: missing, truncated or inconsistent file, another layout than COCO-17, NaN, no frames.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise KitError(f"{path}: no such keypoint file")
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                arrays = {k: data[k] for k in data.files}
-        except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
-            raise KitError(f"{path}: not a readable .npz keypoint file ({fault})") from fault
+        arrays = read_arrays(path, "keypoint file")
         for key in ("keypoints", "fps", "image_size"):
             if key not in arrays:
                 raise KitError(

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import atomic
 from physhmr_kit.vision.encoder import VisionEncoder
 
 BUNDLED = Path(__file__).parent.parent / "weights" / "encoder.safetensors"
@@ -23,19 +24,13 @@ def save_encoder(encoder: VisionEncoder, path: str | os.PathLike, **notes: str) 
     Args:
         notes: short texts kept in the header, e.g. commit=..., steps=...
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: value.detach().cpu().to(torch.float16).contiguous() for name, value in encoder.state_dict().items()
     }
-    part = path.with_name(path.name + ".part")
-    save_file(
-        tensors,
-        part,
-        metadata={"kind": _KIND, "hparams": json.dumps(encoder.hparams), **{k: str(v) for k, v in notes.items()}},
-    )
-    os.replace(part, path)
-    return path
+    header = {"kind": _KIND, "hparams": json.dumps(encoder.hparams), **{k: str(v) for k, v in notes.items()}}
+    with atomic(path) as part:
+        save_file(tensors, part, metadata=header)
+    return Path(path)
 
 
 def load_encoder(path: str | os.PathLike | None = None, image_dim: int | None = None) -> VisionEncoder:

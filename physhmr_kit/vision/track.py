@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from physhmr_kit.body.skeleton import mean_offsets
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays, write_arrays
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import FEATURE_DIM, Encoding, VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
@@ -86,16 +87,9 @@ class VisualTrack:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write .npz; the file appears whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {key: getattr(self, key).cpu().numpy() for key in _SHAPES}
         arrays |= {f"camera_{f.name}": np.asarray(getattr(self.camera, f.name)) for f in fields(Camera)}
-        arrays |= {"fps": np.array(self.fps), "scale": np.array(self.scale), "name": np.array(self.name)}
-        part = path.with_name(path.name + ".part")
-        with open(part, "wb") as f:
-            np.savez_compressed(f, **arrays)
-        os.replace(part, path)
-        return path
+        return write_arrays(path, **arrays, fps=self.fps, scale=self.scale, name=self.name)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> VisualTrack:
@@ -104,14 +98,7 @@ class VisualTrack:
         Raises:
             KitError: missing, truncated or inconsistent file.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise KitError(f"{path}: no such visual track")
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                arrays = {k: data[k] for k in data.files}
-        except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
-            raise KitError(f"{path}: not a readable .npz visual track ({fault})") from fault
+        arrays = read_arrays(path, "visual track")
         wanted = [*_SHAPES, *(f"camera_{f.name}" for f in fields(Camera)), "fps", "scale", "name"]
         missing = [key for key in wanted if key not in arrays]
         if missing:

@@ -14,7 +14,7 @@ from physhmr_kit.body.skeleton import (
     rest_joints,
     standing_height,
 )
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def test_there_are_24_joints_and_each_has_its_parent_before_it():

@@ -9,7 +9,7 @@ import torch
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import PARENTS, mean_offsets, rest_joints
 from physhmr_kit.body.smpl import load_body_model, shaped_offsets
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 _IDS = {"nose": 0, "reye": 1, "leye": 2, "rear": 3, "lear": 4, **{k: 5 for k in (
     "LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel", "lthumb", "lindex", "lmiddle", "lring", "lpinky",

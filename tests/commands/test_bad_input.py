@@ -13,9 +13,9 @@ from material import edit_camera, filmed, rest_clip, run, weights, write_video
 from safetensors.torch import save_file
 
 from physhmr_kit import evaluate, reconstruct
-from physhmr_kit.errors import KitError
 from physhmr_kit.stages.build import build_module
 from physhmr_kit.stages.expert import ExpertConfig
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 

@@ -48,7 +48,7 @@ def test_the_table_says_who_was_tracked_and_who_was_lost_and_when(given, capsys,
 
     rocket = Rollout.load(tmp_path / "rolls" / "rocket.npz")
     assert rocket.fail_frame == scored and rocket.length == 60
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.part*"))
 
 
 def test_a_policy_that_sees_is_shown_the_clips_through_a_camera_that_the_seed_decides(given, capsys, tmp_path):

@@ -10,10 +10,10 @@ from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weigh
 
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.reconstruction import PATIENCE, errors_over_time, relive, summary, upright
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack
 from physhmr_kit.vision.track import VisualTrack, track_from_keypoints

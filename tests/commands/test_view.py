@@ -8,11 +8,11 @@ from physhmr_kit import view
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.cli import run
 from physhmr_kit.env.rollout import Rollout
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 
 
 def one_line(capsys) -> str:

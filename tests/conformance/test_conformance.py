@@ -9,10 +9,10 @@ import torch
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import FEET, JOINT_NAMES, STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation import CONTROL_DT, SimState
+from physhmr_kit.utils.errors import KitError
 
 GRAVITY = 9.81
 IN_THE_AIR = 20.0

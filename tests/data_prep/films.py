@@ -1,6 +1,8 @@
 """Small videos made on the spot, and a detector that needs nothing but Python."""
 
+import os
 import struct
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -102,6 +104,15 @@ if mode == "half":
     data = open(sys.argv[2], "rb").read()
     open(sys.argv[2], "wb").write(data[: len(data) // 2])
 '''
+
+
+def put_uv_on_path(folder: Path, monkeypatch, first: str = "") -> None:
+    """Put a `uv` of our own in front on the PATH: it runs `first` (a line of shell), then the script with this interpreter."""
+    folder.mkdir(exist_ok=True)
+    run = f'while [ "$1" != --script ]; do shift; done; shift; exec {sys.executable} "$@"'
+    (folder / "uv").write_text(f"#!/bin/sh\n{first}\n{run}\n")
+    (folder / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
 def fake_detector(folder: Path, name: str = "fake", alone: bool = False):

@@ -9,9 +9,9 @@ import torch
 
 from data_prep.bvh import parse_bvh, read_bvh, read_source
 from data_prep.source import JOINT
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.export import write_bvh
+from physhmr_kit.utils.errors import KitError
 
 _DAZ = {
     "pelvis": "hip", "spine1": "abdomen", "spine3": "chest", "collar": "Collar", "shoulder": "Shldr", "elbow": "ForeArm",

@@ -9,16 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import FAKE_DETECTOR, fake_detector, film, grey
+from films import FAKE_DETECTOR, fake_detector, film, grey, put_uv_on_path
 
 from data_prep import detect as module
 from data_prep.detect import DETECTORS, Detections, Span, detect, find_detector, main, prepare
-from data_prep.environments import Needs, last_words, make_venv, read_needs, ways_to_run
+from data_prep.environments import find_uv, last_words
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 WHOLE = Span()
-posix = pytest.mark.skipif(os.name == "nt", reason="shell scripts and process groups")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="shell scripts and process groups")
+
+
+@pytest.fixture(autouse=True)
+def uv(tmp_path, monkeypatch):
+    """Detectors run in this interpreter."""
+    put_uv_on_path(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def test_a_body_with_nan_was_not_seen(tmp_path, video, monkeypatch):
     [
         ("fault", "^fake: the lens cap is on$"),
         ("crash", "^fake: failed .*RuntimeError: segmented"),
-        ("half", "not a readable file of detections"),
+        ("half", "not a readable .npz file of detections"),
         ("unbuildable", "no wheel for this platform.*run: python -m data_prep.detect fake$"),
     ],
 )
@@ -102,7 +108,6 @@ def test_a_detector_that_fails_is_told_in_one_line_and_leaves_nothing(tmp_path, 
     assert not list((tmp_path / "cache" / "detections").iterdir())
 
 
-@posix
 def test_interrupted_from_the_keyboard_it_leaves_no_process_and_no_file(tmp_path, video):
     code = (
         "import signal, sys; from pathlib import Path; from physhmr_kit.cli import run\n"
@@ -164,98 +169,54 @@ def test_spans_that_hold_nothing_are_refused(span):
         Span(*span)
 
 
-def test_inline_metadata_is_read(tmp_path):
-    script = tmp_path / "a.py"
-    script.write_text(
-        '#!/usr/bin/env python\n# /// script\n# requires-python = ">=3.10,<3.13"\n#\n# dependencies = [\n#   "a==1",\n# ]\n# ///\n'
-    )
-    needs = read_needs(script)
-    assert needs == Needs(">=3.10,<3.13", ("a==1",))
-    assert [needs.admits((3, m)) for m in (9, 10, 12, 13)] == [False, True, True, False]
-    script.write_text("print()\n")
-    with pytest.raises(KitError, match="PEP 723"):
-        read_needs(script)
-
-
 def test_the_last_words_are_those_that_say_what_is_wrong():
     assert last_words("Downloading\nerror: no network\nhint: try again\n") == "error: no network"
     assert last_words("one\n  two  \n\n") == "two"
     assert last_words("") == "no message"
 
 
-def _program(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-    (folder / name).chmod(0o755)
-
-
-def _needy(tmp_path: Path):
-    """The fake detector, asking for a package, so that it needs an environment."""
-    fake = fake_detector(tmp_path)
-    fake.script.write_text(FAKE_DETECTOR.replace("dependencies = []", 'dependencies = ["nonesuch==1"]'))
-    return fake
-
-
-@posix
 def test_uv_is_asked_without_the_network_first_and_then_with_it(tmp_path, video, monkeypatch):
     log = tmp_path / "uv.txt"
-    _program(
-        tmp_path / "bin",
-        "uv",
-        f'echo "$@" >> {log}\n[ "$2" = --offline ] && {{ echo "error: not cached" >&2; exit 1; }}\n'
-        f'while [ "$1" != --script ]; do shift; done; shift; exec {sys.executable} "$@"',
-    )
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    found = detect(video, _needy(tmp_path), cache=tmp_path / "cache", progress=False)
+    offline_fails = '[ "$2" = --offline ] && { echo "error: not cached" >&2; exit 1; }'
+    put_uv_on_path(tmp_path / "bin", monkeypatch, f'echo "$@" >> {log}\n{offline_fails}')
+    found = detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
     assert len(found.frame) == 12
     asked = log.read_text().splitlines()
     assert len(asked) == 2 and "--offline" in asked[0] and "--offline" not in asked[1]
 
 
-@posix
-@pytest.mark.parametrize("program", ["uv", "pipx"])
-def test_an_environment_that_cannot_be_built_says_which_command_to_run(tmp_path, video, monkeypatch, program, capsys):
-    _program(tmp_path / "bin", program, 'echo "error: Failed to fetch nonesuch" >&2; exit 1')
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    fake = _needy(tmp_path)
+def test_an_environment_that_cannot_be_built_says_which_command_to_run(tmp_path, video, monkeypatch, capsys):
+    put_uv_on_path(tmp_path / "bin", monkeypatch, 'echo "error: Failed to fetch nonesuch" >&2; exit 1')
+    fake = fake_detector(tmp_path)
     assert run(lambda: detect(video, fake, cache=tmp_path / "cache")) == 2
     said = capsys.readouterr().err.splitlines()
     assert "Failed to fetch nonesuch" in said[-1] and said[-1].endswith("run: python -m data_prep.detect fake")
     assert sum(line.startswith("error: ") for line in said) == 1
 
 
-@posix
-def test_without_uv_and_pipx_the_kit_makes_a_venv_and_an_offline_one_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr("data_prep.environments.shutil.which", lambda name: None)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    cache = tmp_path / "cache"
-    with pytest.raises(KitError, match=r"nonesuch.*run: python -m data_prep.detect fake"):
-        list(ways_to_run(_needy(tmp_path).script, cache, "fake"))
-    assert not list((cache / "envs").iterdir())
+def test_a_script_finds_its_neighbour_whatever_the_kit_was_started_with(tmp_path, video, monkeypatch):
+    """With PYTHONSAFEPATH a script could not import what lies beside it."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    fake = fake_detector(tmp_path)
+    (tmp_path / "neighbour.py").write_text("")
+    fake.script.write_text(FAKE_DETECTOR.replace("mode = ", "import neighbour\nmode = ", 1))
+    assert len(detect(video, fake, cache=tmp_path / "cache", progress=False).frame) == 12
 
 
-def test_a_venv_is_made_once_and_is_another_interpreter(tmp_path):
-    python = make_venv(Needs("", ()), tmp_path, "bare")
-    prefix = subprocess.run(
-        [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True
-    ).stdout.strip()
-    assert Path(prefix).samefile(python.parents[1]) and Path(prefix).parent.name == "envs"
-    before = python.parents[1].stat().st_ctime_ns
-    assert make_venv(Needs("", ()), tmp_path, "bare") == python
-    assert python.parents[1].stat().st_ctime_ns == before
-    assert [p.name for p in (tmp_path / "envs").iterdir()] == [python.parents[1].name]
-
-
-def test_no_interpreter_in_the_bounds_is_said(tmp_path):
-    with pytest.raises(KitError, match=r"bare needs Python >=3\.90.*pip install uv"):
-        make_venv(Needs(">=3.90", ()), tmp_path, "bare")
+def test_uv_is_found_beside_the_interpreter_and_its_absence_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    (tmp_path / "bin" / "python").touch()
+    monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "bin" / "python"))
+    assert find_uv() == str(tmp_path / "bin" / "uv")
+    monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "empty" / "python"))
+    with pytest.raises(KitError, match="run: python -m pip install uv"):
+        find_uv()
 
 
 def test_the_command_builds_an_environment_and_says_what_is_in_it(tmp_path, monkeypatch, capsys):
     fake = fake_detector(tmp_path, "mediapipe")
     monkeypatch.setitem(DETECTORS, "mediapipe", fake)
-    assert prepare(fake, tmp_path) == "fake 7"
+    assert prepare(fake) == "fake 7"
     assert main(["mediapipe"]) == 0
     assert capsys.readouterr().out == "fake 7 is ready\n"
     assert run(lambda: main(["nonesuch"])) == 2

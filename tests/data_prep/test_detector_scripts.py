@@ -6,7 +6,8 @@ Only the last test builds a detector's environment (hundreds of MB): pytest test
 import ast
 import importlib.util
 import os
-import shutil
+import re
+import tomllib
 import tracemalloc
 from pathlib import Path
 
@@ -14,26 +15,20 @@ import numpy as np
 import pytest
 from films import film, grey, lay_down
 
-from data_prep.detect import DETECTORS, prepare
-from data_prep.environments import cache_folder, read_needs
-from physhmr_kit.errors import KitError
+from data_prep.detect import DETECTORS, SCRIPTS, prepare
+from physhmr_kit.utils.errors import KitError
 
 VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")) / "video"
 each_script = pytest.mark.parametrize("script", [d.script for d in DETECTORS.values()], ids=list(DETECTORS))
 
 
-def load(script: Path):
-    """A script as a module; what it needs to detect is only imported when it runs."""
-    spec = importlib.util.spec_from_file_location(f"script_{script.stem}", script)
+@pytest.fixture(scope="module")
+def reading():
+    """The part that all scripts share, loaded as a file: it is no module of the kit."""
+    spec = importlib.util.spec_from_file_location("detector_script", SCRIPTS / "detector_script.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def reading():
-    """The part that all scripts share."""
-    return load(DETECTORS["mediapipe"].script)
 
 
 @each_script
@@ -50,14 +45,12 @@ def test_scripts_know_nothing_of_the_kit(script):
 
 @each_script
 def test_scripts_say_what_they_need(script):
-    needs = read_needs(script)
-    assert needs.admits((3, 11)) and not needs.admits((3, 9))
-    assert any(p.startswith("av") for p in needs.packages) and any(p.startswith("numpy") for p in needs.packages)
-
-
-def test_scripts_read_and_write_alike():
-    shared = {s.script.read_text().partition("\n# --- The rest is the same")[2] for s in DETECTORS.values()}
-    assert len(shared) == 1 and len(shared.pop()) > 4000
+    text = script.read_text()
+    block = text[text.index("# /// script\n") : text.index("\n# ///\n")].splitlines()[1:]
+    needs = tomllib.loads("\n".join(line.removeprefix("# ") for line in block))
+    assert needs["requires-python"].startswith(">=3.10,<3.1")
+    names = [re.split("[<>=]", package)[0] for package in needs["dependencies"]]
+    assert {"av", "numpy"} <= set(names)
 
 
 def test_scripts_lie_in_a_package_that_is_installed():
@@ -156,16 +149,11 @@ def mediapipe_folder(tmp_path_factory):
     """A cache folder, where MediaPipe can be run."""
     if not (VIDEO / "balance_cam01.mp4").is_file():
         pytest.skip(f"{VIDEO / 'balance_cam01.mp4'} is absent; set PHYSHMR_DATA")
-    if not shutil.which("uv") and not list((cache_folder() / "envs").glob("mediapipe-*")):
-        pytest.skip("no uv on the PATH and no environment built by python -m data_prep.detect mediapipe")
     try:
         assert prepare(DETECTORS["mediapipe"]) == "mediapipe 0.10.21"
     except KitError as fault:
         pytest.skip(str(fault))
-    folder = tmp_path_factory.mktemp("cache")
-    if (cache_folder() / "envs").is_dir():
-        (folder / "envs").symlink_to(cache_folder() / "envs")
-    return folder
+    return tmp_path_factory.mktemp("cache")
 
 
 def test_mediapipe_really_sees_the_man_on_the_platform(mediapipe_folder):

@@ -17,9 +17,9 @@ from data_prep import camera_track, gvhmr, tram, wham
 from data_prep.worlds import OWN, SeenBody, distance_from_rays, make_track, to_simulation
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, mean_offsets
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack, coco_from_bodies
 from physhmr_kit.vision.track import VisualTrack

@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.detect import Detections
 from data_prep.people import LOW, SURE, follow
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 FPS = 30
 # a standing person of height 1, feet at the origin, in COCO's order

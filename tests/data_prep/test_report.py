@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.report import COLUMNS, describe_clip, main, make_table, read_source
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def test_it_prints_a_row_for_each_clip_and_the_medians(toy, capsys, tmp_path):
@@ -24,7 +24,7 @@ def test_it_prints_a_row_for_each_clip_and_the_medians(toy, capsys, tmp_path):
         rows = list(csv.DictReader(f))
     assert [row["clip"] for row in rows] == ["toy_01", "toy_02"]
     assert float(rows[0]["limb error"]) < 5
-    assert not list(table.parent.glob("*.part"))
+    assert not list(table.parent.glob("*.part*"))
 
 
 def test_medians_leave_out_clips_without_a_stance():

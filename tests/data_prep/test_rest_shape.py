@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_prep.rest_shape import mean_shape, read_rest_shape
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def body_model(path, joints=24, **changed):

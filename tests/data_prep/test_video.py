@@ -4,19 +4,20 @@ import wave
 
 import numpy as np
 import pytest
-from films import fake_detector, film, grey, lay_down
+from films import fake_detector, film, grey, lay_down, put_uv_on_path
 
 from data_prep.detect import DETECTORS
 from data_prep.people import LOW
 from data_prep.video import keypoints_of, main, on_constant_rate, rate_of, read_video_info
 from physhmr_kit.cli import run
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 
 @pytest.fixture(autouse=True)
 def fake(tmp_path, monkeypatch):
     """The default detector is the fake one, and what it sees is kept where the test is."""
+    put_uv_on_path(tmp_path / "bin", monkeypatch)
     monkeypatch.setitem(DETECTORS, "mediapipe", fake_detector(tmp_path, "mediapipe", alone=True))
     monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "cache"))
 
@@ -34,7 +35,7 @@ def test_the_command_writes_a_track_that_the_kit_reads(clip, tmp_path, capsys):
     assert (len(track), track.fps, track.image_size) == (12, 30.0, (640, 480))
     assert float(track.pixels[3, 0, 0]) == 109.0 and float(track.confidence.min()) == pytest.approx(0.9)
     assert "12 frames at 30 fps, 640x480; the person is seen in 100 % of them" in capsys.readouterr().out
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_without_out_the_file_is_named_after_the_video_and_none_is_written_over(clip, tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from motions import rest_clip, waving_clip
 
 import physhmr_kit  # noqa: F401  (registers the environment)
 from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
+from physhmr_kit.utils.errors import KitError
 
 NAME = "PhysHMR/Tracking-v0"
 STILL = torch.zeros(3, 69)

@@ -11,9 +11,9 @@ from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
 from physhmr_kit.env.pushes import RandomPushes, at_chest
 from physhmr_kit.env.recovery import PushTest, judge, push_clips
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
+from physhmr_kit.utils.errors import KitError
 
 CPU = torch.device("cpu")
 

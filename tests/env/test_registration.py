@@ -12,8 +12,8 @@ from motions import rest_clip, waving_clip
 
 import physhmr_kit  # noqa: F401  (registers the environment)
 from physhmr_kit.env import TrackingConfig, TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.utils.errors import KitError
 
 NAME = "PhysHMR/Tracking-v0"
 

@@ -8,9 +8,9 @@ import torch
 from motions import rest_clip, waving_clip
 
 from physhmr_kit.env import Rollout, TrackingConfig, track_clips
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 
 
 def nothing(obs):

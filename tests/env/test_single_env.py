@@ -9,9 +9,9 @@ import pytest
 import torch
 from motions import rest_clip, waving_clip
 
+from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.motion.sources import load_clips
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.stages.expert import ExpertConfig
 

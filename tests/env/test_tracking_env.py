@@ -10,10 +10,10 @@ from motions import rest_clip, waving_clip
 
 from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv, VisualLibrary, rewards
 from physhmr_kit.env.observations import GROUP_SIZES, proprioception
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.track import synthesize_track

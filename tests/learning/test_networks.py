@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning import Critic, Policy, RunningNorm
 from physhmr_kit.learning.networks import mean_policy, widened
+from physhmr_kit.utils.errors import KitError
 
 GROUPS = ("ray_confidence", "root_orientation")  # 12 + 6
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning import BUNDLED, Policy, load_policy, read_weights, save_policy, save_weights
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.pretrained import save_encoder
 

@@ -6,12 +6,12 @@ from motions import rest_clip, waving_clip
 
 from physhmr_kit.env.style import reference_windows, style_observation
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
-from physhmr_kit.errors import KitError
 from physhmr_kit.learning import Collector, Policy
 from physhmr_kit.learning import discriminator as amp
 from physhmr_kit.learning.style import ReplayBuffer, StyleHistory, StylePrior
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.utils.errors import KitError
 
 WINDOW, STEPS, ENVS = 4, 6, 3
 

@@ -8,10 +8,9 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
 from physhmr_kit.metrics.followed import Totals, score_clips, total, worst_first
-from physhmr_kit.metrics.table import rich_table, write_text
+from physhmr_kit.metrics.table import rich_table
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
 
@@ -117,15 +116,3 @@ def test_csv_holds_every_measure_and_reads_back(rollouts):
 
 def test_the_terminal_table_has_the_same_rows(rollouts):
     assert rich_table(score_rollouts(rollouts), summarise(rollouts)).row_count == 6
-
-
-def test_tables_are_written_whole(tmp_path):
-    path = write_text(tmp_path / "new" / "table.md", "text")
-    assert path.read_text() == "text" and [p.name for p in path.parent.iterdir()] == ["table.md"]
-
-
-def test_a_table_that_cannot_be_written_is_told_in_a_line_and_leaves_nothing(tmp_path):
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(KitError, match="taken: cannot be written"):
-        write_text(tmp_path / "taken", "text")
-    assert [p.name for p in tmp_path.iterdir()] == ["taken"]

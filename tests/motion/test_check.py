@@ -9,11 +9,11 @@ import roma
 import torch
 from motions import rest_clip, waving_clip
 
-from physhmr_kit.errors import KitError
+from data_prep.sources import load_clips
 from physhmr_kit.motion.check import MIN_FRAMES, check_clip, find_teleport
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clips
-from physhmr_kit.motion.sources import load_clips
+from physhmr_kit.utils.errors import KitError
 
 
 def lifted(clip: Clip, height) -> Clip:

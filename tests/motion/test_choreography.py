@@ -6,10 +6,10 @@ import torch
 
 from physhmr_kit.body.hinges import dof_names, rotation_to_dof
 from physhmr_kit.body.skeleton import MIRROR
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.choreography import Channel, Choreography, both, left, minimum_jerk, right
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import punch, walk_forward
+from physhmr_kit.utils.errors import KitError
 
 
 def mirrored(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:

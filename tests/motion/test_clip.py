@@ -6,8 +6,8 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import PELVIS_AT_REST
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip, slerp
+from physhmr_kit.utils.errors import KitError
 
 
 def random_clip(frames: int = 7, fps: float = 30.0) -> Clip:

@@ -17,10 +17,10 @@ from physhmr_kit.body import (
     foot_corners,
     rotation_to_dof,
 )
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import MOTIONS, demo_clip, demo_clips
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, heading, linear_velocity
+from physhmr_kit.utils.errors import KitError
 
 HUMANOID = Humanoid.mean()
 ON_THE_SPOT = ("stand", "squat", "wave", "punch", "bow", "arm_raise", "reach")

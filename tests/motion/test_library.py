@@ -9,11 +9,11 @@ from motions import rest_clip, waving_clip
 
 from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation
 from physhmr_kit.body.skeleton import JOINT_NAMES, mean_offsets, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, hinge_kinematics
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.utils.errors import KitError
 
 
 def gliding_clip(frames: int = 20, speed: float = 1.5, fps: float = 30.0) -> Clip:

@@ -23,13 +23,13 @@ from backends import standin_python
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES, STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.simulation import SimState, SimulatorError, make_simulator
 from physhmr_kit.simulation.isaac import joints
 from physhmr_kit.simulation.isaac.asset import DRIVE_NAMES, excluded_pairs, exp_map_limits, filter_bits, isaac_mjcf
 from physhmr_kit.simulation.isaac.process import WORKER
 from physhmr_kit.simulation.isaac.simulator import _places
+from physhmr_kit.utils.errors import KitError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,10 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation import SimState, make_simulator
+from physhmr_kit.utils.errors import KitError
 
 wp = pytest.importorskip("warp", reason="mujoco_warp is not installed: pip install -e '.[gpu]'")
 pytest.importorskip("mujoco_warp", reason="mujoco_warp is not installed: pip install -e '.[gpu]'")

@@ -12,9 +12,9 @@ from motions import rest_clip
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import choose_simulator, make_simulator
+from physhmr_kit.utils.errors import KitError
 
 REST = MotionLibrary([rest_clip(4)]).clip(0)
 

@@ -6,16 +6,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from motions import rest_clip, waving_clip
+from physhmr_kit.stages.merge import MergeModule
+from physhmr_kit.stages.samcon import SamconConfig, SamconModule
+from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 
 from physhmr_kit.learning import Policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
 from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
 from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
-from physhmr_kit.stages.merge import MergeModule
-from physhmr_kit.stages.samcon import SamconConfig, SamconModule
 from physhmr_kit.stages.settings import EXPERT_GROUPS, MergeConfig
-from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 
 def test_labels_ask_for_the_targets_the_expert_would_have_set(build):

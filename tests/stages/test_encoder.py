@@ -8,11 +8,11 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule, errors, losses, pa_mpjpe
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.filming import Batch
 from physhmr_kit.vision.pretrained import load_encoder
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 STAGES = ("expert", "supertrack", "samcon", "merge", "distill", "finetune")
 WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}

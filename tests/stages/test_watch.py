@@ -6,15 +6,15 @@ import math
 import pytest
 import pytorch_lightning as pl
 import torch
-
-from physhmr_kit.errors import KitError
-from physhmr_kit.learning import load_policy, read_weights
-from physhmr_kit.metrics.followed import Totals
 from physhmr_kit.progress import write_progress
-from physhmr_kit.stages import watch as watching
 from physhmr_kit.stages.healthy import Expected, Healthy, clip_set, healthy_section
 from physhmr_kit.stages.history import Milestone, collapsed
 from physhmr_kit.stages.watch import ClipEvaluation, Finite
+
+from physhmr_kit.learning import load_policy, read_weights
+from physhmr_kit.metrics.followed import Totals
+from physhmr_kit.stages import watch as watching
+from physhmr_kit.utils.errors import KitError
 
 
 def trainer_of(folder, epochs, *callbacks):

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import video_frames
 
 sys.path.append(str(Path(__file__).parents[1] / "data_prep"))

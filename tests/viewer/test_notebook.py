@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import notebook, record_clip, show
 
 

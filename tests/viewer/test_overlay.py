@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.overlay import Sheet, surface_points, write_overlay
 from physhmr_kit.vision.camera import Camera
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import filmstrip
 from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
 

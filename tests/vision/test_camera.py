@@ -9,7 +9,7 @@ import pytest
 import roma
 import torch
 
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera, sample_cameras
 
 VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "video"

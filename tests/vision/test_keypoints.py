@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies, fill_gaps
 

@@ -10,9 +10,9 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies

@@ -7,8 +7,8 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import FEATURE_DIM, WINDOW, VisionEncoder
 from physhmr_kit.vision.keypoints import coco_from_bodies

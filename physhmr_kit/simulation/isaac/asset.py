@@ -13,7 +13,7 @@ import torch
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES
-from physhmr_kit.errors import KitError
+from physhmr_kit.utils.errors import KitError
 
 DRIVE_NAMES = tuple(f"{body}_{axis}" for body in BODY_NAMES[1:] for axis in "xyz")
 """The 69 drives of the asset in the kit's joint order: x, y, z of each joint (see `joints.py`)."""

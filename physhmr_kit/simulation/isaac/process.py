@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from physhmr_kit.errors import KitError
 from physhmr_kit.simulation.contract import SimulatorError
 from physhmr_kit.simulation.registry import ISAAC_PYTHON
+from physhmr_kit.utils.errors import KitError
 
 WORKER = Path(__file__).with_name("worker.py")
 KEPT = "the checkpoints written so far are kept"

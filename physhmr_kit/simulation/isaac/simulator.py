@@ -12,7 +12,6 @@ import torch
 from physhmr_kit.body.hinges import dof_limits
 from physhmr_kit.body.humanoid import ARMATURE, Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES, NUM_DOFS, NUM_JOINTS, STANDING, standing_height
-from physhmr_kit.errors import KitError
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator, SimulatorError
@@ -26,6 +25,7 @@ from physhmr_kit.simulation.isaac.joints import (
     vectors_to_hinges,
 )
 from physhmr_kit.simulation.isaac.process import WorkerProcess, isaac_interpreter
+from physhmr_kit.utils.errors import KitError
 
 _IN_THE_AIR = 20.0
 

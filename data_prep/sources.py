@@ -8,28 +8,14 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from physhmr_kit.errors import KitError
+from data_prep.bvh import read_bvh
+from data_prep.cmu import CMU_FPS, read_amc
 from physhmr_kit.motion.check import check_clip
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from physhmr_kit.motion.demo import demo_clips
+from physhmr_kit.utils.errors import KitError
 
-
-def _read_npz(path: Path) -> Clip:
-    return Clip.load(path)
-
-
-def _read_amc(path: Path) -> Clip:
-    from data_prep.cmu import read_amc  # data_prep imports this room, so it is imported when needed
-
-    return read_amc(path)
-
-
-def _read_bvh(path: Path) -> Clip:
-    from data_prep.bvh import read_bvh
-
-    return read_bvh(path)
-
-
-_READERS: dict[str, Callable[[Path], Clip]] = {".npz": _read_npz, ".amc": _read_amc, ".bvh": _read_bvh}
+_READERS: dict[str, Callable[[Path], Clip]] = {".npz": Clip.load, ".amc": read_amc, ".bvh": read_bvh}
 
 
 def find_motion_files(spec: str | Path) -> list[Path]:
@@ -90,15 +76,11 @@ def _rates_assumed(paths: list[Path]) -> list[str]:
     trials = [path for path in paths if path.suffix.lower() == ".amc"]
     if not trials:
         return []
-    from data_prep.cmu import CMU_FPS
-
     which = str(trials[0]) if len(trials) == 1 else f"{trials[0]} and {len(trials) - 1} more"
     return [f"{which}: an .amc holds no frame rate; read at {CMU_FPS:g} Hz, the CMU database's"]
 
 
 def _demo(spec: str) -> list[Clip]:
-    from physhmr_kit.motion.demo import demo_clips
-
     clips = demo_clips()
     _, _, wanted = spec.partition(":")
     if not wanted:

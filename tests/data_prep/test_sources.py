@@ -2,10 +2,10 @@
 
 import pytest
 
-from physhmr_kit.errors import KitError
+from data_prep.sources import find_motion_files, load_clips
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.export import write_bvh
-from physhmr_kit.motion.sources import find_motion_files, load_clips
+from physhmr_kit.utils.errors import KitError
 
 
 def test_demo_motions_come_all_together_or_by_name():

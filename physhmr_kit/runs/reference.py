@@ -1,0 +1,134 @@
+"""Reference curves: what success, error and reward a recorded run showed after some minutes, beside what a run of one's own shows.
+
+`reference_runs.json` holds the records. To add one, train with `--validate_every` and copy the rows and the clip set from
+the section "Beside a reference run" of that run's table.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from physhmr_kit.runs.history import Milestone
+
+MINUTES = (1, 5, 20, 60, 180)
+"""On the wall clock of training, evaluations included."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the last evaluation before a moment gave.
+
+    Attributes:
+        minutes: the moment. samples: at that evaluation.
+        success, covered: shares of clips and of frames, 0..1. error_mm: E_g-mpjpe over the frames followed.
+        reward: of training, mean over an iteration.
+    """
+
+    minutes: float
+    samples: int
+    success: float
+    covered: float
+    error_mm: float
+    reward: float
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """A run on record.
+
+    Attributes:
+        clip_set: as `clip_set` names it. clips: the same for people.
+        command: that trained it. machine: on which. rows: in order of time. simulator: whose speed the minutes are of.
+    """
+
+    clip_set: str
+    clips: str
+    command: str
+    machine: str
+    rows: tuple[Expected, ...]
+    simulator: str = "mujoco_cpu"
+
+
+def reference_runs(stage: str = "expert") -> tuple[ReferenceRun, ...]:
+    """The recorded runs of a stage; a run is compared with the first one of its own clips on its own simulator, or else of one of
+    the two, or else with the first."""
+    text = Path(__file__).with_name("reference_runs.json").read_text(encoding="utf-8")
+    return tuple(
+        ReferenceRun(**{**run, "rows": tuple(Expected(**row) for row in run["rows"])})
+        for run in json.loads(text).get(stage, ())
+    )
+
+
+def clip_set(names: Sequence[str]) -> str:
+    """A short name of a set of clips: how many, and a checksum of their names whatever the order."""
+    return f"{len(names)}-{zlib.crc32(chr(10).join(sorted(names)).encode()):08x}"
+
+
+def reached(milestones: Sequence[Milestone], minutes: float) -> Expected | None:
+    """What a run had reached by a moment: its last evaluation before it, or None where there was none."""
+    past = [m for m in milestones if m.minutes <= minutes]
+    if not past:
+        return None
+    m = past[-1]
+    return Expected(m.minutes, m.samples, m.totals.success, m.totals.covered, m.totals.followed_mm, m.reward)
+
+
+def reference_section(
+    milestones: Sequence[Milestone],
+    names: Sequence[str],
+    minutes: float,
+    references: Sequence[ReferenceRun] | None = None,
+    simulator: str = "mujoco_cpu",
+) -> str:
+    """The section of table.md that lets a reader judge a run, as Markdown.
+
+    Args:
+        milestones: the run's evaluations. names: of its clips. minutes: how long it trained.
+        references: runs on record. simulator: that the run trained on.
+    """
+    references, own_set = reference_runs() if references is None else references, clip_set(names)
+    nearest = lambda r: (r.clip_set == own_set, r.simulator == simulator)  # noqa: E731
+    reference = max(references, key=nearest, default=None)
+    same = reference is not None and reference.clip_set == own_set
+    lines = ["## Beside a reference run", "", *_about(reference, same), ""]
+    head = ("minutes", "", "samples", "success", "frames followed", "error mm", "reward")
+    lines += ["| " + " | ".join(head) + " |", "|---:|---|" + "---:|" * 5]
+    expected = {} if reference is None else {row.minutes: row for row in reference.rows}
+    for moment in sorted({*MINUTES, *expected}):
+        if reference is not None:
+            lines.append(_row(f"{moment:g}", "reference", expected.get(moment)))
+        own = reached(milestones, moment) if minutes >= moment else None
+        lines.append(_row(f"{moment:g}", "this run" + (f" (at {own.minutes:.1f})" if own else ""), own))
+    if milestones:
+        end = reached(milestones, math.inf)
+        lines.append(_row(f"{minutes:.1f}", f"this run, its last evaluation (at {end.minutes:.1f})", end))
+    notes = [
+        "Each row is the last evaluation before that minute of training; error: E_g-mpjpe over the frames followed. "
+        "Minutes depend on the machine and on what else it does: if they differ, compare by samples.",
+        f"clip set of this run: {own_set}",
+    ]
+    if not milestones:
+        notes.insert(0, "this run was not evaluated on the way; train with --validate_every N to fill its rows")
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+
+
+def _about(reference: ReferenceRun | None, same: bool) -> list[str]:
+    if reference is None:
+        return ["No reference run is on record yet; these are this run's own figures."]
+    other = "" if same else " **These are other clips than this run's: expect the same course, not the same figures.**"
+    return [f"Reference run: {reference.clips}, {reference.machine}, `{reference.command}`.{other}"]
+
+
+def _row(minutes: str, who: str, e: Expected | None) -> str:
+    if e is None:
+        return f"| {minutes} | {who} | - | - | - | - | - |"
+    error, reward = (f"{v:.{d}f}" if math.isfinite(v) else "-" for v, d in ((e.error_mm, 0), (e.reward, 2)))
+    return (
+        f"| {minutes} | {who} | {e.samples / 1e6:.2f} M | {100 * e.success:.0f} % | {100 * e.covered:.0f} % "
+        f"| {error} | {reward} |"
+    )
