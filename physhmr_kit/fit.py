@@ -97,7 +97,7 @@ def _parser(stage: str | None):
     from jsonargparse import set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = cli.make_parser("fit", __doc__)
+    parser = cli.make_parser("fit", __doc__, print_config=None)
     parser.add_argument("--stage", choices=STAGES, required=stage is None, default=stage, help="which stage to train")
     parser.add_argument("--name", help="of the run; the time of day by default")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from physhmr_kit.env.rollout import Rollout
 from physhmr_kit.metrics.followed import ClipScore, worst_first
-from physhmr_kit.metrics.table import write_text
+from physhmr_kit.utils.files import write_text
 from physhmr_kit.runs.history import Milestone, best_of
 
 _NOTES = (

@@ -15,7 +15,9 @@ from physhmr_kit.env.rollout import Rollout, track_clips
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import save_policy
 from physhmr_kit.metrics.followed import score_clips, total
-from physhmr_kit.metrics.table import markdown_table, score_rollouts, summarise, to_markdown, write_text
+from physhmr_kit.metrics.table import score_rollouts, summarise, to_markdown
+from physhmr_kit.utils.files import write_text
+from physhmr_kit.utils.markdown import markdown_table
 from physhmr_kit.runs.callbacks import ClipEvaluation
 from physhmr_kit.runs.reference import reference_section
 from physhmr_kit.stages.base import PolicyStage, Stage
