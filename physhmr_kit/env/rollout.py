@@ -12,6 +12,7 @@ import torch
 
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.motion.following import LOST_DISTANCE
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
@@ -21,9 +22,6 @@ from physhmr_kit.utils.files import write_arrays
 
 Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 """Observation groups to actions (N, 69)."""
-
-FAILURE_DISTANCE = 0.5
-"""Metres of mean body distance at which a clip counts as failed (PHC's rule in evaluation)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def track_clips(
     ids = torch.arange(library.num_clips) if clips is None else torch.as_tensor(clips)
     everything = replace(
         config,
-        termination="mean", termination_distance=FAILURE_DISTANCE, start="first", episode_length=0, push_force=0.0,
+        termination="mean", termination_distance=LOST_DISTANCE, start="first", episode_length=0, push_force=0.0,
     )  # fmt: skip
     sim = make_simulator(simulator, num_envs=len(ids), device=device, substeps=substeps)
     env = TrackingEnv(library, sim, everything, visual)

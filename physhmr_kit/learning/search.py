@@ -14,10 +14,10 @@ import torch
 
 from physhmr_kit.body.quaternions import quat_angle
 from physhmr_kit.env.pushes import at_chest
-from physhmr_kit.env.terminations import mean_body_distance
 from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.learning.precision import matmul_precision
+from physhmr_kit.motion.following import mean_body_distance
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.utils.threads import one_thread

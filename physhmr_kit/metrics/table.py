@@ -15,7 +15,6 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
 from physhmr_kit.metrics.followed import frames_followed
 from physhmr_kit.metrics.physical import (
@@ -30,6 +29,7 @@ from physhmr_kit.metrics.physical import (
 )
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
 from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
+from physhmr_kit.motion.soles import sole_corners
 
 COLUMNS = {
     "clip": "clip", "frames": "frames", "outcome": "outcome", "tracking_mm": "tracking mm", "mpjpe_mm": "MPJPE mm",
@@ -136,8 +136,8 @@ def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
     return {
         "pred_joints": pred.body_pos,
         "target_joints": target.body_pos,
-        "pred_soles": F.sole_points(pred.body_pos, pred.body_rot, humanoid),
-        "target_soles": F.sole_points(target.body_pos, target.body_rot, humanoid),
+        "pred_soles": sole_corners(pred.body_pos, pred.body_rot, humanoid).flatten(-3, -2),
+        "target_soles": sole_corners(target.body_pos, target.body_rot, humanoid).flatten(-3, -2),
         "pred_dof": pred.dof_pos,
     }
 
