@@ -17,6 +17,9 @@ GROUP_SIZES = {
 }
 """The named groups of the observation and their widths."""
 
+VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
+"""The groups that come from a camera; a policy that reads one of them needs a `VisualLibrary`."""
+
 
 @dataclass(frozen=True)
 class RewardWeights:

@@ -30,6 +30,7 @@ from physhmr_kit.metrics.physical import (
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
 from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
 from physhmr_kit.motion.soles import sole_corners
+from physhmr_kit.utils.markdown import markdown_table
 
 COLUMNS = {
     "clip": "clip", "frames": "frames", "outcome": "outcome", "tracking_mm": "tracking mm", "mpjpe_mm": "MPJPE mm",
@@ -170,14 +171,7 @@ def to_markdown(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None
     """A Markdown table of clip rows and closing rows, with `NOTES` under it."""
     body = [cells(row) for row in rows] + [[f"**{row['clip']}**", *cells(row)[1:]] for row in closing or []]
     lines = [f"# {title}", ""] if title else []
-    lines.append("| " + " | ".join(COLUMNS.values()) + " |")
-    lines.append("|---|---:|---|" + "---:|" * (len(COLUMNS) - 3))
-    lines += ["| " + " | ".join(_escape(c) for c in line) + " |" for line in body]
-    return "\n".join([*lines, "", *(f"- {note}" for note in NOTES), ""])
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    return "\n".join([*lines, markdown_table(list(COLUMNS.values()), body, "lrlr"), "", *(f"- {n}" for n in NOTES), ""])
 
 
 def to_csv(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None) -> str:
