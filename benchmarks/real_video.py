@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from physhmr_kit.env import Rollout
+from physhmr_kit.metrics.functional import pa_mpjpe
 from physhmr_kit.metrics.seen import reprojection_error
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.stages.encoder import pa_mpjpe
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.fitting import fit_body
 from physhmr_kit.vision.keypoints import KeypointTrack, person_size
@@ -34,7 +34,7 @@ def compare(name: str, body: torch.Tensor, yardstick: torch.Tensor) -> str:
     local = [p - p[:, :1] for p in (body, yardstick)]
     mpjpe = 1000 * (local[0] - local[1]).norm(dim=-1).mean()
     apart = 1000 * (body[:, 0] - yardstick[:, 0]).norm(dim=-1).mean()
-    return f"{name}: MPJPE {mpjpe:.0f} mm, PA-MPJPE {1000 * pa_mpjpe(*local).mean():.0f} mm, root {apart:.0f} mm apart"
+    return f"{name}: MPJPE {mpjpe:.0f} mm, PA-MPJPE {pa_mpjpe(*local).mean():.0f} mm, root {apart:.0f} mm apart"
 
 
 def pixels(state, track) -> str:

@@ -35,6 +35,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import measure_soles
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import write_text
+from physhmr_kit.utils.markdown import markdown_table
 
 COLUMNS = {
     "clip": "", "frames": "", "seconds": "s", "fps": "Hz",
@@ -109,11 +110,6 @@ def _cell(value) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _markdown(header: list[str], rows: list[list]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(_cell(v) for v in row) + " |" for row in rows)])
-
-
 def make_table(rows: list[dict]) -> str:
     """The table in Markdown, one row for each clip and a last one of medians."""
     header = [f"{name} ({unit})" if unit else name for name, unit in COLUMNS.items()]
@@ -122,7 +118,7 @@ def make_table(rows: list[dict]) -> str:
         if name not in medians:
             known = [row[name] for row in rows if not math.isnan(row[name])]
             medians[name] = float(np.median(known)) if known else math.nan
-    return _markdown(header, [[row[name] for name in COLUMNS] for row in [*rows, medians]])
+    return markdown_table(header, [[_cell(row[name]) for name in COLUMNS] for row in [*rows, medians]])
 
 
 def make_limb_table(errors: list[dict[str, torch.Tensor]]) -> str:
@@ -131,9 +127,10 @@ def make_limb_table(errors: list[dict[str, torch.Tensor]]) -> str:
     for limb in errors[0]:
         middle = [math.degrees(e[limb].median()) for e in errors]
         high = [math.degrees(e[limb].quantile(0.95)) for e in errors]
-        rows.append([limb, float(np.median(middle)), max(middle), float(np.median(high)), max(high)])
+        figures = float(np.median(middle)), max(middle), float(np.median(high)), max(high)
+        rows.append([limb, *map(_cell, figures)])
     header = ["limb (deg)", "median", "median, worst clip", "95th percentile", "95th percentile, worst clip"]
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def write_csv(rows: list[dict], path: str | os.PathLike) -> Path:

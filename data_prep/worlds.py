@@ -15,12 +15,11 @@ from data_prep.resampling import Blend
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
+from physhmr_kit.motion.soles import foot_contact, sole_height
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
-from physhmr_kit.vision.filming import floor_contact
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
-from physhmr_kit.vision.placement import sole_height
 from physhmr_kit.vision.rays import lift, perpendicular, ray_confidence
 from physhmr_kit.vision.track import VisualTrack
 from physhmr_kit.vision.uncalibrated import shortest_turn
@@ -211,7 +210,7 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
 
     Returns:
         a track whose pose and velocity are the tool's. Contact is the tool's for feet near the floor, or else found
-        from sole height and speed (`filming.floor_contact`).
+        from sole height and speed (`motion.soles.foot_contact`).
     """
     seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).filled()
     feature = body.feature if encoder is None else encoder.encode(seen.keypoints, body.camera).feature
@@ -219,7 +218,7 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
         raise KitError(f"{body.name}: the tool left no feature; give an encoder")
     pos, rot = body.bodies()
     if body.contact is None:
-        contact = floor_contact(pos.unsqueeze(0), rot.unsqueeze(0))[0]
+        contact = foot_contact(pos, rot, body.fps).float()
     else:
         contact = body.contact * (sole_height(pos, rot) < RAISED)
     point, centre = lift(seen.pixels[:, RAY_COCO], body.camera), body.camera.centre

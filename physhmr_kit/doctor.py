@@ -97,12 +97,9 @@ def check_mujoco_cpu() -> Finding:
     """The default simulator: build the humanoid and let it fall for ten control steps."""
     torch = importlib.import_module("torch")
     make = importlib.import_module("physhmr_kit.simulation").make_simulator
-    simulator = make("mujoco_cpu", num_envs=2)
-    try:
+    with make("mujoco_cpu", num_envs=2) as simulator:
         for _ in range(10):
             state = simulator.step(torch.zeros(2, 69))
-    finally:
-        simulator.close()
     if not bool(torch.isfinite(state.body_pos).all()):
         return Finding("mujoco_cpu", False, "the humanoid's state is not finite after 10 steps", INSTALL, True)
     return Finding("mujoco_cpu", True, "10 steps of 2 humanoids", INSTALL, True)

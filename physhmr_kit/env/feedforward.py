@@ -20,12 +20,12 @@ from scipy.signal import savgol_filter
 from physhmr_kit.body.humanoid import Humanoid, foot_corners
 from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.env.actions import reference_targets
+from physhmr_kit.motion.contact import LOAD
 from physhmr_kit.motion.library import MotionLibrary, Motions
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.mujoco_cpu import dof_addresses
 
 _FRICTION = 0.8
-_NEAR, _FAST = 0.03, 0.6  # m and m/s: a corner lower and slower than this may carry load
 _EDGES = np.array([[_FRICTION, 0, 1], [-_FRICTION, 0, 1], [0, _FRICTION, 1], [0, -_FRICTION, 1]])
 _EVEN = 3e-4  # prefers spreading the load over corners; small beside the fit
 
@@ -56,7 +56,7 @@ def reference_torques(states: BodyState, humanoid: Humanoid, fps: float = 30.0) 
             points = data.xpos[body] + corners[joint] @ data.xmat[body].reshape(3, 3).T
             for point in points:
                 mujoco.mj_jac(model, data, jacobian, None, point, body)
-                if point[2] < _NEAR and np.linalg.norm(jacobian @ data.qvel) < _FAST:
+                if LOAD(point[2], np.linalg.norm(jacobian @ data.qvel)):
                     columns += list(_EDGES @ jacobian)
         if columns:
             edges = np.array(columns).T  # (nv, edges)

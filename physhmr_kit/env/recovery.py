@@ -12,8 +12,8 @@ import torch
 from physhmr_kit.env.pushes import at_chest, horizontal
 from physhmr_kit.env.rollout import Policy, Rollout, track_clips
 from physhmr_kit.env.settings import TrackingConfig
-from physhmr_kit.env.terminations import mean_body_distance
 from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.motion.following import mean_body_distance
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
 

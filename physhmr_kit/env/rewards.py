@@ -13,6 +13,7 @@ import torch
 
 from physhmr_kit.body.quaternions import quat_angle
 from physhmr_kit.body.skeleton import FEET
+from physhmr_kit.motion.contact import JOINT
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 
@@ -73,13 +74,10 @@ def balance(sim: BodyState, masses: torch.Tensor, scale: float = 20.0) -> torch.
     return (-scale * (com - nearest).square().sum(1)).exp()
 
 
-def reference_contact(ref: BodyState, speed: float = 0.3, height: float = 0.12) -> torch.Tensor:
-    """Which of the four foot bodies (ankles, toes) the reference rests on: slow and low -> (N, 4) bool.
-
-    0.3 m/s is the field's 1 cm a frame at 30 fps; the height is that of the joint, not of the sole.
-    """
+def reference_contact(ref: BodyState) -> torch.Tensor:
+    """Which of the four foot bodies (ankles, toes) the reference rests on, by `motion.contact.JOINT` -> (N, 4) bool."""
     feet = list(FEET)
-    return (ref.body_lin_vel[:, feet].norm(dim=-1) < speed) & (ref.body_pos[:, feet, 2] < height)
+    return JOINT(ref.body_pos[:, feet, 2], ref.body_lin_vel[:, feet].norm(dim=-1))
 
 
 def foot_contact(sim: BodyState, ref: BodyState, contact_force: torch.Tensor, slip_scale: float = 10.0) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
+from physhmr_kit.motion.following import LOST_DISTANCE
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
@@ -21,9 +22,6 @@ from physhmr_kit.utils.files import write_arrays
 
 Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 """Observation groups to actions (N, 69)."""
-
-FAILURE_DISTANCE = 0.5
-"""Metres of mean body distance at which a clip counts as failed (PHC's rule in evaluation)."""
 
 _MOST_ENVS = 512  # bodies of an evaluation side by side; a state is 6 kB and every frame of it is kept
 
@@ -113,7 +111,7 @@ def evaluation_env(
         num_envs: bodies side by side; one for each clip, at most 512, by default.
         simulator, substeps, device: see `make_simulator`.
     """
-    rules = {"termination": "mean", "termination_distance": FAILURE_DISTANCE, "episode_length": None}
+    rules = {"termination": "mean", "termination_distance": LOST_DISTANCE, "episode_length": None}
     config = replace(config, **rules, start="first", push_force=0.0)
     count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
     physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)

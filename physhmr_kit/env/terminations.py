@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 
-_FEET = (7, 8, 10, 11)
-_TOES_AND_HANDS = (10, 11, 22, 23)
-
-
-@cache
-@torch.inference_mode(False)
-def _without(joints: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """(24,): 1 for the bodies that count, 0 for these."""
-    return torch.tensor([float(j not in joints) for j in range(24)]).to(device)
-
-
-def _distance(sim_pos: torch.Tensor, ref_pos: torch.Tensor) -> torch.Tensor:
-    return (sim_pos - ref_pos).square().sum(-1).sqrt()
+from physhmr_kit.body.skeleton import FEET
+from physhmr_kit.motion.following import all_but, body_distance, is_lost
 
 
 def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
@@ -26,19 +13,9 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
 
     PHC's rule in training, 0.25 m (env_im.yaml). Positions are (N, 24, 3), world frame.
     """
-    counted = _without(_FEET, sim_pos.device)
-    return (_distance(sim_pos, ref_pos) * counted).amax(1) > distance
-
-
-def mean_body_distance(sim_pos: torch.Tensor, ref_pos: torch.Tensor) -> torch.Tensor:
-    """Mean distance (N,) m of 20 bodies (all but toes and hands) from the reference; positions as above."""
-    counted = _without(_TOES_AND_HANDS, sim_pos.device)
-    return (_distance(sim_pos, ref_pos) * counted).sum(1) / 20
+    return (body_distance(sim_pos, ref_pos) * all_but(FEET, sim_pos.device)).amax(1) > distance
 
 
 def mean_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
-    """The mean distance of 20 bodies (all but toes and hands) exceeds `distance` m.
-
-    PHC's rule in evaluation, 0.5 m (im_amp.py).
-    """
-    return mean_body_distance(sim_pos, ref_pos) > distance
+    """The mean distance of 20 bodies exceeds `distance` m, or is not finite: PHC's rule of evaluation (`motion.following`)."""
+    return is_lost(sim_pos, ref_pos, distance)

@@ -17,11 +17,11 @@ from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES
 from physhmr_kit.motion.balance import zero_moment_point
+from physhmr_kit.motion.contact import FOOT
 from physhmr_kit.motion.kinematics import linear_velocity
 from physhmr_kit.motion.soles import sole_corners
 from physhmr_kit.motion.state import BodyState
 
-_CARRIES = 0.04  # m: a sole corner lower than this may carry
 _SECONDS = 0.08  # over which centres of mass are smoothed before their accelerations are taken
 
 
@@ -67,7 +67,7 @@ def beyond_support(states: BodyState, fps: float = 30.0, humanoid: Humanoid | No
 
 def _outside(point: np.ndarray, corners: np.ndarray) -> float:
     """Distance of a floor point (2,) from the hull of the low ones of some corners (K, 3); 0 inside, NaN without a hull."""
-    low = corners[corners[:, 2] < _CARRIES, :2]
+    low = corners[corners[:, 2] < FOOT.height, :2]
     if len(low) < 3:
         return float("nan")
     try:

@@ -9,7 +9,7 @@ papers, so each docstring says whose rule it follows:
 - ours: no common published rule exists; what we chose is written down.
 
 Input is in metres, z-up, floor at 0, and at 30 frames per second: the 1 cm/frame contact rule and every mm/frame value
-mean something else at another rate. Feet are the 16 lower corners of the humanoid's foot and toe boxes (`sole_points`)
+mean something else at another rate. Feet are the 16 lower corners of the humanoid's foot and toe boxes (`motion.soles`)
 where the papers use SMPL vertices, so foot figures are comparable within the kit, not digit for digit with theirs.
 """
 
@@ -20,20 +20,15 @@ import math
 import roma
 import torch
 
-from physhmr_kit.body.humanoid import Humanoid, foot_corners
-from physhmr_kit.body.skeleton import FEET, NUM_JOINTS
+from physhmr_kit.motion.clip import CONTROL_FPS
+from physhmr_kit.motion.contact import AT_REST
+from physhmr_kit.motion.following import LOST_DISTANCE, is_lost
 
 HIPS = (1, 2)
 """The two hip joints: their midpoint is the WHAM family's pelvis."""
 
-EVALUATION_BODIES = tuple(j for j in range(NUM_JOINTS) if j not in (10, 11, 22, 23))
-"""PHC judges a fall on these 20 bodies: toes and hands are left out."""
-
 CHUNK = 100
 """Frames in a chunk of the world metrics."""
-
-CONTACT_STEP = 0.01
-"""A reference foot point that moves less than this between two frames is in contact, m (0.3 m/s at 30 fps)."""
 
 MM = 1000.0
 
@@ -189,24 +184,8 @@ def rte(pred_root: torch.Tensor, target_root: torch.Tensor, shortest_path: float
 # Physical plausibility
 
 
-def sole_points(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
-    """The 16 lower corners of foot and toe boxes in the world.
-
-    Args:
-        body_pos: (..., 24, 3) m. body_rot: (..., 24, 4) world rotations, xyzw.
-
-    Returns:
-        (..., 16, 3) m: left foot, right foot, left toes, right toes, four corners each.
-    """
-    corners = foot_corners(humanoid)
-    local = torch.stack([corners[j] for j in FEET]).to(body_pos)
-    rot = body_rot[..., FEET, None, :].expand(*body_rot.shape[:-2], len(FEET), 4, 4)
-    placed = roma.quat_action(rot, local.expand(*rot.shape[:-1], 3)) + body_pos[..., FEET, None, :]
-    return placed.flatten(-3, -2)
-
-
-def foot_contact(target_soles: torch.Tensor, step: float = CONTACT_STEP) -> torch.Tensor:
-    """Reference foot points at rest: moved less than 1 cm to the next frame (WHAM family, point by point, not per foot).
+def points_at_rest(target_soles: torch.Tensor) -> torch.Tensor:
+    """Reference foot points that move less than 1 cm to the next frame (WHAM family: each point on its own, not each foot).
 
     Args:
         target_soles: (T, P, 3) m.
@@ -214,7 +193,7 @@ def foot_contact(target_soles: torch.Tensor, step: float = CONTACT_STEP) -> torc
     Returns:
         (T - 1, P) bool, for the step from frame t to t + 1.
     """
-    return target_soles.diff(dim=0).norm(dim=-1) < step
+    return target_soles.diff(dim=0).norm(dim=-1) < AT_REST.speed / CONTROL_FPS
 
 
 def foot_sliding(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.Tensor:
@@ -228,7 +207,7 @@ def foot_sliding(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.
     Returns:
         (number of contacts,) mm/frame, empty when the reference never touches.
     """
-    return pred_soles.diff(dim=0).norm(dim=-1)[foot_contact(target_soles)] * MM
+    return pred_soles.diff(dim=0).norm(dim=-1)[points_at_rest(target_soles)] * MM
 
 
 def penetration(pred_soles: torch.Tensor) -> torch.Tensor:
@@ -255,7 +234,7 @@ def floating(pred_soles: torch.Tensor, target_soles: torch.Tensor, dead_zone: fl
     Returns:
         (frames with contact,) mm, 0 within the dead zone; empty when the reference never touches.
     """
-    height = _lowest(pred_soles)[:-1][foot_contact(target_soles).any(-1)]
+    height = _lowest(pred_soles)[:-1][points_at_rest(target_soles).any(-1)]
     return torch.where(height > dead_zone, height, 0.0) * MM
 
 
@@ -352,21 +331,16 @@ def e_vel(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tenso
     return _distance(pred_joints[1:].diff(dim=0), target_joints[1:].diff(dim=0))
 
 
-def fail_frame(
-    pred_joints: torch.Tensor, target_joints: torch.Tensor, threshold: float = 0.5, strict: bool = False
-) -> int | None:
-    """The first frame at which the body has lost its reference (PHC and UHC's rule at evaluation).
+def fail_frame(pred_joints: torch.Tensor, target_joints: torch.Tensor, threshold: float = LOST_DISTANCE) -> int | None:
+    """The first frame at which the body has lost its reference (PHC and UHC's rule of evaluation, `motion.following`).
 
     Args:
         pred_joints, target_joints: (T, 24, 3) m, world.
-        threshold: failure when the mean distance over `EVALUATION_BODIES` exceeds it, m.
-        strict: judge the worst body instead of the mean.
+        threshold: failure when the mean distance of 20 bodies exceeds it, m, or is not finite.
 
     Returns:
         A frame index >= 2 (steps 0 and 1 are never judged), or None: tracked to the end.
     """
-    distance = (pred_joints - target_joints)[:, EVALUATION_BODIES].norm(dim=-1)
-    lost = (distance.amax(-1) if strict else distance.mean(-1)) > threshold
-    lost |= ~torch.isfinite(distance).all(-1)  # a simulation that blew up is not a success
+    lost = is_lost(pred_joints, target_joints, threshold)
     lost[:2] = False
     return int(lost.int().argmax()) if lost.any() else None

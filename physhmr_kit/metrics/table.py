@@ -15,7 +15,6 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
 from physhmr_kit.metrics.followed import frames_followed
 from physhmr_kit.metrics.physical import (
@@ -30,6 +29,8 @@ from physhmr_kit.metrics.physical import (
 )
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
 from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
+from physhmr_kit.motion.soles import sole_corners
+from physhmr_kit.utils.markdown import markdown_table
 
 COLUMNS = {
     "clip": "clip", "frames": "frames", "outcome": "outcome", "tracking_mm": "tracking mm", "mpjpe_mm": "MPJPE mm",
@@ -136,8 +137,8 @@ def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
     return {
         "pred_joints": pred.body_pos,
         "target_joints": target.body_pos,
-        "pred_soles": F.sole_points(pred.body_pos, pred.body_rot, humanoid),
-        "target_soles": F.sole_points(target.body_pos, target.body_rot, humanoid),
+        "pred_soles": sole_corners(pred.body_pos, pred.body_rot, humanoid).flatten(-3, -2),
+        "target_soles": sole_corners(target.body_pos, target.body_rot, humanoid).flatten(-3, -2),
         "pred_dof": pred.dof_pos,
     }
 
@@ -170,14 +171,7 @@ def to_markdown(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None
     """A Markdown table of clip rows and closing rows, with `NOTES` under it."""
     body = [cells(row) for row in rows] + [[f"**{row['clip']}**", *cells(row)[1:]] for row in closing or []]
     lines = [f"# {title}", ""] if title else []
-    lines.append("| " + " | ".join(COLUMNS.values()) + " |")
-    lines.append("|---|---:|---|" + "---:|" * (len(COLUMNS) - 3))
-    lines += ["| " + " | ".join(_escape(c) for c in line) + " |" for line in body]
-    return "\n".join([*lines, "", *(f"- {note}" for note in NOTES), ""])
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    return "\n".join([*lines, markdown_table(list(COLUMNS.values()), body, "lrlr"), "", *(f"- {n}" for n in NOTES), ""])
 
 
 def to_csv(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.pooling import PooledMean
+from physhmr_kit.motion.following import LOST_DISTANCE
 
 
 class SuccessRate(PooledMean):
@@ -22,18 +23,17 @@ class SuccessRate(PooledMean):
 
     Args:
         threshold: metres.
-        strict: judge the worst body, not the mean.
     """
 
     higher_is_better = True
 
-    def __init__(self, threshold: float = 0.5, strict: bool = False, **kwargs):
+    def __init__(self, threshold: float = LOST_DISTANCE, **kwargs):
         super().__init__(**kwargs)
-        self.threshold, self.strict = threshold, strict
+        self.threshold = threshold
 
     def update(self, pred_joints: Tensor, target_joints: Tensor, clip_frames: int | None = None) -> None:
         """Add one clip: (T, 24, 3) m each, world; `clip_frames` is the clip's full length when T may be shorter."""
-        fell = F.fail_frame(pred_joints, target_joints, self.threshold, self.strict) is not None
+        fell = F.fail_frame(pred_joints, target_joints, self.threshold) is not None
         short = clip_frames is not None and len(pred_joints) < clip_frames
         self._add(torch.tensor([0.0 if fell or short else 100.0], device=pred_joints.device))
 

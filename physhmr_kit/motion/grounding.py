@@ -20,7 +20,7 @@ from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
 from physhmr_kit.motion.leg_ik import reach_with, turn_between, turn_x
-from physhmr_kit.motion.soles import contact, find_stance, is_slow, runs, sole_corners, sole_tilt
+from physhmr_kit.motion.soles import contact_point, find_stance, is_slow, runs, sole_corners, sole_tilt
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, foot; left and right
 
@@ -67,7 +67,7 @@ def level(clip: Clip) -> Clip:
     level where the clip cannot tell.
     """
     pos, rot = _bodies(clip)
-    point, velocity = contact(sole_corners(pos, rot), clip.fps)
+    point, velocity = contact_point(sole_corners(pos, rot), clip.fps)
     slow = is_slow(velocity, point, clip.fps)
     if not slow.any():
         slow |= True
@@ -193,7 +193,7 @@ def _root_correction(corners: torch.Tensor, weight: torch.Tensor, fps: float) ->
     slides at every step, always the same way), vertically minus their height; both smooth, and bridged where no foot
     stands. weight: (T, 2), how much each foot has to say.
     """
-    _, velocity = contact(corners, fps)
+    _, velocity = contact_point(corners, fps)
     error = torch.cat([velocity[..., :2], corners[..., 2].amin(-1, keepdim=True)], dim=-1)
     weighted = _smooth((weight.unsqueeze(-1) * error).sum(1).numpy(), 0.15, fps)
     total = _smooth(weight.sum(1).numpy(), 0.15, fps)
@@ -208,7 +208,7 @@ def _root_correction(corners: torch.Tensor, weight: torch.Tensor, fps: float) ->
 
 def _foot_corrections(corners: torch.Tensor, stance: torch.Tensor, fps: float) -> torch.Tensor:
     """How each foot must still be moved: (T, 2, 3) m. Still and on the floor in stance, smooth in between."""
-    _, velocity = contact(corners, fps)
+    _, velocity = contact_point(corners, fps)
     low = corners[..., 2].amin(-1)
     frames = np.arange(len(stance))
     shift = np.zeros((len(stance), 2, 3))

@@ -1,8 +1,8 @@
 """Soles: where the feet of a motion meet the floor, how deep they sink, how far they slide, how flat they lie.
 
-**Stance**, by which everything here is measured: a foot is in stance while its lowest corner is within 3 cm of the
-floor and its contact (the corners within about a centimetre of the lowest) moves slower than 0.4 m/s
-plus a fifth of the speed at which the body travels, for the feet of a badly scaled capture slide in proportion to it.
+**Stance**, by which a motion is grounded and measured: a foot is in stance while its lowest corner is lower and its
+contact point (the corners within about a centimetre of the lowest) slower than `contact.STANCE` says. The speed may be
+higher by a fifth of that at which the body travels, for the feet of a badly scaled capture slide in proportion to it.
 Gaps shorter than 0.05 s are closed and stances shorter than 0.1 s dropped.
 """
 
@@ -15,40 +15,48 @@ import roma
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid, foot_corners
-from physhmr_kit.body.skeleton import STANDING
+from physhmr_kit.body.skeleton import FEET, STANDING
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.contact import FOOT, STANCE
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
 
-STANCE_HEIGHT = 0.03
-"""m: a foot whose lowest corner is higher is not in stance."""
-STANCE_SPEED = 0.4
-"""m/s: a foot of a body on the spot whose contact moves faster over the floor is not in stance."""
-STANCE_SPEED_SHARE = 0.2
-"""What is added to STANCE_SPEED for each m/s at which the body travels."""
-
-_FOOT_BODIES = ((7, 10), (8, 11))  # ankle and toes, left and right
+_TRAVEL_SHARE = 0.2  # what the speed of a stance may be higher by, for each m/s at which the body travels
+_FOOT_BODIES = (7, 10, 8, 11)  # ankle and toes, left and right
 
 
 def sole_corners(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
-    """Corners of both soles in the world.
+    """Lower corners of the foot and toe boxes in the world.
 
     Args:
-        body_pos: (T, 24, 3) m. body_rot: (T, 24, 4) xyzw.
+        body_pos: (..., 24, 3) m. body_rot: (..., 24, 4) xyzw.
+        humanoid: whose soles; the mean shape's by default.
 
     Returns:
-        (T, 2, 8, 3) m: left and right; the ankle box's four corners (heel first), then the toe box's.
+        (..., 2, 8, 3) m: left and right; the ankle box's four corners (heel first), then the toe box's.
     """
     corners = foot_corners(humanoid)
-    feet = []
-    for bodies in _FOOT_BODIES:
-        local = torch.stack([corners[j] for j in bodies]).to(body_pos)  # (2, 4, 3)
-        rot = body_rot[:, bodies].unsqueeze(2).expand(-1, -1, 4, -1)
-        world = body_pos[:, bodies].unsqueeze(2) + roma.quat_action(rot, local.expand(len(rot), 2, 4, 3))
-        feet.append(world.flatten(1, 2))
-    return torch.stack(feet, dim=1)
+    local = torch.stack([corners[j] for j in _FOOT_BODIES]).to(body_pos)
+    rot = body_rot[..., _FOOT_BODIES, None, :].expand(*body_rot.shape[:-2], 4, 4, 4)
+    world = roma.quat_action(rot, local.expand(*rot.shape[:-1], 3)) + body_pos[..., _FOOT_BODIES, None, :]
+    return world.unflatten(-3, (2, 2)).flatten(-3, -2)
 
 
-def contact(corners: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tensor]:
+def sole_height(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
+    """Lowest sole corner of each foot body: (..., 24, 3), (..., 24, 4) -> (..., 4) m, order of `skeleton.FEET`."""
+    by_box = sole_corners(body_pos, body_rot)[..., 2].unflatten(-1, (2, 4)).amin(-1)  # (..., side, ankle or toes)
+    return by_box.mT.flatten(-2)
+
+
+def foot_contact(body_pos: torch.Tensor, body_rot: torch.Tensor, fps: float) -> torch.Tensor:
+    """Which foot bodies are in contact by `contact.FOOT`: (T, ..., 24, 3) m, (T, ..., 24, 4) -> (T, ..., 4) bool.
+
+    Order of `skeleton.FEET`. The height is the sole's, the speed the joint's.
+    """
+    speed = linear_velocity(body_pos[..., FEET, :], fps).norm(dim=-1)
+    return FOOT(sole_height(body_pos, body_rot), speed)
+
+
+def contact_point(corners: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The point each foot would touch the floor with, and how fast the sole moves there.
 
     A foot rolls from heel to toe, so no single corner tells whether it slides; we average the corners near the lowest,
@@ -67,8 +75,8 @@ def contact(corners: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tens
 
 def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
     """Which foot is in stance in which frame, by the rule in the module's head: (T, 2, 8, 3) m -> (T, 2) bool."""
-    _, velocity = contact(corners, fps)
-    down = (corners[..., 2].amin(-1) < STANCE_HEIGHT) & is_slow(velocity, corners.mean(2), fps)
+    _, velocity = contact_point(corners, fps)
+    down = (corners[..., 2].amin(-1) < STANCE.height) & is_slow(velocity, corners.mean(2), fps)
     for foot in (0, 1):
         for value, shortest in ((False, 0.05), (True, 0.10)):
             for start, stop in runs(down[:, foot], value):
@@ -79,7 +87,7 @@ def find_stance(corners: torch.Tensor, fps: float) -> torch.Tensor:
 
 def is_slow(velocity: torch.Tensor, feet: torch.Tensor, fps: float) -> torch.Tensor:
     """Whether a contact is slow enough for a stance: velocity and place of both feet (T, 2, 3) -> (T, 2) bool."""
-    limit = STANCE_SPEED + STANCE_SPEED_SHARE * _travel_speed(feet, fps)
+    limit = STANCE.speed + _TRAVEL_SHARE * _travel_speed(feet, fps)
     return velocity.norm(dim=-1) < limit.unsqueeze(-1)
 
 
@@ -148,7 +156,7 @@ def measure_soles(clip: Clip, stance: torch.Tensor | None = None) -> SoleMeasure
     stance = find_stance(corners, clip.fps) if stance is None else stance
     low = corners[..., 2].amin(-1)
     depth = (-low.amin(-1)).clamp(min=0)
-    _, velocity = contact(corners, clip.fps)
+    _, velocity = contact_point(corners, clip.fps)
     tilt = sole_tilt(rot).abs()[stance]
     sliding = velocity[..., :2].norm(dim=-1)[stance]
     none = float("nan")

@@ -10,9 +10,10 @@ import torch
 from physhmr_kit.metrics.seen import BELIEVED, reprojection_error
 from physhmr_kit.motion.kinematics import heading, linear_velocity
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.keypoints import RAY_COCO, person_size
-from physhmr_kit.vision.placement import bodies_on_rays, kinematic_clip, sole_height
+from physhmr_kit.vision.placement import bodies_on_rays, kinematic_clip
 from physhmr_kit.vision.track import VisualTrack
 
 MISFIT = 0.08

@@ -11,10 +11,10 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, RichProgressBar, TQDMProgressBar
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from physhmr_kit.utils.errors import KitError
 from physhmr_kit.metrics.followed import ClipScore, total, worst_first
 from physhmr_kit.runs.clip_report import write_clip_report
 from physhmr_kit.runs.history import Milestone, append_evaluation, best_of, collapsed, cut_evaluations
+from physhmr_kit.utils.errors import KitError
 
 
 class LastCheckpoint(Checkpoint):

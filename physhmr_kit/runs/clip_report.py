@@ -8,8 +8,8 @@ from pathlib import Path
 
 from physhmr_kit.env.rollout import Rollout
 from physhmr_kit.metrics.followed import ClipScore, worst_first
-from physhmr_kit.utils.files import write_text
 from physhmr_kit.runs.history import Milestone, best_of
+from physhmr_kit.utils.files import write_text
 
 _NOTES = (
     "Worst first: lost clips before the others, the earlier (as a share of the clip) the sooner, then by error. "

@@ -16,12 +16,12 @@ from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import save_policy
 from physhmr_kit.metrics.followed import score_clips, total
 from physhmr_kit.metrics.table import score_rollouts, summarise, to_markdown
-from physhmr_kit.utils.files import write_text
-from physhmr_kit.utils.markdown import markdown_table
 from physhmr_kit.runs.callbacks import ClipEvaluation
 from physhmr_kit.runs.reference import reference_section
 from physhmr_kit.stages.base import PolicyStage, Stage
 from physhmr_kit.stages.data import MotionDataModule
+from physhmr_kit.utils.files import write_text
+from physhmr_kit.utils.markdown import markdown_table
 
 _HEADS = ("", "success", "frames tracked", "tracking mm", "MPJPE mm", "PA-MPJPE mm", "foot sliding mm/frame")
 _KEYS = ("tracking_mm", "mpjpe_mm", "pa_mpjpe_mm", "foot_sliding_mm_per_frame")
@@ -49,7 +49,9 @@ class Evaluation:
         return [title, f"{success}/{len(self.rollouts)}", f"{share:.0%}", *(f"{whole[k]:.1f}" for k in _KEYS)]
 
 
-def evaluate_stage(stage: PolicyStage, data: MotionDataModule, policy: Policy | None = None, samples: int = 0) -> Evaluation:
+def evaluate_stage(
+    stage: PolicyStage, data: MotionDataModule, policy: Policy | None = None, samples: int = 0
+) -> Evaluation:
     """Follow every clip with the stage's policy (or another one); a policy that sees is shown the validation views."""
     policy, sim = policy or stage.policy, stage.config.sim
     rollouts = track_clips(policy, data.library, stage.tracking, data.validation_visual, sim.simulator, sim.substeps)

@@ -138,7 +138,11 @@ def provenance(stage: str, command: str) -> dict[str, Any]:
     """Where a run comes from: stage, command, commit of the kit (None outside a checkout), versions."""
     try:
         asked = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
         )
         commit = asked.stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -46,7 +47,7 @@ class SimulatorError(KitError):
 
 
 class Simulator(ABC):
-    """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz.
+    """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz. `with` closes it.
 
     Everything is in the kit's conventions: SMPL joint order, quaternions xyzw, velocities in the world frame; an
     engine that thinks otherwise converts here and nowhere else.
@@ -120,4 +121,10 @@ class Simulator(ABC):
         return {}
 
     def close(self) -> None:  # noqa: B027
-        """Give back threads, processes, memory."""
+        """Release threads, processes and memory; a second time does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

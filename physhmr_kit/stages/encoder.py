@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryF1Score
 
+from physhmr_kit.metrics.functional import pa_mpjpe
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.stages.base import Stage
 from physhmr_kit.stages.settings import EncoderConfig, from_plain, to_plain
@@ -66,14 +67,7 @@ def errors(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor
     angle = roma.rotmat_geodesic_distance(out["rotmat"][..., 0, :, :], batch.rotmat[..., 0, :, :])
     position, truth = joint_positions(out["rotmat"]).flatten(0, 1), batch.position.flatten(0, 1)
     mpjpe = (position - truth).norm(dim=-1).mean(-1)
-    return {"root_deg": torch.rad2deg(angle), "mpjpe_mm": 1000 * mpjpe, "pa_mpjpe_mm": 1000 * pa_mpjpe(position, truth)}
-
-
-def pa_mpjpe(position: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean joint error after the best similarity transform of each frame: (N, J, 3), (N, J, 3) m -> (N,) m."""
-    turn, shift, scale = roma.rigid_points_registration(position, truth, compute_scaling=True)
-    moved = scale[:, None, None] * (position @ turn.mT) + shift.unsqueeze(1)
-    return (moved - truth).norm(dim=-1).mean(-1)
+    return {"root_deg": torch.rad2deg(angle), "mpjpe_mm": 1000 * mpjpe, "pa_mpjpe_mm": pa_mpjpe(position, truth)}
 
 
 class EncoderModule(Stage):

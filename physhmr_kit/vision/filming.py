@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields, replace
 import roma
 import torch
 
-from physhmr_kit.body.skeleton import FEET, JOINT_NAMES, PARENTS, mean_offsets
+from physhmr_kit.body.skeleton import JOINT_NAMES, PARENTS, mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity, local_rotations, yaw_quaternion
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
+from physhmr_kit.motion.soles import foot_contact
 from physhmr_kit.vision.camera import LEVEL, UP, Camera, sample_cameras
 from physhmr_kit.vision.camera_motion import moved
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.person_view import person_view
-from physhmr_kit.vision.placement import sole_height
 from physhmr_kit.vision.settings import STILL, Variety
 from physhmr_kit.vision.synthetic import detect
 
@@ -74,13 +74,6 @@ def joint_positions(rotmat: torch.Tensor) -> torch.Tensor:
     return torch.stack(place, dim=-2)
 
 
-def floor_contact(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
-    """Which feet stand: sole below 4 cm and joint slower than 0.4 m/s: (B, T, 24, 3), (B, T, 24, 4) -> (B, T, 4) 0 or 1."""
-    height = sole_height(body_pos, body_rot)
-    speed = linear_velocity(body_pos[:, :, FEET].transpose(0, 1), CONTROL_FPS).transpose(0, 1).norm(dim=-1)
-    return ((height < 0.04) & (speed < 0.4)).float()
-
-
 def film(
     library: MotionLibrary, clips: torch.Tensor, frames: int, generator: torch.Generator, variety: Variety = STILL
 ) -> Batch:
@@ -108,7 +101,8 @@ def film(
     joint_rot = torch.where(flip[:, None, None, None], other_rot, joint_rot)
 
     joint_rot = mixed(joint_rot, variety, generator)
-    contact = floor_contact(*forward_kinematics(root_pos, joint_rot, mean_offsets()))
+    bodies = forward_kinematics(root_pos.transpose(0, 1), joint_rot.transpose(0, 1), mean_offsets())
+    contact = foot_contact(*bodies, CONTROL_FPS).transpose(0, 1).float()
     body_pos, body_rot = forward_kinematics(root_pos, joint_rot, varied_offsets(variety.limbs, generator))
     camera = sample_cameras(body_pos, generator)
     if variety.moving > 0:

@@ -17,8 +17,9 @@ from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.skeleton import NUM_DOFS, mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.vision.keypoints import coco_from_bodies, person_size
-from physhmr_kit.vision.placement import place, sole_height
+from physhmr_kit.vision.placement import place
 from physhmr_kit.vision.track import VisualTrack
 
 _WILD = 10.0  # hundredths of the box; a keypoint further off is an outlier

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import roma
 import torch
 
 from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
-from physhmr_kit.body.humanoid import foot_corners
-from physhmr_kit.body.skeleton import FEET, mean_offsets
+from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, hinge_kinematics
+from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.rays import place_on_rays, ray_direction
@@ -24,20 +23,6 @@ if TYPE_CHECKING:
     from physhmr_kit.vision.track import VisualTrack
 
 _GRIP = 4.0  # weight of a foot surely in contact, against 1 for a keypoint surely detected
-
-
-def sole_height(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
-    """Lowest sole corner of each foot body: (..., 24, 3), (..., 24, 4) -> (..., 4) m, order of `skeleton.FEET`."""
-    heights = []
-    for joint in FEET:
-        corners = foot_corners()[joint].to(body_pos)
-        turn = body_rot[..., joint, None, :].expand(*body_rot.shape[:-2], len(corners), 4)
-        heights.append(
-            (roma.quat_action(turn, corners.expand(*turn.shape[:-1], 3))[..., 2] + body_pos[..., joint, None, 2]).amin(
-                -1
-            )
-        )
-    return torch.stack(heights, dim=-1)
 
 
 def place(track: VisualTrack) -> torch.Tensor:

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from physhmr_kit.motion.clip import CONTROL_FPS
+from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.vision.camera import LEVEL, UP, Camera
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import KeypointTrack
-from physhmr_kit.vision.placement import bodies_on_rays, sole_height
+from physhmr_kit.vision.placement import bodies_on_rays
 from physhmr_kit.vision.track import VisualTrack, see
 
 PASSES = 4

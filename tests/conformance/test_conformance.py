@@ -348,3 +348,14 @@ def test_a_state_that_is_no_number_is_told_after_one_physics_step_too(build):
     state.dof_pos[0, 3] = torch.nan
     simulator.reset(torch.tensor([1]), state)
     assert simulator.step(torch.zeros(2, 69)).diverged.tolist() == [False, True]
+
+
+def test_a_with_block_closes_the_simulator_also_when_it_fails(build, monkeypatch):
+    simulator, closed = build(1), []
+    close = simulator.close
+    monkeypatch.setattr(simulator, "close", lambda: closed.append(close()))
+    with pytest.raises(ZeroDivisionError), simulator as inside:
+        assert inside is simulator and inside.step(REST[None]).body_pos.isfinite().all()
+        1 / 0  # noqa: B018
+    assert len(closed) == 1
+    close()  # closing twice is harmless

@@ -130,7 +130,7 @@ def check(body: SeenBody, scene, first=0):
     track = make_track(to_simulation(body), None if body.feature is not None else _Blank())
     assert distance_from_rays(to_simulation(body), track) < 5e-4
     pos, turn = to_simulation(body).bodies()
-    from physhmr_kit.vision.placement import sole_height
+    from physhmr_kit.motion.soles import sole_height
 
     assert abs(float(sole_height(pos, turn)[:30].min())) < 1e-3
     return track

@@ -9,6 +9,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.soles import sole_corners
 
 ERRORS = (F.mpjpe, F.pa_mpjpe, F.accel, F.w_mpjpe, F.wa_mpjpe, F.e_g_mpjpe, F.e_mpjpe, F.e_acc, F.e_vel)
 
@@ -36,7 +37,7 @@ def standing_soles(frames: int = 8, height: float = 0.0) -> torch.Tensor:
     rot[..., 3] = 1
     rot[:, 0] = torch.tensor(STANDING)
     root = torch.tensor([0.0, 0.0, standing_height() + height]).expand(frames, 3)
-    return F.sole_points(*forward_kinematics(root, rot, Humanoid.mean().offsets))
+    return sole_corners(*forward_kinematics(root, rot, Humanoid.mean().offsets)).flatten(-3, -2)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda f: f.__name__)
@@ -158,7 +159,7 @@ def test_sliding_counts_only_the_points_that_rest_in_the_reference():
 def test_the_contact_rule_is_one_centimetre_a_frame():
     soles = torch.zeros(3, 1, 3)
     soles[1, 0, 0], soles[2, 0, 0] = 0.0099, 0.0201
-    assert F.foot_contact(soles).flatten().tolist() == [True, False]
+    assert F.points_at_rest(soles).flatten().tolist() == [True, False]
 
 
 def test_a_body_raised_by_ten_centimetres_floats_and_keeps_its_height_variance():
@@ -218,7 +219,7 @@ def test_failure_is_the_mean_over_twenty_bodies_beyond_half_a_metre():
     assert F.fail_frame(toes_and_hands, target) is None
     one_arm = target.clone()
     one_arm[4, 18, 2] = 0.6
-    assert F.fail_frame(one_arm, target) is None and F.fail_frame(one_arm, target, strict=True) == 4
+    assert F.fail_frame(one_arm, target) is None
 
 
 def test_the_first_two_frames_are_not_judged_and_nan_is_a_failure():

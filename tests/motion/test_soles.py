@@ -11,7 +11,7 @@ from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
-from physhmr_kit.motion.soles import contact, find_stance, measure_soles, runs, sole_corners, sole_tilt
+from physhmr_kit.motion.soles import contact_point, find_stance, measure_soles, runs, sole_corners, sole_tilt
 
 
 def standing(frames=60, fps=60.0, move=(0.0, 0.0, 0.0)) -> Clip:
@@ -74,7 +74,7 @@ def test_a_sole_rolling_about_its_lowest_edge_does_not_slide():
     angle = torch.linspace(0, 0.6, frames)[:, None]  # heel rises about the front edge of the toe box
     back = corners[:, 0, :, 0] - toe
     corners[:, 0, :, 0], corners[:, 0, :, 2] = toe + back * angle.cos(), -back * angle.sin()
-    point, velocity = contact(corners, fps)
+    point, velocity = contact_point(corners, fps)
     assert velocity[15:-1, 0, :2].norm(dim=-1).max() < 0.01
     assert (point[15:, 0, 0] - toe).abs().max() < 0.01
 

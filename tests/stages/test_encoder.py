@@ -11,7 +11,7 @@ from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.split import is_held_out
-from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule, errors, losses, pa_mpjpe
+from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule, errors, losses
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.filming import Batch
 from physhmr_kit.vision.pretrained import load_encoder
@@ -141,16 +141,6 @@ def test_truth_has_no_loss_and_no_error():
     assert float(losses(out, batch)["up"]) == 0.0
     out["up"][0] = torch.tensor([1.0, 0.0, 0.0])
     assert float(losses(out, batch)["up"]) == pytest.approx(1.0)
-
-
-def test_aligned_error_forgives_rotation_scale_and_shift_and_nothing_else():
-    generator = torch.Generator().manual_seed(0)
-    joints = torch.randn(4, 24, 3, generator=generator)
-    moved = 1.3 * joints @ roma.random_rotmat().float().T + torch.tensor([1.0, 2.0, 3.0])
-    assert pa_mpjpe(moved, joints).max() < 1e-4
-    bent = joints.clone()
-    bent[:, 20] += 0.5
-    assert pa_mpjpe(bent, joints).min() > 0.02
 
 
 def test_training_can_go_on_from_an_encoder(tmp_path, library):

@@ -12,6 +12,7 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
+from physhmr_kit.motion.soles import foot_contact
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.camera_motion import moved
 from physhmr_kit.vision.filming import (
@@ -20,7 +21,6 @@ from physhmr_kit.vision.filming import (
     UPPER,
     Variety,
     film,
-    floor_contact,
     joint_positions,
     mistold,
     mixed,
@@ -79,7 +79,7 @@ def test_other_bodies_keep_both_sides_alike():
 
 def test_the_standing_foot_is_in_contact_and_the_swinging_one_is_not(library):
     state = library.clip(0)
-    contact = floor_contact(state.body_pos.unsqueeze(0), state.body_rot.unsqueeze(0))[0]
+    contact = foot_contact(state.body_pos, state.body_rot, 30.0)
     assert (contact[:, 0] == 1).all() and (contact[:, 2] == 1).all()  # left ankle and toe
     high = state.body_pos[:, 8, 2] > 0.2
     assert high.any() and (contact[high][:, [1, 3]] == 0).all()

@@ -12,11 +12,12 @@ import torch
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
-from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip, place, sole_height
+from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip, place
 from physhmr_kit.vision.rays import perpendicular
 from physhmr_kit.vision.synthetic import KeypointNoise
 from physhmr_kit.vision.track import VisualTrack, see, synthesize_track, track_from_keypoints

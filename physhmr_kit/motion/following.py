@@ -1,0 +1,36 @@
+"""When a body has lost the motion it follows: PHC's rule of evaluation, for environments, rollouts and tables alike."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+TOES_AND_HANDS = (10, 11, 22, 23)
+"""The bodies that PHC leaves out; the other 20 count."""
+
+LOST_DISTANCE = 0.5
+"""Mean distance, m, at which a motion is lost (PHC, im_amp.py)."""
+
+
+@cache
+@torch.inference_mode(False)
+def all_but(bodies: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """(24,): 1 for the bodies that count, 0 for these."""
+    return torch.tensor([float(j not in bodies) for j in range(24)]).to(device)
+
+
+def body_distance(body_pos: torch.Tensor, target_pos: torch.Tensor) -> torch.Tensor:
+    """Distance of each body from its target: (..., 24, 3) m each, world -> (..., 24) m."""
+    return (body_pos - target_pos).square().sum(-1).sqrt()
+
+
+def mean_body_distance(body_pos: torch.Tensor, target_pos: torch.Tensor) -> torch.Tensor:
+    """Mean distance of the 20 bodies that count: (..., 24, 3) m each, world -> (...) m."""
+    counted = all_but(TOES_AND_HANDS, body_pos.device)
+    return (body_distance(body_pos, target_pos) * counted).sum(-1) / 20
+
+
+def is_lost(body_pos: torch.Tensor, target_pos: torch.Tensor, distance: float = LOST_DISTANCE) -> torch.Tensor:
+    """Whether the mean distance exceeds `distance`, m, or is not finite: (..., 24, 3) m each, world -> (...) bool."""
+    return ~(mean_body_distance(body_pos, target_pos) <= distance)
