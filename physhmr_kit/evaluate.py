@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physhmr_kit import cli
-from physhmr_kit.env.settings import TrackingConfig
+from physhmr_kit.env.settings import VISUAL_GROUPS, TrackingConfig
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
@@ -27,14 +27,10 @@ if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, s
     from physhmr_kit.learning.networks import Policy
     from physhmr_kit.motion.clip import Clip
     from physhmr_kit.motion.library import MotionLibrary
-    from physhmr_kit.vision.encoder import VisionEncoder
-    from physhmr_kit.vision.synthetic import KeypointNoise
     from physhmr_kit.vision.track import VisualTrack
 
 STAGES = ("expert", "distill", "finetune")
 """Stages that end in a policy."""
-
-_SEEING = ("rays", "ray_confidence", "feature", "root_orientation")
 
 
 def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig, dict]:
@@ -46,33 +42,13 @@ def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig,
     from physhmr_kit.learning.storage import load_policy, read_weights
     from physhmr_kit.stages.build import find_weights
 
-    path = find_weights(stage, given or "")
+    path = find_weights(stage, given)
     policy, settings = load_policy(path), read_weights(path)[1]
     if settings.get("stage", stage) != stage:
         raise KitError(
             f"{path}: weights of stage '{settings['stage']}', not of '{stage}'; say --stage {settings['stage']}"
         )
     return policy, TrackingConfig(groups=policy.groups, control=policy.control), settings
-
-
-def film(library: MotionLibrary, encoder: VisionEncoder, noise: KeypointNoise, seed: int) -> list[VisualTrack]:
-    """What a detector and the encoder make of every clip: one random fixed camera each, the same for the same seed and clip.
-
-    Args:
-        library: the clips. seed: of cameras and noise; a clip's view does not hang on which others are there.
-    """
-    import torch
-
-    from physhmr_kit.vision.camera import sample_cameras
-    from physhmr_kit.vision.track import synthesize_track
-
-    tracks = []
-    for clip in range(library.num_clips):
-        generator = torch.Generator().manual_seed(zlib.crc32(library.names[clip].encode()) + seed)
-        body = library.clip(clip)
-        camera = sample_cameras(body.body_pos.unsqueeze(0), generator)[0]
-        tracks.append(synthesize_track(body, camera, encoder, noise, generator))
-    return tracks
 
 
 def evaluate(
@@ -242,14 +218,15 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.utils.files import write_text
     from physhmr_kit.vision.pretrained import load_encoder
-    from physhmr_kit.vision.synthetic import KeypointNoise
+    from physhmr_kit.stages.views import film_library
+    from physhmr_kit.vision.settings import KeypointNoise
 
     test = None if args.push is None else PushTest(args.push, args.push_seconds, args.pushes, args.seed)
     policy, config, settings = find_policy(args.stage, args.weights)
-    sees = any(group in _SEEING for group in policy.groups)
+    sees = any(group in VISUAL_GROUPS for group in policy.groups)
     encoder = load_encoder(args.encoder) if sees else None
     library = MotionLibrary(_clips(args))
-    tracks = film(library, encoder, KeypointNoise(), args.seed) if sees else None
+    tracks = film_library(library, encoder, 1, args.seed)[1] if sees else None
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))
     world = (tracks, args.simulator, substeps, args.device)

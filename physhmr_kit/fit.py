@@ -15,9 +15,11 @@ clips are followed every N iterations: evaluations.csv, clips.md, curves.png, wo
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
+import warnings
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -224,7 +226,7 @@ def _trainer(folder: Path, stage, options, trainer, resume_command: str, callbac
         precision=trainer.precision,
         max_epochs=config.iterations,
         check_val_every_n_epoch=config.validate_every or 1,
-        limit_val_batches=1.0 if config.validate_every else 0,
+        limit_val_batches=None if config.validate_every else 0,
         num_sanity_val_steps=0,
         logger=_loggers(folder, options),
         callbacks=callbacks,
@@ -281,6 +283,8 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.simulation.cores import usable_cores
     from physhmr_kit.stages.build import build_stage
 
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no hints, no hardware list
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # Lightning with torch 2.13
     torch.set_num_threads(usable_cores())
     pl.seed_everything(settings.seed, verbose=False)
     # processes that the Trainer starts find the folder of the first one

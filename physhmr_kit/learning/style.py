@@ -41,6 +41,11 @@ class StyleHistory(VectorWrapper):
         self.windows = zeros(rollout, env.num_envs, window, STYLE_SIZE)
         self.diverged = zeros(rollout, env.num_envs, dtype=torch.bool)
 
+    def __getattr__(self, name: str):
+        if name.startswith("_") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         result = self.env.reset(seed=seed, options=options)
         self._begin(torch.arange(self.env.num_envs, device=self.env.device))

@@ -33,7 +33,7 @@ _RENAMED = {
     "learning_rate": "ppo.learning_rate or optim.learning_rate", "max_grad_norm": "ppo.max_grad_norm or optim.max_grad_norm",
     "epochs": "ppo.epochs", "updates": "optim.updates", "memory": "optim.buffer_rollouts",
     "warmup": "ppo.critic_warmup or optim.warmup_iterations", "style": "prior.weight", "style_window": "prior.window",
-    "style_hidden": "prior.hidden", "style_rate": "prior.learning_rate",
+    "style_hidden": "prior.discriminator_hidden", "style_rate": "prior.discriminator_learning_rate",
     "termination_distance": "env.termination_distance", "episode_length": "env.episode_length",
     "hard_share": "env.failure_weighted_prob", "moment_share": "env.pre_failure_prob",
     "first_share": "env.first_frame_prob", "push_force": "env.push_force", "push_every": "env.push_interval",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,13 +17,16 @@ from pytorch_lightning.callbacks import Timer
 from physhmr_kit.env.rollout import Rollout, evaluation_env, follow_clips
 from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.learning.collect import Batch
-from physhmr_kit.learning.distributed import gather_objects
+from physhmr_kit.learning.collect import Batch, Teacher
+from physhmr_kit.learning.distributed import gather_objects, world_size
 from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.metrics.followed import ClipScore, score_clips, total
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.stages.settings import to_plain
 from physhmr_kit.utils.errors import KitError
+
+if TYPE_CHECKING:
+    from physhmr_kit.stages.data import MotionDataModule
 
 _SEED_STRIDE = 1_000_003  # between the seeds of two processes
 
@@ -68,10 +71,6 @@ class Stage(pl.LightningModule):
         """Restore an `extra_state`."""
 
     # ---- Lightning
-
-    def setup(self, stage: str) -> None:
-        seed = self.config.seed + _SEED_STRIDE * self.global_rank
-        self.generator = torch.Generator(self.root_device).manual_seed(seed)
 
     def on_train_start(self) -> None:
         if self._resume is not None:
@@ -145,13 +144,22 @@ class PolicyStage(Stage):
         return TrackingConfig.of(self.config.env, self.policy.groups, self.policy.control)
 
     def setup(self, stage: str) -> None:
-        super().setup(stage)
         if stage == "fit":
-            data, sim = self.trainer.datamodule, self.config.sim
-            simulator = make_simulator(sim.simulator, None, sim.num_envs, self.root_device, sim.substeps)
-            seed = self.config.seed + _SEED_STRIDE * self.global_rank
-            self.env = TrackingEnv(data.library, simulator, self.training_episode, data.visual, seed)
-            self.make_collector()
+            self.open(self.trainer.datamodule, self.root_device, self.global_rank)
+
+    def open(self, data: MotionDataModule, device: torch.device | str = "cpu", rank: int = 0) -> None:
+        """Build the training environment and what steps it. A Trainer does this in `setup`; call it to look at the parts.
+
+        Args:
+            data: clips and views.
+            device: where simulator and networks live.
+            rank: of this process; each draws its own random numbers.
+        """
+        sim, seed = self.config.sim, self.config.seed + _SEED_STRIDE * rank
+        self.generator = torch.Generator(device).manual_seed(seed)
+        simulator = make_simulator(sim.simulator, None, sim.num_envs, device, sim.substeps)
+        self.env = TrackingEnv(data.library, simulator, self.training_episode, data.visual, seed)
+        self.make_collector()
 
     @property
     def training_episode(self) -> TrackingConfig:
@@ -175,8 +183,13 @@ class PolicyStage(Stage):
 
     # ---- one iteration
 
+    def collect(self, teacher: Teacher | None = None) -> Batch:
+        """The rollout of an iteration, counted."""
+        batch = self.collector.collect(teacher)
+        self.samples += batch.reward.numel() * world_size()
+        return batch
+
     def on_train_epoch_end(self) -> None:
-        self.samples += self.batch_size * self.trainer.world_size
         batch: Batch = self.collector.batch
         values = {
             "reward": float(batch.reward.mean()),
@@ -244,10 +257,9 @@ class LabelledStage(PolicyStage):
             raise KitError(f"stage {self.name} needs an expert to learn from")
         return self._teacher[0]
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            self.teacher.to(self.root_device)
-        super().setup(stage)
+    def open(self, data: MotionDataModule, device: torch.device | str = "cpu", rank: int = 0) -> None:
+        self.teacher.to(device)
+        super().open(data, device, rank)
 
     @property
     def training_episode(self) -> TrackingConfig:

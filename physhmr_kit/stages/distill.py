@@ -62,7 +62,7 @@ class DistillModule(LabelledStage):
 
     def minibatches(self) -> Iterator[dict[str, torch.Tensor]]:
         """Roll out, label, and yield samples of the buffer."""
-        batch = self.collector.collect(teacher=self.label)
+        batch = self.collect(teacher=self.label)
         self.buffer.add(obs=batch.flat("policy_in"), label=batch.flat("label"))
         self.policy.norm.update(batch.policy_in)
         for _ in range(self.num_minibatches):

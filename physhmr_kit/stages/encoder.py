@@ -93,7 +93,6 @@ class EncoderModule(Stage):
         self.metrics["contact_f1"] = BinaryF1Score()
 
     def setup(self, stage: str) -> None:
-        super().setup(stage)
         data = self.trainer.datamodule
         self.library, self.held_out = data.library, torch.tensor(data.held_out)
 

@@ -106,7 +106,7 @@ class ExpertModule(PolicyStage):
         settings = self.config.ppo
         if self.samples == 0:  # look at one rollout of the fresh policy before learning from any
             self.policy.norm.update(self.collector.collect().policy_in)
-        batch = self.collector.collect()
+        batch = self.collect()
         # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
         advantage = ppo.advantages(
             self.reward(batch) * (1 - settings.gamma), batch.value, batch.next_value, batch.done,
@@ -196,12 +196,12 @@ class StyledExpertModule(ExpertModule):
     def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
         super().__init__(config, policy)
         prior = self.config.prior
-        self.discriminator = Discriminator(prior.window, prior.hidden).requires_grad_(False)
+        self.discriminator = Discriminator(prior.window, prior.discriminator_hidden).requires_grad_(False)
 
     def make_collector(self) -> None:
         prior = self.config.prior
         self.env = StyleHistory(self.env, prior.window, self.config.ppo.horizon)
-        self.prior = StylePrior(self.env, self.discriminator, prior.weight, prior.learning_rate)
+        self.prior = StylePrior(self.env, self.discriminator, prior.weight, prior.discriminator_learning_rate)
         super().make_collector()
 
     def reward(self, batch: Batch) -> torch.Tensor:

@@ -87,8 +87,8 @@ class FinetuneModule(LabelledStage):
     def minibatches(self) -> Iterator[Minibatch]:
         """Roll out, label, estimate advantages, and yield shuffled minibatches, `ppo.epochs` times."""
         settings = self.config.ppo
-        batch = self.collector.collect(teacher=self.label)
-        if self.samples == 0:  # the student's normaliser came with it and stays; the critic's has seen nothing yet
+        first, batch = self.samples == 0, self.collect(teacher=self.label)
+        if first:  # the student's normaliser came with it and stays; the critic's has seen nothing yet
             self.critic.norm.update(batch.critic_in)
         advantage = ppo.advantages(
             batch.reward * (1 - settings.gamma), batch.value, batch.next_value, batch.done,

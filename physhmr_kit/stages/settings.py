@@ -249,15 +249,15 @@ class MotionPrior:
     """Share of the reward that the discriminator gives, PhysHMR's is 0.5; 0 trains without one."""
     window: int = 4
     """Control steps that the discriminator sees at once; PHC's sees 10."""
-    hidden: tuple[int, ...] = (512, 256)
+    discriminator_hidden: tuple[int, ...] = (512, 256)
     """Widths of the discriminator's hidden layers."""
-    learning_rate: float = 1e-4
+    discriminator_learning_rate: float = 1e-4
     """Learning rate of the discriminator."""
 
     def __post_init__(self):
         check_share(self, "weight")
         check_range(self, window=2)
-        check_positive(self, "learning_rate")
+        check_positive(self, "discriminator_learning_rate")
 
 
 @dataclass(frozen=True)

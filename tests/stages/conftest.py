@@ -1,64 +1,61 @@
-"""Policy stages small enough for tests: four bodies, two short clips, untrained expert, student and eye."""
+"""Policy stages small enough for tests: four bodies, two short clips, untrained expert, student and encoder."""
 
 from __future__ import annotations
+
+from dataclasses import fields, replace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from motions import rest_clip, waving_clip
-from physhmr_kit.stages.merge import MergeModule
-from physhmr_kit.stages.samcon import SamconConfig, SamconModule
-from physhmr_kit.stages.supertrack import SuperTrackConfig, SuperTrackModule
 
+from physhmr_kit.env.settings import EXPERT_GROUPS, STUDENT_GROUPS
 from physhmr_kit.learning import Policy
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
-from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
-from physhmr_kit.stages.finetune import FinetuneConfig, FinetuneModule
-from physhmr_kit.stages.settings import EXPERT_GROUPS, MergeConfig
+from physhmr_kit.stages.data import FilmedMotionDataModule, MotionDataModule
+from physhmr_kit.stages.distill import DistillModule
+from physhmr_kit.stages.expert import expert_module
+from physhmr_kit.stages.finetune import FinetuneModule
+from physhmr_kit.stages.settings import (
+    PPO,
+    DistillConfig,
+    Distillation,
+    ExpertConfig,
+    ExpertPolicy,
+    FinetuneConfig,
+    FinetunePPO,
+    Simulation,
+    StudentPolicy,
+)
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
 
-SIZES = {"num_envs": 4, "horizon": 4, "iterations": 4, "hidden": (16,)}
-MODEL = {
-    "model_hidden": (16,),
-    "memory": 2,
-    "warmup": 1,
-    "window": 2,
-    "lookahead": 2,
-    "model_updates": 2,
-    "policy_updates": 2,
-}
-SETTINGS = {
-    "supertrack": SuperTrackConfig(
-        **SIZES,
-        model_hidden=(16,),
-        memory=2,
-        warmup=1,
-        window=2,
-        lookahead=2,
-        minibatch=8,
-        model_updates=2,
-        policy_updates=2,
+SIM = Simulation(simulator="mujoco_cpu", num_envs=4)
+CONFIGS = {
+    "expert": ExpertConfig(
+        iterations=4, sim=SIM, policy=ExpertPolicy(hidden=(16,)), ppo=PPO(horizon=4, epochs=2, minibatch_size=8)
     ),
-    "samcon": SamconConfig(
-        bodies=2,
-        copies=4,
-        iterations=4,
-        hidden=(16,),
-        windows=2,
-        window=2,
-        lead=2,
-        lookahead=1,
-        memory=64,
-        warmup=8,
-        minibatch=8,
+    "distill": DistillConfig(
+        iterations=4, sim=SIM, policy=StudentPolicy(hidden=(16,)),
+        optim=Distillation(horizon=4, updates=3, minibatch_size=8, buffer_rollouts=2),
     ),
-    "expert": ExpertConfig(**SIZES, epochs=2, minibatch=8),
-    "merge": MergeConfig(**SIZES, updates=3, minibatch=8, memory=64),
-    "distill": DistillConfig(**SIZES, updates=3, minibatch=8, memory=2),
-    "finetune": FinetuneConfig(**SIZES, epochs=2, minibatch=8, warmup=1),
-}
+    "finetune": FinetuneConfig(
+        iterations=4, sim=SIM, policy=StudentPolicy(hidden=(16,), std=0.02),
+        ppo=FinetunePPO(horizon=4, epochs=2, minibatch_size=8, critic_hidden=(16,), critic_warmup=1),
+    ),
+}  # fmt: skip
+
+
+def with_settings(config, **settings):
+    """The config with settings changed that are named by their last word, in whichever group they are."""
+    for name, value in settings.items():
+        if name in {f.name for f in fields(config)}:
+            config = replace(config, **{name: value})
+            continue
+        groups = [f.name for f in fields(config) if hasattr(getattr(config, f.name), name)]
+        assert len(groups) == 1, (name, groups)
+        config = replace(config, **{groups[0]: replace(getattr(config, groups[0]), **{name: value})})
+    return config
 
 
 @pytest.fixture(scope="session")
@@ -76,53 +73,57 @@ def views(small_library):
 
 @pytest.fixture
 def build(small_library, views):
-    """Makes modules ready to train, with two iterations in an epoch: build("expert", **settings)."""
+    """Makes modules ready to train, with their data: build("expert", gamma=0.9)."""
     made = []
 
     def make(stage: str, **settings):
-        from dataclasses import replace
-
-        config = replace(SETTINGS[stage], **settings)
+        config = with_settings(CONFIGS[stage], **settings)
         with torch.random.fork_rng():
             torch.manual_seed(5)
             expert = Policy(EXPERT_GROUPS, (16,), 0.1)
             student = Policy(STUDENT_GROUPS, (16,), 0.1, "absolute")
-        if stage == "supertrack":
-            module = SuperTrackModule(config, small_library)
-        elif stage == "samcon":
-            module = SamconModule(config, small_library)
-        elif stage == "merge":
-            with torch.random.fork_rng():
-                torch.manual_seed(6)
-                other = Policy(EXPERT_GROUPS, (16,), 0.1)
-            module = MergeModule(config, small_library, [expert, other])
-        elif stage == "expert":
-            module = ExpertModule(config, small_library)
-        elif stage == "distill":
-            module = DistillModule(config, small_library, views, expert)
+        if stage == "expert":
+            module, data = expert_module(config), MotionDataModule(small_library)
         else:
-            module = FinetuneModule(config, small_library, views, expert, student)
-        module.iterations_per_epoch = 2
+            data = FilmedMotionDataModule(small_library, views)
+            module = DistillModule(config, expert) if stage == "distill" else FinetuneModule(config, expert, student)
+        module.data = data
         made.append(module)
         return module
 
     yield make
     for module in made:
-        module.env.close()
+        module.teardown("fit")
+
+
+@pytest.fixture
+def opened(build):
+    """The same with their environments, without a Trainer."""
+
+    def make(stage: str, **settings):
+        module = build(stage, **settings)
+        module.open(module.data)
+        return module
+
+    return make
 
 
 @pytest.fixture
 def train(tmp_path):
-    """Trains a module for some epochs, from a checkpoint if one is given; leaves `checkpoint` where asked."""
+    """Trains a module for some iterations, from a checkpoint if one is given; leaves `checkpoint` where asked."""
 
-    def fit(module, epochs: int, resume=None, checkpoint=None):
-        trainer = pl.Trainer(
-            accelerator="cpu", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
-        )  # fmt: skip
-        trainer.fit(module, ckpt_path=resume, weights_only=True)
+    def fit(module, iterations: int, resume=None, checkpoint=None, callbacks=(), **options):
+        saver = []
         if checkpoint is not None:
-            trainer.save_checkpoint(checkpoint)
+            from physhmr_kit.runs.callbacks import LastCheckpoint
+
+            saver = [LastCheckpoint(checkpoint, 1)]
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, max_epochs=iterations, logger=False, enable_checkpointing=bool(saver),
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+            callbacks=[*callbacks, *saver], **({"limit_val_batches": 0} | options),
+        )  # fmt: skip
+        trainer.fit(module, datamodule=module.data, ckpt_path=resume, weights_only=True)
         return trainer
 
     return fit

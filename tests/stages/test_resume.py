@@ -1,28 +1,43 @@
-"""Runs repeat themselves, and a run that was cut off ends where it would have ended."""
+"""Runs repeat themselves, and a run that was killed ends where it would have ended."""
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Timer
 
+from physhmr_kit.stages.settings import MotionPrior
 from physhmr_kit.utils.errors import KitError
 
-STAGES = ("expert", "supertrack", "samcon", "merge", "distill", "finetune")
-WITH_STYLE = {"style": 0.5, "style_window": 3, "style_hidden": (16,)}
-WITH_RETRIES = {"retry_share": 1.0, "persistence": 0.5, "termination_distance": 0.03}
-RUNS = [pytest.param(stage, {}, id=stage) for stage in STAGES] + [pytest.param("expert", WITH_STYLE, id="expert-style")]
-RUNS += [pytest.param("expert", WITH_RETRIES, id="expert-retries")]
+WITH_PRIOR = {"prior": MotionPrior(weight=0.5, window=3, discriminator_hidden=(16,))}
+RUNS = [
+    *(pytest.param(stage, {}, id=stage) for stage in ("expert", "distill", "finetune")),
+    pytest.param("expert", WITH_PRIOR, id="expert-with-prior"),
+    pytest.param("expert", {"env": None}, id="expert-pushed"),
+]
+
+
+@pytest.fixture
+def made(build):
+    def make(stage, settings, **more):
+        if settings == {"env": None}:
+            from physhmr_kit.env.settings import EpisodeConfig
+
+            settings = {"env": EpisodeConfig(push_force=200.0, push_interval=5, termination_distance=0.05)}
+        return build(stage, **settings, **more)
+
+    return make
 
 
 @pytest.mark.parametrize("stage, settings", RUNS)
 def test_the_same_settings_and_seed_give_the_same_weights_and_another_seed_does_not(
-    stage, settings, build, train, weights_of, equal_weights
+    stage, settings, made, train, weights_of, equal_weights
 ):
     ends = []
     for seed in (0, 0, 1):
         torch.rand(seed + 3)  # the state of the global generator must not matter
-        module = build(stage, seed=seed, **settings)
+        module = made(stage, settings, seed=seed)
         fresh = weights_of(module)
-        train(module, 1)
+        train(module, 2)
         ends.append(weights_of(module))
         assert not equal_weights(ends[-1], fresh), "it learned something"
     assert equal_weights(ends[0], ends[1])
@@ -30,32 +45,29 @@ def test_the_same_settings_and_seed_give_the_same_weights_and_another_seed_does_
 
 
 @pytest.mark.parametrize("stage, settings", RUNS)
-def test_a_run_cut_off_between_epochs_ends_with_the_weights_of_an_uncut_one(
-    stage, settings, build, train, weights_of, equal_weights, tmp_path
+def test_a_run_killed_after_a_checkpoint_ends_with_the_weights_of_an_uncut_one(
+    stage, settings, made, train, weights_of, equal_weights, tmp_path
 ):
-    whole = build(stage, **settings)
-    train(whole, 3)
+    whole = made(stage, settings)
+    train(whole, 4)
 
-    first = build(stage, **settings)
-    train(first, 1, checkpoint=tmp_path / "cut.ckpt")
-    second = build(stage, **settings)
+    first = made(stage, settings)
+    train(first, 2, checkpoint=tmp_path / "cut.ckpt", callbacks=[Timer(interval="epoch")])
+    second = made(stage, settings)
     torch.rand(17)
     np.random.rand(3)  # noqa: NPY002
-    train(second, 3, resume=tmp_path / "cut.ckpt")
+    trainer = train(second, 4, resume=tmp_path / "cut.ckpt", callbacks=[Timer(interval="epoch")])
 
     assert not equal_weights(weights_of(first), weights_of(whole))
     assert equal_weights(weights_of(second), weights_of(whole))
-    assert second.samples == whole.samples
-    assert torch.equal(second.env.frame_ids, whole.env.frame_ids)
-    assert torch.equal(second.env.sampler.failure, whole.env.sampler.failure)
-    before = torch.load(tmp_path / "cut.ckpt", weights_only=True)["physhmr_kit"]["seconds"]
-    assert second._seconds_before == before > 0, "earlier sessions count"
-    assert second.seconds > before
+    assert second.samples == whole.samples and trainer.current_epoch == 4
+    before = torch.load(tmp_path / "cut.ckpt", weights_only=True)["callbacks"]["Timer"]["time_elapsed"]["train"]
+    assert second.seconds > before > 0, "earlier sessions count"
 
 
 @pytest.mark.parametrize("stage, settings", RUNS)
-def test_a_checkpoint_holds_nothing_but_data(stage, settings, build, train, tmp_path):
-    module = build(stage, **settings)
+def test_a_checkpoint_holds_nothing_but_data(stage, settings, made, train, tmp_path):
+    module = made(stage, settings)
     train(module, 1, checkpoint=tmp_path / "run.ckpt")
     checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
     assert checkpoint["physhmr_kit"]["samples"] == module.samples > 0
@@ -63,10 +75,17 @@ def test_a_checkpoint_holds_nothing_but_data(stage, settings, build, train, tmp_
         assert torch.equal(checkpoint["state_dict"][f"policy.{name}"], value)
 
 
-def test_an_expert_run_from_before_controls_is_refused_and_not_taken_for_a_balanced_one(build, train):
-    module = build("expert")
-    train(module, 1)
-    state = module.extra_state()
-    del state["noise"]
-    with pytest.raises(KitError, match="before --control"):
-        module.load_extra_state(state)
+def test_a_checkpoint_of_another_version_is_refused(build, train, tmp_path):
+    train(build("expert"), 1, checkpoint=tmp_path / "run.ckpt")
+    checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    checkpoint["physhmr_kit"] = {"stage": {}, "samples": 5}
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    with pytest.raises(KitError, match="another version of the kit"):
+        train(build("expert"), 2, resume=tmp_path / "old.ckpt")
+
+
+def test_validations_do_not_disturb_training(build, train, weights_of, equal_weights):
+    plain, watched = build("expert"), build("expert")
+    train(plain, 3)
+    train(watched, 3, limit_val_batches=None, num_sanity_val_steps=0)
+    assert watched.scores and equal_weights(weights_of(plain), weights_of(watched))
