@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import sys
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,9 +215,9 @@ def main(argv: list[str] | None = None) -> int:
         raise KitError(f"{args.save}: is a file; --save names a folder")
     from physhmr_kit.env.recovery import PushTest
     from physhmr_kit.motion.library import MotionLibrary
+    from physhmr_kit.stages.views import film_library
     from physhmr_kit.utils.files import write_text
     from physhmr_kit.vision.pretrained import load_encoder
-    from physhmr_kit.stages.views import film_library
     from physhmr_kit.vision.settings import KeypointNoise
 
     test = None if args.push is None else PushTest(args.push, args.push_seconds, args.pushes, args.seed)

@@ -72,7 +72,9 @@ def test_the_learning_rate_falls_to_a_tenth(build, train):
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(5.5e-4)
 
 
-def test_a_student_can_be_loaded_from_a_checkpoint_without_its_teacher(build, train, tmp_path, weights_of, equal_weights):
+def test_a_student_can_be_loaded_from_a_checkpoint_without_its_teacher(
+    build, train, tmp_path, weights_of, equal_weights
+):
     module = build("distill")
     train(module, 1, checkpoint=tmp_path / "run.ckpt")
     loaded = DistillModule.load_from_checkpoint(tmp_path / "run.ckpt", weights_only=True)

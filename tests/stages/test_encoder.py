@@ -11,7 +11,10 @@ from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.split import is_held_out
-from physhmr_kit.stages.encoder import EncoderConfig, EncoderModule, errors, losses
+from physhmr_kit.runs.callbacks import LastCheckpoint
+from physhmr_kit.stages.data import EncoderDataModule
+from physhmr_kit.stages.encoder import EncoderModule, errors, losses
+from physhmr_kit.stages.settings import EncoderConfig, EncoderData, EncoderNetwork, EncoderOptimisation
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.filming import Batch
 from physhmr_kit.vision.pretrained import load_encoder
@@ -32,20 +35,24 @@ def library() -> MotionLibrary:
 
 SMALL = EncoderConfig(
     iterations=6,
-    frames_per_step=64,
-    windows=(16,),
-    width=32,
-    layers=1,
-    heads=2,
     validate_every=2,
-    validation_windows=2,
-    warmup=2,
+    data=EncoderData(frames_per_step=64, windows=(16,), validation_windows=2),
+    network=EncoderNetwork(width=32, layers=1, heads=2),
+    optim=EncoderOptimisation(warmup_iterations=2),
 )
 
 
-def trainer(tmp_path, steps: int, **options) -> pl.Trainer:
+def fit(tmp_path, library, config=SMALL, iterations: int | None = None, resume=None, **options):
+    """Train an encoder; returns it and its trainer."""
+    module = EncoderModule(config)
     quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0)
-    return pl.Trainer(accelerator="cpu", devices=1, default_root_dir=tmp_path, max_steps=steps, **(quiet | options))
+    options = {"check_val_every_n_epoch": 2} | options
+    run = pl.Trainer(
+        accelerator="cpu", devices=1, default_root_dir=tmp_path, max_epochs=iterations or config.iterations,
+        **(quiet | options),
+    )  # fmt: skip
+    run.fit(module, datamodule=EncoderDataModule(library, config.data), ckpt_path=resume, weights_only=True)
+    return module, run
 
 
 def weights(module: EncoderModule) -> torch.Tensor:
@@ -56,56 +63,53 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path, lib
     runs = []
     for seed in (0, 0, 1):
         torch.rand(seed + 1)  # the global generator must not matter
-        module = EncoderModule(replace(SMALL, seed=seed), library)
-        trainer(tmp_path, 4, enable_checkpointing=False).fit(module)
-        runs.append(weights(module))
+        runs.append(weights(fit(tmp_path, library, replace(SMALL, seed=seed), 4)[0]))
     assert torch.equal(runs[0], runs[1])
     assert not torch.allclose(runs[0], runs[2])
 
 
 @pytest.mark.parametrize("cut", [2, 3])
-def test_a_run_cut_at_any_step_ends_with_the_weights_of_an_uncut_one(tmp_path, library, cut):
-    whole = EncoderModule(SMALL, library)
-    trainer(tmp_path, 6, enable_checkpointing=False).fit(whole)
-
-    first = EncoderModule(SMALL, library)
-    run = trainer(tmp_path, cut)
-    run.fit(first)
-    run.save_checkpoint(tmp_path / "cut.ckpt")
-    second = EncoderModule(SMALL, library)
-    trainer(tmp_path, 6, enable_checkpointing=False).fit(second, ckpt_path=tmp_path / "cut.ckpt")
+def test_a_run_killed_at_any_iteration_ends_with_the_weights_of_an_uncut_one(tmp_path, library, cut):
+    whole, _ = fit(tmp_path, library)
+    first, _ = fit(tmp_path, library, iterations=cut, callbacks=[LastCheckpoint(tmp_path / "cut.ckpt", 1)])
+    second, _ = fit(tmp_path, library, resume=tmp_path / "cut.ckpt")
     assert not torch.equal(weights(first), weights(whole))
     assert torch.equal(weights(second), weights(whole))
     assert second.samples == whole.samples == 6 * 64
 
 
+def test_an_epoch_is_one_optimiser_step(tmp_path, library):
+    module, run = fit(tmp_path, library, iterations=3)
+    assert run.current_epoch == run.global_step == 3 and module.samples == 3 * 64
+
+
 def test_the_loss_falls(tmp_path, library):
-    module = EncoderModule(
-        replace(SMALL, iterations=30, validate_every=30, warmup=5, learning_rate=3e-3, frames_per_step=128), library
-    )
+    config = replace(
+        SMALL, data=replace(SMALL.data, frames_per_step=128),
+        optim=EncoderOptimisation(learning_rate=3e-3, warmup_iterations=5), iterations=30,
+    )  # fmt: skip
     seen = []
 
     class Watch(pl.Callback):
-        def on_train_batch_end(self, trainer, *_):
+        def on_train_epoch_end(self, trainer, *_):
             seen.append(float(trainer.callback_metrics["loss"]))
 
-    trainer(tmp_path, 30, enable_checkpointing=False, callbacks=[Watch()]).fit(module)
+    fit(tmp_path, library, config, callbacks=[Watch()], limit_val_batches=0)
     assert sum(seen[-5:]) < 0.8 * sum(seen[:5])
 
 
 def test_validation_reports_held_out_clips_and_says_so(tmp_path, library):
-    module = EncoderModule(SMALL, library)
-    run = trainer(tmp_path, 2, enable_checkpointing=False)
-    run.fit(module)
+    module, run = fit(tmp_path, library, iterations=2)
     assert 0 < int(module.held_out.sum()) < 8
     for name in ("root_deg", "mpjpe_mm", "pa_mpjpe_mm", "contact_f1"):
         assert torch.isfinite(run.callback_metrics[f"held_out/{name}"])
-    everything = EncoderModule(replace(SMALL, held_out=0), library)
+    config = replace(SMALL, data=replace(SMALL.data, held_out=0))
+    everything, _ = fit(tmp_path, library, config, 1, limit_val_batches=0)
     assert everything.validation_name == "seen" and not everything.held_out.any()
 
 
-def test_held_out_clips_are_never_drawn_for_training(library):
-    module = EncoderModule(SMALL, library)
+def test_held_out_clips_are_never_drawn_for_training(tmp_path, library):
+    module, _ = fit(tmp_path, library, iterations=1, limit_val_batches=0)
     drawn = module._draw(~module.held_out, 500, torch.Generator().manual_seed(0))
     assert not module.held_out[drawn].any() and len(set(drawn.tolist())) == int((~module.held_out).sum())
 
@@ -119,9 +123,9 @@ def test_which_clips_are_held_out_depends_on_the_name_alone():
     assert not is_held_out("02_05", 0)
 
 
-def test_holding_out_everything_is_told():
+def test_holding_out_everything_is_refused():
     with pytest.raises(KitError, match="held out"):
-        EncoderModule(EncoderConfig(held_out=5), MotionLibrary([waving("02_05")]))
+        EncoderDataModule(MotionLibrary([waving("02_05")]), EncoderData(held_out=5))
 
 
 def test_truth_has_no_loss_and_no_error():
@@ -143,16 +147,22 @@ def test_truth_has_no_loss_and_no_error():
     assert float(losses(out, batch)["up"]) == pytest.approx(1.0)
 
 
-def test_training_can_go_on_from_an_encoder(tmp_path, library):
-    start = EncoderModule(replace(SMALL, seed=3), library)
+def test_training_can_start_from_an_encoder(tmp_path, library):
+    start = EncoderModule(replace(SMALL, seed=3))
     path = start.export(tmp_path / "encoder.safetensors")
-    module = EncoderModule(replace(SMALL, init=str(path)), library)
-    torch.testing.assert_close(weights(module), weights(start), atol=1e-3, rtol=0)
-    trainer(tmp_path, 2, enable_checkpointing=False).fit(module)
+    config = replace(SMALL, network=EncoderNetwork(init=str(path)))
+    torch.testing.assert_close(weights(EncoderModule(config)), weights(start), atol=1e-3, rtol=0)
+    module, _ = fit(tmp_path, library, config, 2)
     assert not torch.allclose(weights(module), weights(start), atol=1e-3)
 
 
-def test_an_exported_encoder_can_be_loaded(tmp_path, library):
-    module = EncoderModule(SMALL, library)
+def test_an_exported_encoder_can_be_loaded(tmp_path):
+    module = EncoderModule(SMALL)
     encoder = load_encoder(module.export(tmp_path / "encoder.safetensors", iterations="0"))
     torch.testing.assert_close(encoder.embed.weight, module.encoder.embed.weight.detach(), atol=1e-3, rtol=0)
+
+
+def test_an_encoder_can_be_loaded_from_a_checkpoint(tmp_path, library):
+    module, _ = fit(tmp_path, library, iterations=1, callbacks=[LastCheckpoint(tmp_path / "last.ckpt", 1)])
+    loaded = EncoderModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert torch.equal(weights(loaded), weights(module)) and loaded.config == SMALL
