@@ -63,8 +63,8 @@ def film(library: MotionLibrary, encoder: VisionEncoder, noise: KeypointNoise, s
     """
     import torch
 
+    from physhmr_kit.vision.build_track import synthesize_track
     from physhmr_kit.vision.camera import sample_cameras
-    from physhmr_kit.vision.track import synthesize_track
 
     tracks = []
     for clip in range(library.num_clips):

@@ -11,11 +11,11 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.metrics.seen import ray_distance
+from physhmr_kit.metrics.reprojection import ray_distance
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.utils.files import atomic
-from physhmr_kit.viewer import bodies, plots, sight
+from physhmr_kit.viewer import bodies, camera_view, plots
 from physhmr_kit.viewer.about import about
 from physhmr_kit.viewer.blueprint import make_blueprint
 from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
@@ -106,17 +106,21 @@ def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
 def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray:
     """What the camera saw; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
     count = min(len(times), len(track.keypoints))
-    seen = bodies.Times(times.seconds[:count], times.fps)
+    track_times = bodies.Times(times.seconds[:count], times.fps)
     camera = track.camera[:count] if track.camera.batch_shape else track.camera
     pos = simulated.body_pos[:count]
     centre, point, confidence = track.centre[:count], track.ray_point[:count], track.ray_confidence[:count]
     away = float(np.linalg.norm(np.asarray(pos[:, 0]) - np.asarray(centre), axis=-1).mean())
-    sight.log_camera(rec, "world/camera", seen, camera, size=0.25 * away)
+    camera_view.log_camera(rec, "world/camera", track_times, camera, size=0.25 * away)
     if images is not None:
-        sight.log_images(rec, "world/camera/image", seen.fps, images, camera, until=float(seen.seconds[-1]))
-    sight.log_keypoints(rec, "world/camera/keypoints", seen, track.keypoints[:count], sight.image_scale(camera))
-    sight.log_overlay(rec, "world/camera/simulated", seen, camera, pos, SIMULATED)
-    sight.log_rays(rec, "world/rays", seen, centre, point, confidence, pos[:, 0])
+        camera_view.log_images(
+            rec, "world/camera/image", track_times.fps, images, camera, until=float(track_times.seconds[-1])
+        )
+    camera_view.log_keypoints(
+        rec, "world/camera/keypoints", track_times, track.keypoints[:count], camera_view.image_scale(camera)
+    )
+    camera_view.log_overlay(rec, "world/camera/simulated", track_times, camera, pos, SIMULATED)
+    camera_view.log_rays(rec, "world/rays", track_times, centre, point, confidence, pos[:, 0])
     error = np.full(len(times), np.nan)
     error[:count] = ray_distance(pos, centre, point, confidence).nanmean(1)
     return error
