@@ -44,7 +44,7 @@ def _per_dof(column: int) -> torch.Tensor:
 
 @cache
 @torch.inference_mode(False)
-def _lag_and_reach(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _delay_and_max_error(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """kd / kp (69,) s and largest torque / kp (69,) rad."""
     kp, kd, limit = (_per_dof(column).to(device, dtype) for column in range(3))
     return kd / kp, limit / kp
@@ -91,9 +91,9 @@ class Humanoid:
         Args:
             target, dof_pos, dof_vel: (N, 69) rad, rad, rad/s.
         """
-        lag, reach = _lag_and_reach(target.dtype, target.device)
-        neutral = torch.addcmul(dof_pos, dof_vel, lag)
-        return target.clamp(neutral - reach, neutral + reach)
+        delay, max_error = _delay_and_max_error(target.dtype, target.device)
+        neutral = torch.addcmul(dof_pos, dof_vel, delay)
+        return target.clamp(neutral - max_error, neutral + max_error)
 
     @property
     def dof_limits(self) -> torch.Tensor:

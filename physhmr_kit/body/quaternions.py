@@ -87,13 +87,13 @@ def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
 
 @cache
 @torch.inference_mode(False)
-def _turns(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _cyclic(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([1, 2, 0]).to(device), torch.tensor([2, 0, 1]).to(device)
 
 
 def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Vector product: (3, ...), (3, ...) -> (3, ...)."""
-    yzx, zxy = _turns(a.device)
+    yzx, zxy = _cyclic(a.device)
     left = a.index_select(0, yzx) * b.index_select(0, zxy)
     return torch.addcmul(left, a.index_select(0, zxy), b.index_select(0, yzx), value=-1)
 

@@ -82,11 +82,11 @@ class MujocoCpu(Simulator):
         physics = torch.cat(parts, dim=1).index_select(1, self._back).double()
         self._physics.index_copy_(0, env_ids, physics)
         if settled:
-            felt = torch.zeros(len(env_ids), 3 * NUM_JOINTS + NUM_DOFS)
-            fresh = self._assemble(state, felt, torch.zeros(len(env_ids), dtype=torch.bool))
+            readings = torch.zeros(len(env_ids), 3 * NUM_JOINTS + NUM_DOFS)
+            fresh = self._assemble(state, readings, torch.zeros(len(env_ids), dtype=torch.bool))
         else:
-            silence = torch.zeros(len(env_ids), self.model.nsensordata)
-            fresh = self._read(physics, silence, ~physics.sum(1).isfinite())
+            no_readings = torch.zeros(len(env_ids), self.model.nsensordata)
+            fresh = self._read(physics, no_readings, ~physics.sum(1).isfinite())
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
@@ -130,12 +130,12 @@ class MujocoCpu(Simulator):
         columns = physics.T.to(torch.float32, memory_format=torch.contiguous_format).index_select(0, self._order)
         body = coordinate_kinematics(columns, self._offsets)
         exploded = ~(columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED)  # NaN compares false
-        felt = sensors.index_select(1, self._reports)
-        return self._assemble(body, felt, exploded if diverged is None else diverged | exploded)
+        readings = sensors.index_select(1, self._reports)
+        return self._assemble(body, readings, exploded if diverged is None else diverged | exploded)
 
     @staticmethod
-    def _assemble(body: BodyState, felt: torch.Tensor, diverged: torch.Tensor) -> SimState:
-        contact, torque = felt.split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
+    def _assemble(body: BodyState, readings: torch.Tensor, diverged: torch.Tensor) -> SimState:
+        contact, torque = readings.split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
         return SimState(
             body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
             # the sensor reports what the body pushes with; the contract wants what it is pushed by

@@ -23,7 +23,7 @@ try:
 except ImportError as absent:
     raise KitError(f"simulator mujoco_gpu: {absent}; install it with: pip install -e '.[gpu]'") from absent
 
-LOST = int(
+OVERFLOW_BITS = int(
     mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ | mjw.OverflowType.BROADPHASE
     | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD | mjw.OverflowType.EPA_HORIZON
 )  # fmt: skip
@@ -68,8 +68,8 @@ def _add_contacts(
 
 
 @wp.kernel
-def _judge(
-    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, lost: int,
+def _check_worlds(
+    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, overflow_bits: int,
     overflow: wp.array[int], diverged: wp.array[bool], overflowed: wp.array[wp.int64],
 ):  # fmt: skip
     """Which worlds blew up, and how many lost contacts or constraints in this control step."""
@@ -82,7 +82,7 @@ def _judge(
     for i in range(qvel.shape[1]):
         good = good and wp.abs(qvel[world, i]) <= max_speed  # false for NaN too
     diverged[world] = not good
-    if (overflow[world] & lost) != 0:
+    if (overflow[world] & overflow_bits) != 0:
         wp.atomic_add(overflowed, 0, wp.int64(1))
     overflow[world] = 0
 
@@ -183,7 +183,9 @@ class MujocoGpu(Simulator):
             contact.zero_()
             found = [d.nacon, d.contact.geom, d.contact.worldid, self._contact_force, self._joint_of_geom]
             wp.launch(_add_contacts, d.naconmax, found, [contact])
-            wp.launch(_judge, d.nworld, [*self._in, MAX_SPEED, LOST], [d.overflow, diverged, overflowed])
+            wp.launch(
+                _check_worlds, d.nworld, [*self._in, MAX_SPEED, OVERFLOW_BITS], [d.overflow, diverged, overflowed]
+            )
 
     def _record(self) -> wp.Graph:
         """The graph of `_physics`. It holds addresses: from here on arrays are written to, never replaced."""
@@ -215,8 +217,8 @@ class MujocoGpu(Simulator):
         self.warmstart.index_fill_(0, env_ids, 0.0)
         self._time.index_fill_(0, env_ids, 0.0)
         count = len(env_ids)
-        felt = qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS), self._diverged.new_zeros(count)
-        fresh = _with_forces(state, *felt) if settled else self._assemble(qpos, qvel, *felt)
+        forces = qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS), self._diverged.new_zeros(count)
+        fresh = _with_forces(state, *forces) if settled else self._assemble(qpos, qvel, *forces)
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:

@@ -105,7 +105,7 @@ def log_contacts(rec: rr.RecordingStream, path: str, times: Times, pos, force, l
     rec.send_columns(path, times.columns(), arrows.partition(strong.sum(1)))
 
 
-def log_followed(rec: rr.RecordingStream, path: str, times: Times, root) -> None:
+def log_follow_target(rec: rr.RecordingStream, path: str, times: Times, root) -> None:
     """Something unseen, as large as a body, for the eye to go along with: root (T, 3) m, world.
 
     Rerun's eye keeps a distance that suits the size of what it follows; a single limb would fill the view.

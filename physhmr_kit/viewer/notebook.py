@@ -12,7 +12,7 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.files import load_motion
 from physhmr_kit.viewer.recording import record
 
-SEALED = (
+NEEDS_RERUN = (
     "a recording shows itself only in Rerun; pip install 'physhmr_kit[notebooks]', or pass the rollout .npz instead"
 )
 
@@ -40,7 +40,7 @@ def show(what, track=None, images=None, *, height: int = 480):
     if widget is not None:
         display(widget)
     elif isinstance(motion, Path):
-        raise KitError(f"{motion}: {SEALED}")
+        raise KitError(f"{motion}: {NEEDS_RERUN}")
     else:
         from physhmr_kit.viewer.picture import filmstrip
 

@@ -21,7 +21,7 @@ from scipy.spatial import ConvexHull, QhullError
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
-from physhmr_kit.viewer.frames import pictures
+from physhmr_kit.viewer.frames import decode_frames
 from physhmr_kit.viewer.palette import CONTACT, SIMULATED
 from physhmr_kit.viewer.shapes import Shape, humanoid_shapes
 from physhmr_kit.vision.camera import Camera
@@ -31,7 +31,7 @@ OPACITY = 0.72
 
 _MILLISECOND = Fraction(1, 1000)
 
-SHOWN = 0.5
+MARK_SECONDS = 0.5
 """Seconds for which a marked moment is framed."""
 
 
@@ -60,7 +60,7 @@ def write_overlay(
     """
     import av
 
-    sheet = Sheet(body, camera, height)
+    sheet = BodyOverlay(body, camera, height)
     try:
         with atomic(out) as part, av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream(_codec(), rate=Fraction(fps).limit_denominator(1000))
@@ -68,11 +68,11 @@ def write_overlay(
             stream.options = {"crf": "23", "preset": "ultrafast"}
             stream.codec_context.time_base = _MILLISECOND
             last = -1
-            for seconds, picture in pictures(video, fps, sheet.size, camera.image_size):
+            for seconds, picture in decode_frames(video, fps, sheet.size, camera.image_size):
                 frame = round(seconds * fps)
                 if frame >= len(body):
                     break
-                near = any(0 <= seconds - m / fps < SHOWN for m in marked)
+                near = any(0 <= seconds - m / fps < MARK_SECONDS for m in marked)
                 image = av.VideoFrame.from_image(sheet.over(picture, frame, near))
                 last = max(round(1000 * seconds), last + 1)
                 image.pts, image.time_base = last, _MILLISECOND
@@ -83,7 +83,7 @@ def write_overlay(
     return Path(out)
 
 
-class Sheet:
+class BodyOverlay:
     """Draws one body frame over a picture.
 
     Args:

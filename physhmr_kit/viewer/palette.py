@@ -14,9 +14,9 @@ SIMULATED = (0, 114, 178)
 """The body in the simulator: blue."""
 CONTACT = (213, 94, 0)
 """Forces from the floor: vermilion."""
-SEEN = (0, 158, 115)
-"""What a detector saw for sure, and its rays: green. Doubt fades it to `UNSEEN`."""
-UNSEEN = (205, 205, 205)
+DETECTED = (0, 158, 115)
+"""What a detector saw for sure, and its rays: green. Doubt fades it to `UNDETECTED`."""
+UNDETECTED = (205, 205, 205)
 """What a detector did not see: grey."""
 FLOOR = (226, 228, 230)
 GRID = (196, 200, 204)
@@ -31,7 +31,7 @@ def by_confidence(confidence: np.ndarray) -> np.ndarray:
     Opaque, because Rerun draws lines and points of low opacity dark instead of faint.
     """
     share = np.clip(np.nan_to_num(np.asarray(confidence, np.float64)), 0, 1)[..., None]
-    return ((1 - share) * np.array(UNSEEN) + share * np.array(SEEN)).round().astype(np.uint8)
+    return ((1 - share) * np.array(UNDETECTED) + share * np.array(DETECTED)).round().astype(np.uint8)
 
 
 def unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:

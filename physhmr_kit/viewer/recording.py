@@ -25,7 +25,7 @@ FOLLOWED = "world/followed"
 """What the eye goes along with."""
 APPLICATION = "physhmr_kit"
 """Rerun's name for the source of our recordings."""
-GLASS = (*SIMULATED, 200)
+TRANSLUCENT = (*SIMULATED, 200)
 """The simulated body lets a little of the reference inside it shine through."""
 
 
@@ -59,7 +59,9 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     times, simulated = bodies.Times.steady(count, rollout.fps), rollout.simulated[:count]
     errors, centre = {}, None
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    bodies.log_solid(rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, humanoid_shapes(), GLASS)
+    bodies.log_solid(
+        rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, humanoid_shapes(), TRANSLUCENT
+    )
     entities = ["world/simulated"]
     if reference is not None:
         reference = reference[:count]
@@ -77,9 +79,9 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     terms = plots.log_rewards(rec, times, {name: np.asarray(values)[:count] for name, values in rewards.items()})
     curves = sorted({entity.split("/")[0] for entity in terms.values()}, reverse=True)
     entities += curves
-    _log_about(rec, rollout.name, entities, _how_it_went(rollout, count, errors))
+    _log_about(rec, rollout.name, entities, _outcome(rollout, count, errors))
     root = np.asarray(simulated.root_pos)
-    bodies.log_followed(rec, FOLLOWED, times, root)
+    bodies.log_follow_target(rec, FOLLOWED, times, root)
     largest = max((np.nanmax(v, initial=0.0) for v in errors.values()), default=None)
     return make_blueprint(
         root,
@@ -98,7 +100,7 @@ def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(rec, "world/reference", times, pos, rot, humanoid_shapes(humanoid), REFERENCE)
-    bodies.log_followed(rec, FOLLOWED, times, clip.root_pos)
+    bodies.log_follow_target(rec, FOLLOWED, times, clip.root_pos)
     _log_about(rec, clip.name, ["world/reference"], f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.")
     return make_blueprint(clip.root_pos.numpy(), FOLLOWED, fps=clip.fps)
 
@@ -130,7 +132,7 @@ def _log_about(rec: rr.RecordingStream, title: str, entities: list[str], note: s
     rec.log("about", rr.TextDocument(about(title, entities, note), media_type="text/markdown"), static=True)
 
 
-def _how_it_went(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
+def _outcome(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
     words = [f"{count} frames at {rollout.fps:g} fps"]
     if rollout.success is not None:
         words.append("tracked to the end" if rollout.success else f"lost at frame {rollout.fail_frame}")

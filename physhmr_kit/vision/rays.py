@@ -1,6 +1,6 @@
-"""Pixel as ray: how a 2-D keypoint speaks to a body in 3-D (PhysHMR, arXiv 2510.02566).
+"""Pixel as ray: how a 2-D keypoint constrains a body in 3-D (PhysHMR, arXiv 2510.02566).
 
-A pixel does not say where a joint is, only on which line. Seen from the camera centre c, any point p of that line tells it:
+A pixel does not determine where a joint is, only on which line. With the camera centre c, any point p of that line defines it:
 
     lift      p = c + R_wc K^-1 [u, v, 1]      (u, v undistorted)
     residual  d = (p - c) / |p - c|,   r = x - c,   e = r - (r . d) d

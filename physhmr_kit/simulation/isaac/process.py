@@ -26,7 +26,7 @@ from physhmr_kit.simulation.registry import ISAAC_PYTHON
 from physhmr_kit.utils.errors import KitError
 
 WORKER = Path(__file__).with_name("worker.py")
-KEPT = "the checkpoints written so far are kept"
+CHECKPOINTS_KEPT = "the checkpoints written so far are kept"
 
 
 def isaac_interpreter() -> str:
@@ -79,7 +79,7 @@ class WorkerProcess:
             reader = threading.Thread(target=self._output.extend, args=(self._process.stdout,), daemon=True)
             reader.start()
             self._socket, self._reader = ours, reader
-            self.close = weakref.finalize(self, _end, self._process, ours, reader)
+            self.close = weakref.finalize(self, _terminate, self._process, ours, reader)
             # the kernel ties a child to the thread that made it; a helper thread may end long before the run does
             tied = threading.current_thread() is threading.main_thread()
             self.ask("start", timeout, tied=tied, memory=str(path), arrays=places, **setup)
@@ -106,7 +106,7 @@ class WorkerProcess:
             SimulatorError: the worker died, hangs, or says that it failed. It is closed then.
         """
         if not self.close.alive:
-            raise SimulatorError(f"isaac_gym: the worker has been closed; {KEPT}")
+            raise SimulatorError(f"isaac_gym: the worker has been closed; {CHECKPOINTS_KEPT}")
         self._socket.settimeout(timeout)
         try:
             self._socket.sendall((json.dumps({"do": name, **arguments}) + "\n").encode())
@@ -136,8 +136,12 @@ class WorkerProcess:
 
     def _failure(self, what: str) -> SimulatorError:
         self.close()
-        said = " | ".join(line.strip() for line in list(self._output)[-4:] if line.strip())
-        parts = [f"isaac_gym: {what}", KEPT if self.started else "", f"its last words: {said[-600:]}" if said else ""]
+        output = " | ".join(line.strip() for line in list(self._output)[-4:] if line.strip())
+        parts = [
+            f"isaac_gym: {what}",
+            CHECKPOINTS_KEPT if self.started else "",
+            f"its last output: {output[-600:]}" if output else "",
+        ]
         return SimulatorError("; ".join(p for p in parts if p))
 
 
@@ -170,7 +174,7 @@ def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
     return Path(name), places, views
 
 
-def _end(process: subprocess.Popen, channel: socket.socket, reader: threading.Thread) -> None:
+def _terminate(process: subprocess.Popen, channel: socket.socket, reader: threading.Thread) -> None:
     """Ask the worker to leave, and see to it. Also run when the simulator is forgotten or Python ends."""
     try:
         channel.settimeout(1)

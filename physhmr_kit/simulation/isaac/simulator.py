@@ -94,9 +94,9 @@ class IsaacGym(Simulator):
             report = self._build(names["bodies"], start_timeout)
             self._arrays = {k: torch.from_numpy(v) for k, v in self._worker.arrays.items()}
             self.deterministic = report["standin"]
-            self._forget_everything()
+            self._clear()
             self._check_body(start_timeout)
-            self._forget_everything()
+            self._clear()
             self._worker.started = True
         except BaseException:
             self.close()
@@ -118,7 +118,7 @@ class IsaacGym(Simulator):
             )
         return report
 
-    def _forget_everything(self) -> None:
+    def _clear(self) -> None:
         """All environments standing at rest, as at the first moment; nothing felt yet."""
         n = self.num_envs
         self._root, self._dof = torch.zeros(n, 13), torch.zeros(n, NUM_DOFS, 2)
@@ -128,9 +128,9 @@ class IsaacGym(Simulator):
         self._diverged = torch.zeros(n, dtype=torch.bool)
         self._lost = torch.zeros(n, dtype=torch.bool)  # placed with what is no number; the engine never saw that
         self._state: SimState | None = None
-        self._note(torch.arange(n))
+        self._queue_reset(torch.arange(n))
 
-    def _note(self, rows: torch.Tensor) -> None:
+    def _queue_reset(self, rows: torch.Tensor) -> None:
         """Leave rows for the worker to place before it simulates."""
         self._arrays["set_root"][rows] = torch.nan_to_num(self._root[rows], posinf=0.0, neginf=0.0)
         self._arrays["set_dof"][rows] = self._to_engine(torch.nan_to_num(self._dof[rows], posinf=0.0, neginf=0.0))
@@ -145,14 +145,14 @@ class IsaacGym(Simulator):
 
         The one guard against an importer that turns axes, orders hinges or reads rotations otherwise than we think.
         """
-        n, dice = self.num_envs, torch.Generator().manual_seed(0)
+        n, generator = self.num_envs, torch.Generator().manual_seed(0)
         low, high = (0.6 * dof_limits()).double().unbind(-1)
-        angles = low + (high - low) * torch.rand(n, NUM_DOFS, dtype=torch.float64, generator=dice)
-        speeds = torch.randn(n, NUM_DOFS, dtype=torch.float64, generator=dice)
+        angles = low + (high - low) * torch.rand(n, NUM_DOFS, dtype=torch.float64, generator=generator)
+        speeds = torch.randn(n, NUM_DOFS, dtype=torch.float64, generator=generator)
         self._root[:, 2] = _IN_THE_AIR
         self._dof[:, :, 0] = hinges_to_vectors(angles).float()
         self._dof[:, :, 1] = hinge_to_joint_velocity(angles, speeds).float()
-        self._note(torch.arange(n))
+        self._queue_reset(torch.arange(n))
         self._arrays["target"][:] = self._to_engine(self._dof[:, :, 0])
         self._worker.ask("step", timeout, substeps=1, with_bodies=True)
         self._fetch()
@@ -185,7 +185,7 @@ class IsaacGym(Simulator):
         self._dof[rows, :, 1] = hinge_to_joint_velocity(dof_pos, dof_vel).float()
         self._contact[rows], self._torque[rows], self._diverged[rows] = 0, 0, False
         self._lost[rows] = ~torch.isfinite(torch.cat([self._root[rows], self._dof[rows].flatten(1)], 1)).all(1)
-        self._note(rows)
+        self._queue_reset(rows)
         if self._state is not None:
             self._state = self._state.with_rows(rows.to(self.device), self._read(rows))
 
@@ -246,7 +246,7 @@ class IsaacGym(Simulator):
         for key in ("root", "dof", "contact", "torque", "diverged"):
             getattr(self, f"_{key}").copy_(saved[key])
         self._state = None
-        self._note(torch.arange(self.num_envs))
+        self._queue_reset(torch.arange(self.num_envs))
 
     def close(self) -> None:
         if hasattr(self, "_worker"):
