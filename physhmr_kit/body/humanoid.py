@@ -111,7 +111,7 @@ class Humanoid:
     def mjcf(self, timestep: float = 1 / 120) -> str:
         """MJCF of the body on a floor, with position actuators and one contact-force sensor for each body.
 
-        The PD law sits in the model, where the `implicitfast` integrator can see its gains; joints carry no
+        The PD law is part of the model, so that the `implicitfast` integrator includes its gains; joints carry no
         passive spring. Bodies are nested depth first and named with `BODY_NAMES`, hinges `<Body>_<axis>`.
         Actuators have no force range: a clamped drive loses its implicit damping and random targets of 0.3 rad
         then blow up within half a second. The simulator holds the targets instead (`limit_targets`).

@@ -69,7 +69,9 @@ def simulate_track(
     """
     library = MotionLibrary([kinematic_clip(track)])
     visual = VisualLibrary([[track]], library.lengths)
-    config = replace(config, termination="none", start="first", episode_length=None)  # one episode, as long as the video
+    config = replace(
+        config, termination="none", start="first", episode_length=None
+    )  # one episode, as long as the video
     estimate = library.clip(0)
     with make_simulator(simulator, num_envs=1, device=device, substeps=substeps) as physics:
         env = TrackingEnv(library, physics, config, visual)

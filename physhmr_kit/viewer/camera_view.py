@@ -28,7 +28,7 @@ def image_scale(camera: Camera) -> float:
 
 
 def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, size: float = 0.6) -> None:
-    """The camera as a frustum. The lens is left out: Rerun knows pinholes only.
+    """The camera as a frustum. Lens distortion is left out: Rerun has pinhole cameras only.
 
     Args:
         camera: one for all frames, or a batch of T.
@@ -85,12 +85,14 @@ def log_keypoints(rec: rr.RecordingStream, path: str, times: Times, keypoints, s
     rec.log(
         path, rr.Points2D.from_fields(class_ids=[1], radii=[rr.Radius.ui_points(4.0)], show_labels=False), static=True
     )
-    seen = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
-    names = np.broadcast_to(np.arange(keypoints.shape[1]), seen.shape)
+    confident = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
+    names = np.broadcast_to(np.arange(keypoints.shape[1]), confident.shape)
     points = rr.Points2D.columns(
-        positions=keypoints[seen][:, :2] * scale, keypoint_ids=names[seen], colors=by_confidence(keypoints[seen][:, 2])
+        positions=keypoints[confident][:, :2] * scale,
+        keypoint_ids=names[confident],
+        colors=by_confidence(keypoints[confident][:, 2]),
     )
-    rec.send_columns(path, times.columns(), points.partition(seen.sum(1)))
+    rec.send_columns(path, times.columns(), points.partition(confident.sum(1)))
 
 
 def log_overlay(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, pos, colour) -> None:

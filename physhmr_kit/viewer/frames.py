@@ -1,4 +1,4 @@
-"""Pictures of a video for the viewer, upright, through PyAV."""
+"""Upright frames of a video, through PyAV."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[f
 def decode_frames(
     path: str | os.PathLike, fps: float, size: tuple[int, int] | None = None, of: tuple[int, int] | None = None
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Upright pictures of a video, one at a time, at most `fps` a second.
+    """Upright frames of a video as images, one at a time, at most `fps` a second.
 
     Args:
         size: (width, height) to scale to; its own when omitted. of: (width, height) that the upright video must have.
@@ -65,7 +65,7 @@ def decode_frames(
         container.streams.video[0].thread_type = "AUTO"
         first, wanted = None, 0
         for frame in container.decode(video=0):
-            quarter = round(getattr(frame, "rotation", 0) / 90) % 4  # phones film lying down, with a note to turn it
+            quarter = round(getattr(frame, "rotation", 0) / 90) % 4  # phones store the sensor's orientation as metadata
             if first is None:
                 first = frame.time
                 found = (frame.height, frame.width) if quarter % 2 else (frame.width, frame.height)

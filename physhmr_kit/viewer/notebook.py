@@ -20,7 +20,7 @@ NEEDS_RERUN = (
 def show(what, track=None, images=None, *, height: int = 480):
     """Show a rollout, a clip or a file of either in the notebook.
 
-    In a notebook with `rerun-notebook` the scene can be turned and played. Without it, a film strip is drawn instead.
+    In a notebook with `rerun-notebook` the scene is interactive. Without it, a film strip is drawn instead.
     Under CI, and outside a notebook, nothing happens.
 
     Args:
@@ -62,7 +62,7 @@ def _widget(motion, track, images, height: int):
     # the widget's page comes from this machine, not from the network; the variable is read when the module is imported
     os.environ.setdefault("RERUN_NOTEBOOK_ASSET", "serve-local")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it reports its local server, which is nobody's concern
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the address of its local server
             from rerun_notebook import Viewer
     except ImportError:
         return None

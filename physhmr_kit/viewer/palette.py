@@ -15,9 +15,9 @@ SIMULATED = (0, 114, 178)
 CONTACT = (213, 94, 0)
 """Forces from the floor: vermilion."""
 DETECTED = (0, 158, 115)
-"""What a detector saw for sure, and its rays: green. Doubt fades it to `UNDETECTED`."""
+"""Confident detections and their rays: green; low confidence fades to `UNDETECTED`."""
 UNDETECTED = (205, 205, 205)
-"""What a detector did not see: grey."""
+"""Missing detections: grey."""
 FLOOR = (226, 228, 230)
 GRID = (196, 200, 204)
 BACKGROUND = (246, 247, 248)
@@ -35,6 +35,6 @@ def by_confidence(confidence: np.ndarray) -> np.ndarray:
 
 
 def unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """The same colour in 0..1, as matplotlib wants it."""
+    """The same colour in 0..1, as matplotlib expects it."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255

@@ -1,4 +1,4 @@
-"""`record_rollout` and `record_clip`: a whole recording in one file, or none."""
+"""`record_rollout` and `record_clip`: a recording of a motion in one .rrd file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
 FOLLOWED = "world/followed"
-"""What the eye goes along with."""
+"""The entity that the eye follows."""
 APPLICATION = "physhmr_kit"
 """Rerun's name for the source of our recordings."""
 TRANSLUCENT = (*SIMULATED, 200)
-"""The simulated body lets a little of the reference inside it shine through."""
+"""The simulated body is slightly transparent, so that the reference inside it is visible."""
 
 
 def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterable | None = None) -> Path:
@@ -36,7 +36,7 @@ def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterabl
         path: where to.
         rollout: simulated body, reference, rewards and contacts, see `env.rollout.Rollout`; reference, rewards,
             contact_force and success may be None.
-        track: what the policy saw, see `vision.track.VisualTrack`.
+        track: what the policy observed, see `vision.track.VisualTrack`.
         images: pairs (seconds, (H, W, 3) uint8) of the video, e.g. `frames.video_frames(path)`.
     """
     return _write(path, rollout.name, lambda rec: log_rollout(rec, rollout, track, images))
@@ -106,7 +106,7 @@ def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
 
 
 def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray:
-    """What the camera saw; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
+    """Camera, keypoints and rays; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
     count = min(len(times), len(track.keypoints))
     track_times = bodies.Times(times.seconds[:count], times.fps)
     camera = track.camera[:count] if track.camera.batch_shape else track.camera

@@ -1,4 +1,4 @@
-"""A visual track at a glance: keypoints, the encoder's body, the horizon and the floor over a few pictures of the video."""
+"""A visual track in one figure: keypoints, the encoder's body, the horizon and the floor over a few pictures of the video."""
 
 from __future__ import annotations
 

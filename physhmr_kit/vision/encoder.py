@@ -131,14 +131,14 @@ class VisionEncoder(nn.Module):
             keypoints: (T, 17, 3) at 30 fps, raw pixels, gaps filled.
             camera: fixed (batch shape ()) or moving (batch shape (T,)).
             image: optional (T, image_dim) image features, NaN where there is none.
-            guessed: the tilt of the camera is a guess; `up` then says what it should be (`vision.uncalibrated`).
+            guessed: the tilt of the camera is a guess; `up` is then an estimate of it (`vision.uncalibrated`).
 
         Raises:
             KitError: an image feature of another size than the encoder was built for.
         """
         if image is not None and tuple(image.shape) != (len(keypoints), self.hparams["image_dim"]):
             raise KitError(
-                f"image features {tuple(image.shape)}: the encoder wants {(len(keypoints), self.hparams['image_dim'])}; "
+                f"image features {tuple(image.shape)}: the encoder expects {(len(keypoints), self.hparams['image_dim'])}; "
                 "build one with VisionEncoder(image_dim=...) or load_encoder(..., image_dim=...)"
             )
         view = person_view(keypoints, camera, guessed)
@@ -187,7 +187,7 @@ class Block(nn.Module):
 
 
 def rotary(frames: int, dim: int) -> torch.Tensor:
-    """Angles of rotary position embedding (Su et al. 2021): (frames, dim / 2) rad; only differences of time are seen."""
+    """Angles of rotary position embedding (Su et al. 2021): (frames, dim / 2) rad; only differences of time matter."""
     rate = torch.exp(-math.log(1000.0) * torch.arange(dim // 2) / (dim // 2))
     return torch.arange(frames)[:, None] * rate
 

@@ -131,7 +131,7 @@ class KeypointTrack:
         return replace(self, keypoints=torch.cat([pixels, confidence.unsqueeze(-1)], dim=-1), fps=fps)
 
     def filled(self, threshold: float = 0.05, longest_gap: float = 0.2) -> KeypointTrack:
-        """Missing keypoints made harmless: see `fill_gaps`."""
+        """The track with missing keypoints interpolated: see `fill_gaps`."""
         return replace(self, keypoints=fill_gaps(self.keypoints, threshold, round(longest_gap * self.fps)))
 
     def check_video(self, frames: int, video: str | os.PathLike) -> None:
@@ -197,7 +197,7 @@ def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int
     """Replace the pixels of missing keypoints from their neighbours in time.
 
     A gap of at most `longest_gap` frames is interpolated and keeps half the lower confidence of its two ends; a longer
-    one, or one at either end of the track, gets interpolated or held pixels with confidence 0. A keypoint never seen is put
+    one, or one at either end of the track, gets interpolated or held pixels with confidence 0. A keypoint that is never detected is put
     on the mean of the others. So pixels are always finite and near the body, and confidence 0 marks them as invented.
 
     Args:
@@ -207,17 +207,17 @@ def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int
         (T, 17, 3).
     """
     out = keypoints.clone()
-    seen = keypoints[..., 2] >= threshold
+    detected = keypoints[..., 2] >= threshold
     frames = torch.arange(keypoints.shape[0])
-    if not bool(seen.any()):
+    if not bool(detected.any()):
         out[..., 2] = 0
         return out
-    middle = (keypoints[..., :2] * seen.unsqueeze(-1)).sum((0, 1)) / seen.sum()
+    middle = (keypoints[..., :2] * detected.unsqueeze(-1)).sum((0, 1)) / detected.sum()
     for joint in range(keypoints.shape[1]):
-        missing = ~seen[:, joint]
+        missing = ~detected[:, joint]
         if not bool(missing.any()):
             continue
-        rows = frames[seen[:, joint]]
+        rows = frames[detected[:, joint]]
         if len(rows) == 0:
             out[:, joint, :2], out[:, joint, 2] = middle, 0
             continue

@@ -64,10 +64,10 @@ def initial_pose(track: VisualTrack, frame: int = 0) -> BodyState:
 
 
 def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:
-    """How much larger than the mean shape the filmed person is, from rays and floor contact of the whole track.
+    """How much larger than the mean shape the person is, from rays and floor contact of the whole track.
 
     For every frame we solve for translation s and size a together: rays ask P_j (a x_j + s - c) = 0, feet in contact ask
-    a h + s_z = 0, and a weak prior asks a = 1. Without the floor, size and distance cannot be told apart; with a
+    a h + s_z = 0, and a weak prior asks a = 1. Without the floor, size and distance are ambiguous; with a
     camera that hardly looks down they hardly can, and the prior wins.
 
     Returns:
@@ -92,5 +92,7 @@ def _pose_at_origin(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor, tor
     """Ray keypoints (T, 12, 3) and sole heights (T, 4) of the encoder's pose with the pelvis at the origin, and the weights of the feet."""
     origin = torch.zeros(len(track), 3)
     body_pos, body_rot = forward_kinematics(origin, track.joint_rot, mean_offsets())
-    floor_weight = _CONTACT_WEIGHT * (2 * track.contact - 1).clamp(min=0)  # a foot that may be in the air says nothing
+    floor_weight = _CONTACT_WEIGHT * (2 * track.contact - 1).clamp(
+        min=0
+    )  # a foot that may be in the air does not count
     return coco_from_bodies(body_pos, body_rot)[:, RAY_COCO], sole_height(body_pos, body_rot), floor_weight

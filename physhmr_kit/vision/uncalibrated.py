@@ -84,7 +84,7 @@ def level_camera(image_size: tuple[int, int], focal: float | None = None, name: 
 def estimate_camera(
     keypoints: KeypointTrack, encoder: VisionEncoder, focal: float | None = None, lens: Camera | None = None
 ) -> CameraEstimate:
-    """Tilt and height of the camera that filmed a track.
+    """Tilt and height of the camera of a video, from the keypoints of one person.
 
     Args:
         keypoints: of one person, at any rate.
@@ -126,7 +126,7 @@ def estimate_camera(
 
 
 def _floor(track: VisualTrack) -> tuple[float, float, bool]:
-    """Height of the floor, median distance of standing soles from it (m), and whether any foot stands."""
+    """Height of the floor, median distance of the soles in contact from it (m), and whether there are any."""
     soles = sole_height(*bodies_on_rays(track))
     standing = (track.contact > 0.5) & (track.ray_confidence.mean(-1, keepdim=True) > 0.3)
     if not standing.any():

@@ -1,7 +1,7 @@
-"""The parent's side of Isaac Gym's worker process: start it, share arrays with it, ask it, and tell why it fell silent.
+"""The parent's side of Isaac Gym's worker process: start it, share arrays with it, send requests, and report why it failed.
 
-Arrays lie in a file that both sides map and nobody can see any more once both have it; requests and answers are lines
-of JSON on a socket of their own, because Isaac Gym prints to standard output as it likes.
+Arrays lie in a file that both sides map and that is unlinked once both have it; requests and answers are lines of JSON on a
+socket of their own, because Isaac Gym prints to standard output.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class WorkerProcess:
 
     Args:
         python: the interpreter.
-        setup: what the worker is told at its start, JSON.
+        setup: arguments of the worker's start, JSON.
         layout: name -> (dtype, shape) of the shared arrays.
         timeout: seconds that each request of the start may take.
 
     Attributes:
         arrays: name -> array, the same memory as the worker's.
-        started: whether the run has begun; an error then says what becomes of it.
+        started: whether the run has begun; errors then mention its checkpoints.
     """
 
     started = False
@@ -103,7 +103,7 @@ class WorkerProcess:
             timeout: seconds to wait for the answer.
 
         Raises:
-            SimulatorError: the worker died, hangs, or says that it failed. It is closed then.
+            SimulatorError: the worker died, hangs, or reported a failure. It is closed then.
         """
         if not self.close.alive:
             raise SimulatorError(f"isaac_gym: the worker has been closed; {CHECKPOINTS_KEPT}")
@@ -119,7 +119,9 @@ class WorkerProcess:
             raise self._failure(f"the worker has not answered '{name}' for {timeout:g} s and was ended") from None
         except ConnectionError:
             raise self._failure(f"the worker stopped with {self._exit()}") from None
-        except BaseException:  # interrupted from the keyboard: the answer to come would be taken for the next one's
+        except (
+            BaseException
+        ):  # interrupted from the keyboard: the pending answer would be taken for that of the next request
             self.close()
             raise
         answer = json.loads(line)
@@ -151,7 +153,7 @@ def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
     for name, (kind, shape) in layout.items():
         places[name] = [kind, list(shape), size]
         size += -(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64
-    # memory proper where there is enough of it (containers often have little), else an ordinary temporary file
+    # shared memory where there is enough of it (containers often have little), else a temporary file
     for folder in ("/dev/shm", None):
         if folder and not os.access(folder, os.W_OK):
             continue
@@ -175,7 +177,7 @@ def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
 
 
 def _terminate(process: subprocess.Popen, channel: socket.socket, reader: threading.Thread) -> None:
-    """Ask the worker to leave, and see to it. Also run when the simulator is forgotten or Python ends."""
+    """Ask the worker to exit, and kill it if it does not. Also runs when the simulator is garbage-collected or Python exits."""
     try:
         channel.settimeout(1)
         channel.sendall(b'{"do": "exit"}\n')

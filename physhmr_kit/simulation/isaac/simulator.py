@@ -64,7 +64,7 @@ class IsaacGym(Simulator):
     ):
         super().__init__(humanoid, num_envs, device or "cpu", substeps)
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise KitError(f"isaac_gym: device '{device}' was asked for, but torch sees no CUDA device; leave it out")
+            raise KitError(f"isaac_gym: device '{device}' was requested, but torch finds no CUDA device; leave it out")
         self._step_timeout = step_timeout
         self._offsets = humanoid.offsets.to(self.device, torch.float64)
         python = isaac_interpreter()
@@ -119,19 +119,21 @@ class IsaacGym(Simulator):
         return report
 
     def _clear(self) -> None:
-        """All environments standing at rest, as at the first moment; nothing felt yet."""
+        """All environments standing at rest, without contact forces and torques."""
         n = self.num_envs
         self._root, self._dof = torch.zeros(n, 13), torch.zeros(n, NUM_DOFS, 2)
         self._root[:, 2] = standing_height()
         self._root[:, 3:7] = torch.tensor(STANDING)
         self._contact, self._torque = torch.zeros(n, NUM_JOINTS, 3), torch.zeros(n, NUM_DOFS)
         self._diverged = torch.zeros(n, dtype=torch.bool)
-        self._lost = torch.zeros(n, dtype=torch.bool)  # placed with what is no number; the engine never saw that
+        self._lost = torch.zeros(
+            n, dtype=torch.bool
+        )  # reset to values that are not finite; the engine never received those
         self._state: SimState | None = None
         self._queue_reset(torch.arange(n))
 
     def _queue_reset(self, rows: torch.Tensor) -> None:
-        """Leave rows for the worker to place before it simulates."""
+        """Queue rows for the worker to reset before it simulates."""
         self._arrays["set_root"][rows] = torch.nan_to_num(self._root[rows], posinf=0.0, neginf=0.0)
         self._arrays["set_dof"][rows] = self._to_engine(torch.nan_to_num(self._dof[rows], posinf=0.0, neginf=0.0))
         self._arrays["pending"][rows] = 1
@@ -141,9 +143,9 @@ class IsaacGym(Simulator):
         return by_drive[:, self._drives.argsort()]
 
     def _check_body(self, timeout: float) -> None:
-        """Bend and throw every environment's body and compare where the engine has its parts with where we have them.
+        """Give every environment's body a random pose and velocity, and compare the engine's body poses with ours.
 
-        The one guard against an importer that turns axes, orders hinges or reads rotations otherwise than we think.
+        The one check against an importer whose axes, hinge order or rotations differ from ours.
         """
         n, generator = self.num_envs, torch.Generator().manual_seed(0)
         low, high = (0.6 * dof_limits()).double().unbind(-1)
@@ -224,7 +226,7 @@ class IsaacGym(Simulator):
         root, dof, contact, torque, diverged = (
             t[rows].to(self.device) for t in (self._root, self._dof, self._contact, self._torque, self._diverged)
         )
-        # a row that is no number any more is marked as diverged; the maths of its neighbours must not stumble over it
+        # a row that is not finite is marked as diverged and must not disturb its neighbours
         root, dof = (torch.nan_to_num(t.double(), posinf=0.0, neginf=0.0) for t in (root, dof))
         lost = root[:, 3:7].norm(dim=-1, keepdim=True) < 1e-3
         root_rot = roma.quat_normalize(torch.where(lost, root.new_tensor(STANDING), root[:, 3:7]))
