@@ -24,24 +24,24 @@ from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.encoder import errors
 from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import WINDOW
-from physhmr_kit.vision.filming import STILL, film
+from physhmr_kit.vision.filming import synthesize_batch
 from physhmr_kit.vision.keypoints import KeypointTrack, coco_from_bodies
 from physhmr_kit.vision.pretrained import load_encoder
-from physhmr_kit.vision.settings import HARD, KeypointNoise
+from physhmr_kit.vision.settings import HARD, NO_AUGMENTATION, KeypointNoise
 from physhmr_kit.vision.synthetic import detect
 from physhmr_kit.vision.uncalibrated import diagonal_focal, estimate_camera
 
 LEVELS = (0.0, 0.5, 1.0, 2.0, 3.0)
-ROWS = {f"{level:g} x": replace(STILL, noise=KeypointNoise().scaled(level)) for level in LEVELS} | {
-    "HARD": replace(STILL, noise=HARD),
-    "moving camera": replace(STILL, moving=1.0),
+ROWS = {f"{level:g} x": replace(NO_AUGMENTATION, noise=KeypointNoise().scaled(level)) for level in LEVELS} | {
+    "HARD": replace(NO_AUGMENTATION, noise=HARD),
+    "moving camera": replace(NO_AUGMENTATION, moving=1.0),
 }
 LONGEST = 300  # frames of a clip whose camera is withheld
 
 
 @torch.no_grad()
 def accuracy(
-    encoder, library: MotionLibrary, allowed: torch.Tensor, variety, windows: int, seed: int
+    encoder, library: MotionLibrary, allowed: torch.Tensor, augmentation, windows: int, seed: int
 ) -> dict[str, float]:
     """Mean figures over windows of WINDOW frames, the same motions and cameras for every noise."""
     sums, f1 = {}, BinaryF1Score()
@@ -49,7 +49,7 @@ def accuracy(
     for batch in range(math.ceil(windows / 24)):
         generator = torch.Generator().manual_seed(seed + batch)
         clips = torch.multinomial(weight, 24, replacement=True, generator=generator)
-        seen = film(library, clips, WINDOW, generator, variety)
+        seen = synthesize_batch(library, clips, WINDOW, generator, augmentation)
         out = encoder.decode(encoder.context(seen.tokens))
         f1.update(out["contact"].sigmoid(), seen.contact.int())
         found = errors(out, seen) | {"velocity": (out["velocity"] - seen.velocity).norm(dim=-1)}
@@ -120,8 +120,8 @@ def main() -> None:
     print(f"{options.windows} windows of {WINDOW} frames; noise 1 x: {KeypointNoise()}")
     curves = {}
     for name, allowed in (("held out", held), ("trained on", ~held)):
-        for row, variety in ROWS.items():
-            found = accuracy(encoder, library, allowed, variety, options.windows, seed=50)
+        for row, augmentation in ROWS.items():
+            found = accuracy(encoder, library, allowed, augmentation, options.windows, seed=50)
             if row.endswith(" x"):
                 curves.setdefault(name, []).append(found)
             print(

@@ -18,14 +18,14 @@ import torch
 
 from physhmr_kit.env import Rollout
 from physhmr_kit.metrics.functional import pa_mpjpe
-from physhmr_kit.metrics.seen import reprojection_error
+from physhmr_kit.metrics.reprojection import reprojection_error
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.fitting import fit_body
 from physhmr_kit.vision.keypoints import KeypointTrack, person_size
 from physhmr_kit.vision.placement import kinematic_clip
 from physhmr_kit.vision.pretrained import load_encoder
-from physhmr_kit.vision.track import track_from_keypoints
 from physhmr_kit.vision.uncalibrated import estimate_camera
 
 

@@ -23,7 +23,7 @@ from data_prep.detect import Detections
 from physhmr_kit.utils.errors import KitError
 
 SURE = 0.3
-"""Confidence of a keypoint from which on it tells where a body is (as in `metrics.seen`)."""
+"""Confidence of a keypoint from which on it tells where a body is (as in `metrics.reprojection`)."""
 
 LOW = 0.04
 """Confidence of a body that may be somebody else. Below the 0.05 of `KeypointTrack.filled`: short doubts are interpolated."""

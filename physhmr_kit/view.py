@@ -1,8 +1,8 @@
-"""`python -m physhmr_kit.view X`: look at a clip, a rollout, a run or a recording.
+"""`python -m physhmr_kit.view X`: view a clip, a rollout, a run or a recording.
 
     python -m physhmr_kit.view demo:walk_forward             a demo motion, in Rerun's window
     python -m physhmr_kit.view runs/distill/mine             the rollout of a run
-    python -m physhmr_kit.view walk.bvh --save walk.rrd      write the recording and stop
+    python -m physhmr_kit.view walk.bvh --save walk.rrd      write the recording and exit
     python -m physhmr_kit.view rollout.npz --picture p.png   a film strip, no Rerun needed
     python -m physhmr_kit.view rollout.rrd --web             a page on 127.0.0.1, for a machine without a display
 
@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = cli.make_parser("view", __doc__)
     parser.add_argument("what", help="clip, rollout, recording, run folder or demo:<name>")
-    parser.add_argument("--save", type=Path, help="write the recording here (.rrd) and stop")
-    parser.add_argument("--picture", type=Path, help="write a film strip here (.png, .svg or .pdf) and stop")
-    parser.add_argument("--web", action="store_true", help="serve a page on this machine instead of opening a window")
+    parser.add_argument("--save", type=Path, help="write the recording to this file (.rrd) and exit")
+    parser.add_argument("--picture", type=Path, help="write a film strip to this file (.png, .svg or .pdf) and exit")
+    parser.add_argument("--web", action="store_true", help="serve a page on 127.0.0.1 instead of opening a window")
     options = parser.parse_args(argv)
     if options.save is not None and options.save.suffix != ".rrd":
         raise KitError(f"{options.save}: a recording ends in .rrd")
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def find_motion(what: str, want_npz: bool = False):
-    """What the user named: a `Clip`, a `Rollout`, or the path of an .rrd.
+    """The motion that the user named: a `Clip`, a `Rollout`, or the path of an .rrd.
 
     Args:
         what: see the module's docstring.
@@ -66,7 +66,7 @@ def find_motion(what: str, want_npz: bool = False):
         return load_motion(path)
     from data_prep.sources import load_clips
 
-    clips = load_clips([what], check=False)  # what is refused to be trained on is to be looked at
+    clips = load_clips([what], check=False)  # clips that training refuses can be viewed
     if len(clips) > 1:
         raise KitError(f"{what}: {len(clips)} clips; choose one, e.g. {what}:{clips[0].name}")
     return clips[0]

@@ -87,7 +87,7 @@ draw_image(image, pixels, SIMULATED)
 image.set(xlim=(0, 1920), ylim=(1080, 0), aspect="equal", xlabel="u (pixels)", ylabel="v (pixels)", title="its image")
 plt.show()
 
-assert camera.sees(joints).all()
+assert camera.is_visible(joints).all()
 
 # %% [markdown]
 # ## Step 1 · From the camera to the image: the pinhole

@@ -24,7 +24,7 @@ import torch
 
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.env import Rollout
-from physhmr_kit.metrics.seen import reprojection_error
+from physhmr_kit.metrics.reprojection import reprojection_error
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
@@ -32,12 +32,12 @@ from physhmr_kit.viewer import show
 from physhmr_kit.viewer.frames import video_frames
 from physhmr_kit.viewer.palette import CONTACT, REFERENCE, SEEN, SIMULATED, unit
 from physhmr_kit.vision import Camera, KeypointNoise, KeypointTrack, coco_from_bodies, detect
+from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.keypoints import COCO_BONES, COCO_MIRROR, COCO_NAMES, RAY_JOINTS, RAY_NAMES, person_size
 from physhmr_kit.vision.person_view import person_view
 from physhmr_kit.vision.placement import kinematic_clip
 from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.rays import ray_residual
-from physhmr_kit.vision.track import track_from_keypoints
 from physhmr_kit.vision.uncalibrated import estimate_camera
 
 torch.manual_seed(0)

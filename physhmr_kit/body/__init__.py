@@ -1,6 +1,6 @@
 """What a humanoid is: SMPL's 24 joints, their hinges and limits, the MJCF, and the SMPL binding.
 
-Start with `skeleton.py`; everything else in the kit speaks its joint order and frames.
+Start with `skeleton.py`; everything else in the kit uses its joint order and frames.
 """
 
 from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation, rotation_to_dof

@@ -44,7 +44,7 @@ def _per_dof(column: int) -> torch.Tensor:
 
 @cache
 @torch.inference_mode(False)
-def _lag_and_reach(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _delay_and_max_error(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """kd / kp (69,) s and largest torque / kp (69,) rad."""
     kp, kd, limit = (_per_dof(column).to(device, dtype) for column in range(3))
     return kd / kp, limit / kp
@@ -91,9 +91,9 @@ class Humanoid:
         Args:
             target, dof_pos, dof_vel: (N, 69) rad, rad, rad/s.
         """
-        lag, reach = _lag_and_reach(target.dtype, target.device)
-        neutral = torch.addcmul(dof_pos, dof_vel, lag)
-        return target.clamp(neutral - reach, neutral + reach)
+        delay, max_error = _delay_and_max_error(target.dtype, target.device)
+        neutral = torch.addcmul(dof_pos, dof_vel, delay)
+        return target.clamp(neutral - max_error, neutral + max_error)
 
     @property
     def dof_limits(self) -> torch.Tensor:
@@ -111,7 +111,7 @@ class Humanoid:
     def mjcf(self, timestep: float = 1 / 120) -> str:
         """MJCF of the body on a floor, with position actuators and one contact-force sensor for each body.
 
-        The PD law sits in the model, where the `implicitfast` integrator can see its gains; joints carry no
+        The PD law is part of the model, so that the `implicitfast` integrator includes its gains; joints carry no
         passive spring. Bodies are nested depth first and named with `BODY_NAMES`, hinges `<Body>_<axis>`.
         Actuators have no force range: a clamped drive loses its implicit damping and random targets of 0.3 rad
         then blow up within half a second. The simulator holds the targets instead (`limit_targets`).

@@ -1,8 +1,8 @@
-"""Rotations at the speed a simulator asks for: each operation on quaternions is one outer product and one matrix product.
+"""Fast rotations for the control loop: each operation on quaternions is one outer product and one matrix product.
 
-The kit's rotations come from `roma`. Only what runs in every control step is written again here, because there the number of
-calls and the order in memory count, not the arithmetic. A product of quaternions is linear in the 16 products of their entries,
-and so are a rotation matrix and its columns. `tests/body/test_quaternions.py` holds them against roma.
+The kit's rotations come from `roma`. Only what runs in every control step is reimplemented here, where the number of
+calls and the memory layout dominate, not the arithmetic. A product of quaternions is linear in the 16 products of their entries,
+and so are a rotation matrix and its columns. `tests/body/test_quaternions.py` compares them with roma.
 
 Shapes are the usual (..., 4) and (..., 3), xyzw, unit length. In memory the axes lie the other way round (`reversed_axes`):
 entry by entry, the batch last, so that each arithmetic operation runs along contiguous environments (measured: 5 times faster
@@ -39,7 +39,7 @@ def _table(rows) -> torch.Tensor:
 
 
 @cache
-@torch.inference_mode(False)  # what is kept must also serve autograd, whoever asks first
+@torch.inference_mode(False)  # cached tensors must work with autograd, wherever they are first made
 def _tables(dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
     """The constant matrices that are multiplied with the 16 products."""
     product, matrix = _table(_PRODUCT), _table(_MATRIX)
@@ -87,13 +87,13 @@ def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
 
 @cache
 @torch.inference_mode(False)
-def _turns(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _cyclic(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.tensor([1, 2, 0]).to(device), torch.tensor([2, 0, 1]).to(device)
 
 
 def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Vector product: (3, ...), (3, ...) -> (3, ...)."""
-    yzx, zxy = _turns(a.device)
+    yzx, zxy = _cyclic(a.device)
     left = a.index_select(0, yzx) * b.index_select(0, zxy)
     return torch.addcmul(left, a.index_select(0, zxy), b.index_select(0, yzx), value=-1)
 
@@ -102,7 +102,7 @@ def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def quat_between(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """inverse(p) q, what turns p into q as seen from p: (..., 4), (..., 4) -> (..., 4)."""
+    """inverse(p) q, the rotation from p to q in p's frame: (..., 4), (..., 4) -> (..., 4)."""
     return _flip(_combine("between", reversed_axes(p), reversed_axes(q)))
 
 

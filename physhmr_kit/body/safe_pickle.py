@@ -57,7 +57,7 @@ class _Unpickler(pickle.Unpickler):
             return _reconstruct
         if (module, name) in (("__builtin__", "object"), ("builtins", "object")):
             return object
-        raise KitError(f"the file asks for {module}.{name}, which is neither an array nor a container; it was not run")
+        raise KitError(f"the file contains {module}.{name}, which is neither an array nor a container; it was not run")
 
 
 def _reconstruct(cls, base, state):
@@ -70,7 +70,7 @@ def load_pickle(path: str | os.PathLike) -> object:
     """Read a third-party pickle (strings of Python 2 as latin-1).
 
     Raises:
-        KitError: missing or damaged file, or one that asks for anything but arrays and containers.
+        KitError: missing or damaged file, or one that contains anything but arrays and containers.
     """
     path = Path(path)
     if not path.is_file():

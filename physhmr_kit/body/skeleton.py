@@ -22,7 +22,7 @@ BODY_NAMES = (
     "L_Toe", "R_Toe", "Neck", "L_Thorax", "R_Thorax", "Head", "L_Shoulder", "R_Shoulder", "L_Elbow",
     "R_Elbow", "L_Wrist", "R_Wrist", "L_Hand", "R_Hand",
 )  # fmt: skip
-"""The same 24 in the words of the SMPL humanoid (SMPLSim, smpl_joint_names.py)."""
+"""The names of the same 24 bodies in the SMPL humanoid (SMPLSim, smpl_joint_names.py)."""
 
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 

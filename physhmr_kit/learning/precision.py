@@ -1,4 +1,4 @@
-"""Precision of matrix products, for networks only."""
+"""Precision of matrix products in networks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from physhmr_kit.utils.errors import KitError
 
 @contextlib.contextmanager
 def matmul_precision(level: str):
-    """torch's float32 matmul precision for a while: 'highest', 'high' or 'medium'. Kinematics must never run under less than the
-    highest, so it is not set for good.
+    """torch's float32 matmul precision within a block: 'highest', 'high' or 'medium'. Kinematics needs the highest, so the
+    precision is restored afterwards.
 
     Raises:
-        KitError: another level.
+        KitError: unknown level.
     """
     if level not in ("highest", "high", "medium"):
         raise KitError(f"matmul is '{level}'; choose one of: highest, high, medium")

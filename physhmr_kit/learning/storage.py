@@ -23,7 +23,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike, settings: dict, hal
     """Write a module's state and the settings to rebuild it; the file appears whole or not at all.
 
     Args:
-        settings: anything JSON can hold.
+        settings: anything JSON can store.
         half: store floats as float16 (they are read back as float32).
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}

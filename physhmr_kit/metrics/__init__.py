@@ -1,7 +1,7 @@
-"""Honest figures: accuracy, the path through the world, physical plausibility, tracking; and the table that prints them.
+"""Figures: accuracy of the pose, accuracy in the world, physical plausibility, tracking; and the table that prints them.
 
-`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Names collide between
-papers: every docstring says whose rule it is.
+`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Papers use one
+name for different measures: every docstring states whose rule it follows.
 """
 
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel

@@ -1,7 +1,7 @@
-"""Feasible: does a motion ask for what a solid body on a floor can do? Overlap of its limbs, and balance beyond its feet.
+"""Feasibility: can a rigid body on a floor perform a motion? Overlap of limbs, and zero-moment points outside the support.
 
-No policy and no drive can follow a frame in which one leg stands inside the other, or hold a pose whose weight lies beyond
-the soles. A clip with many such frames is a fault of its import or of its skeleton; look here before blaming a policy.
+No policy can track a frame in which one leg penetrates the other, or hold a pose whose weight lies outside the soles. Many such
+frames in a clip point to its import or its skeleton; check here before blaming a policy.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def beyond_support(states: BodyState, fps: float = 30.0, humanoid: Humanoid | No
     """How far the zero-moment point lies outside the soles on the floor: T frames -> (T,) m.
 
     0 inside the convex hull of the sole corners lower than 4 cm; NaN where fewer than three are, as in flight. A flat foot
-    turns about its edge as soon as this is positive; a few centimetres are within what such soles and the noise of second
-    derivatives say.
+    turns about its edge as soon as this is positive; a few centimetres are within the accuracy of such soles and of second
+    derivatives.
     """
     humanoid = humanoid or Humanoid.mean()
     masses = humanoid.segment_masses().double().numpy()

@@ -1,6 +1,6 @@
-"""The short score: how far a body followed its clip, and how near. Cheap enough for every evaluation of a training run.
+"""The short score: how far a body followed its clip, and how closely. Cheap enough for every evaluation of a training run.
 
-The rules are those of `table.py`, which uses this file for them; only the measures that take time are left out.
+`table.py` takes its rules from here and adds the measures that take time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from physhmr_kit.metrics import functional as F
 
 @dataclass(frozen=True)
 class ClipScore:
-    """One clip followed once.
+    """The score of one clip.
 
     Attributes:
         clip: its name. frames: of the whole clip. followed: frames until the body was lost, at least 1.

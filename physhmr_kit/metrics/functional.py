@@ -1,12 +1,12 @@
 """Every measure as a pure function: tensors of one clip in, one value for each frame (or contact, or degree of freedom) out.
 
-Nothing is averaged here; pooling is the business of the torchmetrics classes beside this file. Names collide between
-papers, so each docstring says whose rule it follows:
+Nothing is averaged here; the torchmetrics classes beside this file pool the values. Papers use one name for different
+measures, so each docstring states whose rule it follows:
 
 - WHAM family: WHAM, GVHMR and TRAM, whose world metrics follow SLAHMR (GVHMR, hmr4d/utils/eval/eval_utils.py).
 - PHC family: PHC and UHC, trackers of a known reference (PHC, im_amp_players.py; SMPLSim, smpl_eval.py).
 - PhysHMR: its released evaluator (scripts/visualize.py).
-- ours: no common published rule exists; what we chose is written down.
+- ours: there is no common published rule; our choice is documented.
 
 Input is in metres, z-up, floor at 0, and at 30 frames per second: the 1 cm/frame contact rule and every mm/frame value
 mean something else at another rate. Feet are the 16 lower corners of the humanoid's foot and toe boxes (`motion.soles`)
@@ -170,7 +170,7 @@ def rte(pred_root: torch.Tensor, target_root: torch.Tensor, shortest_path: float
 
     Args:
         pred_root, target_root: (T, 3) m, world.
-        shortest_path: length of the reference path below which the ratio says nothing, m.
+        shortest_path: length of the reference path below which the ratio is meaningless, m.
 
     Returns:
         (T,) percent, or (0,).
@@ -213,7 +213,7 @@ def foot_sliding(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.
 def penetration(pred_soles: torch.Tensor) -> torch.Tensor:
     """Depth of the lowest foot point below the floor (ours; UHC averages over all sunk vertices).
 
-    Only the soles are looked at: a knee or a hand in the floor is not seen.
+    Only the soles count: a knee or a hand below the floor goes unnoticed.
 
     Args:
         pred_soles: (T, P, 3) m.
@@ -241,7 +241,7 @@ def floating(pred_soles: torch.Tensor, target_soles: torch.Tensor, dead_zone: fl
 def height_variance(pred_soles: torch.Tensor, lowest_share: float = 0.25) -> torch.Tensor:
     """PhysHMR's HV: variance of the lowest point's height over the lowest quarter of the frames.
 
-    It sees an unsteady ground height; a constant float or sink is not punished. Needs no reference. The published values
+    It measures an unsteady ground height; a constant float or sink costs nothing. Needs no reference. The published values
     use the whole mesh, ours the soles.
 
     Args:

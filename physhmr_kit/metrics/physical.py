@@ -1,7 +1,7 @@
-"""Does the motion obey physics? Feet, floor, smoothness and joint limits.
+"""Physical plausibility: feet, floor, smoothness and joint limits.
 
-Read foot sliding, floating and penetration together: any one can look good while another is bad. A body that hovers
-neither skates nor sinks. All foot figures are taken on the humanoid's sole corners (`motion.soles`).
+Read foot sliding, floating and penetration together: any one can look good while another is bad. A floating body
+neither slides nor penetrates. All foot figures are taken on the humanoid's sole corners (`motion.soles`).
 """
 
 from __future__ import annotations

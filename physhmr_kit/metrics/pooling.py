@@ -1,4 +1,4 @@
-"""How the kit pools: one mean over all values of all clips, the rule of the WHAM and PHC families."""
+"""Pooling: one mean over all values of all clips, the rule of the WHAM and PHC families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 
 class PooledMean(Metric):
-    """Mean of every value seen, whichever clip it came from; NaN as long as nothing was seen.
+    """Mean of all values of all clips; NaN without values.
 
     A long clip weighs more than a short one. (PhysHMR instead averages the clips' means.) `total` and `count` are summed
     over processes, so a distributed evaluation gives the number of a single one. `update` takes one clip at a time.

@@ -1,7 +1,7 @@
 """The table of an evaluation: one row for each clip, two closing rows, and what the columns mean.
 
-A rollout is scored up to the frame where its body fell or lost its reference, and the table says how far that was: the
-errors of a clip that failed early are those of its easy beginning. Hence the two closing rows, over everything that was
+A rollout is scored up to the frame where its body lost its reference, and the table shows which frame that was: the errors
+of a clip that failed early are those of its easy beginning. Hence the two closing rows, over everything that was
 scored and over the clips that were tracked to the end (PHC's papers quote the latter).
 """
 
@@ -45,7 +45,7 @@ NOTES = (
     "success: mean distance of 20 bodies never above 0.5 m (PHC) and played to the end. Foot figures are taken on sole corners, not SMPL vertices.",
     "Pooled over all frames, not a mean of clip means (height variance: mean over clips).",
 )
-"""What a reader must know to compare the figures."""
+"""What a reader needs to know to compare the figures."""
 
 
 def measures(fps: float = 30.0) -> MetricCollection:
@@ -87,8 +87,8 @@ def score_rollouts(rollouts: list, humanoid: Humanoid | None = None) -> list[dic
         humanoid: whose sole to use; the mean shape by default.
 
     Returns:
-        Dicts with clip, frames (of the clip), scored (frames that enter the figures), success, outcome (words), and
-        every key of `measures()`; NaN where a clip has nothing to say.
+        Dicts with clip, frames (of the clip), scored (frames that enter the figures), success, outcome (a phrase), and
+        every key of `measures()`; NaN where a measure has no values.
     """
     return [_row(r, measures(r.fps), humanoid) for r in rollouts]
 
@@ -107,16 +107,16 @@ def summarise(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str
         for i in chosen:
             pooled.update(**_inputs(rollouts[i], rows[i]["scored"], humanoid))
         scored = sum(rows[i]["scored"] for i in chosen)
-        words = f"{len(good)}/{len(rows)} success, {_percent(scored, frames)} of frames"
+        outcome = f"{len(good)}/{len(rows)} success, {_percent(scored, frames)} of frames"
         if name != "all clips":
-            words = f"{_percent(scored, frames)} of frames"
+            outcome = f"{_percent(scored, frames)} of frames"
         closing.append(
             {
                 "clip": name,
                 "frames": sum(rows[i]["frames"] for i in chosen),
                 "scored": scored,
                 "success": 100 * len(good) / len(rows) if rows else math.nan,
-                "outcome": words,
+                "outcome": outcome,
                 **_values(pooled, bool(chosen)),
             }
         )
@@ -127,8 +127,8 @@ def _row(rollout, metrics: MetricCollection, humanoid: Humanoid | None) -> dict[
     frames = rollout.length
     scored, success = frames_followed(rollout)
     metrics.update(**_inputs(rollout, scored, humanoid))
-    words = "tracked" if success else f"lost at {scored / rollout.fps:.1f} s ({_percent(scored, frames)})"
-    base = {"clip": rollout.name, "frames": frames, "scored": scored, "success": success, "outcome": words}
+    outcome = "tracked" if success else f"lost at {scored / rollout.fps:.1f} s ({_percent(scored, frames)})"
+    base = {"clip": rollout.name, "frames": frames, "scored": scored, "success": success, "outcome": outcome}
     return {**base, **_values(metrics, True)}
 
 
@@ -144,7 +144,7 @@ def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
 
 
 def _values(metrics: MetricCollection, any_clip: bool) -> dict[str, float]:
-    if not any_clip:  # computing a metric that saw nothing makes torchmetrics warn
+    if not any_clip:  # computing a metric without values makes torchmetrics warn
         return {name: math.nan for name in metrics}
     return {name: float(value) for name, value in metrics.compute().items()}
 
@@ -157,11 +157,11 @@ def _percent(part: int, whole: int) -> str:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """A row as the words of the printed table; NaN becomes a dash."""
-    return [_word(row[key]) for key in COLUMNS]
+    """A row as the cells of the printed table; NaN becomes a dash."""
+    return [_cell(row[key]) for key in COLUMNS]
 
 
-def _word(value: Any) -> str:
+def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.1f}"
     return str(value)
@@ -175,7 +175,7 @@ def to_markdown(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None
 
 
 def to_csv(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None) -> str:
-    """Every measure as CSV, closing rows last; an empty cell where a measure has nothing to say."""
+    """Every measure as CSV, closing rows last; an empty cell where a measure has no values."""
     lines = [*rows, *(closing or [])]
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(lines[0]) if lines else list(COLUMNS), lineterminator="\n")

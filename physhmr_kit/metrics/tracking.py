@@ -1,7 +1,7 @@
 """How well a simulated body follows a known reference: the PHC family's measures.
 
 World frame, all 24 bodies, frame 0 (where both start together) not counted. PHC prints each twice, over all sequences and
-over those that succeeded, and papers quote the latter: say which.
+over those that succeeded, and papers quote the latter: state which.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class SuccessRate(PooledMean):
 
     A clip fails when at any frame after the first two the mean distance over 20 bodies (24 without toes and hands) exceeds
     0.5 m, or the body is not finite. Every clip must be complete: a rollout cut short by another rule is not a success,
-    so the caller says how many frames the clip has.
+    so the caller gives the number of frames of the clip.
 
     Args:
         threshold: metres.

@@ -33,18 +33,18 @@ class PlantedBody:
         self.name, self.fps, self.offsets = name, fps, humanoid.offsets.double()
         self.masses = humanoid.segment_masses().double().numpy()
         self.centres = humanoid.segment_centres().double()
-        track = {key: torch.from_numpy(v) for key, v in value.items()}
-        self.height = track["pelvis_height"] + standing_height(humanoid.offsets)
-        yaw, pitch, roll = (torch.deg2rad(track[f"pelvis_{key}"]) for key in ("yaw", "pitch", "roll"))
+        channels = {key: torch.from_numpy(v) for key, v in value.items()}
+        self.height = channels["pelvis_height"] + standing_height(humanoid.offsets)
+        yaw, pitch, roll = (torch.deg2rad(channels[f"pelvis_{key}"]) for key in ("yaw", "pitch", "roll"))
         upright = torch.tensor(STANDING, dtype=torch.float64).expand(len(self.height), 4)
         self.root = roma.quat_composition([yaw_quaternion(yaw), upright, turn_x(pitch), turn_z(roll)])
         still = torch.zeros_like(self.height)
-        dof = torch.deg2rad(torch.stack([track.get(n, still) for n in dof_names()], dim=-1))
+        dof = torch.deg2rad(torch.stack([channels.get(n, still) for n in dof_names()], dim=-1))
         self.joints = torch.cat([self.root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
         self.feet = {}
         for side, (_, _, _, toe_joint) in _LEGS.items():
-            x, y, lift = (track[f"{side}_sole_{key}"] for key in ("x", "y", "lift"))
-            yaw, heel, toe = (torch.deg2rad(track[f"{side}_sole_{key}"]) for key in ("yaw", "heel", "toe"))
+            x, y, lift = (channels[f"{side}_sole_{key}"] for key in ("x", "y", "lift"))
+            yaw, heel, toe = (torch.deg2rad(channels[f"{side}_sole_{key}"]) for key in ("yaw", "heel", "toe"))
             self.feet[side] = foot_pose(x, y, yaw, lift, heel, toe, self.offsets[toe_joint])
             self.joints[:, toe_joint] = turn_x(-heel)  # the toes stay flat while the heel rises
 

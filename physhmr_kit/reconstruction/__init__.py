@@ -1,9 +1,23 @@
-"""A filmed person, relived in simulation: following what the camera saw, what came out, and the files that are left.
+"""The motion of a person in a video, in simulation: following the visual track, figures and files.
 
 `python -m physhmr_kit.reconstruct` is the command.
 """
 
-from physhmr_kit.reconstruction.follow import PATIENCE, Reconstruction, relive, upright, without_physics
 from physhmr_kit.reconstruction.report import errors_over_time, summary
+from physhmr_kit.reconstruction.simulate import (
+    MIN_RESTART_GAP,
+    Reconstruction,
+    kinematic_estimate,
+    simulate_track,
+    upright,
+)
 
-__all__ = ["PATIENCE", "Reconstruction", "errors_over_time", "relive", "summary", "upright", "without_physics"]
+__all__ = [
+    "MIN_RESTART_GAP",
+    "Reconstruction",
+    "errors_over_time",
+    "kinematic_estimate",
+    "simulate_track",
+    "summary",
+    "upright",
+]

@@ -1,4 +1,4 @@
-"""What `reconstruct` leaves behind, all of it or nothing."""
+"""The files of a reconstruction, written all together or not at all."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import numpy as np
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.export import write_bvh
 from physhmr_kit.motion.kinematics import local_rotations
-from physhmr_kit.reconstruction.follow import Reconstruction
+from physhmr_kit.reconstruction.simulate import Reconstruction
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import recording
 from physhmr_kit.viewer.frames import video_frames
 from physhmr_kit.viewer.overlay import write_overlay
 
 
-def write(
+def write_files(
     result: Reconstruction, errors: dict[str, np.ndarray], out: Path, video: Path | None, overlay: bool = True
 ) -> list[Path]:
     """Write everything into a folder; the files appear together, when all of them are whole.
 
     Args:
-        video: the film, for the recording and the overlay. overlay: draw the body over the film.
+        video: for the recording and the overlay. overlay: draw the body over the video.
 
     Returns:
-        reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy saw, with the camera),
+        reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy observed, with the camera),
         errors.csv, reconstruction.rrd, and overlay.mp4 where there is a video.
 
     Raises:

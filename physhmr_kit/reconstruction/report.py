@@ -1,4 +1,4 @@
-"""What a reconstruction is worth: figures frame by frame, and a few lines to read before believing it."""
+"""The quality of a reconstruction: figures frame by frame, and a summary in a few lines."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from physhmr_kit.metrics.seen import ray_distance, reprojection_error
-from physhmr_kit.reconstruction.follow import Reconstruction, upright
+from physhmr_kit.metrics.reprojection import ray_distance, reprojection_error
+from physhmr_kit.reconstruction.simulate import Reconstruction, upright
 
 
 def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
-    """One row for each frame: how far the body is from what was seen, and from the encoder's own estimate.
+    """One row for each frame: how far the body is from the detected keypoints and from the encoder's estimate.
 
     Returns:
-        frame, seconds, ray_distance_mm and reprojection_px (means over the believed keypoints; NaN where there is none),
+        frame, seconds, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN where there is none),
         encoder_ray_distance_mm and encoder_reprojection_px (the same of the estimate), from_encoder_mm (mean over 24
-        bodies), upright and restart (0 or 1; a frame in which the body was helped up is not upright). All (T,).
+        bodies), upright and restart (0 or 1; a frame in which the body was reset is not upright). All (T,).
     """
     track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
     rays = track.centre, track.ray_point, track.ray_confidence
@@ -35,28 +35,28 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
 
 
 def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
-    """What we would want to know before believing the result, line by line."""
+    """What to know before trusting the result, line by line."""
     track, count = result.track, len(result.track)
     width, height = track.image_size
     median = {name: float(np.nanmedian(values)) for name, values in errors.items()}
-    opening = (
+    first_line = (
         f"{track.name}: {count} frames at {track.fps:g} fps, {count / track.fps:.1f} s; "
         f"the world is divided by {track.scale:.2f} so that the mean-shape humanoid fits"
     )
     if result.method == "kinematic":
         return [
-            opening,
+            first_line,
             f"the encoder's estimate, without physics; reprojection error, median: {median['reprojection_px']:.0f} px of a "
             f"{width}x{height} image; distance from the rays, median: {median['ray_distance_mm']:.0f} mm",
         ]
-    falls = ", ".join(f"{why} at {frame / track.fps:.2f} s" for frame, why in result.restarts)
-    alone = max(b - a for a, b in pairwise([0, *(frame for frame, _ in result.restarts), count])) / track.fps
+    resets = ", ".join(f"{why} at {frame / track.fps:.2f} s" for frame, why in result.restarts)
+    longest = max(b - a for a, b in pairwise([0, *(frame for frame, _ in result.restarts), count])) / track.fps
     return [
-        opening,
+        first_line,
         f"reprojection error, median: {median['reprojection_px']:.0f} px of a {width}x{height} image "
         f"(the encoder's estimate without physics: {median['encoder_reprojection_px']:.0f} px)",
         f"distance from the rays, median: {median['ray_distance_mm']:.0f} mm (the encoder's: {median['encoder_ray_distance_mm']:.0f} mm); "
-        "errors along the rays cannot be seen without ground truth",
-        f"upright in {100 * errors['upright'].mean():.0f} % of the frames, put back on the encoder's pose {len(result.restarts)} time(s)"
-        + (f": {falls}; {alone:.1f} s at a stretch without help" if falls else ""),
+        "errors along the rays cannot be measured without ground truth",
+        f"upright in {100 * errors['upright'].mean():.0f} % of the frames, reset to the encoder's pose {len(result.restarts)} time(s)"
+        + (f": {resets}; at most {longest:.1f} s without a reset" if resets else ""),
     ]

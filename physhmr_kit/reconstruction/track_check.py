@@ -1,4 +1,4 @@
-"""Is this visual track fit to train on, or to follow? Figures that show a wrong camera, frame rate or person, and what to do."""
+"""Is a visual track fit for training or tracking? Figures that reveal a wrong camera, frame rate or person, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from physhmr_kit.metrics.seen import BELIEVED, reprojection_error
+from physhmr_kit.metrics.reprojection import MIN_CONFIDENCE, reprojection_error
 from physhmr_kit.motion.kinematics import heading, linear_velocity
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import sole_height
@@ -16,12 +16,12 @@ from physhmr_kit.vision.keypoints import RAY_COCO, person_size
 from physhmr_kit.vision.placement import bodies_on_rays, kinematic_clip
 from physhmr_kit.vision.track import VisualTrack
 
-MISFIT = 0.08
+MAX_REPROJECTION = 0.08
 """Median distance of limbs from their keypoints, as a share of the person's box, above which something is wrong."""
-FASTEST = 12.0
+MAX_SPEED = 12.0
 """m/s, pelvis; a sprinter's top speed."""
-LOOSE = 0.25
-"""m by which standing soles may miss the floor when only the rays place the body."""
+MAX_FLOOR_GAP = 0.25
+"""Largest distance, m, of soles in contact from the floor when only the rays place the body."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +40,11 @@ class TrackCheck:
 
 
 def check_track(track: VisualTrack) -> TrackCheck:
-    """Look at a track of two frames or more; nothing is changed."""
+    """Check a track of two frames or more; it stays as it is."""
     body = MotionLibrary([kinematic_clip(track)]).clip(0)
     off = reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera).nanmedian()
-    seen = track.keypoints[..., 2] >= BELIEVED
-    box = person_size(track.keypoints, BELIEVED)
+    confident = track.keypoints[..., 2] >= MIN_CONFIDENCE
+    box = person_size(track.keypoints, MIN_CONFIDENCE)
     forward = track.camera.R.reshape(-1, 3, 3)[:, 2]
     right = track.camera.R.reshape(-1, 3, 3)[:, 0]
     pitch = torch.rad2deg(-forward[:, 2].clamp(-1, 1).asin()).median()
@@ -54,16 +54,16 @@ def check_track(track: VisualTrack) -> TrackCheck:
     floor = _floor_gap(track)
     turn = heading(body.root_rot).diff()
     flips = int((torch.atan2(turn.sin(), turn.cos()).abs() > math.radians(120)).sum())
-    share = float(seen[:, list(RAY_COCO)].float().mean())
+    share = float(confident[:, list(RAY_COCO)].float().mean())
     scale = track.scale
     figures = {
         "frames": f"{len(track)} at {track.fps:g} fps, image {track.image_size[0]}x{track.image_size[1]}",
-        "believed keypoints": f"{100 * share:.0f} % of the limbs'",
+        "confident keypoints": f"{100 * share:.0f} % of the limbs'",
         "reprojection, median": f"{off:.0f} px, {100 * off / box:.1f} % of the person's box",
         "camera": f"{scale * height:.2f} m above the floor, looking {pitch:.0f} degrees down, rolled {roll:.0f} degrees",
         "person": f"{scale * away:.2f} m away, {scale:.2f} times the mean shape",
         "fastest": f"{scale * speed:.1f} m/s (pelvis)",
-        "standing soles": "none"
+        "soles in contact": "none"
         if math.isnan(floor)
         else f"{100 * scale * floor:+.0f} cm from the floor, placed by the rays alone",
     }
@@ -72,23 +72,24 @@ def check_track(track: VisualTrack) -> TrackCheck:
         "the camera looks more than 60 degrees up or down: is R world-to-camera, and OpenCV's (y down)?": abs(pitch)
         > 60,
         "the camera is rolled by more than 45 degrees: was the video turned after it was calibrated?": abs(roll) > 45,
-        "the encoder's body is far from the keypoints: check K, the image size and the person": not off <= MISFIT * box,
-        f"standing soles miss the floor by {100 * scale * abs(floor):.0f} cm: check the camera's height and focal length": abs(
+        "the encoder's body is far from the keypoints: check K, the image size and the person": not off
+        <= MAX_REPROJECTION * box,
+        f"soles in contact miss the floor by {100 * scale * abs(floor):.0f} cm: check the camera's height and focal length": abs(
             floor
         )
-        > LOOSE,
+        > MAX_FLOOR_GAP,
         f"the person turns round within a frame, {flips} time(s): left and right swapped, or two people?": flips > 0,
         "the pelvis moves faster than anybody runs: check the frame rate, and that it is one person": speed * scale
-        > FASTEST,
+        > MAX_SPEED,
         "the person's size is at the end of what is allowed: check the focal length and the camera's height": not 0.81
         < scale
         < 1.24,
-        "fewer than half of the limbs' keypoints are believed: expect little": share < 0.5,
+        "fewer than half of the limbs' keypoints are confident: expect a poor result": share < 0.5,
     }
     return TrackCheck(body, figures, tuple(words for words, wrong in faults.items() if wrong))
 
 
 def _floor_gap(track: VisualTrack) -> float:
-    """Median height of standing soles when the floor has no say in where the body is, m; NaN where none stands."""
+    """Median height of soles in contact when the floor does not place the body, m; NaN where there is none."""
     soles = sole_height(*bodies_on_rays(track))[track.contact > 0.5]
     return float(soles.median()) if len(soles) else math.nan

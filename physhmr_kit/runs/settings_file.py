@@ -38,7 +38,7 @@ _RENAMED = {
     "hard_share": "env.failure_weighted_prob", "moment_share": "env.pre_failure_prob",
     "first_share": "env.first_frame_prob", "push_force": "env.push_force", "push_every": "env.push_interval",
     "reward": "env.reward", "frames_per_step": "data.frames_per_step", "windows": "data.windows",
-    "variety": "data.variety", "validation_windows": "data.validation_windows", "width": "network.width",
+    "variety": "data.augmentation", "validation_windows": "data.validation_windows", "width": "network.width",
     "layers": "network.layers", "heads": "network.heads", "weight_decay": "optim.weight_decay",
 }  # fmt: skip
 """Settings of flat config files of versions before 0.2 -> what they are called now."""

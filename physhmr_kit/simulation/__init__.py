@@ -1,4 +1,4 @@
-"""The physics behind one small batched contract (`contract.py`); a simulator knows bodies and forces, no rewards, no motion.
+"""The physics behind one small batched contract (`contract.py`); a simulator handles bodies and forces, no rewards, no motion.
 
 `mujoco_cpu` runs everywhere through MuJoCo's native rollout threads, `mujoco_gpu` is mujoco_warp, `isaac_gym` lives in a
 worker process of its own.
@@ -15,7 +15,7 @@ __all__ = ["CONTROL_DT", "SIMULATORS", "SimState", "Simulator", "SimulatorError"
 
 
 def __getattr__(name: str):
-    # the contract speaks torch, which takes seconds to import; who only asks for the simulators' names need not wait
+    # the contract needs torch, which takes seconds to import; listing the simulators' names should not
     if name in __all__:
         from physhmr_kit.simulation import contract
 

@@ -18,7 +18,7 @@ CONTROL_DT = 1.0 / 30.0
 
 
 MAX_SPEED = 200.0
-"""rad/s or m/s: past this a body has exploded, whatever the engine still computes."""
+"""rad/s or m/s: beyond this the simulation has diverged, whatever the engine still computes."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SimState(BodyState):
     Attributes:
         contact_force: (N, 24, 3) net contact force on each body, world frame, N.
         dof_torque: (N, 69) torque of each drive, N m.
-        diverged: (N,) bool, the physics of this environment blew up during the step; its state is not to be used.
+        diverged: (N,) bool, the physics of this environment diverged during the step; its state must not be used.
     """
 
     contact_force: torch.Tensor
@@ -40,9 +40,9 @@ class SimState(BodyState):
 
 
 class SimulatorError(KitError):
-    """A simulator that stopped in the middle of a run: a worker that died, an engine that gave up.
+    """A simulator that failed in the middle of a run: its worker died or its engine stopped.
 
-    The commands print it in one line; the checkpoints written so far stay.
+    The commands print it in one line; the checkpoints written so far are kept.
     """
 
 
@@ -50,12 +50,12 @@ class Simulator(ABC):
     """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz. `with` closes it.
 
     Everything is in the kit's conventions: SMPL joint order, quaternions xyzw, velocities in the world frame; an
-    engine that thinks otherwise converts here and nowhere else.
+    engine with other conventions converts here and nowhere else.
     """
 
     name: str
     deterministic: bool
-    """Same inputs, same bits."""
+    """Same inputs give bit-identical results."""
 
     def __init__(self, humanoid: Humanoid, num_envs: int, device: str | torch.device, substeps: int = 4):
         if num_envs < 1:
@@ -66,7 +66,7 @@ class Simulator(ABC):
         self.device = torch.device(device)
 
     def check_inputs(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> None:
-        """What `step` of every simulator asks first.
+        """The input checks of `step` of every simulator.
 
         Raises:
             KitError: targets are not (N, 69), pushes not (N, 24, 3).
@@ -105,19 +105,19 @@ class Simulator(ABC):
     @property
     @abstractmethod
     def state(self) -> SimState:
-        """The current state, fresh also right after a reset. Its tensors stay as they are when the simulator goes on."""
+        """The current state, up to date right after a reset too. Its tensors do not change in later steps."""
 
     @abstractmethod
     def save(self) -> dict[str, torch.Tensor]:
-        """Everything needed to go on from here to the same bits (where `deterministic`)."""
+        """Everything needed to continue from here bit-exactly (where `deterministic`)."""
 
     @abstractmethod
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
         """Go back to a `save`."""
 
     def counters(self) -> dict[str, int]:
-        """What went wrong since the simulator was built without stopping it, by name, e.g. {'overflowed': 3}: the number
-        of (environment, control step) pairs. May wait for the device; meant to be asked once an iteration."""
+        """Faults since the simulator was built that did not stop it, by name, e.g. {'overflowed': 3}: the number
+        of (environment, control step) pairs. May wait for the device; meant to be read once an iteration."""
         return {}
 
     def close(self) -> None:  # noqa: B027

@@ -77,16 +77,16 @@ class MujocoCpu(Simulator):
         root_rot = torch.nn.functional.normalize(state.root_rot, dim=1)
         # MuJoCo keeps the angular velocity of a free joint in the body's own frame
         spin = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
-        clock = torch.ones(len(env_ids), 1)  # MuJoCo puts a diverged environment's back to 0
+        clock = torch.ones(len(env_ids), 1)  # MuJoCo resets a diverged environment's to 0
         parts = (clock, state.root_pos, root_rot, state.dof_pos, state.body_lin_vel[:, 0], spin, state.dof_vel)
         physics = torch.cat(parts, dim=1).index_select(1, self._back).double()
         self._physics.index_copy_(0, env_ids, physics)
         if settled:
-            felt = torch.zeros(len(env_ids), 3 * NUM_JOINTS + NUM_DOFS)
-            fresh = self._assemble(state, felt, torch.zeros(len(env_ids), dtype=torch.bool))
+            readings = torch.zeros(len(env_ids), 3 * NUM_JOINTS + NUM_DOFS)
+            fresh = self._assemble(state, readings, torch.zeros(len(env_ids), dtype=torch.bool))
         else:
-            silence = torch.zeros(len(env_ids), self.model.nsensordata)
-            fresh = self._read(physics, silence, ~physics.sum(1).isfinite())
+            no_readings = torch.zeros(len(env_ids), self.model.nsensordata)
+            fresh = self._read(physics, no_readings, ~physics.sum(1).isfinite())
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
@@ -102,7 +102,7 @@ class MujocoCpu(Simulator):
             self._models, self._scratch, self._physics.numpy(), control,
             control_spec=int(spec), skip_checks=True, nstep=self.substeps, state=self._states.numpy(), sensordata=self._sensors.numpy(),
         )  # fmt: skip
-        # a diverged environment is put back to qpos0 by MuJoCo without a word; its clock gives it away
+        # MuJoCo silently resets a diverged environment to qpos0; its clock shows it
         late = self._states[:, -1, 0] - self._physics[:, 0] < (self.substeps - 0.5) * self.timestep
         self._physics.copy_(self._states[:, -1])
         self._state = self._read(self._physics, self._sensors[:, -1].float(), late | bad)
@@ -130,15 +130,15 @@ class MujocoCpu(Simulator):
         columns = physics.T.to(torch.float32, memory_format=torch.contiguous_format).index_select(0, self._order)
         body = coordinate_kinematics(columns, self._offsets)
         exploded = ~(columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED)  # NaN compares false
-        felt = sensors.index_select(1, self._reports)
-        return self._assemble(body, felt, exploded if diverged is None else diverged | exploded)
+        readings = sensors.index_select(1, self._reports)
+        return self._assemble(body, readings, exploded if diverged is None else diverged | exploded)
 
     @staticmethod
-    def _assemble(body: BodyState, felt: torch.Tensor, diverged: torch.Tensor) -> SimState:
-        contact, torque = felt.split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
+    def _assemble(body: BodyState, readings: torch.Tensor, diverged: torch.Tensor) -> SimState:
+        contact, torque = readings.split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
         return SimState(
             body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
-            # the sensor reports what the body pushes with; the contract wants what it is pushed by
+            # the sensor reports the force that the body exerts; the contract has the force on the body
             -contact.unflatten(1, (NUM_JOINTS, 3)), torque, diverged,
         )  # fmt: skip
 

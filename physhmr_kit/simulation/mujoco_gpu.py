@@ -23,12 +23,12 @@ try:
 except ImportError as absent:
     raise KitError(f"simulator mujoco_gpu: {absent}; install it with: pip install -e '.[gpu]'") from absent
 
-LOST = int(
+OVERFLOW_BITS = int(
     mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ | mjw.OverflowType.BROADPHASE
     | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD | mjw.OverflowType.EPA_HORIZON
 )  # fmt: skip
-"""Overflow bits of a contact or constraint that was dropped. The others tell that the solver used all the iterations
-it was allowed, which is how it is meant to work, or concern what the humanoid does not have."""
+"""Overflow bits of a contact or constraint that was dropped. The others say that the solver used all the iterations
+it was allowed, as intended, or concern features that the humanoid does not have."""
 
 wp.set_module_options({"enable_backward": False})
 
@@ -68,11 +68,11 @@ def _add_contacts(
 
 
 @wp.kernel
-def _judge(
-    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, lost: int,
+def _check_worlds(
+    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, overflow_bits: int,
     overflow: wp.array[int], diverged: wp.array[bool], overflowed: wp.array[wp.int64],
 ):  # fmt: skip
-    """Which worlds blew up, and how many lost contacts or constraints in this control step."""
+    """Which worlds diverged, and how many dropped contacts or constraints in this control step."""
     world = wp.tid()
     good = wp.isfinite(target[world, 0])  # a constant could not be changed in a loop of Warp
     for i in range(target.shape[1]):
@@ -82,7 +82,7 @@ def _judge(
     for i in range(qvel.shape[1]):
         good = good and wp.abs(qvel[world, i]) <= max_speed  # false for NaN too
     diverged[world] = not good
-    if (overflow[world] & lost) != 0:
+    if (overflow[world] & overflow_bits) != 0:
         wp.atomic_add(overflowed, 0, wp.int64(1))
     overflow[world] = 0
 
@@ -91,8 +91,8 @@ class MujocoGpu(Simulator):
     """`mujoco_warp` behind the Simulator contract, in float32.
 
     Between two targets nothing leaves the device and Python launches one CUDA graph: hold the targets, all physics
-    steps, contact forces, verdict. The graph is recorded when the simulator is built (on Warp's CPU device as well:
-    it replays the same recording). Warp compiles its kernels the first time they are met on a machine (half a minute
+    steps, contact forces, divergence check. The graph is recorded when the simulator is built (on Warp's CPU device as well:
+    it replays the same recording). Warp compiles its kernels the first time they are used on a machine (half a minute
     for the CPU, more for a GPU) and keeps them in its cache; building takes that much longer then.
 
     Physics state lives in Warp's arrays `qpos`, `qvel` and `warmstart`, of which these attributes are torch views
@@ -133,7 +133,7 @@ class MujocoGpu(Simulator):
         self._warp_device = wp.device_from_torch(self.device)
         with wp.ScopedDevice(self._warp_device):
             self._m = mjw.put_model(self.model)
-            self._m.opt.warn_overflow = 0  # told by counters()
+            self._m.opt.warn_overflow = 0  # reported by counters()
             if self._warp_device.is_cuda:  # lets the solver stop early inside a graph; needs CUDA 12.4
                 self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
             self._d = mjw.make_data(self.model, nworld=num_envs, nconmax=nconmax, njmax=njmax)
@@ -183,7 +183,9 @@ class MujocoGpu(Simulator):
             contact.zero_()
             found = [d.nacon, d.contact.geom, d.contact.worldid, self._contact_force, self._joint_of_geom]
             wp.launch(_add_contacts, d.naconmax, found, [contact])
-            wp.launch(_judge, d.nworld, [*self._in, MAX_SPEED, LOST], [d.overflow, diverged, overflowed])
+            wp.launch(
+                _check_worlds, d.nworld, [*self._in, MAX_SPEED, OVERFLOW_BITS], [d.overflow, diverged, overflowed]
+            )
 
     def _record(self) -> wp.Graph:
         """The graph of `_physics`. It holds addresses: from here on arrays are written to, never replaced."""
@@ -215,14 +217,14 @@ class MujocoGpu(Simulator):
         self.warmstart.index_fill_(0, env_ids, 0.0)
         self._time.index_fill_(0, env_ids, 0.0)
         count = len(env_ids)
-        felt = qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS), self._diverged.new_zeros(count)
-        fresh = _with_forces(state, *felt) if settled else self._assemble(qpos, qvel, *felt)
+        forces = qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS), self._diverged.new_zeros(count)
+        fresh = _with_forces(state, *forces) if settled else self._assemble(qpos, qvel, *forces)
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
         self.check_inputs(pd_targets, push)
         self._targets.copy_(pd_targets.detach())
-        if push is not None:  # the graph always reads this array, which is zero as long as nobody pushes
+        if push is not None:  # the graph always reads this array, which is zero without pushes
             self._wrench[:, self._body_ids, :3] = push.detach().to(self._wrench)
         elif self._pushed:
             self._wrench.zero_()

@@ -1,4 +1,4 @@
-"""Simulators by name, imported only when asked for, and the choice behind `--simulator auto`."""
+"""Simulators by name, imported only when used, and the choice behind `--simulator auto`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Choice:
 
 
 def choose_simulator(name: str = "auto") -> Choice:
-    """What a name stands for here: 'auto' is Isaac Gym where its interpreter is named, else mujoco_gpu where there is
+    """The simulator that a name selects on this machine: 'auto' is Isaac Gym where its interpreter is named, else mujoco_gpu where there is
     a CUDA device, else mujoco_cpu.
 
     Raises:
@@ -48,7 +48,7 @@ def choose_simulator(name: str = "auto") -> Choice:
     if name not in SIMULATORS:
         raise KitError(f"unknown simulator '{name}'; choose one of: {', '.join(SIMULATORS)}")
     if name != "auto":
-        return Choice(name, "as asked for")
+        return Choice(name, "requested")
     if python := os.environ.get(ISAAC_PYTHON):
         return Choice("isaac_gym", f"{ISAAC_PYTHON} names {python}")
     import torch
@@ -80,7 +80,7 @@ def make_simulator(
         options: passed on to the simulator, e.g. threads=1.
 
     Raises:
-        KitError: unknown name, a missing package or device, or sizes that make no sense.
+        KitError: unknown name, a missing package or device, or invalid sizes.
     """
     from physhmr_kit.body.humanoid import Humanoid
 

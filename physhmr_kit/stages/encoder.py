@@ -21,8 +21,9 @@ from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.stages.base import Stage
 from physhmr_kit.stages.settings import EncoderConfig, from_plain, to_plain
 from physhmr_kit.vision.encoder import WINDOW, VisionEncoder
-from physhmr_kit.vision.filming import STILL, Batch, film, joint_positions
+from physhmr_kit.vision.filming import Batch, joint_positions, synthesize_batch
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder
+from physhmr_kit.vision.settings import NO_AUGMENTATION
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class EncoderModule(Stage):
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step + 500_009 * rank)
         frames = data.windows[int(torch.randint(len(data.windows), (), generator=generator))]
         clips = self._draw(~self.held_out, max(1, data.frames_per_step // frames), generator)
-        yield film(self.library, clips, frames, generator, data.variety).to(self.device)
+        yield synthesize_batch(self.library, clips, frames, generator, data.augmentation).to(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         parts = losses(self.encoder.decode(self.encoder.context(batch.tokens)), batch)
@@ -157,7 +158,9 @@ class EncoderModule(Stage):
     def validation_step(self, count: int, batch_idx: int) -> None:
         generator = torch.Generator().manual_seed(7_919 * (batch_idx + 1))
         allowed = self.held_out if self.held_out.any() else torch.ones_like(self.held_out)
-        batch = film(self.library, self._draw(allowed, count, generator), WINDOW, generator, STILL).to(self.device)
+        batch = synthesize_batch(
+            self.library, self._draw(allowed, count, generator), WINDOW, generator, NO_AUGMENTATION
+        ).to(self.device)
         out = self.encoder.decode(self.encoder.context(batch.tokens))
         for name, value in errors(out, batch).items():
             self.metrics[name].update(value)

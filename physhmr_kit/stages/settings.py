@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, EpisodeConfig
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.vision.settings import Filming, Variety
+from physhmr_kit.vision.settings import Augmentation, Filming
 
 
 def check_range(settings, **least: float) -> None:
@@ -134,7 +134,7 @@ class EncoderData:
     """Frames in a batch: 24 windows of 96, 36 of 64 or 72 of 32."""
     windows: tuple[int, ...] = (96, 96, 64, 32)
     """Window lengths to draw from; short ones keep short videos readable."""
-    variety: Variety = field(default_factory=Variety)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     """How motions are augmented, and the noise of the synthetic detector."""
     validation_windows: int = 96
     """Windows of 96 frames to validate on, the same in every validation."""

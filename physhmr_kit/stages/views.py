@@ -12,12 +12,13 @@ from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.kinematics import forward_kinematics, local_rotations
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
+from physhmr_kit.vision.build_track import synthesize_track
 from physhmr_kit.vision.camera import Camera, sample_cameras
-from physhmr_kit.vision.camera_motion import moved
+from physhmr_kit.vision.camera_motion import move_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.filming import varied_offsets
 from physhmr_kit.vision.settings import Filming
-from physhmr_kit.vision.track import VisualTrack, synthesize_track
+from physhmr_kit.vision.track import VisualTrack
 
 
 @torch.no_grad()
@@ -55,7 +56,7 @@ def _view(
         state = replace(state, body_pos=pos, body_rot=rot)
     if filming.moving > 0:
         path = state.root_pos.unsqueeze(0)
-        camera = moved(camera[None], path, filming.moving, generator)[0]
+        camera = move_cameras(camera[None], path, filming.moving, generator)[0]
     return synthesize_track(state, camera, encoder, filming.noise, generator)
 
 

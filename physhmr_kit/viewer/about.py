@@ -1,4 +1,4 @@
-"""The page inside every recording that says what its entities are, so that the file explains itself."""
+"""The page inside every recording that explains its entities."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ _ROWS = {
     "world/simulated": "the **simulated** body, blue: the shapes that touch the floor in the simulator",
     "world/reference": "the **reference**, orange: the motion to follow; for a video, the encoder's estimate of it",
     "world/contacts": "forces of the floor on the body, vermilion; a metre is 2000 newtons",
-    "world/camera": "the camera with its picture and **keypoints**; green is sure, grey is doubtful. The blue lines are the "
+    "world/camera": "the camera with its picture and **keypoints**; green: high confidence, grey: low. The blue lines are the "
     "simulated body as the camera would see it",
-    "world/rays": "rays from the camera through the detected joints: what the policy is told instead of positions",
+    "world/rays": "rays from the camera through the detected joints: what the policy observes instead of positions",
     "errors/body": "mean distance of the 24 bodies from the reference, millimetres",
-    "errors/rays": "mean distance of the joints from the rays of the keypoints that were seen, millimetres",
-    "rewards": "reward terms, unweighted; 1 is as close to the reference as can be",
+    "errors/rays": "mean distance of the joints from the rays of the detected keypoints, millimetres",
+    "rewards": "reward terms, unweighted; 1 at zero error",
     "costs": "terms without that scale, unweighted",
 }
 
@@ -22,7 +22,7 @@ def about(title: str, entities: list[str], note: str = "") -> str:
     Args:
         title: what was recorded.
         entities: which of the known entities it holds, in reading order.
-        note: a sentence or two about how it went.
+        note: one or two sentences on the outcome.
     """
     lines = [f"# {title}", ""]
     if note:

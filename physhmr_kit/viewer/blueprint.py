@@ -1,4 +1,4 @@
-"""The layout that ships with every recording: the scene, what the camera saw, the curves, and a page that explains them."""
+"""The layout stored in every recording: the scene, the camera image, the curves, and a page that explains them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import rerun.blueprint as rrb
 
 from physhmr_kit.viewer.palette import BACKGROUND, GRID
 
-_FARTHEST = 5.0  # metres between body and camera that the eye takes in
+_FARTHEST = 5.0  # largest distance of body and camera, m, that the viewpoint adapts to
 
 
 def eye(root: np.ndarray, follow: str, camera_centre: np.ndarray | None = None) -> rrb.EyeControls3D:
-    """From where the scene is seen: three metres before the body and to its side, going along with it.
+    """The viewpoint of the scene: three metres in front of the body and to its side, following it.
 
-    With a camera in the scene the eye stands still instead, far enough away to hold the camera and the body.
+    With a camera in the scene the viewpoint is fixed instead, far enough away to show the camera and the body.
 
     Args:
         root: (T, 3) m, pelvis in the world.
-        follow: entity that the eye goes along with.
+        follow: entity that the viewpoint follows.
         camera_centre: (3,) m, world.
     """
     if camera_centre is None:
@@ -27,7 +27,9 @@ def eye(root: np.ndarray, follow: str, camera_centre: np.ndarray | None = None) 
         return rrb.EyeControls3D(position=position, look_target=root[0], eye_up=(0.0, 0.0, 1.0), tracking_entity=follow)
     middle = (root.min(0) + root.max(0)) / 2
     towards = np.asarray(camera_centre, np.float64) - middle
-    towards *= min(1.0, _FARTHEST / max(float(np.linalg.norm(towards)), 1e-6))  # of a camera far away, only its rays
+    towards *= min(
+        1.0, _FARTHEST / max(float(np.linalg.norm(towards)), 1e-6)
+    )  # of a camera farther away only its rays are shown
     turn = np.deg2rad(50)  # beside the camera's line of sight, so that body, rays and frustum stand apart
     cos, sin = np.cos(turn), np.sin(turn)
     away = np.array([cos * towards[0] - sin * towards[1], sin * towards[0] + cos * towards[1], 0.0])
@@ -49,8 +51,8 @@ def make_blueprint(
     """The default layout of a recording.
 
     Args:
-        root: (T, 3) m, the path of the pelvis, which decides where the eye stands.
-        follow: entity of the body that the eye goes along with.
+        root: (T, 3) m, the path of the pelvis, which decides the viewpoint.
+        follow: entity of the body that the viewpoint follows.
         camera_centre: (3,) m, or None when the recording has no camera.
         largest_error: mm, top of the error curves; None when there are none.
         rewards: which of 'rewards' and 'costs' there are.

@@ -105,10 +105,10 @@ def log_contacts(rec: rr.RecordingStream, path: str, times: Times, pos, force, l
     rec.send_columns(path, times.columns(), arrows.partition(strong.sum(1)))
 
 
-def log_followed(rec: rr.RecordingStream, path: str, times: Times, root) -> None:
-    """Something unseen, as large as a body, for the eye to go along with: root (T, 3) m, world.
+def log_follow_target(rec: rr.RecordingStream, path: str, times: Times, root) -> None:
+    """An invisible entity of the size of a body for the viewpoint to follow: root (T, 3) m, world.
 
-    Rerun's eye keeps a distance that suits the size of what it follows; a single limb would fill the view.
+    Rerun keeps a distance that suits the size of the entity it follows; a single limb would fill the view.
     """
     root = np.asarray(root, np.float32)
     rec.log(path, rr.Points3D([[-0.9, -0.9, -0.9], [0.9, 0.9, 0.9]], radii=[0.0], colors=[(0, 0, 0, 0)]), static=True)

@@ -1,4 +1,4 @@
-"""Pictures of a video for the viewer, upright, through PyAV."""
+"""Upright frames of a video, through PyAV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from physhmr_kit.utils.errors import KitError
 if TYPE_CHECKING:
     from PIL import Image
 
-_EARLY = 1e-3  # seconds; containers round time stamps to a millisecond
+_TIMESTAMP_ERROR = 1e-3  # seconds; containers round time stamps to a millisecond
 
 
 def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[float, np.ndarray]]:
@@ -33,16 +33,16 @@ def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[f
     import av
 
     try:
-        for seconds, image in pictures(path, fps):
+        for seconds, image in decode_frames(path, fps):
             yield seconds, np.asarray(image)
     except av.FFmpegError as fault:
         raise KitError(f"{path}: not a readable video ({fault})") from fault
 
 
-def pictures(
+def decode_frames(
     path: str | os.PathLike, fps: float, size: tuple[int, int] | None = None, of: tuple[int, int] | None = None
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Upright pictures of a video, one at a time, at most `fps` a second.
+    """Upright frames of a video as images, one at a time, at most `fps` a second.
 
     Args:
         size: (width, height) to scale to; its own when omitted. of: (width, height) that the upright video must have.
@@ -65,7 +65,7 @@ def pictures(
         container.streams.video[0].thread_type = "AUTO"
         first, wanted = None, 0
         for frame in container.decode(video=0):
-            quarter = round(getattr(frame, "rotation", 0) / 90) % 4  # phones film lying down, with a note to turn it
+            quarter = round(getattr(frame, "rotation", 0) / 90) % 4  # phones store the sensor's orientation as metadata
             if first is None:
                 first = frame.time
                 found = (frame.height, frame.width) if quarter % 2 else (frame.width, frame.height)
@@ -73,9 +73,9 @@ def pictures(
                     (a, b), (c, d) = found, of
                     raise KitError(f"{path}: {a}x{b}, but the camera's image is {c}x{d}; use the video it belongs to")
             seconds = frame.time - first
-            if (seconds + _EARLY) * fps < wanted:
+            if (seconds + _TIMESTAMP_ERROR) * fps < wanted:
                 continue
-            wanted = int((seconds + _EARLY) * fps) + 1
+            wanted = int((seconds + _TIMESTAMP_ERROR) * fps) + 1
             width, height = size[::-1] if size and quarter % 2 else size or (None, None)
             image = frame.to_image(width=width, height=height, interpolation="FAST_BILINEAR" if size else None)
             yield seconds, image.rotate(90 * quarter, expand=True) if quarter else image

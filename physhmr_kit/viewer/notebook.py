@@ -12,7 +12,7 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.files import load_motion
 from physhmr_kit.viewer.recording import record
 
-SEALED = (
+NEEDS_RERUN = (
     "a recording shows itself only in Rerun; pip install 'physhmr_kit[notebooks]', or pass the rollout .npz instead"
 )
 
@@ -20,7 +20,7 @@ SEALED = (
 def show(what, track=None, images=None, *, height: int = 480):
     """Show a rollout, a clip or a file of either in the notebook.
 
-    In a notebook with `rerun-notebook` the scene can be turned and played. Without it, a film strip is drawn instead.
+    In a notebook with `rerun-notebook` the scene is interactive. Without it, a film strip is drawn instead.
     Under CI, and outside a notebook, nothing happens.
 
     Args:
@@ -40,7 +40,7 @@ def show(what, track=None, images=None, *, height: int = 480):
     if widget is not None:
         display(widget)
     elif isinstance(motion, Path):
-        raise KitError(f"{motion}: {SEALED}")
+        raise KitError(f"{motion}: {NEEDS_RERUN}")
     else:
         from physhmr_kit.viewer.picture import filmstrip
 
@@ -62,7 +62,7 @@ def _widget(motion, track, images, height: int):
     # the widget's page comes from this machine, not from the network; the variable is read when the module is imported
     os.environ.setdefault("RERUN_NOTEBOOK_ASSET", "serve-local")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it reports its local server, which is nobody's concern
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the address of its local server
             from rerun_notebook import Viewer
     except ImportError:
         return None

@@ -1,7 +1,7 @@
 """The simulated body drawn over the video it was reconstructed from.
 
-Each shape of the humanoid is a convex thing, so its image is (but for the lens) the convex hull of a few of its surface
-points: 24 polygons, far ones first, on a transparent sheet that is laid over the picture.
+Each shape of the humanoid is convex, so its image is (up to lens distortion) the convex hull of a few of its surface points:
+24 polygons, drawn far to near and blended with the frame.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from scipy.spatial import ConvexHull, QhullError
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
-from physhmr_kit.viewer.frames import pictures
+from physhmr_kit.viewer.frames import decode_frames
 from physhmr_kit.viewer.palette import CONTACT, SIMULATED
 from physhmr_kit.viewer.shapes import Shape, humanoid_shapes
 from physhmr_kit.vision.camera import Camera
 
 OPACITY = 0.72
-"""Of the body; some of the person shines through."""
+"""Of the body; the person stays visible behind it."""
 
 _MILLISECOND = Fraction(1, 1000)
 
-SHOWN = 0.5
-"""Seconds for which a marked moment is framed."""
+MARK_SECONDS = 0.5
+"""Seconds for which a marked frame has a red border."""
 
 
 def write_overlay(
@@ -46,13 +46,13 @@ def write_overlay(
 ) -> Path:
     """Write an .mp4 of the video with the body over it; the file appears whole or not at all.
 
-    Every picture shows the body's frame that is nearest in time, whatever the rate of either; the film ends with the body. Of
-    a faster video only as many pictures are kept as the body has frames: more would show the same pose twice.
+    Every video frame shows the body's frame that is nearest in time, whatever the two rates; the overlay ends with the body. Of
+    a faster video only as many frames are kept as the body has: more would show the same pose twice.
 
     Args:
         video: any file PyAV reads; turned upright by its metadata.
         body: T frames in the world of `camera`. camera: fixed, or moving with batch shape (T,).
-        fps: of the body. marked: frames to frame in red for half a second (restarts).
+        fps: of the body. marked: body frames (restarts) from which a red border is shown for half a second.
         height: pixels; a larger video is made smaller, a smaller one is not made larger.
 
     Raises:
@@ -60,7 +60,7 @@ def write_overlay(
     """
     import av
 
-    sheet = Sheet(body, camera, height)
+    sheet = BodyOverlay(body, camera, height)
     try:
         with atomic(out) as part, av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream(_codec(), rate=Fraction(fps).limit_denominator(1000))
@@ -68,11 +68,11 @@ def write_overlay(
             stream.options = {"crf": "23", "preset": "ultrafast"}
             stream.codec_context.time_base = _MILLISECOND
             last = -1
-            for seconds, picture in pictures(video, fps, sheet.size, camera.image_size):
+            for seconds, picture in decode_frames(video, fps, sheet.size, camera.image_size):
                 frame = round(seconds * fps)
                 if frame >= len(body):
                     break
-                near = any(0 <= seconds - m / fps < SHOWN for m in marked)
+                near = any(0 <= seconds - m / fps < MARK_SECONDS for m in marked)
                 image = av.VideoFrame.from_image(sheet.over(picture, frame, near))
                 last = max(round(1000 * seconds), last + 1)
                 image.pts, image.time_base = last, _MILLISECOND
@@ -83,14 +83,14 @@ def write_overlay(
     return Path(out)
 
 
-class Sheet:
+class BodyOverlay:
     """Draws one body frame over a picture.
 
     Args:
         body: T frames. camera: of the video in full size. height: of the pictures at most, pixels.
 
     Attributes:
-        size: (width, height) of the pictures, pixels; even numbers, as video codecs want them.
+        size: (width, height) of the frames, pixels; even numbers, as video codecs require.
     """
 
     def __init__(self, body: BodyState, camera: Camera, height: int = 720):
@@ -135,7 +135,7 @@ class Sheet:
 def _hull(points: np.ndarray) -> list[tuple[float, float]]:
     try:
         return [tuple(points[i]) for i in ConvexHull(points).vertices]
-    except QhullError:  # seen as a line or a point
+    except QhullError:  # projected to a line or a point
         return []
 
 

@@ -14,10 +14,10 @@ SIMULATED = (0, 114, 178)
 """The body in the simulator: blue."""
 CONTACT = (213, 94, 0)
 """Forces from the floor: vermilion."""
-SEEN = (0, 158, 115)
-"""What a detector saw for sure, and its rays: green. Doubt fades it to `UNSEEN`."""
-UNSEEN = (205, 205, 205)
-"""What a detector did not see: grey."""
+DETECTED = (0, 158, 115)
+"""Confident detections and their rays: green; low confidence fades to `UNDETECTED`."""
+UNDETECTED = (205, 205, 205)
+"""Missing detections: grey."""
 FLOOR = (226, 228, 230)
 GRID = (196, 200, 204)
 BACKGROUND = (246, 247, 248)
@@ -31,10 +31,10 @@ def by_confidence(confidence: np.ndarray) -> np.ndarray:
     Opaque, because Rerun draws lines and points of low opacity dark instead of faint.
     """
     share = np.clip(np.nan_to_num(np.asarray(confidence, np.float64)), 0, 1)[..., None]
-    return ((1 - share) * np.array(UNSEEN) + share * np.array(SEEN)).round().astype(np.uint8)
+    return ((1 - share) * np.array(UNDETECTED) + share * np.array(DETECTED)).round().astype(np.uint8)
 
 
 def unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """The same colour in 0..1, as matplotlib wants it."""
+    """The same colour in 0..1, as matplotlib expects it."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255

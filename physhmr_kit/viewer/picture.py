@@ -39,9 +39,9 @@ def filmstrip(
         motion: a rollout (simulated body and perhaps a reference) or a `Clip`.
         path: where to write the picture (.png, .svg or .pdf), whole or not at all; None to keep the figure only.
         poses: number of figures.
-        azimuth: degrees from the direction the body faces at the start to the onlooker, anticlockwise from above:
-            0 looks at its face, -90 at its right side.
-        title: words above; the motion's name when omitted, none when empty.
+        azimuth: degrees from the direction the body faces at the start to the viewpoint, anticlockwise from above:
+            0 shows its front, -90 its right side.
+        title: above the figures; the motion's name when omitted, none when empty.
 
     Returns:
         the matplotlib figure.
@@ -52,14 +52,14 @@ def filmstrip(
         layers = [(simulated, _body, SIMULATED)] + [(reference, _bones, REFERENCE)] * (reference is not None)
     lead = layers[0][0]
     at = np.linspace(0, len(lead) - 1, min(poses, len(lead))).round().astype(int)
-    # the onlooker sees world points at (right, up); every figure is shifted to its own place on the floor line
+    # world points are drawn at (right, up); every figure is shifted to its own place on the floor line
     yaw = _facing(lead[0]) + np.deg2rad(azimuth)
     right, towards = np.array([-np.sin(yaw), np.cos(yaw), 0.0]), np.array([np.cos(yaw), np.sin(yaw), 0.0])
     across = lead[at] @ right
     left, end = across.min(1), across.max(1)
     spacing = max(0.7, 0.15 + float((end - left).max()))
 
-    words = getattr(motion, "name", "") if title is None else title
+    title = getattr(motion, "name", "") if title is None else title
     top = max(1.75, 0.2 + float(lead[at][..., 2].max())) + 0.25
     figure, axes = _canvas(-0.55 * spacing, (len(at) - 0.45) * spacing, -0.3, top)
     for column, frame in enumerate(at):
@@ -68,7 +68,7 @@ def filmstrip(
             points = np.stack([joints[frame] @ right + shift, joints[frame, :, 2]], axis=-1)
             draw(axes, points, joints[frame] @ towards, unit(colour))
         axes.text(column * spacing, -0.1, f"{frame / fps:.1f} s", ha="center", va="top", fontsize=9, color="0.45")
-    axes.text(-0.4 * spacing, top - 0.06, words, ha="left", va="top", fontsize=11, color="0.25")
+    axes.text(-0.4 * spacing, top - 0.06, title, ha="left", va="top", fontsize=11, color="0.25")
     if len(layers) == 2:
         entries = (("simulated", SIMULATED, 7.0), ("reference", REFERENCE, 2.3))
         handles = [

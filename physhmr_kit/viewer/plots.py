@@ -8,7 +8,7 @@ import numpy as np
 import rerun as rr
 
 from physhmr_kit.viewer.bodies import Times
-from physhmr_kit.viewer.palette import SEEN, SERIES, SIMULATED
+from physhmr_kit.viewer.palette import DETECTED, SERIES, SIMULATED
 
 
 def body_error(simulated, reference) -> np.ndarray:
@@ -28,7 +28,7 @@ def log_curve(rec: rr.RecordingStream, path: str, times: Times, values, name: st
 def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.ndarray]) -> None:
     """One curve for each error: name -> (T,) millimetres, at errors/<name>."""
     for name, values in errors.items():
-        colour = SEEN if name == "rays" else SIMULATED
+        colour = DETECTED if name == "rays" else SIMULATED
         log_curve(rec, f"errors/{name}", times, values, f"{name} (mm)", colour)
 
 

@@ -1,4 +1,4 @@
-"""`record_rollout` and `record_clip`: a whole recording in one file, or none."""
+"""`record_rollout` and `record_clip`: a recording of a motion in one .rrd file."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.metrics.seen import ray_distance
+from physhmr_kit.metrics.reprojection import ray_distance
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.utils.files import atomic
-from physhmr_kit.viewer import bodies, plots, sight
+from physhmr_kit.viewer import bodies, camera_view, plots
 from physhmr_kit.viewer.about import about
 from physhmr_kit.viewer.blueprint import make_blueprint
 from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
 FOLLOWED = "world/followed"
-"""What the eye goes along with."""
+"""The entity that the eye follows."""
 APPLICATION = "physhmr_kit"
 """Rerun's name for the source of our recordings."""
-GLASS = (*SIMULATED, 200)
-"""The simulated body lets a little of the reference inside it shine through."""
+TRANSLUCENT = (*SIMULATED, 200)
+"""The simulated body is slightly transparent, so that the reference inside it is visible."""
 
 
 def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterable | None = None) -> Path:
@@ -36,7 +36,7 @@ def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterabl
         path: where to.
         rollout: simulated body, reference, rewards and contacts, see `env.rollout.Rollout`; reference, rewards,
             contact_force and success may be None.
-        track: what the policy saw, see `vision.track.VisualTrack`.
+        track: what the policy observed, see `vision.track.VisualTrack`.
         images: pairs (seconds, (H, W, 3) uint8) of the video, e.g. `frames.video_frames(path)`.
     """
     return _write(path, rollout.name, lambda rec: log_rollout(rec, rollout, track, images))
@@ -59,7 +59,9 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     times, simulated = bodies.Times.steady(count, rollout.fps), rollout.simulated[:count]
     errors, centre = {}, None
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    bodies.log_solid(rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, humanoid_shapes(), GLASS)
+    bodies.log_solid(
+        rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, humanoid_shapes(), TRANSLUCENT
+    )
     entities = ["world/simulated"]
     if reference is not None:
         reference = reference[:count]
@@ -77,9 +79,9 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     terms = plots.log_rewards(rec, times, {name: np.asarray(values)[:count] for name, values in rewards.items()})
     curves = sorted({entity.split("/")[0] for entity in terms.values()}, reverse=True)
     entities += curves
-    _log_about(rec, rollout.name, entities, _how_it_went(rollout, count, errors))
+    _log_about(rec, rollout.name, entities, _outcome(rollout, count, errors))
     root = np.asarray(simulated.root_pos)
-    bodies.log_followed(rec, FOLLOWED, times, root)
+    bodies.log_follow_target(rec, FOLLOWED, times, root)
     largest = max((np.nanmax(v, initial=0.0) for v in errors.values()), default=None)
     return make_blueprint(
         root,
@@ -98,25 +100,29 @@ def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(rec, "world/reference", times, pos, rot, humanoid_shapes(humanoid), REFERENCE)
-    bodies.log_followed(rec, FOLLOWED, times, clip.root_pos)
+    bodies.log_follow_target(rec, FOLLOWED, times, clip.root_pos)
     _log_about(rec, clip.name, ["world/reference"], f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.")
     return make_blueprint(clip.root_pos.numpy(), FOLLOWED, fps=clip.fps)
 
 
 def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray:
-    """What the camera saw; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
+    """Camera, keypoints and rays; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
     count = min(len(times), len(track.keypoints))
-    seen = bodies.Times(times.seconds[:count], times.fps)
+    track_times = bodies.Times(times.seconds[:count], times.fps)
     camera = track.camera[:count] if track.camera.batch_shape else track.camera
     pos = simulated.body_pos[:count]
     centre, point, confidence = track.centre[:count], track.ray_point[:count], track.ray_confidence[:count]
     away = float(np.linalg.norm(np.asarray(pos[:, 0]) - np.asarray(centre), axis=-1).mean())
-    sight.log_camera(rec, "world/camera", seen, camera, size=0.25 * away)
+    camera_view.log_camera(rec, "world/camera", track_times, camera, size=0.25 * away)
     if images is not None:
-        sight.log_images(rec, "world/camera/image", seen.fps, images, camera, until=float(seen.seconds[-1]))
-    sight.log_keypoints(rec, "world/camera/keypoints", seen, track.keypoints[:count], sight.image_scale(camera))
-    sight.log_overlay(rec, "world/camera/simulated", seen, camera, pos, SIMULATED)
-    sight.log_rays(rec, "world/rays", seen, centre, point, confidence, pos[:, 0])
+        camera_view.log_images(
+            rec, "world/camera/image", track_times.fps, images, camera, until=float(track_times.seconds[-1])
+        )
+    camera_view.log_keypoints(
+        rec, "world/camera/keypoints", track_times, track.keypoints[:count], camera_view.image_scale(camera)
+    )
+    camera_view.log_overlay(rec, "world/camera/simulated", track_times, camera, pos, SIMULATED)
+    camera_view.log_rays(rec, "world/rays", track_times, centre, point, confidence, pos[:, 0])
     error = np.full(len(times), np.nan)
     error[:count] = ray_distance(pos, centre, point, confidence).nanmean(1)
     return error
@@ -126,7 +132,7 @@ def _log_about(rec: rr.RecordingStream, title: str, entities: list[str], note: s
     rec.log("about", rr.TextDocument(about(title, entities, note), media_type="text/markdown"), static=True)
 
 
-def _how_it_went(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
+def _outcome(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
     words = [f"{count} frames at {rollout.fps:g} fps"]
     if rollout.success is not None:
         words.append("tracked to the end" if rollout.success else f"lost at frame {rollout.fail_frame}")

@@ -1,4 +1,4 @@
-"""A visual track at a glance: keypoints, the encoder's body, the horizon and the floor over a few pictures of the video."""
+"""A visual track in one figure: keypoints, the encoder's body, the horizon and the floor over a few pictures of the video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer.frames import video_frames
-from physhmr_kit.viewer.palette import CONTACT, GRID, SEEN, SIMULATED, unit
+from physhmr_kit.viewer.palette import CONTACT, DETECTED, GRID, SIMULATED, unit
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_BONES, coco_from_bodies
 from physhmr_kit.vision.track import VisualTrack
@@ -53,7 +53,7 @@ def track_picture(
         if horizon is not None:
             axes.plot(*horizon.T, color=unit(CONTACT), linewidth=1.2, linestyle="--")
         projected = camera.project(coco_from_bodies(body.body_pos[frame], body.body_rot[frame]))
-        for points, colour in ((track.keypoints[frame, :, :2], SEEN), (projected, SIMULATED)):
+        for points, colour in ((track.keypoints[frame, :, :2], DETECTED), (projected, SIMULATED)):
             for pair in COCO_BONES:
                 axes.plot(*points[list(pair)].T.numpy(), color=unit(colour), linewidth=1.6)
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[])

@@ -1,6 +1,6 @@
 """What a camera sees: cameras, pixel-as-ray, COCO-17 keypoints, and the encoder that turns a keypoint track into a feature.
 
-Start with `rays.py`, the geometry the policy lives on; `track.py` gathers everything a policy is told about a video.
+Start with `rays.py`, the geometry of the observation; `track.py` holds everything a policy observes of a video.
 """
 
 from typing import TYPE_CHECKING
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from physhmr_kit.vision.settings import KeypointNoise
 
 if TYPE_CHECKING:
+    from physhmr_kit.vision.build_track import synthesize_track, track_from_keypoints
     from physhmr_kit.vision.camera import Camera, sample_cameras
     from physhmr_kit.vision.encoder import FEATURE_DIM, VisionEncoder
     from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies
     from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip
     from physhmr_kit.vision.rays import lift, ray_confidence, ray_residual
     from physhmr_kit.vision.synthetic import detect
-    from physhmr_kit.vision.track import VisualTrack, synthesize_track, track_from_keypoints
+    from physhmr_kit.vision.track import VisualTrack
 
 __all__ = [
     "COCO_NAMES", "FEATURE_DIM", "RAY_COCO", "RAY_JOINTS", "Camera", "KeypointNoise", "KeypointTrack", "VisionEncoder",
@@ -22,20 +23,21 @@ __all__ = [
     "ray_confidence", "ray_residual", "sample_cameras", "synthesize_track", "track_from_keypoints",
 ]  # fmt: skip
 
-_ROOMS = {
+_NAMES = {
+    "build_track": ("synthesize_track", "track_from_keypoints"),
     "camera": ("Camera", "sample_cameras"),
     "encoder": ("FEATURE_DIM", "VisionEncoder"),
     "keypoints": ("COCO_NAMES", "RAY_COCO", "RAY_JOINTS", "KeypointTrack", "coco_from_bodies"),
     "placement": ("estimate_scale", "initial_pose", "kinematic_clip"),
     "rays": ("lift", "ray_confidence", "ray_residual"),
     "synthetic": ("detect",),
-    "track": ("VisualTrack", "synthesize_track", "track_from_keypoints"),
+    "track": ("VisualTrack",),
 }
-_HOMES = {name: module for module, names in _ROOMS.items() for name in names}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str):
-    # torch takes seconds to import; a `--help` that only asks for settings should not wait for it
+    # torch takes seconds to import; a `--help` that only needs the settings should not wait for it
     if name in _HOMES:
         from importlib import import_module
 

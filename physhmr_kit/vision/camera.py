@@ -79,7 +79,7 @@ class Camera:
 
     def to_camera(self, points: torch.Tensor) -> torch.Tensor:
         """World points in the camera frame: (*batch, ..., 3) m -> (*batch, ..., 3) m."""
-        R, t = self._spread(self.R, 2, points), self._spread(self.t, 1, points)
+        R, t = self._broadcast(self.R, 2, points), self._broadcast(self.t, 1, points)
         return (R @ points.unsqueeze(-1)).squeeze(-1) + t
 
     def project(self, points: torch.Tensor) -> torch.Tensor:
@@ -93,7 +93,7 @@ class Camera:
         """
         x = self.to_camera(points)
         xy = x[..., :2] / x[..., 2:].clamp(min=_NEAR)
-        return self._to_pixels(distort(xy, self._spread(self.distortion, 1, points)))
+        return self._to_pixels(distort(xy, self._broadcast(self.distortion, 1, points)))
 
     def sees(self, points: torch.Tensor) -> torch.Tensor:
         """Whether world points lie in front of the camera and inside the image: (*batch, ..., 3) -> (*batch, ...) bool."""
@@ -107,17 +107,17 @@ class Camera:
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Undistorted coordinates on the plane z = 1 of the camera: (*batch, ..., 2) pixels -> (*batch, ..., 2)."""
-        K = self._spread(self.K, 2, pixels)
+        K = self._broadcast(self.K, 2, pixels)
         y = (pixels[..., 1] - K[..., 1, 2]) / K[..., 1, 1]
         x = (pixels[..., 0] - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
-        return undistort(torch.stack([x, y], dim=-1), self._spread(self.distortion, 1, pixels))
+        return undistort(torch.stack([x, y], dim=-1), self._broadcast(self.distortion, 1, pixels))
 
     def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """World points at a depth along the optical axis: pixels (*batch, ..., 2), depth (*batch, ...) m -> (*batch, ..., 3)."""
         xy = self.normalise(pixels)
         x_cam = torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth.unsqueeze(-1)
-        t = self._spread(self.t, 1, pixels)
-        return (self._spread(self.R, 2, pixels).mT @ (x_cam - t).unsqueeze(-1)).squeeze(-1)
+        t = self._broadcast(self.t, 1, pixels)
+        return (self._broadcast(self.R, 2, pixels).mT @ (x_cam - t).unsqueeze(-1)).squeeze(-1)
 
     def scaled(self, factor: float) -> Camera:
         """The same camera in a world whose lengths are multiplied by `factor`: images stay, the centre moves."""
@@ -154,7 +154,7 @@ class Camera:
             focal: (...) pixels. roll: (...) radians about the optical axis.
         """
         position, target = (torch.as_tensor(v, dtype=torch.float32) for v in (position, target))
-        R = _facing(target - position, torch.as_tensor(roll, dtype=torch.float32))
+        R = _look_rotation(target - position, torch.as_tensor(roll, dtype=torch.float32))
         t = -(R @ position.unsqueeze(-1)).squeeze(-1)
         return cls(
             _intrinsics(torch.as_tensor(focal, dtype=torch.float32), image_size), R, t, torch.zeros(5), image_size, name
@@ -201,7 +201,7 @@ class Camera:
         if len(size) != 2:
             raise KitError(f"{path}: image_size has {len(size)} numbers; expected width and height")
         arrays["t"] = arrays["t"].reshape(-1)  # a 3 x 1 column is common
-        arrays["distortion"] = _five(arrays["distortion"].reshape(-1), path)
+        arrays["distortion"] = _five_coefficients(arrays["distortion"].reshape(-1), path)
         return cls(**{k: torch.from_numpy(v) for k, v in arrays.items()}, image_size=size, name=str(path))
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -223,13 +223,13 @@ class Camera:
         }
         return write_text(path, json.dumps(data, indent=1))
 
-    def _spread(self, value: torch.Tensor, ends: int, like: torch.Tensor) -> torch.Tensor:
+    def _broadcast(self, value: torch.Tensor, ends: int, like: torch.Tensor) -> torch.Tensor:
         """Give a camera quantity the extra axes that `like` has between its batch axes and its last one."""
         batch = len(self.batch_shape)
         return value.reshape(*value.shape[:batch], *[1] * (like.ndim - 1 - batch), *value.shape[-ends:])
 
     def _to_pixels(self, xy: torch.Tensor) -> torch.Tensor:
-        K = self._spread(self.K, 2, xy)
+        K = self._broadcast(self.K, 2, xy)
         u = K[..., 0, 0] * xy[..., 0] + K[..., 0, 1] * xy[..., 1] + K[..., 0, 2]
         v = K[..., 1, 1] * xy[..., 1] + K[..., 1, 2]
         return torch.stack([u, v], dim=-1)
@@ -270,7 +270,7 @@ def sample_cameras(
     slack = uniform(1.05, 2.0)
     for _ in range(3):  # the distance depends on the pitch, and a pitch that would dig the camera in on the distance
         forward = torch.stack([azimuth.cos() * down.cos(), azimuth.sin() * down.cos(), -down.sin()], dim=-1)
-        R = _facing(forward, roll)
+        R = _look_rotation(forward, roll)
         x, y, z = ((points - aim.unsqueeze(1)) @ R.mT).unbind(-1)
         reach = torch.maximum(x.abs() * 2 / width, y.abs() * 2 / height) * focal.unsqueeze(1)
         distance = slack * (reach / 0.95 - z).amax(1).clamp(min=1.5)
@@ -288,7 +288,7 @@ def _intrinsics(focal: torch.Tensor, image_size: tuple[int, int]) -> torch.Tenso
     return K
 
 
-def _facing(forward: torch.Tensor, roll: torch.Tensor) -> torch.Tensor:
+def _look_rotation(forward: torch.Tensor, roll: torch.Tensor) -> torch.Tensor:
     """World-to-camera rotation that looks along `forward` (..., 3) with the horizon level but for `roll` (...)."""
     forward = torch.nn.functional.normalize(forward, dim=-1)
     right = torch.linalg.cross(forward, forward.new_tensor(UP).expand_as(forward))
@@ -318,7 +318,7 @@ def _load_arrays(path: Path) -> Camera:
     return Camera(**values, image_size=tuple(size.tolist()), name=str(path))
 
 
-def _five(lens: np.ndarray, path: Path) -> np.ndarray:
+def _five_coefficients(lens: np.ndarray, path: Path) -> np.ndarray:
     if len(lens) not in (0, 4, 5):
         raise KitError(f"{path}: dist has {len(lens)} numbers; expected k1 k2 p1 p2 k3 (4 or 5 of them)")
     return np.concatenate([lens, np.zeros(5 - len(lens), np.float32)])

@@ -1,4 +1,4 @@
-"""How cameras move, made up: orbits, cameras that follow, and hands that shake. And what a camera tells of its own turning."""
+"""Synthetic camera motion: orbits, cameras that follow the person, and hand-held shake. And the angular velocity of a camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FASTEST_ORBIT = 0.7
 
 
 def angular_velocity(camera: Camera) -> torch.Tensor:
-    """Rotation of a moving camera since the frame before, as GVHMR is told it (R_{t+1} R_t^T), but in the axes of the world.
+    """Rotation of a moving camera since the frame before, as in GVHMR (R_{t+1} R_t^T), but in world axes.
 
     Args:
         camera: batch shape (..., T).
@@ -30,7 +30,9 @@ def angular_velocity(camera: Camera) -> torch.Tensor:
     return F.pad(step, (0, 0, 1, 0))
 
 
-def moved(camera: Camera, path: torch.Tensor, share: float, generator: torch.Generator, fps: float = 30.0) -> Camera:
+def move_cameras(
+    camera: Camera, path: torch.Tensor, share: float, generator: torch.Generator, fps: float = 30.0
+) -> Camera:
     """Set a share of fixed cameras in motion; the person stays about where they were in the picture, or nearer its centre.
 
     A moving camera orbits about the vertical through the middle of the path (at most 40 degrees a second), follows the
@@ -54,12 +56,12 @@ def moved(camera: Camera, path: torch.Tensor, share: float, generator: torch.Gen
     angle = orbit / fps * (torch.arange(frames).to(path) - (frames - 1) / 2)  # (B, T)
     follow = (moves * (uniform(count, 1) < 0.5) * uniform(count, 1)).unsqueeze(-1) * (_smooth(path) - middle)
     follow[..., 2] = 0
-    hand = moves.unsqueeze(-1) * uniform(count, 1, 1)
+    shake_size = moves.unsqueeze(-1) * uniform(count, 1, 1)
 
     about = yaw_quaternion(angle)
     centre = middle + roma.quat_action(about, (camera.centre.unsqueeze(1) - middle).expand(count, frames, 3)) + follow
-    centre = centre + 0.02 * hand * _sway(count, frames, fps, generator).to(path)
-    shake = roma.rotvec_to_rotmat(math.radians(1.0) * hand * _sway(count, frames, fps, generator).to(path))
+    centre = centre + 0.02 * shake_size * _slow_noise(count, frames, fps, generator).to(path)
+    shake = roma.rotvec_to_rotmat(math.radians(1.0) * shake_size * _slow_noise(count, frames, fps, generator).to(path))
     R = shake @ camera.R.unsqueeze(1) @ roma.unitquat_to_rotmat(about).mT
     t = -(R @ centre.unsqueeze(-1)).squeeze(-1)
     K, lens = camera.K.unsqueeze(1), camera.distortion.unsqueeze(1)
@@ -72,7 +74,7 @@ def _smooth(path: torch.Tensor, width: int = 15) -> torch.Tensor:
     return F.avg_pool1d(padded, 2 * width + 1, stride=1).mT
 
 
-def _sway(count: int, frames: int, fps: float, generator: torch.Generator) -> torch.Tensor:
+def _slow_noise(count: int, frames: int, fps: float, generator: torch.Generator) -> torch.Tensor:
     """(count, frames, 3) sums of four slow sines with unit variance."""
     rate = 0.1 + 0.9 * torch.rand(count, 1, 3, 4, generator=generator)
     phase = 2 * math.pi * torch.rand(count, 1, 3, 4, generator=generator)

@@ -1,9 +1,9 @@
-"""`VisionEncoder`: the frozen eye of the policy. COCO-17 tracks in, a 512-d context feature and the root's orientation out.
+"""`VisionEncoder`: the frozen perception of the policy. COCO-17 tracks in, a 512-d context feature and the root orientation out.
 
-PhysHMR reads GVHMR's context (512 numbers a frame) and its root orientation. GVHMR's weights are not ours to ship, so we
-train a small network in its spirit: a transformer with rotary positions over a window of frames, past and future, that
-tells rotations in the gravity-view frame. Further heads (body pose, foot contact, velocity) teach it what a body is; they
-also give a first pose to start the simulation from.
+PhysHMR reads GVHMR's context (512 numbers a frame) and its root orientation. We may not ship GVHMR's weights, so we train a
+small network in its spirit: a transformer with rotary positions over a window of frames, past and future, that predicts
+rotations in the gravity-view frame. Further heads (body pose, foot contact, velocity) are auxiliary tasks, and also give the
+pose from which the simulation starts.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
 
 FEATURE_DIM = 512
 WINDOW = 96
-"""Frames (3.2 s at 30 fps) that see each other; longer tracks are read in overlapping windows."""
+"""Frames (3.2 s at 30 fps) of one attention window; longer tracks are read in overlapping windows."""
 
 _SIZES = {"root": 6, "joints": 23 * 6, "velocity": 3, "contact": 4, "up": 3}
 
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """What the encoder says about each frame. T frames, world frame unless noted.
+    """The encoder's estimate for each frame. T frames, world frame unless noted.
 
     Attributes:
         feature: (T, 512) context.
         joint_rot: (T, 24, 4) xyzw; the root in the world, every other relative to its parent.
         velocity: (T, 3) of the pelvis, m/s.
-        contact: (T, 4) probability that left ankle, right ankle, left toe, right toe stand on the floor.
-        up: (T, 3) unit vector against gravity; (0, 0, 1) is the camera's own word, and of interest only where that is a guess.
+        contact: (T, 4) probability that left ankle, right ankle, left toe, right toe touch the floor.
+        up: (T, 3) unit vector against gravity; (0, 0, 1) is what the camera assumes; of interest only where its tilt is a guess.
     """
 
     feature: torch.Tensor
@@ -76,9 +76,9 @@ class VisionEncoder(nn.Module):
         )
         # every head is affine in the feature, so a linear student can read off the pose as well
         self.heads = nn.Linear(FEATURE_DIM, sum(_SIZES.values()))
-        self._start_upright()
+        self._init_heads()
 
-    def _start_upright(self) -> None:
+    def _init_heads(self) -> None:
         nn.init.normal_(self.heads.weight, std=0.01)
         nn.init.zeros_(self.heads.bias)
         upright = roma.unitquat_to_rotmat(torch.tensor(STANDING))[:, :2].flatten()
@@ -99,11 +99,11 @@ class VisionEncoder(nn.Module):
         """
         x = self.embed(tokens)
         if image is not None:
-            there = torch.isfinite(image).all(-1, keepdim=True)
-            x = x + self.image(image.where(there, torch.zeros(()))) * there
-        turns = rotary(tokens.shape[1], x.shape[-1] // self.hparams["heads"]).to(x.device)
+            present = torch.isfinite(image).all(-1, keepdim=True)
+            x = x + self.image(image.where(present, torch.zeros(()))) * present
+        angles = rotary(tokens.shape[1], x.shape[-1] // self.hparams["heads"]).to(x.device)
         for block in self.blocks:
-            x = block(x, turns)
+            x = block(x, angles)
         return self.expand(x)
 
     def decode(self, feature: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -125,20 +125,20 @@ class VisionEncoder(nn.Module):
     def encode(
         self, keypoints: torch.Tensor, camera: Camera, image: torch.Tensor | None = None, guessed: bool = False
     ) -> Encoding:
-        """Read a whole track.
+        """Encode a whole track.
 
         Args:
             keypoints: (T, 17, 3) at 30 fps, raw pixels, gaps filled.
             camera: fixed (batch shape ()) or moving (batch shape (T,)).
             image: optional (T, image_dim) image features, NaN where there is none.
-            guessed: the tilt of the camera is a guess; `up` then says what it should be (`vision.uncalibrated`).
+            guessed: the tilt of the camera is a guess; `up` is then an estimate of it (`vision.uncalibrated`).
 
         Raises:
             KitError: an image feature of another size than the encoder was built for.
         """
         if image is not None and tuple(image.shape) != (len(keypoints), self.hparams["image_dim"]):
             raise KitError(
-                f"image features {tuple(image.shape)}: the encoder wants {(len(keypoints), self.hparams['image_dim'])}; "
+                f"image features {tuple(image.shape)}: the encoder expects {(len(keypoints), self.hparams['image_dim'])}; "
                 "build one with VisionEncoder(image_dim=...) or load_encoder(..., image_dim=...)"
             )
         view = person_view(keypoints, camera, guessed)
@@ -152,7 +152,7 @@ class VisionEncoder(nn.Module):
         return Encoding(feature, joint_rot, velocity, out["contact"].sigmoid(), up)
 
     def context_of_track(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
-        """Features of a track of any length, by windows that overlap by half and fade into each other: (T, 61) -> (T, 512)."""
+        """Features of a track of any length, in windows that overlap by half and are cross-faded: (T, 61) -> (T, 512)."""
         frames = tokens.shape[0]
         if frames <= WINDOW:
             return self.context(tokens.unsqueeze(0), None if image is None else image.unsqueeze(0))[0]
@@ -178,21 +178,21 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
-    def forward(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-        """(B, T, width) -> (B, T, width); `turns` from `rotary`."""
+    def forward(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+        """(B, T, width) -> (B, T, width); `angles` from `rotary`."""
         q, k, v = self.qkv(self.norm_attention(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(_rotate(q, turns).to(v), _rotate(k, turns).to(v), v)
-        x = x + self.out(seen.transpose(1, 2).flatten(-2))
+        attended = F.scaled_dot_product_attention(_rotate(q, angles).to(v), _rotate(k, angles).to(v), v)
+        x = x + self.out(attended.transpose(1, 2).flatten(-2))
         return x + self.mlp(self.norm_mlp(x))
 
 
 def rotary(frames: int, dim: int) -> torch.Tensor:
-    """Angles of rotary position embedding (Su et al. 2021): (frames, dim / 2) rad; only differences of time are seen."""
+    """Angles of rotary position embedding (Su et al. 2021): (frames, dim / 2) rad; only differences of time matter."""
     rate = torch.exp(-math.log(1000.0) * torch.arange(dim // 2) / (dim // 2))
     return torch.arange(frames)[:, None] * rate
 
 
-def _rotate(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     a, b = x.chunk(2, dim=-1)
-    cos, sin = turns.cos(), turns.sin()
+    cos, sin = angles.cos(), angles.sin()
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -1,4 +1,4 @@
-"""Filming motion capture: what cameras and a detector would have made of it, next to the truth. The encoder learns from this."""
+"""Training data of the encoder: motion capture in front of synthetic cameras and a synthetic detector, with ground truth."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
 from physhmr_kit.motion.soles import foot_contact
 from physhmr_kit.vision.camera import LEVEL, UP, Camera, sample_cameras
-from physhmr_kit.vision.camera_motion import moved
+from physhmr_kit.vision.camera_motion import move_cameras
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.person_view import person_view
-from physhmr_kit.vision.settings import STILL, Variety
+from physhmr_kit.vision.settings import NO_AUGMENTATION, Augmentation
 from physhmr_kit.vision.synthetic import detect
 
 UPPER = tuple(
@@ -33,12 +33,12 @@ TRUNK = tuple(i for i, n in enumerate(JOINT_NAMES) if n.startswith("spine"))
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows of motion as filmed, and the truth in the gravity-view frame. B windows, T frames.
+    """Windows of motion as a detector sees them, and the ground truth in the gravity-view frame. B windows, T frames.
 
     Attributes:
         tokens: (B, T, 61). rotmat: (B, T, 24, 3, 3), root in the gravity-view frame. position: (B, T, 24, 3) m, of the mean shape, root at 0.
         velocity: (B, T, 3) m/s of the pelvis. contact: (B, T, 4) 0 or 1. up: (B, T, 3), against gravity.
-        guessed: (B,) bool, whether the camera was told wrongly; all of the above is then told in the frame it claims.
+        guessed: (B,) bool, whether the camera is miscalibrated; all of the above is then in the frame of the camera assumed.
     """
 
     tokens: torch.Tensor
@@ -74,20 +74,24 @@ def joint_positions(rotmat: torch.Tensor) -> torch.Tensor:
     return torch.stack(place, dim=-2)
 
 
-def film(
-    library: MotionLibrary, clips: torch.Tensor, frames: int, generator: torch.Generator, variety: Variety = STILL
+def synthesize_batch(
+    library: MotionLibrary,
+    clips: torch.Tensor,
+    frames: int,
+    generator: torch.Generator,
+    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Batch:
-    """Film a random window of each clip given with a random camera and the synthetic detector.
+    """A random window of each clip given, in front of a random camera and the synthetic detector.
 
     Args:
         library: of motions at 30 fps.
-        clips: (B,) which clip each window is taken from; a clip may come more than once.
+        clips: (B,) clip of each window; a clip may occur more than once.
         frames: length of the windows; a shorter clip holds its last pose.
-        generator: of everything drawn, on the CPU.
-        variety: how far the motions are changed.
+        generator: of all random numbers, on the CPU.
+        augmentation: changes of the motions, cameras and detector noise.
     """
     windows = len(clips)
-    speed = torch.exp(math.log(1 + variety.speed) * (2 * torch.rand(windows, generator=generator) - 1))
+    speed = torch.exp(math.log(1 + augmentation.speed) * (2 * torch.rand(windows, generator=generator) - 1))
     span = (frames - 1) * speed / CONTROL_FPS
     spare = ((library.lengths[clips] - 1) / CONTROL_FPS - span).clamp(min=0)
     start = torch.rand(windows, generator=generator) * spare
@@ -95,21 +99,21 @@ def film(
     state = library.lookup(clips.repeat_interleave(frames), seconds.flatten())
     root_pos = state.root_pos.unflatten(0, (windows, frames))
     joint_rot = local_rotations(state.body_rot).unflatten(0, (windows, frames))
-    flip = torch.rand(windows, generator=generator) < variety.mirror
+    flip = torch.rand(windows, generator=generator) < augmentation.mirror
     other_pos, other_rot = mirrored(root_pos, joint_rot)
     root_pos = torch.where(flip[:, None, None], other_pos, root_pos)
     joint_rot = torch.where(flip[:, None, None, None], other_rot, joint_rot)
 
-    joint_rot = mixed(joint_rot, variety, generator)
+    joint_rot = mix_windows(joint_rot, augmentation, generator)
     bodies = forward_kinematics(root_pos.transpose(0, 1), joint_rot.transpose(0, 1), mean_offsets())
     contact = foot_contact(*bodies, CONTROL_FPS).transpose(0, 1).float()
-    body_pos, body_rot = forward_kinematics(root_pos, joint_rot, varied_offsets(variety.limbs, generator))
+    body_pos, body_rot = forward_kinematics(root_pos, joint_rot, varied_offsets(augmentation.limbs, generator))
     camera = sample_cameras(body_pos, generator)
-    if variety.moving > 0:
-        camera = moved(camera, root_pos, variety.moving, generator)
-    keypoints = detect(coco_from_bodies(body_pos, body_rot), camera, variety.noise, generator)
-    told, tilt, guessed = mistold(camera, variety.withheld, generator)
-    view = person_view(keypoints, told, guessed)
+    if augmentation.moving > 0:
+        camera = move_cameras(camera, root_pos, augmentation.moving, generator)
+    keypoints = detect(coco_from_bodies(body_pos, body_rot), camera, augmentation.noise, generator)
+    assumed, tilt, guessed = miscalibrate(camera, augmentation.miscalibrated, generator)
+    view = person_view(keypoints, assumed, guessed)
 
     tilt = roma.rotmat_to_unitquat(tilt).unsqueeze(1).expand(windows, frames, 4)
     turn = roma.quat_product(yaw_quaternion(-view.azimuth), tilt)
@@ -121,37 +125,37 @@ def film(
     return Batch(view.tokens, rotmat, joint_positions(rotmat), velocity, contact, up, guessed)
 
 
-def mixed(joint_rot: torch.Tensor, variety: Variety, generator: torch.Generator) -> torch.Tensor:
-    """Windows (B, T, 24, 4) with the arms and head of other windows (half of the times the trunk as well), a little bent. Legs and floor contact stay."""
+def mix_windows(joint_rot: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Windows (B, T, 24, 4) with the arms and head of other windows (in half of them the trunk as well), slightly bent. Legs and floor contact stay."""
     windows = len(joint_rot)
     joint_rot = joint_rot.clone()
-    if variety.mix > 0:
-        swap = torch.rand(windows, generator=generator) < variety.mix
+    if augmentation.mix > 0:
+        swap = torch.rand(windows, generator=generator) < augmentation.mix
         deep = swap & (torch.rand(windows, generator=generator) < 0.5)
         other = joint_rot[torch.randperm(windows, generator=generator)]
         for joints, rows in ((UPPER, swap), (TRUNK, deep)):
             joint_rot[:, :, joints] = torch.where(
                 rows[:, None, None, None], other[:, :, joints], joint_rot[:, :, joints]
             )
-    if variety.bend > 0:
-        bend = roma.rotvec_to_unitquat(variety.bend * torch.randn(windows, 1, len(UPPER), 3, generator=generator))
+    if augmentation.bend > 0:
+        bend = roma.rotvec_to_unitquat(augmentation.bend * torch.randn(windows, 1, len(UPPER), 3, generator=generator))
         upper = joint_rot[:, :, UPPER]
         joint_rot[:, :, UPPER] = roma.quat_product(upper, bend.expand_as(upper))
     return joint_rot
 
 
-def mistold(camera: Camera, share: float, generator: torch.Generator) -> tuple[Camera, torch.Tensor, torch.Tensor]:
-    """Cameras as somebody without a calibration would tell them.
+def miscalibrate(camera: Camera, share: float, generator: torch.Generator) -> tuple[Camera, torch.Tensor, torch.Tensor]:
+    """Cameras as they would be assumed without a calibration.
 
-    Half of the mistold cameras are said to be level, the way a first guess is; the others are off by up to 20 degrees, as a
-    later guess may be. Half have a wrong focal length (a quarter more or less, standard deviation).
+    Half of the miscalibrated cameras are assumed level, as in a first guess; the tilt of the others is off by up to 20 degrees,
+    as in a later one. Half have a wrong focal length (standard deviation: a quarter).
 
     Args:
-        camera: batch shape (B,) or (B, T). share: of the cameras that are mistold, 0..1.
+        camera: batch shape (B,) or (B, T). share: of the cameras that are miscalibrated, 0..1.
 
     Returns:
-        the cameras as told; Q (B, 3, 3), which takes the true world to the one they claim, about vertical axes as it likes;
-        and (B,) bool, which ones are mistold.
+        the assumed cameras; Q (B, 3, 3), which takes the true world to theirs, with an arbitrary rotation about the vertical;
+        and (B,) bool, which ones are miscalibrated.
     """
     count = camera.batch_shape[0]
 

@@ -1,9 +1,9 @@
-"""A body fitted to the keypoints of a calibrated camera: the yardstick for the encoder where there is no ground truth.
+"""A body fitted to the keypoints of a calibrated camera: a reference for the encoder where there is no ground truth.
 
-All frames at once: hinge angles and the pelvis are moved until the projected joints meet the keypoints, under bone
-lengths that are given, anatomical limits, a floor, and the wish to move smoothly (in the manner of SMPLify, Bogo et al.
-2016, with a term in time). One camera leaves the depth of every limb in doubt, so this is a better measurement than the
-encoder's, not the truth.
+All frames at once: hinge angles and the pelvis are optimised until the projected joints meet the keypoints, with given bone
+lengths, anatomical limits, a floor, and a penalty on accelerations (in the manner of SMPLify, Bogo et al. 2016, with a
+temporal term). With one camera the depth of every limb is ambiguous, so this is a better measurement than the encoder's, not
+ground truth.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from physhmr_kit.vision.keypoints import coco_from_bodies, person_size
 from physhmr_kit.vision.placement import place
 from physhmr_kit.vision.track import VisualTrack
 
-_WILD = 10.0  # hundredths of the box; a keypoint further off is an outlier
+_OUTLIER = 10.0  # hundredths of the box; a keypoint further away is an outlier
 
 
 @dataclass(frozen=True)
 class FitWeights:
-    """Weight of each term; the data term is a mean over believed keypoints, in hundredths of the person's box."""
+    """Weight of each term; the data term is a mean over confident keypoints, in hundredths of the person's box."""
 
     smooth: float = 0.02  # mean squared acceleration of joints, (m/s^2)^2
     limits: float = 10.0  # mean squared excess over the hinge limits, rad^2
-    rest: float = 0.02  # mean squared hinge angle, rad^2: where nothing is seen, nothing is bent
+    rest: float = 0.02  # mean squared hinge angle, rad^2: limbs without keypoints stay straight
     floor: float = 1000.0  # mean squared depth of soles below the floor, m^2
 
 
@@ -47,8 +47,8 @@ def fit_body(
     Args:
         track: of a calibrated camera; its pose (the encoder's) is where the search starts.
         steps: of Adam.
-        from_rest: start from straight limbs, with only the root orientation of the encoder: how far the result then
-            differs says how much the start decides.
+        from_rest: start from straight limbs, with only the root orientation of the encoder: the difference of the
+            results shows how much the initialisation matters.
         offsets: (24, 3) m, joints relative to their parents; the mean shape's when omitted (the track's world is already
             divided by the person's size).
 
@@ -66,8 +66,8 @@ def fit_body(
     with torch.enable_grad():
         for step in range(steps):
             rot = _pose(track, dof, turn)
-            wild = max(_WILD, 4 * _WILD * (1 - 2 * step / steps))  # at first limbs far away are pulled too
-            loss = _misfit(track, root, rot, dof, offsets, weights, wild)
+            outlier = max(_OUTLIER, 4 * _OUTLIER * (1 - 2 * step / steps))  # at first limbs far away are pulled too
+            loss = _objective(track, root, rot, dof, offsets, weights, outlier)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -82,21 +82,21 @@ def _pose(track: VisualTrack, dof: torch.Tensor, turn: torch.Tensor) -> torch.Te
     return torch.cat([root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
 
 
-def _misfit(track, root, rot, dof, offsets, weights: FitWeights, wild: float) -> torch.Tensor:
+def _objective(track, root, rot, dof, offsets, weights: FitWeights, outlier: float) -> torch.Tensor:
     body_pos, body_rot = forward_kinematics(root, rot, offsets)
     pixels = track.camera.project(coco_from_bodies(body_pos, body_rot))
-    seen, confidence = track.keypoints[..., :2], track.keypoints[..., 2]
-    off = 100 * (pixels - seen).norm(dim=-1) / person_size(track.keypoints)
-    robust = off.square() / (1 + (off / wild).square())  # Geman-McClure
+    detected, confidence = track.keypoints[..., :2], track.keypoints[..., 2]
+    error = 100 * (pixels - detected).norm(dim=-1) / person_size(track.keypoints)
+    robust = error.square() / (1 + (error / outlier).square())  # Geman-McClure
     data = (confidence * robust).sum() / confidence.sum().clamp(min=1e-6)
-    jerky = (body_pos[2:] - 2 * body_pos[1:-1] + body_pos[:-2]).mul(track.fps**2).square().sum(-1).mean()
+    acceleration = (body_pos[2:] - 2 * body_pos[1:-1] + body_pos[:-2]).mul(track.fps**2).square().sum(-1).mean()
     low, high = dof_limits().unbind(-1)
     excess = (low - dof).clamp(min=0) + (dof - high).clamp(min=0)
-    sunk = sole_height(body_pos, body_rot).clamp(max=0).square().mean()
+    depth = sole_height(body_pos, body_rot).clamp(max=0).square().mean()
     return (
         data
-        + weights.smooth * jerky
+        + weights.smooth * acceleration
         + weights.limits * excess.square().mean()
         + weights.rest * dof.square().mean()
-        + weights.floor * sunk
+        + weights.floor * depth
     )

@@ -1,4 +1,4 @@
-"""COCO-17 keypoint tracks: what a 2-D detector says about a video, and what it would say about a body in 3-D."""
+"""COCO-17 keypoint tracks: the output of a 2-D detector on a video, and the keypoints of a body in 3-D."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class KeypointTrack:
         return replace(self, keypoints=torch.cat([pixels, confidence.unsqueeze(-1)], dim=-1), fps=fps)
 
     def filled(self, threshold: float = 0.05, longest_gap: float = 0.2) -> KeypointTrack:
-        """Missing keypoints made harmless: see `fill_gaps`."""
+        """The track with missing keypoints interpolated: see `fill_gaps`."""
         return replace(self, keypoints=fill_gaps(self.keypoints, threshold, round(longest_gap * self.fps)))
 
     def check_video(self, frames: int, video: str | os.PathLike) -> None:
@@ -142,7 +142,7 @@ class KeypointTrack:
             )
 
     def check_camera(self, camera) -> None:
-        """Raise a KitError unless track and camera speak of the same image (and, for a moving camera, of as many frames)."""
+        """Raise a KitError unless track and camera have the same image size (and, if the camera moves, the same number of frames)."""
         if tuple(camera.image_size) != self.image_size:
             raise KitError(
                 f"{self.name}: keypoints are of a {self.image_size[0]}x{self.image_size[1]} image, "
@@ -182,23 +182,23 @@ class KeypointTrack:
 
 
 def person_size(keypoints: torch.Tensor, threshold: float = 0.05) -> float:
-    """Larger side of the box around a person's believed keypoints, pixels: the median over the frames that have one, at least 1.
+    """Larger side of the box around a person's confident keypoints, pixels: the median over the frames that have one, at least 1.
 
     Args:
         keypoints: (T, K, 3) u, v, confidence. threshold: of the confidence from which on a keypoint counts.
     """
-    believed, pixels = (keypoints[..., 2] >= threshold).unsqueeze(-1), keypoints[..., :2]
-    size = (pixels.where(believed, -torch.inf).amax(1) - pixels.where(believed, torch.inf).amin(1)).amax(-1)
+    confident, pixels = (keypoints[..., 2] >= threshold).unsqueeze(-1), keypoints[..., :2]
+    size = (pixels.where(confident, -torch.inf).amax(1) - pixels.where(confident, torch.inf).amin(1)).amax(-1)
     size = size[torch.isfinite(size)]
     return max(1.0, float(size.median())) if len(size) else 1.0
 
 
 def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int = 6) -> torch.Tensor:
-    """Replace the pixels of missing keypoints by what their neighbours in time say.
+    """Replace the pixels of missing keypoints from their neighbours in time.
 
     A gap of at most `longest_gap` frames is interpolated and keeps half the lower confidence of its two ends; a longer
-    one, or one at either end of the track, gets interpolated or held pixels with confidence 0. A keypoint never seen is put
-    on the mean of the others. So pixels are always finite and near the body, and confidence 0 says "do not believe".
+    one, or one at either end of the track, gets interpolated or held pixels with confidence 0. A keypoint that is never detected is put
+    on the mean of the others. So pixels are always finite and near the body, and confidence 0 marks them as invented.
 
     Args:
         keypoints: (T, 17, 3) u, v, confidence. threshold: a lower confidence counts as missing.
@@ -207,17 +207,17 @@ def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int
         (T, 17, 3).
     """
     out = keypoints.clone()
-    seen = keypoints[..., 2] >= threshold
+    detected = keypoints[..., 2] >= threshold
     frames = torch.arange(keypoints.shape[0])
-    if not bool(seen.any()):
+    if not bool(detected.any()):
         out[..., 2] = 0
         return out
-    middle = (keypoints[..., :2] * seen.unsqueeze(-1)).sum((0, 1)) / seen.sum()
+    middle = (keypoints[..., :2] * detected.unsqueeze(-1)).sum((0, 1)) / detected.sum()
     for joint in range(keypoints.shape[1]):
-        missing = ~seen[:, joint]
+        missing = ~detected[:, joint]
         if not bool(missing.any()):
             continue
-        rows = frames[seen[:, joint]]
+        rows = frames[detected[:, joint]]
         if len(rows) == 0:
             out[:, joint, :2], out[:, joint, 2] = middle, 0
             continue

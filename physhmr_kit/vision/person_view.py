@@ -1,10 +1,9 @@
-"""What the encoder looks at: the person as seen by a level camera that keeps them in the centre of a picture of fixed size.
+"""The input of the encoder: the person in a virtual level camera, centred and at a fixed size.
 
-A detector's pixels depend on lens, focal length, roll and on where in the image the person happens to be. All of that is
-known, so we take it out: keypoints become rays, rays are seen from a virtual camera that points at the person with its
-horizon level, and the picture is divided by the person's size. What is lost on the way (elevation, size, motion of the
-bearing) is handed over as numbers. In GVHMR's words (Shen et al. 2024) rotations are told in the gravity-view frame:
-z up, x along the horizontal viewing direction.
+A detector's pixels depend on lens, focal length, roll and the position of the person in the image. All of that is known, so
+we remove it: keypoints become rays, rays are projected into a virtual camera that points at the person with its horizon
+level, and the image is divided by the person's size. What this removes (elevation, size, motion of the bearing) is passed on
+as numbers. Rotations are in the gravity-view frame of GVHMR (Shen et al. 2024): z up, x along the horizontal viewing direction.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _CONFIDENT = 0.05  # below this a keypoint's position is hidden from the network
 
 @dataclass(frozen=True, eq=False)
 class PersonView:
-    """Tokens and the frame they are told in.
+    """Tokens and the frame they are in.
 
     Attributes:
         tokens: (..., T, 61) inputs of the encoder, without unit, of order 1.
@@ -40,13 +39,13 @@ class PersonView:
 
 
 def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor | bool = False) -> PersonView:
-    """Keypoints of one person, as the encoder wants them.
+    """Keypoints of one person as tokens of the encoder.
 
     Args:
         keypoints: (*lead, T, 17, 3) raw pixels u, v and confidence, gaps filled (`keypoints.fill_gaps`).
         camera: batch shape () for one fixed camera, (*lead) for one fixed camera each, or (*lead, T) for moving ones. Its
-            place does not matter.
-        guessed: (*lead) bool, whether the tilt of the camera against gravity is only a guess; the encoder then says where up is.
+            position does not matter.
+        guessed: (*lead) bool, whether the tilt of the camera against gravity is only a guess; the encoder then estimates where up is.
     """
     rays = F.normalize(lift(keypoints[..., :2], camera) - _centre_like(camera, keypoints), dim=-1)
     confidence = keypoints[..., 2]
@@ -70,8 +69,8 @@ def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor |
     view = torch.stack([size[..., 0].log() + 2.0, 2 * elevation.sin(), 4 * (elevation.cos() - 0.9)], dim=-1)
     guessed = torch.as_tensor(guessed).to(view)
     guessed = guessed.reshape(*guessed.shape, *[1] * (view.ndim - guessed.ndim)).expand_as(view[..., :1])
-    turning = (10 * _turning(camera, axes)).clamp(-5, 5)
-    tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5), turning, guessed], dim=-1)
+    rotation = (10 * _camera_rotation(camera, axes)).clamp(-5, 5)
+    tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5), rotation, guessed], dim=-1)
     return PersonView(tokens, azimuth)
 
 
@@ -80,7 +79,7 @@ def _centre_like(camera: Camera, keypoints: torch.Tensor) -> torch.Tensor:
     return centre.reshape(*centre.shape[:-1], *[1] * (keypoints.ndim - centre.ndim), 3)
 
 
-def _turning(camera: Camera, axes: torch.Tensor) -> torch.Tensor:
+def _camera_rotation(camera: Camera, axes: torch.Tensor) -> torch.Tensor:
     """Rotation of the camera since the frame before in the axes of the view (..., T, 3, 3): (..., T, 3) rad, 0 for a fixed one."""
     if len(camera.batch_shape) < axes.ndim - 2:
         return axes.new_zeros(axes.shape[:-1])

@@ -1,12 +1,10 @@
-"""Where the encoder's body stands in the world: pose from the network, place from the rays and the floor.
+"""Where the encoder's body is in the world: pose from the network, position from the rays and the floor.
 
-The network is told no distances, and needs none: given the pose, the translation that brings the joints to their rays is
+The network gets no distances, and needs none: given the pose, the translation that brings the joints to their rays is
 a small least-squares problem (`rays.place_on_rays`), and feet in contact add that the floor is at z = 0.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,66 +16,64 @@ from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.rays import place_on_rays, ray_direction
+from physhmr_kit.vision.track import VisualTrack
 
-if TYPE_CHECKING:
-    from physhmr_kit.vision.track import VisualTrack
-
-_GRIP = 4.0  # weight of a foot surely in contact, against 1 for a keypoint surely detected
+_CONTACT_WEIGHT = 4.0  # of a foot that is certainly in contact, against 1 for a keypoint that is certainly detected
 
 
 def place(track: VisualTrack) -> torch.Tensor:
     """Pelvis of every frame: (T, 3) m, world."""
-    joints, heights, grip = _untranslated(track)
-    return place_on_rays(joints, track.centre, track.ray_point, track.ray_confidence, (heights, grip))
+    joints, heights, floor_weight = _pose_at_origin(track)
+    return place_on_rays(joints, track.centre, track.ray_point, track.ray_confidence, (heights, floor_weight))
 
 
 def bodies_on_rays(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
     """The encoder's bodies where the rays alone put them, whatever floor there is: (T, 24, 3) m, (T, 24, 4) xyzw."""
-    joints, _, _ = _untranslated(track)
+    joints, _, _ = _pose_at_origin(track)
     root = place_on_rays(joints, track.centre, track.ray_point, track.ray_confidence)
     return forward_kinematics(root, track.joint_rot, mean_offsets())
 
 
 def kinematic_clip(track: VisualTrack) -> Clip:
-    """The encoder's own estimate as a motion, without physics: what a tracker would be given to follow."""
+    """The encoder's estimate as a motion, without physics: the reference of a tracking policy."""
     return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)
 
 
 def initial_pose(track: VisualTrack, frame: int = 0) -> BodyState:
-    """A state to start the simulation from: the encoder's pose of one frame, placed on its rays, feet not in the floor.
+    """The state to start the simulation from: the encoder's pose of one frame on its rays, feet not below the floor.
 
-    Hinge angles are cut to the anatomical limits. A foot in contact is put on the floor exactly; a body in the air stays there.
+    Hinge angles are clamped to the anatomical limits. A foot in contact is put on the floor exactly; a body in the air stays there.
 
     Returns:
         BodyState of one row. The pelvis moves with the encoder's velocity, the hinges are at rest.
     """
-    rows = slice(frame, frame + 1)
+    track = track[frame : frame + 1]
     low, high = dof_limits().unbind(-1)
-    dof = torch.minimum(torch.maximum(rotation_to_dof(track.joint_rot[rows, 1:]), low), high)
-    root, still = place(track)[rows].clone(), torch.zeros_like(dof)
+    dof = torch.minimum(torch.maximum(rotation_to_dof(track.joint_rot[:, 1:]), low), high)
+    root, still = place(track), torch.zeros_like(dof)
     spin = torch.zeros_like(root)
 
     def state(root):
-        return hinge_kinematics(root, track.joint_rot[rows, 0], track.velocity[rows], spin, dof, still, mean_offsets())
+        return hinge_kinematics(root, track.joint_rot[:, 0], track.velocity, spin, dof, still, mean_offsets())
 
     body = state(root)
     lowest = sole_height(body.body_pos, body.body_rot).amin(-1)
-    standing = track.contact[rows].amax(-1) > 0.5
+    standing = track.contact.amax(-1) > 0.5
     root[:, 2] -= torch.where(standing, lowest, lowest.clamp(max=0.0))
     return state(root)
 
 
 def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:
-    """How much larger than the mean shape the filmed person is, from rays and floor contact of the whole track.
+    """How much larger than the mean shape the person is, from rays and floor contact of the whole track.
 
     For every frame we solve for translation s and size a together: rays ask P_j (a x_j + s - c) = 0, feet in contact ask
-    a h + s_z = 0, and a weak prior asks a = 1. Without the floor, size and distance cannot be told apart; with a
+    a h + s_z = 0, and a weak prior asks a = 1. Without the floor, size and distance are ambiguous; with a
     camera that hardly looks down they hardly can, and the prior wins.
 
     Returns:
         The median over the frames, kept within 0.8 to 1.25.
     """
-    joints, heights, grip = _untranslated(track)
+    joints, heights, floor_weight = _pose_at_origin(track)
     d = ray_direction(track.ray_point, track.centre)
     flat = (torch.eye(3) - d.unsqueeze(-1) * d.unsqueeze(-2)) * track.ray_confidence[..., None, None]
     rows = torch.cat([torch.eye(3).expand(*joints.shape[:-1], 3, 3), joints.unsqueeze(-1)], dim=-1)  # unknowns: s, a
@@ -85,16 +81,18 @@ def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:
     right = (rows.mT @ flat @ track.centre[:, None, :, None]).sum(1).squeeze(-1)
     foot = torch.zeros(*heights.shape, 4)
     foot[..., 2], foot[..., 3] = 1.0, heights
-    left = left + (foot.unsqueeze(-1) * foot.unsqueeze(-2) * grip[..., None, None]).sum(1)
+    left = left + (foot.unsqueeze(-1) * foot.unsqueeze(-2) * floor_weight[..., None, None]).sum(1)
     left[:, 3, 3] += prior
     right[:, 3] += prior
     size = torch.linalg.solve(left + 1e-8 * torch.eye(4), right)[:, 3]
     return float(size.median().clamp(0.8, 1.25))
 
 
-def _untranslated(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ray keypoints (T, 12, 3) and sole heights (T, 4) of the encoder's pose with the pelvis at the origin, and the feet's weights."""
+def _pose_at_origin(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ray keypoints (T, 12, 3) and sole heights (T, 4) of the encoder's pose with the pelvis at the origin, and the weights of the feet."""
     origin = torch.zeros(len(track), 3)
     body_pos, body_rot = forward_kinematics(origin, track.joint_rot, mean_offsets())
-    grip = _GRIP * (2 * track.contact - 1).clamp(min=0)  # a foot that may be in the air says nothing
-    return coco_from_bodies(body_pos, body_rot)[:, RAY_COCO], sole_height(body_pos, body_rot), grip
+    floor_weight = _CONTACT_WEIGHT * (2 * track.contact - 1).clamp(
+        min=0
+    )  # a foot that may be in the air does not count
+    return coco_from_bodies(body_pos, body_rot)[:, RAY_COCO], sole_height(body_pos, body_rot), floor_weight

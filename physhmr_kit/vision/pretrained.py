@@ -37,7 +37,7 @@ def load_encoder(path: str | os.PathLike | None = None, image_dim: int | None = 
     """The bundled encoder, or the one in a file; in float32, frozen, in evaluation mode.
 
     Args:
-        image_dim: give an encoder that has none an input for image features of this size; it says the same as before until
+        image_dim: give an encoder that has none an input for image features of this size; its output stays the same until
             it is trained further.
 
     Raises:

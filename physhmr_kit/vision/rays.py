@@ -1,6 +1,6 @@
-"""Pixel as ray: how a 2-D keypoint speaks to a body in 3-D (PhysHMR, arXiv 2510.02566).
+"""Pixel as ray: how a 2-D keypoint constrains a body in 3-D (PhysHMR, arXiv 2510.02566).
 
-A pixel does not say where a joint is, only on which line. Seen from the camera centre c, any point p of that line tells it:
+A pixel does not determine where a joint is, only on which line. With the camera centre c, any point p of that line defines it:
 
     lift      p = c + R_wc K^-1 [u, v, 1]      (u, v undistorted)
     residual  d = (p - c) / |p - c|,   r = x - c,   e = r - (r . d) d
@@ -104,8 +104,8 @@ def place_on_rays(
     left = flat.sum(-3)
     right = (flat @ (centre.unsqueeze(-2) - joints).unsqueeze(-1)).squeeze(-1).sum(-2)
     if floor is not None:
-        height, grip = floor
+        height, floor_weight = floor
         up = torch.tensor([0.0, 0.0, 1.0]).to(d)
-        left = left + grip.sum(-1)[..., None, None] * (up[:, None] * up)
-        right = right - (grip * height).sum(-1, keepdim=True) * up
+        left = left + floor_weight.sum(-1)[..., None, None] * (up[:, None] * up)
+        right = right - (floor_weight * height).sum(-1, keepdim=True) * up
     return torch.linalg.solve(left + 1e-8 * torch.eye(3).to(d), right)

@@ -1,4 +1,4 @@
-"""How the synthetic detector errs and how far motions are changed for it, in settings. Free of torch, so that `--help` is quick."""
+"""Settings of the synthetic detector and of augmentation. Free of torch, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from dataclasses import dataclass, field, fields, replace
 
 @dataclass(frozen=True)
 class KeypointNoise:
-    """How a detector errs. Lengths are shares of the person's box (its larger side)."""
+    """Errors of a keypoint detector. Lengths are shares of the person's box (its larger side)."""
 
-    jitter: float = 0.008  # standard deviation of the moving error
+    jitter: float = 0.008  # standard deviation of the time-varying error
     memory: float = 0.8  # correlation of that error from one 30 fps frame to the next
     bias: float = 0.008  # standard deviation of each keypoint's constant error
-    outlier: float = 0.005  # chance that a keypoint is thrown off by eight times the jitter in a frame
-    swap: float = 0.003  # chance in a frame that arms or legs start to be swapped left-right; lasts about 4 frames
-    dropout: float = 0.008  # chance in a frame that a keypoint starts to be missing
-    dropout_frames: float = 6.0  # mean length of such a gap
-    frame_dropout: float = 0.002  # chance in a frame that the whole person starts to be missing
-    occlusion: float = (
-        0.0  # chance in a frame that something starts to hide a part of the person; lasts about 15 frames
+    outlier: float = 0.005  # probability that a keypoint is off by eight times the jitter in a frame
+    swap: float = (
+        0.003  # probability in a frame that left and right arms or legs start to be swapped, for about 4 frames
     )
-    truncation: float = 0.0  # chance that an edge of the picture cuts off a part of the person
+    dropout: float = 0.008  # probability in a frame that a keypoint starts to be missing
+    dropout_frames: float = 6.0  # mean length of such a gap
+    frame_dropout: float = 0.002  # probability in a frame that the whole person starts to be missing
+    occlusion: float = (
+        0.0  # probability in a frame that a part of the person starts to be occluded, for about 15 frames
+    )
+    truncation: float = 0.0  # probability that the image edge cuts off a part of the person
     timing: float = (
-        0.0  # chance that the pictures were not taken at an even 30 fps (jitter, or a lower rate held or blended)
+        0.0  # probability that the frames are not evenly spaced at 30 fps (jitter, or a lower rate held or blended)
     )
 
     def scaled(self, factor: float) -> KeypointNoise:
@@ -37,31 +39,37 @@ class KeypointNoise:
 
 
 HARD = KeypointNoise(swap=0.006, occlusion=0.004, truncation=0.08, timing=0.25)
-"""Worse than usual: what the encoder is trained under."""
+"""Worse than usual: the noise that the encoder is trained with."""
 
 
 @dataclass(frozen=True)
-class Variety:
-    """How far motions are changed before they are filmed, and how the detector errs."""
+class Augmentation:
+    """Augmentation of the encoder's training data: motion, body, camera and detector noise."""
 
-    speed: float = 0.25  # played up to this much faster, or slower by the same factor
-    mirror: float = 0.5  # chance of the mirror image
-    limbs: float = 0.06  # standard deviation of limb lengths, as a share; one body for all windows
-    mix: float = 0.4  # chance that arms, neck and head (and, half of the times, the trunk) are those of another window
-    bend: float = 0.08  # standard deviation, rad, of a constant turn added to each joint of arms, neck and head
-    moving: float = 0.4  # chance that the camera orbits, follows or is held by hand
-    withheld: float = 0.3  # chance that the camera's tilt (and, half of the times, its focal length) is told wrongly
+    speed: float = 0.25  # played faster by up to this share, or slower by the same factor
+    mirror: float = 0.5  # probability of the mirror image
+    limbs: float = 0.06  # standard deviation of limb lengths, relative; one body for all windows of a batch
+    mix: float = 0.4  # probability that arms, neck and head (in half of these, the trunk too) come from another window
+    bend: float = 0.08  # standard deviation, rad, of a constant rotation added to each joint of arms, neck and head
+    moving: float = 0.4  # probability that the camera orbits, follows or is hand-held
+    miscalibrated: float = (
+        0.3  # probability that the camera's tilt (in half of these, its focal length too) is assumed wrongly
+    )
     noise: KeypointNoise = field(default_factory=lambda: HARD)
 
 
 @dataclass(frozen=True)
 class Filming:
-    """How clips are filmed for a student."""
+    """Synthetic views of clips for a student."""
 
-    limbs: float = 0.0  # standard deviation of limb lengths, as a share; a body of its own in every view, legs as long as the mean shape's
-    moving: float = 0.0  # chance that the camera of a view orbits, follows or is held by hand
+    limbs: float = (
+        0.0  # standard deviation of limb lengths, relative; another body in every view, with the legs of the mean shape
+    )
+    moving: float = 0.0  # probability that the camera of a view orbits, follows or is hand-held
     noise: KeypointNoise = field(default_factory=KeypointNoise)
 
 
-STILL = Variety(speed=0.0, mirror=0.0, limbs=0.0, mix=0.0, bend=0.0, moving=0.0, withheld=0.0, noise=KeypointNoise())
-"""Motions as they are, fixed and known cameras, under the default detector noise."""
+NO_AUGMENTATION = Augmentation(
+    speed=0.0, mirror=0.0, limbs=0.0, mix=0.0, bend=0.0, moving=0.0, miscalibrated=0.0, noise=KeypointNoise()
+)
+"""Motions as they are, fixed and calibrated cameras, the default detector noise."""

@@ -1,8 +1,8 @@
-"""Keypoints as a detector would have given them: synthetic noise on projected joints.
+"""Keypoints as a detector would give them: synthetic noise on projected joints.
 
-The parts are the faults detectors have: jitter that grows with the person's size in the image and drags on in time, a
-constant bias of every keypoint, outliers, left-right swaps, keypoints that vanish for a while, and a confidence that
-knows only roughly how wrong it is. On request also things in the way, edges of the picture, and uneven time.
+It models the typical errors of detectors: jitter that grows with the person's size in the image and is correlated in time, a
+constant bias of every keypoint, outliers, left-right swaps, keypoints missing for a while, and a confidence that
+correlates only roughly with the error. Occlusion, truncation by the image edge and uneven frame times are optional.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from physhmr_kit.vision.keypoints import COCO_MIRROR, COCO_NAMES, fill_gaps
 from physhmr_kit.vision.settings import KeypointNoise
 
 # How much harder than average a keypoint is to place; our guess after COCO's per-keypoint sigmas (cocoeval, kpt_oks_sigmas).
-_HARDNESS = {
+_DIFFICULTY = {
     "nose": 0.5,
     "eye": 0.5,
     "ear": 0.6,
@@ -31,7 +31,7 @@ _GROUPS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankl
 
 
 def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
-    """Keypoint tracks of bodies seen by cameras, gaps filled as for a real detector's file.
+    """Keypoint tracks of bodies in front of cameras, gaps filled as for a real detector's file.
 
     Args:
         points: (*lead, T, 17, 3) m, world (`keypoints.coco_from_bodies`). camera: batch shape (), (*lead) or (*lead, T).
@@ -42,8 +42,8 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
     """
     pixels, in_image = camera.project(points), camera.sees(points)
     if noise.timing > 0:
-        pixels = mistime(pixels, noise.timing, generator)
-    hidden = hide(pixels, noise, generator)
+        pixels = resample_unevenly(pixels, noise.timing, generator)
+    hidden = occlude(pixels, noise, generator)
     keypoints = perturb(pixels, in_image & ~hidden, noise, generator)
     flat = keypoints.reshape(-1, *keypoints.shape[-3:])
     return torch.stack([fill_gaps(track) for track in flat]).reshape(keypoints.shape)
@@ -62,7 +62,7 @@ def perturb(
         return torch.rand(*shape, generator=generator).to(pixels)
 
     box = (pixels.amax(-2) - pixels.amin(-2)).amax(-1).clamp(max=1e4)[..., None, None]  # (..., T, 1, 1) pixels
-    hardness = pixels.new_tensor([_HARDNESS[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
+    difficulty = pixels.new_tensor([_DIFFICULTY[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
     drift = normal(*lead, frames, 17, 2)
     for t in range(1, frames):  # first-order autoregression with unit variance
         drift[..., t, :, :] = (
@@ -70,19 +70,19 @@ def perturb(
         )
     # tracks differ in quality as videos do: between a third and one and a half of the stated noise
     quality = 0.33 + 1.17 * uniform(*lead, 1, 1, 1)
-    wild = (uniform(*lead, frames, 17, 1) < noise.outlier) * normal(*lead, frames, 17, 2) * 8 * noise.jitter
-    error = quality * hardness * (noise.jitter * drift + noise.bias * normal(*lead, 1, 17, 2)) + wild
-    seen = pixels + error * box
+    outlier = (uniform(*lead, frames, 17, 1) < noise.outlier) * normal(*lead, frames, 17, 2) * 8 * noise.jitter
+    error = quality * difficulty * (noise.jitter * drift + noise.bias * normal(*lead, 1, 17, 2)) + outlier
+    observed = pixels + error * box
 
     mirror = torch.tensor(COCO_MIRROR)
     swapped = torch.zeros(*lead, frames, 17, dtype=torch.bool)
     for group in _GROUPS.values():
         members = torch.tensor([n.split("_")[-1] in group for n in COCO_NAMES])
-        swapped |= _spells((*lead, frames), noise.swap, 4.0, generator).unsqueeze(-1) & members
+        swapped |= _bursts((*lead, frames), noise.swap, 4.0, generator).unsqueeze(-1) & members
     swapped = swapped.to(pixels.device).unsqueeze(-1)
-    seen = torch.where(swapped, seen[..., mirror, :], seen)
+    observed = torch.where(swapped, observed[..., mirror, :], observed)
 
-    # confidence falls with the error, but as one video's detector sees it: its own sharpness and its own ceiling
+    # confidence falls with the error, with a sharpness and a ceiling that differ between videos
     size = error.norm(dim=-1) / 0.02
     sharpness, ceiling = 0.5 * uniform(*lead, 1, 1), 0.75 + 0.25 * uniform(*lead, 1, 1)
     confidence = (
@@ -90,25 +90,25 @@ def perturb(
         if noise.jitter > 0
         else torch.ones_like(size)
     )
-    gone = _spells((*lead, frames, 17), noise.dropout, noise.dropout_frames, generator, axis=-2)
-    gone |= _spells((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
-    confidence = confidence * ~gone.to(pixels.device) * in_image
-    return torch.cat([seen, confidence.clamp(0, 1).unsqueeze(-1)], dim=-1)
+    missing = _bursts((*lead, frames, 17), noise.dropout, noise.dropout_frames, generator, axis=-2)
+    missing |= _bursts((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
+    confidence = confidence * ~missing.to(pixels.device) * in_image
+    return torch.cat([observed, confidence.clamp(0, 1).unsqueeze(-1)], dim=-1)
 
 
-def mistime(pixels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Pictures taken at uneven times, in a share of the tracks: (*lead, T, 17, 2) -> the same.
+def resample_unevenly(pixels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Frames at uneven times, in a share of the tracks: (*lead, T, 17, 2) -> the same.
 
-    Half of those tracks jitter by a quarter of a frame; the others come from a camera of 12 to 30 fps, of which every
-    frame shows the last picture.
+    In half of those tracks the times jitter by a quarter of a frame; the others come from a camera of 12 to 30 fps whose last
+    image is repeated.
     """
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
     at = torch.arange(frames, dtype=torch.float32)
     jitter = 0.25 * torch.randn(*lead, frames, generator=generator)
     step = 1 + 1.5 * torch.rand(*lead, 1, generator=generator)
     held = (at / step).floor() * step - at
-    kind = torch.rand(*lead, 1, generator=generator) / share
-    offset = torch.where(kind < 0.5, jitter, torch.where(kind < 1.0, held, torch.zeros(())))
+    mode = torch.rand(*lead, 1, generator=generator) / share
+    offset = torch.where(mode < 0.5, jitter, torch.where(mode < 1.0, held, torch.zeros(())))
     at = (at + offset).clamp(0, frames - 1).to(pixels.device)
     low = at.floor().long().clamp(max=max(frames - 2, 0))
     index = low[..., None, None].expand(*low.shape, *pixels.shape[-2:])
@@ -116,22 +116,22 @@ def mistime(pixels: torch.Tensor, share: float, generator: torch.Generator) -> t
     return torch.lerp(before, after, (at - low)[..., None, None].to(pixels))
 
 
-def hide(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
-    """Which keypoints are behind something or beyond an edge of the picture: (*lead, T, 17, 2) -> (*lead, T, 17) bool.
+def occlude(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
+    """Which keypoints are occluded or beyond an edge of the image: (*lead, T, 17, 2) -> (*lead, T, 17) bool.
 
-    A hiding thing is a square of a quarter to a half of the person's box around some keypoint; it stays where the person
-    is. An edge cuts off up to half of the box, most often its lower end.
+    An occluder is a square of a quarter to a half of the person's box around some keypoint; it moves with the person.
+    An edge cuts off up to half of the box, most often its lower end.
     """
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
     hidden = torch.zeros(pixels.shape[:-1], dtype=torch.bool, device=pixels.device)
     low, high = pixels.amin(-2, keepdim=True), pixels.amax(-2, keepdim=True)  # (*lead, T, 1, 2)
     if noise.occlusion > 0:
-        there = _spells((*lead, frames), noise.occlusion, 15.0, generator).to(pixels.device)
+        present = _bursts((*lead, frames), noise.occlusion, 15.0, generator).to(pixels.device)
         around = torch.randint(17, (*lead, 1, 1, 1), generator=generator).to(pixels.device)
         middle = pixels.gather(-2, around.expand(*lead, frames, 1, 2))
         reach = (0.125 + 0.125 * torch.rand(*lead, 1, 1, generator=generator)).to(pixels)
         near = (pixels - middle).abs().amax(-1) < reach * (high - low).amax(-1)
-        hidden = hidden | (near & there.unsqueeze(-1))
+        hidden = hidden | (near & present.unsqueeze(-1))
     if noise.truncation > 0:
         cut = torch.rand(*lead, 1, 1, generator=generator).to(pixels) / noise.truncation
         share = 0.5 * torch.rand(*lead, 1, 1, generator=generator).to(pixels)
@@ -141,12 +141,12 @@ def hide(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generator)
     return hidden
 
 
-def _spells(shape: tuple, start: float, length: float, generator: torch.Generator, axis: int = -1) -> torch.Tensor:
-    """On-off spells along the axis of time: each frame starts one with chance `start`; they end with chance 1 / length."""
+def _bursts(shape: tuple, start: float, length: float, generator: torch.Generator, axis: int = -1) -> torch.Tensor:
+    """Bursts along the time axis: each frame starts one with probability `start`; they end with probability 1 / length."""
     if start == 0:
         return torch.zeros(shape, dtype=torch.bool)
     draws = torch.rand(shape, generator=generator).movedim(axis, 0)
-    state = draws[0] < start * length  # the chance to be inside a spell already
+    state = draws[0] < start * length  # the probability of being inside a burst already
     out = [state]
     for draw in draws[1:]:
         state = torch.where(state, draw < 1 - 1 / length, draw < start)

@@ -1,26 +1,19 @@
-"""`VisualTrack`: everything the policy is told about a video, frame by frame at 30 fps."""
+"""`VisualTrack`: everything the policy observes of a video, frame by frame at 30 fps (made by `build_track.py`)."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from physhmr_kit.body.skeleton import mean_offsets
-from physhmr_kit.motion.clip import CONTROL_FPS, Clip
-from physhmr_kit.motion.kinematics import forward_kinematics
-from physhmr_kit.motion.state import BodyState
+from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import read_arrays, write_arrays
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.encoder import FEATURE_DIM, Encoding, VisionEncoder
-from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
-from physhmr_kit.vision.placement import estimate_scale
-from physhmr_kit.vision.rays import lift, ray_confidence
-from physhmr_kit.vision.synthetic import KeypointNoise, detect
+from physhmr_kit.vision.encoder import FEATURE_DIM
 
 _SHAPES = {
     "keypoints": (17, 3), "ray_point": (12, 3), "ray_confidence": (12,), "centre": (3,), "feature": (FEATURE_DIM,),
@@ -75,6 +68,11 @@ class VisualTrack:
     def __len__(self) -> int:
         return self.keypoints.shape[0]
 
+    def __getitem__(self, rows: slice) -> VisualTrack:
+        """Some frames of the track, as a track."""
+        camera = self.camera[rows] if self.camera.batch_shape else self.camera
+        return replace(self, camera=camera, **{key: getattr(self, key)[rows] for key in _SHAPES})
+
     @property
     def root_rot(self) -> torch.Tensor:
         """(T, 4) xyzw, root orientation in the world as the encoder estimates it."""
@@ -118,65 +116,3 @@ class VisualTrack:
             )
         except KitError as fault:
             raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault
-
-
-def see(
-    keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder, name: str = "track", scale: float = 1.0
-) -> VisualTrack:
-    """Rays, feature and root orientation of keypoints (T, 17, 3) at 30 fps (gaps filled) under a camera."""
-    encoding: Encoding = encoder.encode(keypoints, camera)
-    point = lift(keypoints[:, RAY_COCO, :2], camera)
-    centre = camera.centre.expand(len(keypoints), 3)
-    confidence = ray_confidence(point, centre, keypoints[:, RAY_COCO, 2])
-    return VisualTrack(
-        keypoints, point, confidence, centre, encoding.feature, encoding.joint_rot, encoding.velocity, encoding.contact,
-        camera, CONTROL_FPS, scale, name,
-    )  # fmt: skip
-
-
-def synthesize_track(
-    motion: Clip | BodyState,
-    camera: Camera,
-    encoder: VisionEncoder,
-    noise: KeypointNoise | None = None,
-    generator: torch.Generator | None = None,
-) -> VisualTrack:
-    """What a detector and the encoder would have made of a motion filmed by a camera.
-
-    Args:
-        motion: a clip (resampled to 30 fps, mean shape) or body states of T frames at 30 fps.
-        camera: fixed or moving (batch shape (T,)), e.g. of `camera.sample_cameras`.
-        noise: of the detector; the default noise when omitted, `KeypointNoise.none()` for a perfect one.
-        generator: of the noise; seeded with 0 when omitted.
-    """
-    if isinstance(motion, Clip):
-        name, clip = motion.name, motion.resample(CONTROL_FPS)
-        body_pos, body_rot = forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets())
-    else:
-        name, body_pos, body_rot = "synthetic", motion.body_pos, motion.body_rot
-    generator = generator or torch.Generator().manual_seed(0)
-    keypoints = detect(coco_from_bodies(body_pos, body_rot), camera, noise or KeypointNoise(), generator)
-    return see(keypoints, camera, encoder, name)
-
-
-def track_from_keypoints(
-    keypoints: KeypointTrack, camera: Camera, encoder: VisionEncoder, scale: float | None = 1.0
-) -> VisualTrack:
-    """Vision of a real video from its detected keypoints and its calibrated camera.
-
-    Args:
-        keypoints: at any rate; resampled by time to 30 fps, gaps filled.
-        camera: of the same image size; z-up world with the floor at z = 0. A moving camera has one pose for each 30 fps frame.
-        scale: how much larger the person is than the mean shape; the world is divided by it so that the mean-shape humanoid
-            fits (PhysHMR). None: estimated from the rays and the feet on the floor (`placement.estimate_scale`).
-
-    Raises:
-        KitError: image size or number of cameras do not match.
-    """
-    track = keypoints.resample(CONTROL_FPS).filled()
-    track.check_camera(camera)
-    name = Path(keypoints.name).stem
-    seen = see(track.keypoints, camera, encoder, name)
-    if scale is None:
-        scale = estimate_scale(seen)
-    return seen if scale == 1.0 else see(track.keypoints, camera.scaled(1.0 / scale), encoder, name, scale)

@@ -1,15 +1,16 @@
-"""Cameras nobody calibrated: which way is up, and how high they hang, from the person they saw.
+"""Uncalibrated cameras: which way is up and how high the camera is, estimated from the person in the video.
 
-The encoder is shown the video as if the camera were level, and says where up is; the camera is tilted accordingly, and the
-encoder asked again, until it agrees. Then its body is put on the rays, and the feet it believes to stand say where the
-floor is. People stand upright on average, which is what all of this rests on: somebody who leans for the whole video
-tilts the camera. Lengths are those of a mean-shape person.
+The encoder reads the video as if the camera were level and predicts where up is; the camera is tilted accordingly, and the
+encoder runs again, `PASSES` times in all. Then its body is placed on the rays, and the feet that it predicts to be in contact
+give the height of the floor. All of this assumes that people stand upright on average: somebody who leans for the whole
+video tilts the camera. Lengths are those of a mean-shape person.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import roma
 import torch
@@ -17,34 +18,40 @@ import torch.nn.functional as F
 
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.soles import sole_height
+from physhmr_kit.vision.build_track import build_track, with_camera
 from physhmr_kit.vision.camera import LEVEL, UP, Camera
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import KeypointTrack
 from physhmr_kit.vision.placement import bodies_on_rays
-from physhmr_kit.vision.track import VisualTrack, see
+from physhmr_kit.vision.track import VisualTrack
 
 PASSES = 4
-"""How often the encoder is asked; the first answers are drawn towards a level camera, later ones less."""
+"""How often the encoder runs; its first estimates are biased towards a level camera, later ones less."""
 
 
 @dataclass(frozen=True, eq=False)
 class CameraEstimate:
-    """A camera and how sure we are of it.
+    """A camera, how reliable it is, and the person under it.
 
     Attributes:
-        camera: z-up world, floor at z = 0; at first it looks along +x from above the origin.
+        track: of the person under the estimated camera, for a person of mean size.
         gravity_deg: median angle between a frame's up and the one of the whole video, deg. Frames that agree may all be
             wrong: this is a lower bound of the error.
         height_m: of the camera above the floor (in the first frame), for a person of mean size.
-        height_spread_m: median distance of a standing foot from that floor, m; NaN where none is believed to stand.
+        height_spread_m: median distance of a standing foot from that floor, m; NaN where none is in contact.
         notes: what had to be assumed, a line each.
     """
 
-    camera: Camera
+    track: VisualTrack
     gravity_deg: float
     height_m: float
     height_spread_m: float
     notes: tuple[str, ...]
+
+    @property
+    def camera(self) -> Camera:
+        """z-up world, floor at z = 0; at first it looks along +x from above the origin."""
+        return self.track.camera
 
     @property
     def pitch_deg(self) -> float:
@@ -53,16 +60,16 @@ class CameraEstimate:
         return math.degrees(-math.asin(float(forward[2].clamp(-1, 1))))
 
     def __str__(self) -> str:
-        loose = f" (standing feet within {self.height_spread_m:.2f} m)" if math.isfinite(self.height_spread_m) else ""
+        spread = f" (standing feet within {self.height_spread_m:.2f} m)" if math.isfinite(self.height_spread_m) else ""
         down = round(self.pitch_deg)
         return (
-            f"estimated camera: {self.height_m:.2f} m above the floor{loose}, looking {abs(down)} degrees "
+            f"estimated camera: {self.height_m:.2f} m above the floor{spread}, looking {abs(down)} degrees "
             f"{'up' if down < 0 else 'down'} (frames agree within {self.gravity_deg:.1f})"
         )
 
 
 def diagonal_focal(image_size: tuple[int, int]) -> float:
-    """Focal length, pixels, of a lens nobody knows: the image's diagonal, a field of view of 53 degrees (as GVHMR assumes)."""
+    """Focal length, pixels, to assume for an unknown lens: the image's diagonal, a field of view of 53 degrees (as GVHMR assumes)."""
     return math.hypot(*image_size)
 
 
@@ -77,13 +84,13 @@ def level_camera(image_size: tuple[int, int], focal: float | None = None, name: 
 def estimate_camera(
     keypoints: KeypointTrack, encoder: VisionEncoder, focal: float | None = None, lens: Camera | None = None
 ) -> CameraEstimate:
-    """Tilt and height of the camera that filmed a track.
+    """Tilt and height of the camera of a video, from the keypoints of one person.
 
     Args:
         keypoints: of one person, at any rate.
         focal: pixels; the image's diagonal when omitted.
-        lens: a camera whose intrinsics (and, if it moves, turns and ways, one pose for each 30 fps frame) are known, in a
-            world whose up and floor are not. It takes the place of `focal`.
+        lens: a camera whose intrinsics (and, if it moves, rotations and path, one pose for each 30 fps frame) are known, in
+            a world whose up and floor are not. It replaces `focal`.
 
     Raises:
         KitError: a lens of another image size or number of frames.
@@ -109,17 +116,17 @@ def estimate_camera(
 
     centre = camera.centre.reshape(-1, 3)[0]
     camera = camera.in_world(torch.eye(3), -centre)
-    seen = see(track.keypoints, camera, encoder)
-    floor, loose, standing = _floor(seen)
+    visual = build_track(track.keypoints, camera, encoder, Path(keypoints.name).stem)
+    floor, floor_spread, standing = _floor(visual)
     if not standing:
-        notes.append("no foot is believed to stand; the floor is put under the lowest one")
+        notes.append("no foot is in contact with the floor; the floor is assumed under the lowest one")
     camera = replace(camera.in_world(torch.eye(3), (0.0, 0.0, -floor)), name="estimated camera")
     notes.append("lengths are those of a person of mean size")
-    return CameraEstimate(camera, float(spread), -floor, loose, tuple(notes))
+    return CameraEstimate(with_camera(visual, camera), float(spread), -floor, floor_spread, tuple(notes))
 
 
 def _floor(track: VisualTrack) -> tuple[float, float, bool]:
-    """Height of the floor, median distance of standing soles from it (m), and whether any foot stands."""
+    """Height of the floor, median distance of the soles in contact from it (m), and whether there are any."""
     soles = sole_height(*bodies_on_rays(track))
     standing = (track.contact > 0.5) & (track.ray_confidence.mean(-1, keepdim=True) > 0.3)
     if not standing.any():

@@ -107,9 +107,9 @@ def test_a_track_is_examined_and_drawn(tmp_path, capsys):
     import torch
     from material import filmed, rest_encoder
 
+    from physhmr_kit.vision.build_track import track_from_keypoints
     from physhmr_kit.vision.camera import Camera
     from physhmr_kit.vision.keypoints import KeypointTrack
-    from physhmr_kit.vision.track import track_from_keypoints
 
     given = filmed(tmp_path)
     camera = Camera.load(given["camera"])

@@ -48,7 +48,7 @@ def test_every_stage_trains_on_mujoco_gpu_with_one_option(stage, given, tmp_path
     """On Warp's CPU device here; with a card, `--simulator mujoco_gpu` is all there is to say."""
     pytest.importorskip("mujoco_warp")
     assert run(fit.main, *options(given, stage, "mujoco_gpu", tmp_path)) == 0
-    assert "simulator mujoco_gpu: as asked for" in capsys.readouterr().out
+    assert "simulator mujoco_gpu: requested" in capsys.readouterr().out
     assert read_weights(tmp_path / stage / "a" / "weights.safetensors")[1]["stage"] == stage
     assert yaml.safe_load((tmp_path / stage / "a" / "config.yaml").read_text())["simulator"] == "mujoco_gpu"
     assert "overflowed" in (tmp_path / stage / "a" / "metrics.csv").read_text().splitlines()[0]

@@ -12,11 +12,12 @@ from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.reconstruction import PATIENCE, errors_over_time, relive, summary, upright
+from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, simulate_track, summary, upright
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack
-from physhmr_kit.vision.track import VisualTrack, track_from_keypoints
+from physhmr_kit.vision.track import VisualTrack
 
 CONFIG = TrackingConfig(groups=STUDENT_GROUPS, control="absolute")
 DATA = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
@@ -151,11 +152,11 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
         return torch.randn(1, 69, generator=generator)
 
     generator = torch.Generator().manual_seed(0)
-    long = relive(throw, _longer(track, 6), CONFIG)
+    long = simulate_track(throw, _longer(track, 6), CONFIG)
     assert long.restarts and not long.rollout.success
     frames = [frame for frame, _ in long.restarts]
     assert long.rollout.fail_frame == frames[0]
-    assert all(b - a >= PATIENCE for a, b in pairwise(frames))
+    assert all(b - a >= MIN_RESTART_GAP for a, b in pairwise(frames))
     errors = errors_over_time(long)
     assert np.flatnonzero(errors["restart"]).tolist() == frames
     assert np.isfinite(errors["ray_distance_mm"]).all()
@@ -171,8 +172,8 @@ def test_actions_that_are_not_numbers_do_not_reach_the_output(track):
     def broken(obs):
         return torch.full((1, 69), float("nan"))
 
-    result = relive(broken, track, CONFIG)
-    assert {why for _, why in result.restarts} == {"blew up"}
+    result = simulate_track(broken, track, CONFIG)
+    assert {why for _, why in result.restarts} == {"diverged"}
     assert torch.isfinite(result.rollout.simulated.body_pos).all()
 
 

@@ -14,9 +14,9 @@ from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.vision.build_track import synthesize_track
 from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
-from physhmr_kit.vision.track import synthesize_track
 
 ALL_GROUPS = tuple(GROUP_SIZES)
 LIFT = 2  # the clip no policy can follow

@@ -109,7 +109,7 @@ def test_a_program_that_is_no_interpreter_is_told_with_its_exit_code(monkeypatch
     program.write_text("#!/bin/sh\necho libpython3.8.so.1.0: cannot open shared object file >&2\nexit 127\n")
     program.chmod(0o755)
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(program))
-    with pytest.raises(KitError, match=r"exit code 127; its last words: libpython3\.8\.so\.1\.0: cannot open"):
+    with pytest.raises(KitError, match=r"exit code 127; its last output: libpython3\.8\.so\.1\.0: cannot open"):
         make_simulator("isaac_gym")
 
 

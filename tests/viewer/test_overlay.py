@@ -13,7 +13,7 @@ from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.viewer.overlay import Sheet, surface_points, write_overlay
+from physhmr_kit.viewer.overlay import BodyOverlay, surface_points, write_overlay
 from physhmr_kit.vision.camera import Camera
 
 sys.path.append(str(Path(__file__).parents[1] / "data_prep"))
@@ -68,7 +68,7 @@ def test_the_body_is_drawn_where_it_projects_and_nowhere_else(tmp_path):
 
 def test_every_surface_point_lies_within_its_outline():
     body, camera = a_body(2), a_camera()
-    sheet = Sheet(body, camera)
+    sheet = BodyOverlay(body, camera)
     outlines = list(sheet.polygons(0))
     assert len(outlines) == 24 and all(0 <= shade <= 0.45 for _, shade in outlines)
     points, owner = surface_points()
@@ -111,15 +111,15 @@ def test_phone_videos_are_turned_upright(tmp_path):
 
 def test_large_videos_are_made_smaller(tmp_path):
     camera = a_camera((320, 481))
-    assert Sheet(a_body(2), camera, height=240).size == (160, 240)
-    assert Sheet(a_body(2), camera, height=720).size == (320, 480)
+    assert BodyOverlay(a_body(2), camera, height=240).size == (160, 240)
+    assert BodyOverlay(a_body(2), camera, height=720).size == (320, 480)
 
 
 def test_moving_cameras_are_followed():
     body = a_body(2)
     centre = torch.tensor([[4.0, 0.0, 0.9], [0.0, 4.0, 0.9]])
     camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 0.9]).expand(2, 3), focal=288.0, image_size=SIZE)
-    sheet = Sheet(body, camera)
+    sheet = BodyOverlay(body, camera)
     width = [np.ptp([u for outline, _ in sheet.polygons(k) for u, _ in outline]) for k in (0, 1)]
     assert width[0] > 1.5 * width[1]  # from the front the arms are spread, from the side they are not
 

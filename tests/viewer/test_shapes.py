@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES
-from physhmr_kit.viewer.palette import REFERENCE, SEEN, SIMULATED, UNSEEN, by_confidence
+from physhmr_kit.viewer.palette import DETECTED, REFERENCE, SIMULATED, UNDETECTED, by_confidence
 from physhmr_kit.viewer.shapes import from_z, humanoid_shapes
 
 KINDS = {
@@ -48,6 +48,6 @@ def test_the_two_bodies_differ_in_brightness_too():
 def test_doubt_fades_a_detection():
     colours = by_confidence(np.array([0.0, 0.5, 1.0, np.nan]))
     assert colours.dtype == np.uint8 and colours.shape == (4, 3)
-    assert colours[0].tolist() == list(UNSEEN) and colours[2].tolist() == list(SEEN)
+    assert colours[0].tolist() == list(UNDETECTED) and colours[2].tolist() == list(DETECTED)
     assert luminance(colours[0]) > luminance(colours[1]) > luminance(colours[2])
     assert (colours[3] == colours[0]).all()

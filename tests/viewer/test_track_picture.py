@@ -12,10 +12,11 @@ from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.reconstruction.track_check import check_track
 from physhmr_kit.viewer.track_picture import floor_lines, horizon_line, track_picture
+from physhmr_kit.vision.build_track import build_track, synthesize_track
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.synthetic import KeypointNoise
-from physhmr_kit.vision.track import VisualTrack, see, synthesize_track
+from physhmr_kit.vision.track import VisualTrack
 
 CAMERA = Camera.look_at((3.5, -1.5, 1.6), (0.0, 0.0, 0.9), focal=1400.0, roll=0.1)
 
@@ -33,7 +34,7 @@ def a_track(camera=CAMERA, frames=12) -> VisualTrack:
 
 def told(track: VisualTrack, camera: Camera) -> VisualTrack:
     """The track as a wrong camera would have made it, pose kept."""
-    seen = see(track.keypoints, camera, VisionEncoder(width=32, layers=1, heads=2))
+    seen = build_track(track.keypoints, camera, VisionEncoder(width=32, layers=1, heads=2))
     return replace(seen, joint_rot=track.joint_rot, contact=track.contact)
 
 
@@ -59,7 +60,7 @@ def test_wrong_cameras_and_tracks_are_noticed():
     cases = {
         "far from the keypoints": told(track, flipped),
         "below the floor": told(track, below),
-        "standing soles miss": told(track, lifted),
+        "soles in contact miss": told(track, lifted),
         "rolled by more": told(track, sideways),
         "turns round within a frame, 1 time": replace(track, joint_rot=turned),
         "fewer than half": replace(track, keypoints=doubtful),

@@ -14,18 +14,17 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
 from physhmr_kit.motion.soles import foot_contact
 from physhmr_kit.vision.camera import Camera, sample_cameras
-from physhmr_kit.vision.camera_motion import moved
+from physhmr_kit.vision.camera_motion import move_cameras
 from physhmr_kit.vision.filming import (
-    STILL,
     TRUNK,
     UPPER,
-    Variety,
-    film,
     joint_positions,
-    mistold,
-    mixed,
+    miscalibrate,
+    mix_windows,
+    synthesize_batch,
     varied_offsets,
 )
+from physhmr_kit.vision.settings import NO_AUGMENTATION, Augmentation
 
 
 def random_pose(frames=6):
@@ -87,7 +86,7 @@ def test_the_standing_foot_is_in_contact_and_the_swinging_one_is_not(library):
 
 def test_a_batch_has_the_promised_shapes_and_is_the_same_for_the_same_seed(library):
     clips = torch.zeros(3, dtype=torch.long)
-    a, b = (film(library, clips, 20, torch.Generator().manual_seed(5), Variety()) for _ in range(2))
+    a, b = (synthesize_batch(library, clips, 20, torch.Generator().manual_seed(5), Augmentation()) for _ in range(2))
     assert a.tokens.shape == (3, 20, 61) and a.rotmat.shape == (3, 20, 24, 3, 3)
     assert a.position.shape == (3, 20, 24, 3) and a.velocity.shape == (3, 20, 3) and a.contact.shape == (3, 20, 4)
     for key in ("tokens", "rotmat", "position", "velocity", "contact"):
@@ -96,7 +95,9 @@ def test_a_batch_has_the_promised_shapes_and_is_the_same_for_the_same_seed(libra
 
 def test_truth_is_told_from_where_the_camera_looks(library):
     """Cameras stand all around the body, so its heading seen from them is anything; upright it stays."""
-    batch = film(library, torch.zeros(40, dtype=torch.long), 4, torch.Generator().manual_seed(1), STILL)
+    batch = synthesize_batch(
+        library, torch.zeros(40, dtype=torch.long), 4, torch.Generator().manual_seed(1), NO_AUGMENTATION
+    )
     root = roma.rotmat_to_unitquat(batch.rotmat[:, 0, 0])
     assert heading(root).std() > 1.0
     up = batch.rotmat[:, :, 0] @ torch.tensor([0.0, 1.0, 0.0])  # the body's y axis
@@ -104,7 +105,9 @@ def test_truth_is_told_from_where_the_camera_looks(library):
 
 
 def test_a_body_that_faces_the_camera_has_its_left_on_the_right_of_the_picture(library):
-    batch = film(library, torch.zeros(60, dtype=torch.long), 4, torch.Generator().manual_seed(2), STILL)
+    batch = synthesize_batch(
+        library, torch.zeros(60, dtype=torch.long), 4, torch.Generator().manual_seed(2), NO_AUGMENTATION
+    )
     facing = (heading(roma.rotmat_to_unitquat(batch.rotmat[:, 0, 0])).abs() - math.pi).abs() < 0.6
     shoulders = batch.tokens[:, 0, :34].unflatten(-1, (17, 2))[:, [5, 6], 0]  # left, right; x to the right
     assert facing.any()
@@ -113,7 +116,9 @@ def test_a_body_that_faces_the_camera_has_its_left_on_the_right_of_the_picture(l
 
 def test_a_clip_shorter_than_the_window_holds_its_last_pose():
     short = MotionLibrary([stepping(10)])
-    batch = film(short, torch.zeros(2, dtype=torch.long), 30, torch.Generator().manual_seed(0), STILL)
+    batch = synthesize_batch(
+        short, torch.zeros(2, dtype=torch.long), 30, torch.Generator().manual_seed(0), NO_AUGMENTATION
+    )
     still = batch.position[:, 12:]
     turned = (still[:, :, 5] - still[:, :, 2]).norm(dim=-1)  # a bone: rigid whatever the frame
     assert turned.std() < 1e-5 and torch.isfinite(batch.tokens).all()
@@ -125,26 +130,28 @@ def some_cameras(count=6) -> Camera:
     )
 
 
-def test_a_mistold_camera_gives_the_same_picture_of_its_own_world():
+def test_a_miscalibrated_camera_gives_the_same_picture_of_its_own_world():
     camera, points = some_cameras(), torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(3))
-    told, Q, guessed = mistold(camera, 1.0, torch.Generator().manual_seed(4))
+    assumed, Q, guessed = miscalibrate(camera, 1.0, torch.Generator().manual_seed(4))
     assert guessed.all()
-    truth, claim = camera.to_camera(points), told.to_camera(points @ Q.mT)
+    truth, claim = camera.to_camera(points), assumed.to_camera(points @ Q.mT)
     torch.testing.assert_close(truth - truth[:, :1], claim - claim[:, :1], atol=1e-4, rtol=0)  # but for where it stands
     tilt = torch.acos(Q[:, 2, 2].clamp(-1, 1))
     assert (tilt > 0.01).all() and tilt.max() < math.radians(60)
-    level = told.R[:, 2, 2].abs() < 1e-4  # the optical axis has no upward part
+    level = assumed.R[:, 2, 2].abs() < 1e-4  # the optical axis has no upward part
     assert level.any() and not level.all()
-    zoom = told.K[:, 0, 0] / camera.K[:, 0, 0]
+    zoom = assumed.K[:, 0, 0] / camera.K[:, 0, 0]
     assert (zoom != 1).any() and (zoom == 1).any()
-    same, Q, guessed = mistold(camera, 0.0, torch.Generator().manual_seed(4))
+    same, Q, guessed = miscalibrate(camera, 0.0, torch.Generator().manual_seed(4))
     assert not guessed.any() and torch.equal(Q, torch.eye(3).expand(6, 3, 3)) and torch.equal(same.R, camera.R)
 
 
-def test_truth_under_a_mistold_camera_is_told_in_the_frame_it_claims(library):
+def test_truth_under_a_miscalibrated_camera_is_given_in_the_frame_it_claims(library):
     """The camera claims to be level, so the real up leans by what it really looked down; the body leans with it."""
-    variety = replace(STILL, withheld=1.0)
-    batch = film(library, torch.zeros(30, dtype=torch.long), 4, torch.Generator().manual_seed(1), variety)
+    augmentation = replace(NO_AUGMENTATION, miscalibrated=1.0)
+    batch = synthesize_batch(
+        library, torch.zeros(30, dtype=torch.long), 4, torch.Generator().manual_seed(1), augmentation
+    )
     assert batch.guessed.all()
     torch.testing.assert_close(batch.up.norm(dim=-1), torch.ones(30, 4), atol=1e-4, rtol=0)
     spine = batch.rotmat[:, :, 0] @ torch.tensor([0.0, 1.0, 0.0])
@@ -155,7 +162,7 @@ def test_truth_under_a_mistold_camera_is_told_in_the_frame_it_claims(library):
 def test_moving_cameras_move_smoothly_and_keep_the_person(library):
     path = torch.stack([torch.linspace(0, 2, 60), torch.zeros(60), torch.ones(60)], dim=-1).expand(8, 60, 3)
     fixed = sample_cameras(path.unsqueeze(2), torch.Generator().manual_seed(0))
-    camera = moved(fixed, path, 1.0, torch.Generator().manual_seed(5))
+    camera = move_cameras(fixed, path, 1.0, torch.Generator().manual_seed(5))
     assert camera.batch_shape == (8, 60)
     assert (camera.centre.std(1).norm(dim=-1) > 1e-3).all()
     steps = camera.centre.diff(dim=1).norm(dim=-1)
@@ -163,7 +170,7 @@ def test_moving_cameras_move_smoothly_and_keep_the_person(library):
     pixels = camera.project(path.unsqueeze(2))[:, :, 0]
     inside = ((pixels > -200) & (pixels < pixels.new_tensor(camera.image_size) + 200)).all(-1)
     assert inside.float().mean() > 0.9
-    still = moved(fixed, path, 0.0, torch.Generator().manual_seed(5))
+    still = move_cameras(fixed, path, 0.0, torch.Generator().manual_seed(5))
     torch.testing.assert_close(still.R, fixed.R.unsqueeze(1).expand(8, 60, 3, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(still.centre, fixed.centre.unsqueeze(1).expand(8, 60, 3), atol=1e-4, rtol=0)
 
@@ -190,8 +197,8 @@ def test_a_turning_camera_is_told_its_turn_in_the_axes_of_the_view(library):
 def test_mixing_changes_arms_and_leaves_legs():
     _, rot = random_pose(12)
     windows = rot.unflatten(0, (4, 3))
-    out = mixed(windows, replace(STILL, mix=1.0, bend=0.1), torch.Generator().manual_seed(0))
+    out = mix_windows(windows, replace(NO_AUGMENTATION, mix=1.0, bend=0.1), torch.Generator().manual_seed(0))
     lower = [j for j in range(24) if j not in (*UPPER, *TRUNK)]
     assert torch.equal(out[:, :, lower], windows[:, :, lower]) and len(UPPER) == 12
     assert (out[:, :, list(UPPER)] != windows[:, :, list(UPPER)]).any(-1).all()
-    assert torch.equal(mixed(windows, STILL, torch.Generator()), windows)
+    assert torch.equal(mix_windows(windows, NO_AUGMENTATION, torch.Generator()), windows)

@@ -10,12 +10,12 @@ from physhmr_kit.body.hinges import dof_to_rotation
 from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_DOFS, STANDING, mean_offsets, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.vision.build_track import synthesize_track
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.fitting import fit_body
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.synthetic import KeypointNoise
-from physhmr_kit.vision.track import synthesize_track
 
 CAMERA = Camera.look_at((3.5, -1.5, 1.6), (0.0, 0.0, 0.9), focal=1400.0)
 

@@ -7,7 +7,7 @@ import torch
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_NAMES
-from physhmr_kit.vision.synthetic import KeypointNoise, detect, hide, mistime, perturb
+from physhmr_kit.vision.synthetic import KeypointNoise, detect, occlude, perturb, resample_unevenly
 
 
 def a_scene(frames=200):
@@ -109,7 +109,7 @@ def test_scaled_noise_keeps_memory_and_grows_the_rest():
 
 def test_things_in_the_way_hide_neighbouring_keypoints_for_a_while():
     points, camera = a_scene(2000)
-    hidden = hide(
+    hidden = occlude(
         camera.project(points), replace(KeypointNoise.none(), occlusion=0.01), torch.Generator().manual_seed(0)
     )
     frames = hidden.any(-1)
@@ -122,7 +122,7 @@ def test_things_in_the_way_hide_neighbouring_keypoints_for_a_while():
 def test_an_edge_of_the_picture_cuts_a_part_off_in_a_share_of_the_tracks():
     points, camera = a_scene(4)
     pixels = camera.project(points).expand(300, 4, 17, 2)
-    hidden = hide(pixels, replace(KeypointNoise.none(), truncation=0.5), torch.Generator().manual_seed(0))
+    hidden = occlude(pixels, replace(KeypointNoise.none(), truncation=0.5), torch.Generator().manual_seed(0))
     cut = hidden.any(-1).any(-1)
     assert 0.35 < cut.float().mean() < 0.6
     lowest = pixels[0, 0, :, 1].argmax()
@@ -134,7 +134,7 @@ def test_uneven_time_moves_what_moves_and_leaves_what_rests():
     at = torch.arange(60, dtype=torch.float32)
     pixels = torch.zeros(200, 60, 17, 2)
     pixels[:, :, 0, 0] = at
-    late = mistime(pixels, 0.5, torch.Generator().manual_seed(0))
+    late = resample_unevenly(pixels, 0.5, torch.Generator().manual_seed(0))
     assert (late[..., 1:, :] == 0).all()
     off = late[:, :, 0, 0] - at
     uneven = off.abs().amax(1) > 0.01

@@ -14,13 +14,14 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.vision.build_track import build_track, synthesize_track, track_from_keypoints, with_scale
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
 from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip, place
 from physhmr_kit.vision.rays import perpendicular
 from physhmr_kit.vision.synthetic import KeypointNoise
-from physhmr_kit.vision.track import VisualTrack, see, synthesize_track, track_from_keypoints
+from physhmr_kit.vision.track import VisualTrack
 
 VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "video"
 CAMERA = Camera.look_at((3.5, -1.5, 2.0), (0.2, 0.0, 0.9), focal=1400.0)
@@ -104,7 +105,7 @@ def test_a_keypoint_without_a_direction_gets_no_confidence(encoder):
     track = synthesize_track(a_clip(), CAMERA, encoder, KeypointNoise.none())
     keypoints = track.keypoints.clone()
     keypoints[3, 7, 2] = 0.0
-    assert see(keypoints, CAMERA, encoder).ray_confidence[3, RAY_COCO.index(7)] == 0
+    assert build_track(keypoints, CAMERA, encoder).ray_confidence[3, RAY_COCO.index(7)] == 0
 
 
 def test_a_detectors_track_at_sixty_frames_a_second_is_read_at_thirty(encoder):
@@ -155,12 +156,37 @@ def test_the_size_of_a_person_is_found_from_rays_and_floor(encoder, size):
         *bodies(clip)
     )  # a larger person in a larger world, filmed by a camera at the same height
     keypoints = torch.cat([CAMERA.project(points), torch.ones(45, 17, 1)], dim=-1)
-    track = known_pose(see(keypoints, CAMERA, encoder), clip)
+    track = known_pose(build_track(keypoints, CAMERA, encoder), clip)
     assert abs(estimate_scale(track) - size) < 0.03
-    shrunk = known_pose(see(keypoints, CAMERA.scaled(1 / size), encoder, scale=size), clip)
+    shrunk = with_scale(track, size)
     torch.testing.assert_close(
         place(shrunk), clip.root_pos, atol=0.01, rtol=0
     )  # the mean-shape body fits the divided world
+
+
+def test_the_encoder_runs_once_whether_the_scale_is_given_or_estimated(encoder, monkeypatch):
+    keypoints = synthesize_track(a_clip(), CAMERA, encoder, KeypointNoise.none()).keypoints
+    detected, encode, calls = KeypointTrack(keypoints, 30.0, CAMERA.image_size, "walk.npz"), encoder.encode, []
+    monkeypatch.setattr(encoder, "encode", lambda *args: calls.append(1) or encode(*args))
+    tracks = [track_from_keypoints(detected, CAMERA, encoder, scale) for scale in (1.0, 1.2, None)]
+    assert len(calls) == 3
+    assert torch.equal(tracks[0].feature, tracks[1].feature) and tracks[1].scale == 1.2
+    again = build_track(tracks[1].keypoints, tracks[1].camera, encoder)  # what running it again would say
+    torch.testing.assert_close(again.feature, tracks[1].feature, atol=1e-4, rtol=0)
+    assert torch.equal(again.ray_point, tracks[1].ray_point)
+
+
+def test_a_slice_of_a_track_has_the_same_frames(encoder):
+    track = synthesize_track(a_clip(), CAMERA, encoder)
+    part = track[10:12]
+    assert len(part) == 2 and torch.equal(part.feature, track.feature[10:12]) and part.camera.batch_shape == ()
+    moving = replace(CAMERA, R=CAMERA.R.expand(45, 3, 3), t=CAMERA.t.expand(45, 3))
+    assert synthesize_track(a_clip(), moving, encoder)[10:12].camera.batch_shape == (2,)
+
+
+def test_the_initial_pose_of_a_frame_is_where_the_whole_track_has_it(encoder, monkeypatch):
+    track = replace(synthesize_track(a_clip(), CAMERA, encoder), contact=torch.zeros(45, 4))
+    torch.testing.assert_close(initial_pose(track, 7).root_pos[0, :2], place(track)[7, :2], atol=1e-5, rtol=0)
 
 
 def test_the_real_video_gives_a_finite_track(encoder):

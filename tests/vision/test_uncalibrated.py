@@ -9,6 +9,7 @@ import torch
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import Encoding
 from physhmr_kit.vision.keypoints import KeypointTrack, coco_from_bodies
@@ -117,3 +118,13 @@ def test_the_shortest_turn_takes_one_direction_to_the_other():
     axis = torch.linalg.cross(a, b)
     torch.testing.assert_close(turn @ axis, axis, atol=1e-5, rtol=0)
     assert torch.equal(shortest_turn(a, a), torch.eye(3))
+
+
+def test_the_track_of_the_estimate_is_that_of_the_estimated_camera():
+    camera = Camera.look_at((0.4, -4.0, 2.0), (0.4, 0.0, 1.0), focal=1500.0)
+    oracle = Oracle(camera)
+    found = estimate_camera(filmed(camera), oracle, focal=1500.0)
+    expected = track_from_keypoints(filmed(camera), found.camera, oracle)
+    for key in ("keypoints", "ray_point", "ray_confidence", "centre", "joint_rot"):
+        torch.testing.assert_close(getattr(found.track, key), getattr(expected, key), atol=1e-4, rtol=0)
+    assert found.track.name == expected.name

@@ -136,7 +136,7 @@ def test_image_features_are_added_where_there_are_any(tmp_path):
     assert not torch.allclose(encoder.encode(keypoints, camera, image).feature, alone, atol=0.1)
     missing = torch.full((40, 8), torch.nan)
     assert torch.equal(encoder.encode(keypoints, camera, missing).feature, alone)
-    with pytest.raises(KitError, match=r"image features \(40, 9\): the encoder wants \(40, 8\)"):
+    with pytest.raises(KitError, match=r"image features \(40, 9\): the encoder expects \(40, 8\)"):
         encoder.encode(keypoints, camera, torch.zeros(40, 9))
     again = load_encoder(save_encoder(encoder, tmp_path / "with_image.safetensors"))
     assert again.hparams["image_dim"] == 8

@@ -22,7 +22,7 @@ _FILTER_BITS = 31  # the filter is a signed 32-bit number
 
 
 def isaac_mjcf(humanoid: Humanoid) -> str:
-    """MJCF of the body alone, in the words PHC's humanoid has proved Isaac Gym's importer to understand.
+    """MJCF of the body alone, in the subset of MJCF that Isaac Gym's importer is known to read (PHC's humanoid).
 
     No floor, light, sensors or excludes; unit-gear motors (the drives' gains are set through the API); three hinges x, y,
     z in this order on each body, which the importer merges into one spherical joint (`joints.py`); density instead of

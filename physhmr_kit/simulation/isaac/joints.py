@@ -1,4 +1,4 @@
-"""The kit's hinge triples and Isaac Gym's spherical joints: the same rotation in two alphabets.
+"""Conversion between the kit's hinge triples and Isaac Gym's spherical joints.
 
 Isaac Gym's importer merges three hinges of one body into a spherical joint, whatever the MJCF says about their order
 (X. B. Peng in nv-tlabs/ASE, issue 30; PhysX, `computeSphericalJointPositions`). Its three positions are the rotation
@@ -41,7 +41,7 @@ def nearest_vectors(vectors: torch.Tensor, present: torch.Tensor) -> torch.Tenso
 
 
 def _columns(dof_pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The three hinge axes of each joint as the child sees them: 3 x (N, 23, 3).
+    """The three hinge axes of each joint in the child's frame: 3 x (N, 23, 3).
 
     With R = R1 R2 R3, the angular velocity in the child's frame is (R2 R3)^-1 a1 v1 + R3^-1 a2 v2 + a3 v3.
     """

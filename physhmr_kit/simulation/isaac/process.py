@@ -1,7 +1,7 @@
-"""The parent's side of Isaac Gym's worker process: start it, share arrays with it, ask it, and tell why it fell silent.
+"""The parent's side of Isaac Gym's worker process: start it, share arrays with it, send requests, and report why it failed.
 
-Arrays lie in a file that both sides map and nobody can see any more once both have it; requests and answers are lines
-of JSON on a socket of their own, because Isaac Gym prints to standard output as it likes.
+Arrays lie in a file that both sides map and that is unlinked once both have it; requests and answers are lines of JSON on a
+socket of their own, because Isaac Gym prints to standard output.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from physhmr_kit.simulation.registry import ISAAC_PYTHON
 from physhmr_kit.utils.errors import KitError
 
 WORKER = Path(__file__).with_name("worker.py")
-KEPT = "the checkpoints written so far are kept"
+CHECKPOINTS_KEPT = "the checkpoints written so far are kept"
 
 
 def isaac_interpreter() -> str:
@@ -53,13 +53,13 @@ class WorkerProcess:
 
     Args:
         python: the interpreter.
-        setup: what the worker is told at its start, JSON.
+        setup: arguments of the worker's start, JSON.
         layout: name -> (dtype, shape) of the shared arrays.
         timeout: seconds that each request of the start may take.
 
     Attributes:
         arrays: name -> array, the same memory as the worker's.
-        started: whether the run has begun; an error then says what becomes of it.
+        started: whether the run has begun; errors then mention its checkpoints.
     """
 
     started = False
@@ -79,7 +79,7 @@ class WorkerProcess:
             reader = threading.Thread(target=self._output.extend, args=(self._process.stdout,), daemon=True)
             reader.start()
             self._socket, self._reader = ours, reader
-            self.close = weakref.finalize(self, _end, self._process, ours, reader)
+            self.close = weakref.finalize(self, _terminate, self._process, ours, reader)
             # the kernel ties a child to the thread that made it; a helper thread may end long before the run does
             tied = threading.current_thread() is threading.main_thread()
             self.ask("start", timeout, tied=tied, memory=str(path), arrays=places, **setup)
@@ -103,10 +103,10 @@ class WorkerProcess:
             timeout: seconds to wait for the answer.
 
         Raises:
-            SimulatorError: the worker died, hangs, or says that it failed. It is closed then.
+            SimulatorError: the worker died, hangs, or reported a failure. It is closed then.
         """
         if not self.close.alive:
-            raise SimulatorError(f"isaac_gym: the worker has been closed; {KEPT}")
+            raise SimulatorError(f"isaac_gym: the worker has been closed; {CHECKPOINTS_KEPT}")
         self._socket.settimeout(timeout)
         try:
             self._socket.sendall((json.dumps({"do": name, **arguments}) + "\n").encode())
@@ -119,7 +119,9 @@ class WorkerProcess:
             raise self._failure(f"the worker has not answered '{name}' for {timeout:g} s and was ended") from None
         except ConnectionError:
             raise self._failure(f"the worker stopped with {self._exit()}") from None
-        except BaseException:  # interrupted from the keyboard: the answer to come would be taken for the next one's
+        except (
+            BaseException
+        ):  # interrupted from the keyboard: the pending answer would be taken for that of the next request
             self.close()
             raise
         answer = json.loads(line)
@@ -136,8 +138,12 @@ class WorkerProcess:
 
     def _failure(self, what: str) -> SimulatorError:
         self.close()
-        said = " | ".join(line.strip() for line in list(self._output)[-4:] if line.strip())
-        parts = [f"isaac_gym: {what}", KEPT if self.started else "", f"its last words: {said[-600:]}" if said else ""]
+        output = " | ".join(line.strip() for line in list(self._output)[-4:] if line.strip())
+        parts = [
+            f"isaac_gym: {what}",
+            CHECKPOINTS_KEPT if self.started else "",
+            f"its last output: {output[-600:]}" if output else "",
+        ]
         return SimulatorError("; ".join(p for p in parts if p))
 
 
@@ -147,7 +153,7 @@ def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
     for name, (kind, shape) in layout.items():
         places[name] = [kind, list(shape), size]
         size += -(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64
-    # memory proper where there is enough of it (containers often have little), else an ordinary temporary file
+    # shared memory where there is enough of it (containers often have little), else a temporary file
     for folder in ("/dev/shm", None):
         if folder and not os.access(folder, os.W_OK):
             continue
@@ -170,8 +176,8 @@ def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
     return Path(name), places, views
 
 
-def _end(process: subprocess.Popen, channel: socket.socket, reader: threading.Thread) -> None:
-    """Ask the worker to leave, and see to it. Also run when the simulator is forgotten or Python ends."""
+def _terminate(process: subprocess.Popen, channel: socket.socket, reader: threading.Thread) -> None:
+    """Ask the worker to exit, and kill it if it does not. Also runs when the simulator is garbage-collected or Python exits."""
     try:
         channel.settimeout(1)
         channel.sendall(b'{"do": "exit"}\n')

@@ -64,7 +64,7 @@ class IsaacGym(Simulator):
     ):
         super().__init__(humanoid, num_envs, device or "cpu", substeps)
         if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise KitError(f"isaac_gym: device '{device}' was asked for, but torch sees no CUDA device; leave it out")
+            raise KitError(f"isaac_gym: device '{device}' was requested, but torch finds no CUDA device; leave it out")
         self._step_timeout = step_timeout
         self._offsets = humanoid.offsets.to(self.device, torch.float64)
         python = isaac_interpreter()
@@ -94,9 +94,9 @@ class IsaacGym(Simulator):
             report = self._build(names["bodies"], start_timeout)
             self._arrays = {k: torch.from_numpy(v) for k, v in self._worker.arrays.items()}
             self.deterministic = report["standin"]
-            self._forget_everything()
+            self._clear()
             self._check_body(start_timeout)
-            self._forget_everything()
+            self._clear()
             self._worker.started = True
         except BaseException:
             self.close()
@@ -118,20 +118,22 @@ class IsaacGym(Simulator):
             )
         return report
 
-    def _forget_everything(self) -> None:
-        """All environments standing at rest, as at the first moment; nothing felt yet."""
+    def _clear(self) -> None:
+        """All environments standing at rest, without contact forces and torques."""
         n = self.num_envs
         self._root, self._dof = torch.zeros(n, 13), torch.zeros(n, NUM_DOFS, 2)
         self._root[:, 2] = standing_height()
         self._root[:, 3:7] = torch.tensor(STANDING)
         self._contact, self._torque = torch.zeros(n, NUM_JOINTS, 3), torch.zeros(n, NUM_DOFS)
         self._diverged = torch.zeros(n, dtype=torch.bool)
-        self._lost = torch.zeros(n, dtype=torch.bool)  # placed with what is no number; the engine never saw that
+        self._lost = torch.zeros(
+            n, dtype=torch.bool
+        )  # reset to values that are not finite; the engine never received those
         self._state: SimState | None = None
-        self._note(torch.arange(n))
+        self._queue_reset(torch.arange(n))
 
-    def _note(self, rows: torch.Tensor) -> None:
-        """Leave rows for the worker to place before it simulates."""
+    def _queue_reset(self, rows: torch.Tensor) -> None:
+        """Queue rows for the worker to reset before it simulates."""
         self._arrays["set_root"][rows] = torch.nan_to_num(self._root[rows], posinf=0.0, neginf=0.0)
         self._arrays["set_dof"][rows] = self._to_engine(torch.nan_to_num(self._dof[rows], posinf=0.0, neginf=0.0))
         self._arrays["pending"][rows] = 1
@@ -141,18 +143,18 @@ class IsaacGym(Simulator):
         return by_drive[:, self._drives.argsort()]
 
     def _check_body(self, timeout: float) -> None:
-        """Bend and throw every environment's body and compare where the engine has its parts with where we have them.
+        """Give every environment's body a random pose and velocity, and compare the engine's body poses with ours.
 
-        The one guard against an importer that turns axes, orders hinges or reads rotations otherwise than we think.
+        The one check against an importer whose axes, hinge order or rotations differ from ours.
         """
-        n, dice = self.num_envs, torch.Generator().manual_seed(0)
+        n, generator = self.num_envs, torch.Generator().manual_seed(0)
         low, high = (0.6 * dof_limits()).double().unbind(-1)
-        angles = low + (high - low) * torch.rand(n, NUM_DOFS, dtype=torch.float64, generator=dice)
-        speeds = torch.randn(n, NUM_DOFS, dtype=torch.float64, generator=dice)
+        angles = low + (high - low) * torch.rand(n, NUM_DOFS, dtype=torch.float64, generator=generator)
+        speeds = torch.randn(n, NUM_DOFS, dtype=torch.float64, generator=generator)
         self._root[:, 2] = _IN_THE_AIR
         self._dof[:, :, 0] = hinges_to_vectors(angles).float()
         self._dof[:, :, 1] = hinge_to_joint_velocity(angles, speeds).float()
-        self._note(torch.arange(n))
+        self._queue_reset(torch.arange(n))
         self._arrays["target"][:] = self._to_engine(self._dof[:, :, 0])
         self._worker.ask("step", timeout, substeps=1, with_bodies=True)
         self._fetch()
@@ -185,7 +187,7 @@ class IsaacGym(Simulator):
         self._dof[rows, :, 1] = hinge_to_joint_velocity(dof_pos, dof_vel).float()
         self._contact[rows], self._torque[rows], self._diverged[rows] = 0, 0, False
         self._lost[rows] = ~torch.isfinite(torch.cat([self._root[rows], self._dof[rows].flatten(1)], 1)).all(1)
-        self._note(rows)
+        self._queue_reset(rows)
         if self._state is not None:
             self._state = self._state.with_rows(rows.to(self.device), self._read(rows))
 
@@ -224,7 +226,7 @@ class IsaacGym(Simulator):
         root, dof, contact, torque, diverged = (
             t[rows].to(self.device) for t in (self._root, self._dof, self._contact, self._torque, self._diverged)
         )
-        # a row that is no number any more is marked as diverged; the maths of its neighbours must not stumble over it
+        # a row that is not finite is marked as diverged and must not disturb its neighbours
         root, dof = (torch.nan_to_num(t.double(), posinf=0.0, neginf=0.0) for t in (root, dof))
         lost = root[:, 3:7].norm(dim=-1, keepdim=True) < 1e-3
         root_rot = roma.quat_normalize(torch.where(lost, root.new_tensor(STANDING), root[:, 3:7]))
@@ -246,7 +248,7 @@ class IsaacGym(Simulator):
         for key in ("root", "dof", "contact", "torque", "diverged"):
             getattr(self, f"_{key}").copy_(saved[key])
         self._state = None
-        self._note(torch.arange(self.num_envs))
+        self._queue_reset(torch.arange(self.num_envs))
 
     def close(self) -> None:
         if hasattr(self, "_worker"):

@@ -1,6 +1,6 @@
-"""How well a body explains what the camera saw: the figures left when there is no ground truth (ours).
+"""How well a body agrees with the detected keypoints: the figures that need no ground truth (ours).
 
-They see nothing along the rays: a body at the wrong distance, or posed wrongly in depth, can score well.
+They are blind along the rays: a body at the wrong distance, or posed wrongly in depth, can score well.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_COCO, RAY_JOINTS, coco_from_bodies
 from physhmr_kit.vision.rays import perpendicular
 
-BELIEVED = 0.3
-"""Keypoints of lower confidence do not count."""
+MIN_CONFIDENCE = 0.3
+"""Keypoints of lower confidence are left out."""
 
 
 def ray_distance(body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence: Tensor) -> Tensor:
@@ -25,30 +25,30 @@ def ray_distance(body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence
         body_pos: (T, 24, 3) m, world. centre: (T, 3), ray_point: (T, 12, 3) m, world. confidence: (T, 12).
 
     Returns:
-        (T, 12) mm; NaN where the keypoint is not believed.
+        (T, 12) mm; NaN where the keypoint is not confident.
     """
     distance = perpendicular(body_pos[:, RAY_JOINTS], centre, ray_point).norm(dim=-1) * MM
-    return distance.where(confidence >= BELIEVED, torch.nan)
+    return distance.where(confidence >= MIN_CONFIDENCE, torch.nan)
 
 
 def reprojection_error(body_pos: Tensor, body_rot: Tensor, keypoints: Tensor, camera: Camera) -> Tensor:
     """Distance in the image between the body's limb keypoints and the detected ones, lens included.
 
-    The 12 points of the rays, with a detector's hips (`coco_from_bodies`); face points are left out, as theirs are guesses.
+    The 12 points of the rays, with a detector's hips (`coco_from_bodies`); face points are left out, as ours are approximate.
 
     Args:
         body_pos: (T, 24, 3) m, body_rot: (T, 24, 4) xyzw, world.
         keypoints: (T, 17, 3) raw pixels u, v and confidence. camera: fixed, or moving with batch shape (T,).
 
     Returns:
-        (T, 12) pixels; NaN where the keypoint is not believed.
+        (T, 12) pixels; NaN where the keypoint is not confident.
     """
     error = (camera.project(coco_from_bodies(body_pos, body_rot)) - keypoints[..., :2]).norm(dim=-1)
-    return error.where(keypoints[..., 2] >= BELIEVED, torch.nan)[:, RAY_COCO]
+    return error.where(keypoints[..., 2] >= MIN_CONFIDENCE, torch.nan)[:, RAY_COCO]
 
 
 class RayDistance(PooledMean):
-    """Distance of joints from their rays, mm; ours, pooled over believed keypoints."""
+    """Distance of joints from their rays, mm; ours, pooled over confident keypoints."""
 
     def update(self, body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence: Tensor) -> None:
         """Add one clip: (T, 24, 3), (T, 3), (T, 12, 3) m and (T, 12)."""
@@ -57,7 +57,7 @@ class RayDistance(PooledMean):
 
 
 class ReprojectionError(PooledMean):
-    """Distance between projected and detected keypoints, pixels; ours, pooled over believed keypoints."""
+    """Distance between projected and detected keypoints, pixels; ours, pooled over confident keypoints."""
 
     def update(self, body_pos: Tensor, body_rot: Tensor, keypoints: Tensor, camera: Camera) -> None:
         """Add one clip: (T, 24, 3) m, (T, 24, 4), (T, 17, 3) and its camera."""

@@ -10,7 +10,7 @@ import rerun as rr
 import torch
 
 from physhmr_kit.viewer.bodies import BONES, Times
-from physhmr_kit.viewer.palette import SEEN, by_confidence
+from physhmr_kit.viewer.palette import DETECTED, by_confidence
 from physhmr_kit.vision.camera import Camera
 
 COCO_BONES = (
@@ -28,7 +28,7 @@ def image_scale(camera: Camera) -> float:
 
 
 def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, size: float = 0.6) -> None:
-    """The camera as a frustum. The lens is left out: Rerun knows pinholes only.
+    """The camera as a frustum. Lens distortion is left out: Rerun has pinhole cameras only.
 
     Args:
         camera: one for all frames, or a batch of T.
@@ -43,7 +43,7 @@ def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera,
         height=height,
         camera_xyz=rr.ViewCoordinates.RDF,
         image_plane_distance=size,
-        color=SEEN,
+        color=DETECTED,
     )
     rec.log(path, pinhole, static=True)
     if camera.batch_shape:
@@ -80,17 +80,19 @@ def log_images(rec: rr.RecordingStream, path: str, fps: float, images: Iterable,
 def log_keypoints(rec: rr.RecordingStream, path: str, times: Times, keypoints, scale: float) -> None:
     """Detected keypoints in the image, coloured by confidence: keypoints (T, 17, 3) u px, v px, confidence."""
     keypoints = np.asarray(keypoints, np.float32)
-    info = rr.ClassDescription(info=rr.AnnotationInfo(1, "person", SEEN), keypoint_connections=COCO_BONES)
+    info = rr.ClassDescription(info=rr.AnnotationInfo(1, "person", DETECTED), keypoint_connections=COCO_BONES)
     rec.log(path, rr.AnnotationContext(info), static=True)
     rec.log(
         path, rr.Points2D.from_fields(class_ids=[1], radii=[rr.Radius.ui_points(4.0)], show_labels=False), static=True
     )
-    seen = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
-    names = np.broadcast_to(np.arange(keypoints.shape[1]), seen.shape)
+    confident = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
+    names = np.broadcast_to(np.arange(keypoints.shape[1]), confident.shape)
     points = rr.Points2D.columns(
-        positions=keypoints[seen][:, :2] * scale, keypoint_ids=names[seen], colors=by_confidence(keypoints[seen][:, 2])
+        positions=keypoints[confident][:, :2] * scale,
+        keypoint_ids=names[confident],
+        colors=by_confidence(keypoints[confident][:, 2]),
     )
-    rec.send_columns(path, times.columns(), points.partition(seen.sum(1)))
+    rec.send_columns(path, times.columns(), points.partition(confident.sum(1)))
 
 
 def log_overlay(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, pos, colour) -> None:

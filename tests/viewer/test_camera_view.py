@@ -9,7 +9,7 @@ from PIL import Image
 
 from physhmr_kit.viewer import record_rollout
 from physhmr_kit.viewer.bodies import BONES
-from physhmr_kit.viewer.sight import image_scale
+from physhmr_kit.viewer.camera_view import image_scale
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.metrics.seen import RayDistance, ReprojectionError, ray_distance, reprojection_error
+from physhmr_kit.metrics.reprojection import RayDistance, ReprojectionError, ray_distance, reprojection_error
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_COCO, RAY_JOINTS, coco_from_bodies

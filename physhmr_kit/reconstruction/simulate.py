@@ -1,0 +1,143 @@
+"""A policy follows the visual track of a video in simulation, from its first frame to its last.
+
+A body that falls, loses the person or diverges is reset to the encoder's pose of that frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_DOFS, standing_height
+from physhmr_kit.env import Rollout, TrackingEnv, VisualLibrary
+from physhmr_kit.env.settings import TrackingConfig
+from physhmr_kit.metrics.reprojection import ray_distance
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
+from physhmr_kit.simulation.contract import SimState
+from physhmr_kit.simulation.registry import make_simulator
+from physhmr_kit.vision.placement import initial_pose, kinematic_clip
+from physhmr_kit.vision.track import VisualTrack
+
+DIVERGED = "diverged"
+LOST_MM = 500.0
+"""Mean distance of the joints from their rays, mm, beyond which the body has lost the person."""
+
+MIN_RESTART_GAP = 15
+"""Frames after a restart in which a body is not reset again. One reset in every frame would be the encoder's estimate, not physics."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The motion of a person in a video, in simulation.
+
+    Attributes:
+        track: what the policy observed.
+        rollout: simulated body; its reference is the encoder's estimate (pose from the network, position from rays and
+            floor), not ground truth.
+        restarts: (frame, reason) for each time the body was reset to the encoder's pose.
+        method: 'physics', or 'kinematic' for the encoder's estimate itself.
+    """
+
+    track: VisualTrack
+    rollout: Rollout
+    restarts: list[tuple[int, str]]
+    method: str = "physics"
+
+
+@torch.no_grad()
+def simulate_track(
+    policy,
+    track: VisualTrack,
+    config: TrackingConfig,
+    simulator: str = "auto",
+    substeps: int = 4,
+    device: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reconstruction:
+    """Let a policy follow a visual track, from the encoder's first pose to the end.
+
+    A body that falls, loses the person or diverges is reset to the encoder's pose of that frame, but (unless it diverged)
+    not within `MIN_RESTART_GAP` frames of the reset before.
+
+    Args:
+        policy: maps observation groups to actions.
+        config: the observation and control the policy was trained with.
+        progress: called every 15 frames with (frames done, all frames).
+    """
+    library = MotionLibrary([kinematic_clip(track)])
+    visual = VisualLibrary([[track]], library.lengths)
+    config = replace(
+        config, termination="none", start="first", episode_length=None
+    )  # one episode, as long as the video
+    estimate = library.clip(0)
+    with make_simulator(simulator, num_envs=1, device=device, substeps=substeps) as physics:
+        env = TrackingEnv(library, physics, config, visual)
+        if isinstance(policy, torch.nn.Module):
+            policy.to(env.device)
+        zero = torch.zeros(1, dtype=torch.long, device=env.device)
+        env.reset(seed=0, options={"clip": zero, "frame": zero, "view": zero})
+        physics.reset(zero, initial_pose(track, 0).to(env.device))
+        states, terms, restarts = [physics.state.to("cpu")], [{}], []
+        obs = env.observe(config.groups)
+        for frame in range(1, len(track)):
+            obs, *_ = env.step(policy(obs))
+            state = env.last_state.to("cpu")
+            terms.append(env.reward_terms)
+            fault = _fault(state, estimate[frame : frame + 1], track[frame : frame + 1])
+            just_reset = restarts and frame - restarts[-1][0] < MIN_RESTART_GAP
+            if fault and (fault == DIVERGED or not just_reset):
+                physics.reset(zero, initial_pose(track, frame).to(env.device))
+                state = physics.state.to("cpu")
+                obs = env.observe(config.groups)
+                restarts.append((frame, fault))
+            states.append(state)
+            if progress and frame % 15 == 0:
+                progress(frame, len(track))
+    return Reconstruction(track, _rollout(track.name, estimate, states, terms, restarts), restarts)
+
+
+def kinematic_estimate(track: VisualTrack) -> Reconstruction:
+    """The encoder's estimate as it is: pose from the network, position from rays and floor, no physics."""
+    estimate = MotionLibrary([kinematic_clip(track)]).clip(0)
+    count = len(track)
+    forces = torch.zeros(count, len(JOINT_NAMES), 3), torch.zeros(count, NUM_DOFS)
+    rollout = Rollout(track.name, estimate, estimate, *forces, {}, count, True, None, track.fps)
+    return Reconstruction(track, rollout, [], "kinematic")
+
+
+def upright(state: BodyState) -> torch.Tensor:
+    """Whether a body is on its feet: trunk within 60 degrees of the vertical, pelvis above half its standing height. (T,) bool."""
+    pelvis, neck = (state.body_pos[:, JOINT_NAMES.index(name)] for name in ("pelvis", "neck"))
+    trunk = torch.nn.functional.normalize(neck - pelvis, dim=-1)
+    return (trunk[:, 2] > 0.5) & (pelvis[:, 2] > standing_height() / 2)
+
+
+def _fault(state: SimState, estimate: BodyState, track: VisualTrack) -> str | None:
+    """Why the body of one frame must be reset, if it must. Where the encoder's body is no better, a reset would not help."""
+    if bool(state.diverged):
+        return DIVERGED
+    if bool(upright(estimate)) and not bool(upright(state)):
+        return "fell"
+    rays = track.centre, track.ray_point, track.ray_confidence
+    simulated, estimated = (ray_distance(s.body_pos, *rays).nanmean() for s in (state, estimate))
+    return "lost the person" if simulated > LOST_MM and estimated < LOST_MM / 2 else None
+
+
+def _rollout(name: str, estimate: BodyState, states: list, terms: list[dict], restarts: list) -> Rollout:
+    def join(key):
+        return torch.cat([getattr(s, key) for s in states])
+
+    return Rollout(
+        name=name,
+        reference=estimate,
+        simulated=BodyState(**{f.name: join(f.name) for f in fields(BodyState)}),
+        contact_force=join("contact_force"),
+        dof_torque=join("dof_torque"),
+        rewards={k: torch.tensor([0.0] + [float(t[k]) for t in terms[1:]]) for k in terms[-1]},
+        length=len(states),
+        success=not restarts,
+        fail_frame=restarts[0][0] if restarts else None,
+    )
