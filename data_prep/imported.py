@@ -32,12 +32,14 @@ class Imported:
         clips: at 30 fps; one as a rule, two where the motion was cut, none where it was refused.
         notes: what was assumed, repaired or is doubtful, a line each, without the name of the file.
         refusal: why there is no clip, without the name of the file.
+        kept: whether this was found in the cache.
     """
 
     path: Path
     clips: tuple[Clip, ...]
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    kept: bool = False
 
     @property
     def frames(self) -> int:
@@ -124,4 +126,4 @@ def _restore(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Importe
         Clip(arrays[f"poses{n}"], arrays[f"trans{n}"], CONTROL_FPS, c["name"], arrays[f"betas{n}"], c["gender"])
         for n, c in enumerate(record["clips"])
     ]
-    return Imported(path, tuple(clips), tuple(record["notes"]), record["refusal"])
+    return Imported(path, tuple(clips), tuple(record["notes"]), record["refusal"], kept=True)

@@ -14,7 +14,7 @@ from data_prep.imported import READERS, Imported, import_file
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clips
-from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.library_files import is_library
 from physhmr_kit.utils.errors import KitError
 
@@ -64,21 +64,22 @@ def _is_no_motion(path: Path) -> bool:
 
 def import_files(paths: Sequence[Path], check: bool = True, cached: bool = True) -> list[Imported]:
     """Import files one by one, with a bar on a terminal when there are many; see `import_file`."""
-    with _bar(len(paths)) as told:
+    with bar(len(paths), f"reading {len(paths)} motions") as show:
         done = []
         for path in paths:
             done.append(import_file(path, check, cached))
-            told(len(done), len(paths))
+            show(len(done), len(paths))
         return done
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[int, int], None]]:
+def bar(total: int, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr where that is a terminal and there is something to wait for; takes (done, total)."""
     if total < 4 or not sys.stderr.isatty():
         yield lambda done, total: None
     else:
-        with progress_bar(f"reading {total} motions", total) as told:
-            yield told
+        with progress_bar(title, total) as show:
+            yield show
 
 
 _said: set[str] = set()
@@ -173,7 +174,7 @@ def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
 def load_library(
     specs: Sequence[str | Path], wanted: Callable[[str], bool] | None = None, strict: bool = False
 ) -> MotionLibrary:
-    """The motions of `load_clips` as a library; a packed one is opened where it lies, whatever its size.
+    """The motions of `load_clips` as a library, packed ones first; a single packed one is opened where it lies, whatever its size.
 
     Args:
         specs: see `load_clips`. wanted: which clips, by name; all by default.
@@ -182,20 +183,14 @@ def load_library(
         KitError: see `load_clips`, or no clip is wanted.
     """
     specs = [specs] if isinstance(specs, str | Path) else list(specs)
-    if len(specs) == 1 and is_library(specs[0]):
-        library = MotionLibrary.open(specs[0])
-    else:
-        library = MotionLibrary(load_clips(specs, strict=strict))
+    packed = [MotionLibrary.open(spec) for spec in specs if is_library(spec)]
+    others = [spec for spec in specs if not is_library(spec)]
+    if others or not packed:
+        packed.append(MotionLibrary(load_clips(others, strict=strict)))
+    library = packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
     return library if wanted is None else library.only([wanted(name) for name in library.names])
 
 
 def _unique(clips: list[Clip]) -> list[Clip]:
-    taken: set[str] = set()
-    named = []
-    for clip in clips:
-        name, count = clip.name, 2
-        while name in taken:
-            name, count = f"{clip.name}_{count}", count + 1
-        taken.add(name)
-        named.append(clip if name == clip.name else replace(clip, name=name))
-    return named
+    names = unique_names([clip.name for clip in clips])
+    return [c if c.name == name else replace(c, name=name) for c, name in zip(clips, names, strict=True)]

@@ -99,6 +99,24 @@ class MotionLibrary:
         chosen.longest = int(chosen.lengths.max())
         return chosen
 
+    @classmethod
+    def joined(cls, libraries: Sequence[MotionLibrary]) -> MotionLibrary:
+        """Libraries of one body behind one another, on the CPU and copied into memory; torques are kept if all have them."""
+        joined = cls.__new__(cls)
+        names = unique_names([name for library in libraries for name in library.names])
+        lengths = [n for library in libraries for n in library.lengths.tolist()]
+        packed = torch.cat([library._packed[library._every_row()].cpu() for library in libraries])
+        joined._fill(names, lengths, packed, libraries[0].offsets.cpu())
+        if all(library._torques is not None for library in libraries):
+            joined._torques = torch.cat([library._torques[library._every_row()].cpu() for library in libraries])
+        return joined
+
+    def _every_row(self) -> torch.Tensor | slice:
+        """The packed rows of the clips, in their order."""
+        if int(self.lengths.sum()) == self.num_frames:
+            return slice(None)
+        return torch.cat([torch.arange(a, b + 1) for a, b in zip(self._starts, self._ends, strict=True)])
+
     @property
     def torques(self) -> torch.Tensor | None:
         """(F, 69) N m: the joint torques of each packed row, where the library was packed with them."""
@@ -197,6 +215,17 @@ class MotionLibrary:
             torch.lerp(a.dof_pos, b.dof_pos, dof),
             torch.lerp(a.dof_vel, b.dof_vel, dof),
         )
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names in their order, the second of two equal ones with _2 behind it, and so on."""
+    taken: dict[str, None] = {}
+    for name in names:
+        free, count = name, 2
+        while free in taken:
+            free, count = f"{name}_{count}", count + 1
+        taken[free] = None
+    return list(taken)
 
 
 def states_of(clip: Clip, offsets: torch.Tensor) -> BodyState:
