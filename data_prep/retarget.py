@@ -24,11 +24,10 @@ from data_prep.source import JOINT, SourceMotion, bending, low_pass, mend_elbows
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
-from physhmr_kit.motion.check import find_teleport
+from physhmr_kit.motion.check import Teleport, teleports
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, linear_velocity, local_rotations
 from physhmr_kit.motion.leg_ik import reach_with
-from physhmr_kit.utils.errors import KitError
 
 
 def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_limits: bool = True) -> Clip:
@@ -76,12 +75,12 @@ def refuse_teleport(source: SourceMotion, path: Path, first: int = 0) -> SourceM
         source: as read. path: its file, for the message. first: number of its first frame in the file.
 
     Raises:
-        KitError: a teleport of the root.
+        Teleport: the root does; what was read comes with it, to be cut there.
     """
     scale = leg_length(rest_joints(mean_offsets())) / leg_length(source.rest)
-    fault = find_teleport(source.pos[:, 0] * scale, source.rot[:, :1], source.fps, first)
-    if fault:
-        raise KitError(f"{path}: {fault}")
+    steps, fault = teleports(source.pos[:, 0] * scale, source.rot[:, :1], source.fps, first)
+    if steps:
+        raise Teleport(f"{path}: {fault}. Cut it in two there or leave it out", steps, source)
     return source
 
 

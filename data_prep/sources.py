@@ -1,37 +1,43 @@
-"""`load_clips`: from what a user types (files, folders, "demo") to clips at the control rate."""
+"""`load_clips` and `load_library`: from what a user types (files, folders, libraries, "demo") to motions at the control rate."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import lru_cache
+from fnmatch import fnmatch
 from pathlib import Path
 
-from data_prep.bvh import read_bvh
-from data_prep.cmu import CMU_FPS, read_amc
-from physhmr_kit.motion.check import check_clip
-from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from data_prep.imported import READERS, Imported, import_file
+from physhmr_kit.cli import progress_bar
+from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clips
+from physhmr_kit.motion.library import MotionLibrary, unique_names
+from physhmr_kit.motion.library_files import is_library
 from physhmr_kit.utils.errors import KitError
 
-_READERS: dict[str, Callable[[Path], Clip]] = {".npz": Clip.load, ".amc": read_amc, ".bvh": read_bvh}
+_NO_MOTIONS = ("shape.npz", "*_stagei.npz", "track.npz", "rollout.npz", ".*")
+_POSES = ("pose", "trans", "joints", "positions", "results")
 
 
 def find_motion_files(spec: str | Path) -> list[Path]:
-    """The motion files a path names: itself, or all below a folder in sorted order.
+    """The motion files a path names: itself, or all below a folder in sorted order, without what is no motion.
 
     Raises:
         KitError: no such path, a kind of file the kit cannot read, or a folder without motions.
     """
     path = Path(spec)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _READERS and p.is_file())
-        if not found:
-            raise KitError(f"{path}: no motion files in this folder; expected {', '.join(_READERS)}")
-        return found
-    if path.suffix.lower() not in _READERS:
-        known = ", ".join(_READERS)
+        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in READERS and p.is_file()]
+        motions = [p for p in found if not _is_no_motion(p)]
+        if not motions:
+            passed = f"; {len(found)} file(s) passed over hold none ({found[0].name} ...)" if found else ""
+            raise KitError(f"{path}: no motion files in this folder; expected {', '.join(READERS)}{passed}")
+        return motions
+    if path.suffix.lower() not in READERS:
+        known = ", ".join(READERS)
         if path.exists():
             raise KitError(f"{path}: not a motion file of a known kind ({known})")
         raise KitError(f"{path}: no such file or folder; expected {known}, a folder, 'demo' or 'demo:<name>'")
@@ -40,25 +46,40 @@ def find_motion_files(spec: str | Path) -> list[Path]:
     return [path]
 
 
-def _read(path: Path, check: bool) -> tuple[Clip, list[str]]:
-    try:
-        seen = path.stat()
-        return _read_once(path, check, seen.st_mtime_ns, seen.st_size)
-    except OSError as fault:
-        raise KitError(f"{path}: cannot be read ({fault.strerror})") from fault
+def _is_no_motion(path: Path) -> bool:
+    """Whether a file in a folder is what lies beside motions: body shapes, calibrations, the kit's own tracks and
+    rollouts, hidden files.
+
+    Known by name, or an archive in which no array is named as poses or positions are. A damaged one is not passed over.
+    """
+    if any(fnmatch(path.name.lower(), pattern) for pattern in _NO_MOTIONS):
+        return True
+    if path.suffix.lower() != ".npz":
+        return False
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = [name.lower() for name in archive.namelist()]
+        return bool(names) and not any(word in name for name in names for word in _POSES)
+    return False
 
 
-@lru_cache(maxsize=256)
-def _read_once(path: Path, check: bool, changed: int, size: int) -> tuple[Clip, list[str]]:
-    """A file at 30 fps and what the check did to it; kept in memory until it changes, for retargeting costs much."""
-    clip = _READERS[path.suffix.lower()](path)
-    lines: list[str] = []
-    if check:
-        try:
-            clip, lines = check_clip(clip)
-        except KitError as fault:
-            raise KitError(f"{path}: {str(fault).removeprefix(f'{clip.name}: ')}") from fault
-    return clip.resample(CONTROL_FPS), [f"{path}: {line}" for line in lines]
+def import_files(paths: Sequence[Path], check: bool = True, cached: bool = True) -> list[Imported]:
+    """Import files one by one, with a bar on a terminal when there are many; see `import_file`."""
+    with bar(len(paths), f"reading {len(paths)} motions") as show:
+        done = []
+        for path in paths:
+            done.append(import_file(path, check, cached))
+            show(len(done), len(paths))
+        return done
+
+
+@contextmanager
+def bar(total: int, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr where that is a terminal and there is something to wait for; takes (done, total)."""
+    if total < 4 or not sys.stderr.isatty():
+        yield lambda done, total: None
+    else:
+        with progress_bar(title, total) as show:
+            yield show
 
 
 _said: set[str] = set()
@@ -72,12 +93,21 @@ def _say(lines: list[str]) -> None:
             print(line, file=sys.stderr)
 
 
-def _rates_assumed(paths: list[Path]) -> list[str]:
-    trials = [path for path in paths if path.suffix.lower() == ".amc"]
-    if not trials:
-        return []
-    which = str(trials[0]) if len(trials) == 1 else f"{trials[0]} and {len(trials) - 1} more"
-    return [f"{which}: an .amc holds no frame rate; read at {CMU_FPS:g} Hz, the CMU database's"]
+def told(imported: Sequence[Imported]) -> list[str]:
+    """What a user should know of files: their notes, files with the same note together, and those refused with the reason."""
+    by_note: dict[str, list[Path]] = {}
+    for one in imported:
+        for note in one.notes:
+            by_note.setdefault(note, []).append(one.path)
+    lines = []
+    for note, paths in by_note.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        lines.append(f"{paths[0]}{more}: {note}")
+    refused = [one for one in imported if one.refusal]
+    if refused:
+        lines.append(f"{len(refused)} of {len(imported)} motion files skipped:")
+        lines += [f"  {one.path}: {one.refusal}" for one in refused]
+    return lines
 
 
 def _demo(spec: str) -> list[Clip]:
@@ -91,14 +121,19 @@ def _demo(spec: str) -> list[Clip]:
     return found
 
 
-def load_clips(specs: Sequence[str | Path], check: bool = True) -> list[Clip]:
+def load_clips(
+    specs: Sequence[str | Path], check: bool = True, strict: bool = False, cached: bool = True
+) -> list[Clip]:
     """Clips at 30 fps from any mixture of sources, each with a name of its own.
 
     Args:
-        specs: "demo" (all demo motions), "demo:<name>", a .npz, .bvh or .amc file (its .asf found beside it), or a
-            folder, searched recursively in sorted order. Captured motions arrive retargeted and on the floor.
+        specs: "demo" (all demo motions), "demo:<name>", a .npz, .bvh or .amc file (its .asf found beside it), a library
+            that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
+            over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
         check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
             repaired; without it a motion comes as it was read, to be looked at.
+        strict: stop at a folder's first motion that is refused.
+        cached: keep what was imported in the user's cache folder (`data_prep.cache`), and look there first.
 
     Returns:
         the clips in the order given; a second clip of the same name is called <name>_2, and so on.
@@ -113,26 +148,49 @@ def load_clips(specs: Sequence[str | Path], check: bool = True) -> list[Clip]:
     for spec in specs:
         if str(spec) == "demo" or str(spec).startswith("demo:"):
             clips += _demo(str(spec))
+        elif is_library(spec):
+            clips += MotionLibrary.open(spec).clips()
         else:
-            paths = find_motion_files(spec)
-            lines += _rates_assumed(paths) if check else []
-            for path in paths:
-                clip, more = _read(path, check)
-                clips.append(clip)
-                lines += more
+            imported = import_files(find_motion_files(spec), check, cached)
+            _refuse(spec, imported, strict)
+            clips += [clip for one in imported for clip in one.clips]
+            lines += told(imported) if check else []
     if not clips:
         raise KitError("no clips asked for; name files, folders or 'demo'")
     _say(lines)  # after all were read, so that a refusal stands alone
-    return _unique([clip.resample(CONTROL_FPS) for clip in clips])
+    return _unique(clips)
+
+
+def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
+    refused = [one for one in imported if one.refusal]
+    if refused and (strict or not Path(spec).is_dir()):
+        raise KitError(f"{refused[0].path}: {refused[0].refusal}")
+    if len(refused) == len(imported):
+        raise KitError(
+            f"{spec}: none of its {len(refused)} motion files can be used; the first: {refused[0].path}: {refused[0].refusal}"
+        )
+
+
+def load_library(
+    specs: Sequence[str | Path], wanted: Callable[[str], bool] | None = None, strict: bool = False
+) -> MotionLibrary:
+    """The motions of `load_clips` as a library, packed ones first; a single packed one is opened where it lies, whatever its size.
+
+    Args:
+        specs: see `load_clips`. wanted: which clips, by name; all by default.
+
+    Raises:
+        KitError: see `load_clips`, or no clip is wanted.
+    """
+    specs = [specs] if isinstance(specs, str | Path) else list(specs)
+    packed = [MotionLibrary.open(spec) for spec in specs if is_library(spec)]
+    others = [spec for spec in specs if not is_library(spec)]
+    if others or not packed:
+        packed.append(MotionLibrary(load_clips(others, strict=strict)))
+    library = packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
+    return library if wanted is None else library.only([wanted(name) for name in library.names])
 
 
 def _unique(clips: list[Clip]) -> list[Clip]:
-    taken: set[str] = set()
-    named = []
-    for clip in clips:
-        name, count = clip.name, 2
-        while name in taken:
-            name, count = f"{clip.name}_{count}", count + 1
-        taken.add(name)
-        named.append(clip if name == clip.name else replace(clip, name=name))
-    return named
+    names = unique_names([clip.name for clip in clips])
+    return [c if c.name == name else replace(c, name=name) for c, name in zip(clips, names, strict=True)]

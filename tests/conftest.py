@@ -4,6 +4,18 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory):
+    """What tests import is kept, but not where the user keeps what he imports."""
+    before = os.environ.get("PHYSHMR_CACHE")
+    os.environ["PHYSHMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("PHYSHMR_CACHE")
+    if before is not None:
+        os.environ["PHYSHMR_CACHE"] = before

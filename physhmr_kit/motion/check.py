@@ -60,16 +60,16 @@ def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
         the clip (itself when nothing was wrong) and a line for each repair or doubt, without the clip's name.
 
     Raises:
-        KitError: too short, no believable rate, or a teleport; names clip, frame, fault and remedy.
+        KitError: too short, no believable rate, or a `Teleport`; names clip, frame, fault and remedy.
     """
     if clip.fps < LOWEST_FPS:
         raise KitError(
             f"{clip.name}: {clip.fps:g} frames per second; a motion needs at least {LOWEST_FPS:g}. Is it a frame time?"
         )
     _refuse_short(clip)
-    fault = find_teleport(clip.root_pos, clip.joint_rot, clip.fps)
-    if fault:
-        raise KitError(f"{clip.name}: {fault}")
+    steps, fault = teleports(clip.root_pos, clip.joint_rot, clip.fps)
+    if steps:
+        raise Teleport(f"{clip.name}: {fault}. Cut it in two there (Clip.cut) or leave it out", steps, clip)
     lines = []
     lowest, mass_height = _heights(clip)
     floor = floor_height(lowest, clip.fps)
@@ -88,16 +88,32 @@ def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
     return clip, lines + _doubts(lowest, clip.fps)
 
 
-def find_teleport(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first: int = 0) -> str:
-    """The first step that no body can take, in words with its remedy; empty when there is none.
+class Teleport(KitError):
+    """A motion with steps that no body can take.
+
+    Attributes:
+        steps: rising numbers of the frames they start from, counted in `motion`.
+        motion: what they were found in (a `Clip`, or what a reader makes clips of), to be cut there.
+    """
+
+    def __init__(self, message: str, steps: list[int], motion):
+        super().__init__(message)
+        self.steps, self.motion = steps, motion
+
+
+def teleports(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first: int = 0) -> tuple[list[int], str]:
+    """The steps that no body can take.
 
     Args:
         root_pos: (T, 3) m. joint_rot: (T, 24, 4) or fewer joints (T, J, 4) xyzw, the root's first.
         fps: frames per second.
         first: number of the first frame, where frames in front of it were left out.
+
+    Returns:
+        the frames they start from (counted from 0 here), and the first of them in words; none and "" as a rule.
     """
     if len(root_pos) < 2:
-        return ""
+        return [], ""
     step = torch.diff(root_pos, dim=0)
     speed = step.norm(dim=-1) * fps
     sudden = torch.zeros_like(speed)
@@ -109,10 +125,10 @@ def find_teleport(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, f
     allowed = torch.where(_TRUNK, TRUNK_TURN, LIMB_TURN)[: turn.shape[1]].to(turn)
 
     jumps = sudden > ROOT_JUMP + ROOT_ACCELERATION / fps**2
-    at = (jumps | (speed > ROOT_SPEED) | (turn > allowed).any(1)).nonzero().flatten()
-    if len(at) == 0:
-        return ""
-    k = int(at[0])
+    at = (jumps | (speed > ROOT_SPEED) | (turn > allowed).any(1)).nonzero().flatten().tolist()
+    if not at:
+        return [], ""
+    k = at[0]
     joint = int((turn[k] / allowed).argmax())
     if jumps[k]:
         what = f"the root jumps by {float(step[k].norm()):.2f} m, at {float(speed[k]):.1f} m/s out of another speed"
@@ -121,8 +137,7 @@ def find_teleport(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, f
     else:
         name, most = JOINT_NAMES[joint], float(allowed[joint])
         what = f"{name} turns at {float(turn[k, joint]):.0f} rad/s; none exceeds {most:g}"
-    where = f"frame {first + k} to {first + k + 1} ({(first + k) / fps:.2f} s)"
-    return f"teleports from {where}: {what}. Cut it in two there (Clip.cut) or leave it out"
+    return at, f"teleports from frame {first + k} to {first + k + 1} ({(first + k) / fps:.2f} s): {what}"
 
 
 def _heights(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 
 import roma
 import torch
 
 from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
-from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.body.skeleton import NUM_DOFS, mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip, slerp
-from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, hinge_kinematics, linear_velocity
+from physhmr_kit.motion.kinematics import (
+    angular_velocity,
+    forward_kinematics,
+    hinge_kinematics,
+    linear_velocity,
+    local_rotations,
+)
+from physhmr_kit.motion.library_files import STATE_WIDTH, map_array, read_index
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
+
+SETTLED_FRAMES = 250_000
+"""Frames (2.3 hours, 450 MB) up to which a library keeps a second copy of its states, as a simulator takes them up."""
 
 
 class Motions:
@@ -38,25 +49,86 @@ class MotionLibrary:
     def __init__(self, clips: Sequence[Clip], offsets: torch.Tensor | None = None, device: str | torch.device = "cpu"):
         if not clips:
             raise KitError("motion library: no clips given")
-        self.device = torch.device(device)
-        self.offsets = (mean_offsets() if offsets is None else offsets).to(device)
+        offsets = mean_offsets() if offsets is None else offsets.cpu()
+        parts = [states_of(clip, offsets) for clip in clips]
+        packed = torch.cat([p.pack() for p in parts]).to(device)
+        self._fill([c.name for c in clips], [len(p) for p in parts], packed, offsets.to(device))
+
+    def _fill(self, names: list[str], lengths: list[int], packed: torch.Tensor, offsets: torch.Tensor) -> None:
+        self.device, self.offsets, self.names, self._packed = packed.device, offsets, names, packed
         self.motions = Motions()
         """The same for this library on any device."""
-        self.names = [c.name for c in clips]
-        parts = []
-        for clip in clips:
-            clip = clip.resample(CONTROL_FPS)
-            if len(clip) < 2:
-                raise KitError(f"{clip.name}: {len(clip)} frame(s) at {CONTROL_FPS:g} fps; a motion needs at least two")
-            parts.append(_states(clip, self.offsets.cpu()))
-        self.lengths = torch.tensor([len(p) for p in parts], device=device)
+        self.lengths = torch.tensor(lengths, device=packed.device)
         """(C,) frames of each clip at 30 fps."""
-        self.longest = max(map(len, parts))
+        self.longest = max(lengths)
         """Frames of the longest clip: known without asking the device."""
         self._ends = torch.cumsum(self.lengths, 0) - 1
         self._starts = self._ends + 1 - self.lengths
-        self._packed = torch.cat([p.pack() for p in parts]).to(device)
         self._settled: torch.Tensor | None = None
+        self._torques: torch.Tensor | None = None
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike) -> MotionLibrary:
+        """A library that `data_prep.pack` wrote, on the CPU: mapped into memory, so that its size does not matter here.
+
+        Raises:
+            KitError: missing or damaged.
+        """
+        index = read_index(folder)
+        library = cls.__new__(cls)
+        states = torch.from_numpy(map_array(folder, index.states, (index.frames, STATE_WIDTH)))
+        library._fill([c.name for c in index.clips], [c.frames for c in index.clips], states, mean_offsets())
+        if index.torques:
+            library._torques = torch.from_numpy(map_array(folder, index.torques, (index.frames, NUM_DOFS)))
+        return library
+
+    def only(self, wanted: Sequence[bool]) -> MotionLibrary:
+        """The clips for which `wanted` is true; frames are shared, not copied, and keep their rows.
+
+        Raises:
+            KitError: none is wanted.
+        """
+        kept = torch.tensor(wanted, device=self.device).nonzero().flatten()
+        if len(kept) == 0:
+            raise KitError(f"none of the {len(self)} clips is wanted")
+        chosen = copy.copy(self)
+        chosen.motions = Motions()
+        chosen.names = [self.names[i] for i in kept.tolist()]
+        for name in ("lengths", "_starts", "_ends"):
+            setattr(chosen, name, getattr(self, name)[kept])
+        chosen.longest = int(chosen.lengths.max())
+        return chosen
+
+    @classmethod
+    def joined(cls, libraries: Sequence[MotionLibrary]) -> MotionLibrary:
+        """Libraries of one body behind one another, on the CPU and copied into memory; torques are kept if all have them."""
+        joined = cls.__new__(cls)
+        names = unique_names([name for library in libraries for name in library.names])
+        lengths = [n for library in libraries for n in library.lengths.tolist()]
+        packed = torch.cat([library._packed[library._every_row()].cpu() for library in libraries])
+        joined._fill(names, lengths, packed, libraries[0].offsets.cpu())
+        if all(library._torques is not None for library in libraries):
+            joined._torques = torch.cat([library._torques[library._every_row()].cpu() for library in libraries])
+        return joined
+
+    def _every_row(self) -> torch.Tensor | slice:
+        """The packed rows of the clips, in their order."""
+        if int(self.lengths.sum()) == self.num_frames:
+            return slice(None)
+        return torch.cat([torch.arange(a, b + 1) for a, b in zip(self._starts, self._ends, strict=True)])
+
+    @property
+    def torques(self) -> torch.Tensor | None:
+        """(F, 69) N m: the joint torques of each packed row, where the library was packed with them."""
+        return self._torques
+
+    def clips(self) -> list[Clip]:
+        """The motions as clips of the mean shape at 30 fps."""
+        states = (self.clip(c) for c in range(self.num_clips))
+        rots = ((s.root_pos, local_rotations(s.body_rot)) for s in states)
+        return [
+            Clip.from_joints(pos, rot, CONTROL_FPS, name) for name, (pos, rot) in zip(self.names, rots, strict=True)
+        ]
 
     @property
     def num_clips(self) -> int:
@@ -65,7 +137,7 @@ class MotionLibrary:
 
     @property
     def num_frames(self) -> int:
-        """Frames of all clips together."""
+        """Packed rows: the frames of all clips together, of those that `only` left out too."""
         return len(self._packed)
 
     def __len__(self) -> int:
@@ -77,8 +149,9 @@ class MotionLibrary:
             return self
         moved = copy.copy(self)
         moved.device, moved._settled = torch.device(device), None
-        for name in ("offsets", "lengths", "_starts", "_ends", "_packed"):
-            setattr(moved, name, getattr(self, name).to(device))
+        for name in ("offsets", "lengths", "_starts", "_ends", "_packed", "_torques"):
+            value = getattr(self, name)
+            setattr(moved, name, None if value is None else value.to(device))
         return moved
 
     def last_frames(self, clip_ids: torch.Tensor) -> torch.Tensor:
@@ -102,8 +175,11 @@ class MotionLibrary:
         """States at packed rows (N,) as a simulator takes them up -> BodyState of N rows.
 
         Root and hinges are those of `at`; the bodies are where the hinges put them, which differs from the clip where it
-        leaves the anatomical limits, and move as the hinges make them. Worked out for all frames at the first call.
+        leaves the anatomical limits, and move as the hinges make them. Worked out for all frames at the first call, or,
+        where these are more than `SETTLED_FRAMES`, for the rows that are asked for.
         """
+        if self.num_frames > SETTLED_FRAMES:
+            return self._settle(self.at(rows))
         if self._settled is None:
             parts = [
                 self._settle(self.at(part)) for part in torch.arange(self.num_frames, device=self.device).split(4096)
@@ -141,7 +217,26 @@ class MotionLibrary:
         )
 
 
-def _states(clip: Clip, offsets: torch.Tensor) -> BodyState:
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names in their order, the second of two equal ones with _2 behind it, and so on."""
+    taken: dict[str, None] = {}
+    for name in names:
+        free, count = name, 2
+        while free in taken:
+            free, count = f"{name}_{count}", count + 1
+        taken[free] = None
+    return list(taken)
+
+
+def states_of(clip: Clip, offsets: torch.Tensor) -> BodyState:
+    """What a library holds of a clip: its states at 30 fps, hinges within the limits. offsets: (24, 3) m.
+
+    Raises:
+        KitError: a clip shorter than two frames at 30 fps.
+    """
+    clip = clip.resample(CONTROL_FPS)
+    if len(clip) < 2:
+        raise KitError(f"{clip.name}: {len(clip)} frame(s) at {CONTROL_FPS:g} fps; a motion needs at least two")
     rot = clip.joint_rot
     body_pos, body_rot = forward_kinematics(clip.root_pos, rot, offsets)
     limits = dof_limits()

@@ -1,8 +1,13 @@
 """load_clips: anything a user may type, at 30 fps, under names of their own, or one clear line."""
 
+import numpy as np
 import pytest
+from motions import waving_clip
 
-from data_prep.sources import find_motion_files, load_clips
+from data_prep import imported as module
+from data_prep.cache import cache_folder
+from data_prep.sources import find_motion_files, load_clips, load_library
+from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.export import write_bvh
 from physhmr_kit.utils.errors import KitError
@@ -40,6 +45,144 @@ def test_a_file_that_changes_on_disk_is_read_again(tmp_path):
     first = len(load_clips([path])[0])
     demo_clip("stand").cut(0, 10).save(path)
     assert len(load_clips([path])[0]) == 10 != first
+
+
+def test_what_lies_beside_motions_is_passed_over(tmp_path, capsys):
+    waving_clip().save(tmp_path / "walk.npz")
+    np.savez(tmp_path / "shape.npz", betas=np.zeros(16), gender="male")
+    np.savez(tmp_path / "person.npz", betas=np.zeros(16), gender="male")  # the same under another name
+    np.savez(tmp_path / "track.npz", poses=np.zeros(3))
+    np.savez(tmp_path / "female_stagei.npz", betas=np.zeros(16), poses=np.zeros(3))
+    np.savez(tmp_path / "keypoints.npz", keypoints=np.zeros((9, 17, 3)), fps=30, image_size=[640, 480])
+    (tmp_path / "._walk.npz").write_bytes(b"what a Mac leaves in archives")
+    assert [c.name for c in load_clips([tmp_path])] == ["walk"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_of_nothing_but_other_files_says_so(tmp_path):
+    np.savez(tmp_path / "shape.npz", betas=np.zeros(16))
+    with pytest.raises(KitError, match=r"no motion files in this folder; .*1 file\(s\) passed over .*shape\.npz"):
+        load_clips([tmp_path])
+
+
+def folder_with_refused(folder):
+    waving_clip().save(folder / "a.npz")
+    waving_clip(3).save(folder / "short.npz")
+    (folder / "damaged.npz").write_text("half a fi")
+    np.savez(folder / "still.npz", poses=np.zeros((9, 7)), trans=np.zeros((9, 3)), mocap_framerate=30)
+    return folder
+
+
+def test_refused_clips_of_a_folder_are_skipped_counted_and_listed_with_the_reason(tmp_path, capsys):
+    assert [c.name for c in load_clips([folder_with_refused(tmp_path)])] == ["a"]
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "3 of 4 motion files skipped:"
+    assert said[1].startswith(f"  {tmp_path / 'damaged.npz'}: not a readable .npz")
+    assert said[2].startswith(f"  {tmp_path / 'short.npz'}: 3 frame(s) at 30 fps; tracking needs at least 5")
+    assert said[3].startswith(f"  {tmp_path / 'still.npz'}: poses have shape (9, 7)")
+
+
+def test_strict_stops_at_the_first_that_is_refused(tmp_path):
+    with pytest.raises(KitError, match=r"damaged\.npz: not a readable"):
+        load_clips([folder_with_refused(tmp_path)], strict=True)
+
+
+def test_a_folder_of_which_nothing_can_be_used_is_refused(tmp_path):
+    (tmp_path / "damaged.npz").write_text("half a fi")
+    with pytest.raises(KitError, match=r"none of its 1 motion files can be used; the first: .*damaged\.npz: not a"):
+        load_clips([tmp_path])
+
+
+def test_a_file_that_the_kit_stumbles_over_does_not_stop_its_folder(tmp_path, monkeypatch, capsys):
+    def stumble(path):
+        raise ZeroDivisionError("by zero")
+
+    folder_with_refused(tmp_path)
+    (tmp_path / "x.bvh").write_text("odd")
+    monkeypatch.setitem(module.READERS, ".bvh", stumble)
+    assert len(load_clips([tmp_path])) == 1
+    assert "x.bvh: cannot be read (ZeroDivisionError: by zero); please report" in capsys.readouterr().err
+
+
+def test_a_clip_with_one_teleport_comes_in_two_and_is_said(tmp_path, capsys):
+    clip = waving_clip(90)
+    clip.trans[50:, 0] += 0.5
+    clip.save(tmp_path / "cut.npz")
+    assert [(c.name, len(c)) for c in load_clips([tmp_path / "cut.npz"])] == [("cut_part1", 50), ("cut_part2", 40)]
+    assert "cut.npz: cut in two where it teleports, from frame 49 to 50" in capsys.readouterr().err
+    assert [c.name for c in load_clips([tmp_path / "cut.npz"], check=False)] == ["cut"]
+
+
+def test_of_two_parts_one_may_be_refused():
+    fit, lines = module._check([waving_clip(90, "a"), waving_clip(3, "b")])
+    assert [c.name for c in fit] == ["a"] and lines[0].startswith("left out: b: 3 frame(s) at 30 fps")
+
+
+def test_a_captured_motion_with_one_teleport_is_cut_before_it_is_retargeted(toy, capsys):
+    """`low_pass` would make a glide of the jump; either half is as quiet as what was captured."""
+    root = np.zeros((200, 6))
+    root[:, 1] = 16.5
+    root[120:, 2] = 10.0
+    path = toy(200, root=root)
+    first, second = load_clips([path])
+    assert (first.name, second.name) == ("toy_01_part1", "toy_01_part2")
+    assert (len(first), len(second)) == (30, 20)
+    for part in (first, second):
+        assert np.abs(np.diff(part.trans, axis=0)).max() < 1e-3
+    assert "toy_01.amc: cut in two where it teleports, from frame 119 to 120" in capsys.readouterr().err
+
+
+def test_what_was_imported_is_found_again_under_any_name_that_reads_alike(tmp_path, monkeypatch):
+    clip = waving_clip()
+    clip.trans[:, 2] += 0.1
+    clip.save(tmp_path / "one" / "high.npz")
+    read = []
+    monkeypatch.setitem(module.READERS, ".npz", lambda path: read.append(path) or Clip.load(path))
+    (first,) = load_clips([tmp_path / "one"])
+    (second,) = load_clips([tmp_path / "one" / "high.npz"])
+    assert len(read) == 1
+    np.testing.assert_array_equal(first.poses, second.poses)
+    np.testing.assert_array_equal(first.trans, second.trans)
+    (tmp_path / "one" / "high.npz").rename(tmp_path / "moved.npz").rename(tmp_path / "high.npz")
+    assert load_clips([tmp_path / "high.npz"])[0].name == "high" and len(read) == 1
+    load_clips([tmp_path / "high.npz"], check=False)
+    load_clips([tmp_path / "high.npz"], cached=False)
+    assert len(read) == 3
+    monkeypatch.setattr("data_prep.cache.importer_version", lambda: "another")
+    load_clips([tmp_path / "high.npz"])
+    assert len(read) == 4
+
+
+def test_notes_and_refusals_are_told_again_from_the_cache(tmp_path, monkeypatch):
+    folder_with_refused(tmp_path)
+    high = waving_clip(name="high")
+    high.trans[:, 2] += 0.1
+    high.save(tmp_path / "high.npz")
+    told = []
+    monkeypatch.setattr("data_prep.sources._say", told.append)
+    load_clips([tmp_path])
+    load_clips([tmp_path])
+    assert told[0] == told[1] and len(told[0]) == 5
+
+
+def test_a_cache_that_is_damaged_or_cannot_be_written_does_no_harm(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "cache"))
+    path = waving_clip().save(tmp_path / "a.npz")
+    before = load_clips([path])[0]
+    (kept,) = (cache_folder() / "clips").rglob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:200])
+    np.testing.assert_array_equal(load_clips([path])[0].poses, before.poses)
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "a file"))
+    np.testing.assert_array_equal(load_clips([path])[0].poses, before.poses)
+
+
+def test_a_library_of_clips_holds_those_that_are_wanted(tmp_path):
+    waving_clip().save(tmp_path / "a.npz")
+    library = load_library([tmp_path, "demo:squat"], wanted=lambda name: name != "a")
+    assert library.names == ["squat"]
+    with pytest.raises(KitError, match="none of the 1 clips is wanted"):
+        load_library([tmp_path], wanted=lambda name: False)
 
 
 @pytest.mark.parametrize(

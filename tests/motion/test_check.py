@@ -10,7 +10,7 @@ import torch
 from motions import rest_clip, waving_clip
 
 from data_prep.sources import load_clips
-from physhmr_kit.motion.check import MIN_FRAMES, check_clip, find_teleport
+from physhmr_kit.motion.check import MIN_FRAMES, check_clip, teleports
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.utils.errors import KitError
@@ -83,7 +83,8 @@ def test_a_joint_that_flips_is_refused_and_named():
 
 def test_the_first_frame_of_a_shortened_motion_has_the_files_number():
     clip = turned(rest_clip(), 0, 90, slice(7, None))
-    assert "frame 26 to 27" in find_teleport(clip.root_pos, clip.joint_rot[:, :1], 30.0, first=20)
+    steps, fault = teleports(clip.root_pos, clip.joint_rot[:, :1], 30.0, first=20)
+    assert steps == [6] and "frame 26 to 27" in fault
 
 
 @pytest.mark.parametrize("height, done", [(0.08, "lowered by 8.0 cm"), (-0.30, "raised by 30.0 cm")])

@@ -11,7 +11,7 @@ from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation
 from physhmr_kit.body.skeleton import JOINT_NAMES, mean_offsets, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, hinge_kinematics
-from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
 
@@ -135,3 +135,44 @@ def test_no_clips_and_clips_of_one_frame_are_refused():
         MotionLibrary([])
     with pytest.raises(KitError, match=r"blink: 1 frame\(s\)"):
         MotionLibrary([rest_clip(5), rest_clip(1, "blink")])
+
+
+def test_some_of_the_clips_are_looked_up_as_in_the_whole(library):
+    some = library.only([False, True, True])
+    assert some.names == ["waving", "gliding"] and some.lengths.tolist() == [60, 20] and some.longest == 60
+    assert same(some.clip(0), library.clip(1))
+    assert same(some.frames(ids(1, 0), ids(7, 99)), library.frames(ids(2, 1), ids(7, 59)))
+    assert some.motions is not library.motions
+    with pytest.raises(KitError, match="none of the 3 clips is wanted"):
+        library.only([False, False, False])
+
+
+def test_a_library_gives_its_clips_back(library):
+    waving = library.clips()[1]
+    assert (waving.name, waving.fps) == ("waving", 30.0)
+    torch.testing.assert_close(waving.root_pos, waving_clip(60).root_pos, atol=1e-5, rtol=0)
+    apart = roma.unitquat_geodesic_distance(waving.joint_rot, waving_clip(60).joint_rot)
+    assert float(apart.max()) < 1e-3
+
+
+def test_a_large_library_works_out_starts_for_the_rows_it_is_asked_for(library, monkeypatch):
+    rows = ids(3, 50)
+    kept = library.starts(rows)
+    fresh = MotionLibrary([rest_clip(12), waving_clip(60), gliding_clip(20)])
+    monkeypatch.setattr("physhmr_kit.motion.library.SETTLED_FRAMES", 91)
+    asked = fresh.starts(rows)
+    assert fresh._settled is None
+    for field in fields(BodyState):
+        torch.testing.assert_close(getattr(asked, field.name), getattr(kept, field.name), atol=1e-5, rtol=1e-4)
+
+
+def test_equal_names_are_told_apart():
+    assert unique_names(["a", "b", "a", "a", "a_2"]) == ["a", "b", "a_2", "a_3", "a_2_2"]
+
+
+def test_libraries_are_joined_with_names_of_their_own_and_only_with_the_clips_they_hold(library):
+    joined = MotionLibrary.joined([library.only([False, True, False]), library])
+    assert joined.names == ["waving", "rest", "waving_2", "gliding"] and joined.lengths.tolist() == [60, 12, 60, 20]
+    assert joined.num_frames == 152 and joined.torques is None
+    for c, its in enumerate((1, 0, 1, 2)):
+        assert same(joined.clip(c), library.clip(its))

@@ -1,0 +1,99 @@
+"""How import and libraries scale: frames imported a second, bytes a frame, time to open, on clips repeated to hours.
+
+    python benchmarks/library_scale.py ../shared/data/cmu/asfamc --hours 0.17 1 10
+
+Prints a Markdown table. The libraries are written into a temporary folder (0.2 GB an hour) and opened in a
+process of their own, which then looks up 4096 random frames 100 times, as training does. "memory" is what that process holds for itself
+afterwards, "mapped" what of the file the system keeps in memory and takes back when it needs room.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep.imported import import_file
+from data_prep.sources import find_motion_files
+from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.library import states_of
+from physhmr_kit.motion.library_files import STATE_WIDTH, ClipEntry, LibraryIndex, write_index
+
+OPENING = """
+import sys, time
+import torch
+from physhmr_kit.motion.library import MotionLibrary
+
+def held(kind):
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith(kind))
+
+private, began = held("RssAnon"), time.perf_counter()
+library = MotionLibrary.open(sys.argv[1])
+opened = time.perf_counter() - began
+mapped = held("RssFile")
+for seed in range(100):
+    rows = torch.randint(library.num_frames, (4096,), generator=torch.Generator().manual_seed(seed))
+    library.at(rows)
+print(opened, time.perf_counter() - began - opened, held("RssAnon") - private, held("RssFile") - mapped)
+"""
+
+
+def import_all(paths: list[Path]) -> tuple[list[Clip], float]:
+    """The clips of all files, read anew on one core, and the frames imported a second."""
+    torch.set_num_threads(1)
+    began = time.process_time()
+    clips = [clip for path in paths for clip in import_file(path, cached=False).clips]
+    return clips, sum(map(len, clips)) / (time.process_time() - began)
+
+
+def write_repeated(folder: Path, clips: list[Clip], hours: float) -> LibraryIndex:
+    """A library of so many hours out of the clips, again and again."""
+    once = [states_of(clip, mean_offsets()).pack().numpy() for clip in clips]
+    order, frames = [], 0
+    while frames < hours * 108_000:
+        order.append(len(order) % len(once))
+        frames += len(once[order[-1]])
+    entries = [ClipEntry(f"{clips[i].name}_{n}", "", "", len(once[i])) for n, i in enumerate(order)]
+    index = LibraryIndex(entries, "states-benchmark.npy")
+    folder.mkdir()
+    states = np.lib.format.open_memmap(folder / index.states, mode="w+", dtype=np.float32, shape=(frames, STATE_WIDTH))
+    start = 0
+    for i in order:
+        states[start : start + len(once[i])] = once[i]
+        start += len(once[i])
+    states.flush()
+    write_index(folder, index)
+    return index
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("paths", nargs="+", help="motion files or folders to import and repeat")
+    parser.add_argument("--hours", type=float, nargs="+", default=[1 / 6, 1, 10])
+    options = parser.parse_args()
+    clips, rate = import_all([file for path in options.paths for file in find_motion_files(path)])
+    print(
+        f"{len(clips)} clips, {sum(map(len, clips))} frames at 30 fps: {rate:.0f} frames a second and core imported\n"
+    )
+    print("| hours | clips | on disk, bytes a frame | opened, s | 100 x 4096 frames, s | memory, MB | mapped, MB |")
+    print("|---|---|---|---|---|---|---|")
+    for hours in options.hours:
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "library"
+            index = write_repeated(library, clips, hours)
+            size = sum(path.stat().st_size for path in library.iterdir()) / index.frames
+            said = subprocess.run([sys.executable, "-c", OPENING, library], capture_output=True, text=True, check=True)
+            opened, looked, private, mapped = map(float, said.stdout.split())
+            print(
+                f"| {hours:.3g} | {len(index.clips)} | {size:.0f} | {opened:.2f} | {looked:.2f} | {private / 1e6:.0f} | {mapped / 1e6:.0f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

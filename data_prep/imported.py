@@ -1,0 +1,129 @@
+"""One motion file in: read, cut at teleports, checked, brought to 30 fps, and kept in the cache for the next run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.bvh import read_bvh
+from data_prep.cache import keep, kept_path, load_kept
+from data_prep.cmu import CMU_FPS, read_amc
+from data_prep.lean import stand_over_feet
+from data_prep.parts import cut
+from data_prep.retarget import retarget
+from physhmr_kit.motion.check import Teleport, check_clip
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from physhmr_kit.motion.grounding import ground
+from physhmr_kit.utils.errors import KitError
+
+READERS: dict[str, Callable[[Path], Clip]] = {".npz": Clip.load, ".amc": read_amc, ".bvh": read_bvh}
+"""The kinds of files the kit reads, by suffix."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of one file.
+
+    Attributes:
+        path: the file.
+        clips: at 30 fps; one as a rule, two where the motion was cut, none where it was refused.
+        notes: what was assumed, repaired or is doubtful, a line each, without the name of the file.
+        refusal: why there is no clip, without the name of the file.
+        kept: whether this was found in the cache.
+    """
+
+    path: Path
+    clips: tuple[Clip, ...]
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+    kept: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Frames at 30 fps."""
+        return sum(map(len, self.clips))
+
+
+def import_file(path: Path, check: bool = True, cached: bool = True) -> Imported:
+    """Import one file, or find what came of it the last time. Never raises: what is wrong with a file is its `refusal`.
+
+    Args:
+        path: a file with a suffix of `READERS`.
+        check: refuse or repair what cannot be tracked as it is (`check_clip`); without it a motion comes as it was read.
+        cached: look into the cache first, and keep there what was read.
+    """
+    try:
+        kept = kept_path(_read_together(path), path.stem, path.suffix.lower(), check)
+        before = load_kept(kept) if cached else None
+        if before is not None:
+            return _restore(path, *before)
+        imported = _import(path, check)
+    except OSError as fault:
+        return Imported(path, (), (), f"cannot be read ({fault.strerror or fault})")
+    except KitError as fault:
+        imported = Imported(path, (), (), str(fault).removeprefix(f"{path}: ").removeprefix(f"{path.stem}: "))
+    except Exception as fault:  # one file in thousands must not stop the others, whatever is wrong with it or with us
+        return Imported(path, (), (), f"cannot be read ({type(fault).__name__}: {fault}); please report this file")
+    if cached:
+        keep(kept, *_record(imported))
+    return imported
+
+
+def _import(path: Path, check: bool) -> Imported:
+    notes = []
+    if path.suffix.lower() == ".amc":
+        notes.append(f"an .amc holds no frame rate; read at {CMU_FPS:g} Hz, the CMU database's")
+    try:
+        clips = [READERS[path.suffix.lower()](path)]
+    except Teleport as fault:
+        sources, lines = cut(fault) if check else ([fault.motion], [])
+        notes += lines
+        clips = [stand_over_feet(ground(retarget(source))) for source in sources]
+    if check:
+        clips, lines = _check(clips)
+        notes += lines
+    return Imported(path, tuple(clip.resample(CONTROL_FPS) for clip in clips), tuple(notes))
+
+
+def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
+    """The clips fit to be tracked, cut in two where one teleports; of two parts one may be refused."""
+    todo, fit, lines, refused = list(clips), [], [], []
+    while todo:
+        clip = todo.pop(0)
+        try:
+            try:
+                clip, more = check_clip(clip)
+                fit.append(clip)
+            except Teleport as fault:
+                pieces, more = cut(fault)
+                todo = pieces + todo
+            lines += more
+        except KitError as fault:
+            refused.append(fault)
+    if not fit:
+        raise refused[0]
+    return fit, lines + [f"left out: {fault}" for fault in refused]
+
+
+def _read_together(path: Path) -> list[Path]:
+    """The files that decide what comes of one: an .amc is read with the skeletons beside it."""
+    return [path, *(sorted(path.parent.glob("*.asf")) if path.suffix.lower() == ".amc" else ())]
+
+
+def _record(imported: Imported) -> tuple[dict[str, np.ndarray], dict]:
+    arrays, clips = {}, []
+    for n, clip in enumerate(imported.clips):
+        arrays |= {f"poses{n}": clip.poses, f"trans{n}": clip.trans, f"betas{n}": clip.betas}
+        clips.append({"name": clip.name, "gender": clip.gender})
+    return arrays, {"clips": clips, "notes": imported.notes, "refusal": imported.refusal}
+
+
+def _restore(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Imported:
+    clips = [
+        Clip(arrays[f"poses{n}"], arrays[f"trans{n}"], CONTROL_FPS, c["name"], arrays[f"betas{n}"], c["gender"])
+        for n, c in enumerate(record["clips"])
+    ]
+    return Imported(path, tuple(clips), tuple(record["notes"]), record["refusal"], kept=True)

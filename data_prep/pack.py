@@ -1,0 +1,238 @@
+"""Many motion files become one library that opens at once: `python -m data_prep.pack FOLDER ... --out LIBRARY`.
+
+Every file is imported as training would import it (see `data_prep.sources`), on all cores. What was imported is kept in the
+user's cache folder (PHYSHMR_CACHE) by the file's content, so a run that was stopped goes on where it was, and packing again
+imports only what changed. Then give the library to any command: `--clips LIBRARY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep.cache import importer_version
+from data_prep.imported import Imported, import_file
+from data_prep.sources import bar, find_motion_files, told
+from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.cli import run
+from physhmr_kit.motion.library import states_of, unique_names
+from physhmr_kit.motion.library_files import (
+    STATE_WIDTH,
+    ClipEntry,
+    LibraryIndex,
+    is_library,
+    read_index,
+    write_index,
+)
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import atomic
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a packing did.
+
+    Attributes:
+        index: of the library. bytes: of its arrays.
+        fresh: frames that were imported now, the others were kept from before. seconds: of work they took, all cores together.
+        lines: what the user should know of the files.
+    """
+
+    index: LibraryIndex
+    bytes: int
+    fresh: int
+    seconds: float
+    lines: list[str]
+
+
+def pack(
+    specs: Sequence[str | Path], out: str | Path, licence: str = "", strict: bool = False, workers: int | None = None
+) -> Packed:
+    """Import files and write them as a library, whole or not at all.
+
+    Args:
+        specs: motion files and folders.
+        out: folder of the library; one that is there already is replaced.
+        licence: of these motions, in words; by default the first line of a LICENSE file in the given folder.
+        strict: stop at the first file that is refused.
+        workers: processes; as many as there are cores by default.
+
+    Raises:
+        KitError: nothing to pack, a folder in the way, or a library that cannot be written.
+    """
+    out = Path(out)
+    if out.exists() and not is_library(out) and (not out.is_dir() or any(out.iterdir())):
+        raise KitError(f"{out}: exists and is no library; --out names a new folder or a library to be replaced")
+    licences = {path: licence or _licence_of(Path(spec)) for spec in specs for path in find_motion_files(spec)}
+    paths = list(licences)
+    with _workers(workers or os.cpu_count() or 1, len(paths)) as work, bar(2 * len(paths), "packing") as show:
+        done = _collect(work(_import_one, paths), strict, show, 2 * len(paths))
+        fit = [one for one in done if one.clips]
+        if not fit:
+            raise KitError(f"none of {len(paths)} motion files can be used; the first: {paths[0]}: {done[0].refusal}")
+        names = iter(unique_names([name for one in fit for name, *_ in one.clips]))
+        entries = [
+            ClipEntry(next(names), str(one.path), licences[one.path], frames, betas, gender)
+            for one in fit
+            for _, frames, betas, gender in one.clips
+        ]
+        refused = {str(one.path): one.refusal for one in done if one.refusal}
+        key = hashlib.sha256("".join(one.digest for one in fit).encode()).hexdigest()[:12]
+        index = LibraryIndex(entries, f"states-{key}.npy", "", refused, importer_version())
+        if not (out / index.states).is_file():
+            _write_states(out / index.states, fit, index.frames, work, lambda n: show(len(paths) + n, 2 * len(paths)))
+    write_index(out, index)
+    _remove_others(out, {index.states})
+    fresh = [one for one in fit if one.seconds]
+    return Packed(
+        read_index(out),
+        (out / index.states).stat().st_size,
+        sum(one.frames for one in fresh),
+        sum(one.seconds for one in fresh),
+        told([Imported(one.path, (), one.notes, one.refusal) for one in done]),
+    )
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a worker says of a file: (name, frames, betas, gender) of each clip; seconds are 0 if it was kept from before."""
+
+    path: Path
+    clips: list[tuple[str, int, list[float], str]]
+    notes: tuple[str, ...]
+    refusal: str
+    digest: str
+    seconds: float
+
+    @property
+    def frames(self) -> int:
+        return sum(frames for _, frames, *_ in self.clips)
+
+
+def _import_one(path: Path) -> _Done:
+    began = time.process_time()
+    imported = import_file(path)
+    seconds = 0.0 if imported.kept else time.process_time() - began
+    digest = hashlib.sha256()
+    clips = []
+    for clip in imported.clips:
+        for array in (clip.poses, clip.trans):
+            digest.update(array.tobytes())
+        clips.append((clip.name, len(clip), clip.betas.tolist() if clip.betas.any() else [], clip.gender))
+    return _Done(path, clips, imported.notes, imported.refusal, digest.hexdigest(), seconds)
+
+
+def _collect(results: Iterable[_Done], strict: bool, show: Callable[[int, int], None], total: int) -> list[_Done]:
+    done = []
+    for one in results:
+        if strict and one.refusal:
+            raise KitError(f"{one.path}: {one.refusal}")
+        done.append(one)
+        show(len(done), total)
+    return done
+
+
+def _write_states(path: Path, files: list[_Done], frames: int, work, show: Callable[[int], None]) -> None:
+    """Every worker writes the rows of its files into one array on disk."""
+    with atomic(path) as part:
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(frames, STATE_WIDTH)).flush()
+        starts = np.cumsum([0, *(one.frames for one in files)])[:-1].tolist()
+        tasks = [(one.path, part, start, one.frames) for one, start in zip(files, starts, strict=True)]
+        for n, _ in enumerate(work(_write_one, tasks), start=1):
+            show(n)
+
+
+def _write_one(task: tuple[Path, Path, int, int]) -> None:
+    path, part, start, frames = task
+    imported = import_file(path)
+    if imported.frames != frames:
+        raise KitError(f"{path}: changed while it was packed; pack again")
+    rows = torch.cat([states_of(clip, mean_offsets()).pack() for clip in imported.clips])
+    states = np.lib.format.open_memmap(part, mode="r+")
+    states[start : start + frames] = rows.numpy()
+    states.flush()
+
+
+@contextmanager
+def _workers(count: int, files: int) -> Iterator[Callable[[Callable, list], Iterable]]:
+    """A `map` over processes, in order; in this process where that is as quick."""
+    if count == 1 or files < 4:
+        yield map
+        return
+    pool = ProcessPoolExecutor(min(count, files), mp_context=get_context("spawn"), initializer=_begin_worker)
+    try:
+        yield pool.map
+    except BrokenProcessPool as fault:
+        raise KitError("a worker was ended from outside; is there enough memory? Try --workers 1") from fault
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which then lets us finish
+    torch.set_num_threads(1)
+
+
+def _licence_of(spec: Path) -> str:
+    for path in sorted(spec.glob("LICEN[CS]E*")) if spec.is_dir() else ():
+        with suppress(OSError):
+            lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+            return next((line for line in lines if line), "not stated")
+    return "not stated"
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    for path in folder.glob("*-*.npy"):
+        if path.name not in kept:
+            with suppress(OSError):  # another process may have it mapped, where that is a hindrance
+                path.unlink()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise KitError(f"{message} (see python -m data_prep.pack --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `python -m data_prep.pack`."""
+    opening, _, rest = __doc__.partition("\n\n")
+    parser = _Parser(prog="python -m data_prep.pack", description=opening, epilog=rest)
+    parser.add_argument("specs", nargs="+", metavar="FOLDER", help="motion files, or folders searched for them")
+    parser.add_argument("--out", type=Path, required=True, metavar="LIBRARY", help="folder to write")
+    parser.add_argument("--licence", "--license", default="", help="of these motions, for the index")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that is refused")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; one for each core by default")
+    options = parser.parse_args(argv)
+    if options.workers is not None and options.workers < 1:
+        raise KitError(f"--workers {options.workers}: at least one is needed")
+    packed = pack(options.specs, options.out, options.licence, options.strict, options.workers)
+    for line in packed.lines:
+        print(line, file=sys.stderr)
+    index = packed.index
+    print(
+        f"{options.out}: {len(index.clips)} clips, {index.frames / 1800:.1f} minutes, {packed.bytes / 1e6:.0f} MB "
+        f"({packed.bytes // index.frames} bytes a frame), {len(index.refused)} file(s) skipped"
+    )
+    if packed.seconds:
+        print(f"{packed.fresh} frames were imported now, {packed.fresh / packed.seconds:.0f} a second on each core")
+    else:
+        print("nothing had to be imported anew")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

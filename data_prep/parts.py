@@ -1,0 +1,70 @@
+"""Cutting at teleports: frames of calibration at the ends are left out, and a clip with one teleport becomes two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeVar
+
+from data_prep.source import SourceMotion
+from physhmr_kit.motion.check import Teleport
+from physhmr_kit.motion.clip import Clip
+
+CALIBRATION = 0.25
+"""s: what lies at most this long before the first teleport or after the last one is no motion but a pose of calibration."""
+SPIKE = 0.1
+"""s: frames between two teleports this close are a marker that was lost for a moment, not a motion of their own."""
+
+Motion = TypeVar("Motion", Clip, SourceMotion)
+
+
+def whole_parts(steps: Sequence[int], frames: int, fps: float) -> list[range]:
+    """The stretches of frames between teleports that are motions.
+
+    Args:
+        steps: rising numbers of the frames that teleports start from. frames, fps: of the whole motion.
+
+    Returns:
+        one stretch where only the ends were bad, two where the motion teleports once, none where it does so more often.
+    """
+    borders = [0, *(step + 1 for step in steps), frames]
+    stretches = [range(a, b) for a, b in pairwise(borders)]
+    while len(stretches) > 1 and len(stretches[0]) <= CALIBRATION * fps:
+        stretches.pop(0)
+    while len(stretches) > 1 and len(stretches[-1]) <= CALIBRATION * fps:
+        stretches.pop()
+    parts = [s for s in stretches if len(s) > SPIKE * fps or len(stretches) == 1]
+    return parts if len(parts) <= 2 else []
+
+
+def cut(fault: Teleport) -> tuple[list[Clip | SourceMotion], list[str]]:
+    """What can be kept of a motion that teleports, and what was done, in a line each.
+
+    Raises:
+        Teleport: the same, when it teleports more than once.
+    """
+    motion, fps = fault.motion, fault.motion.fps
+    frames = len(motion)
+    parts = whole_parts(fault.steps, frames, fps)
+    if not parts:
+        raise fault
+    lines = []
+    if parts[0].start:
+        lines.append(f"first {parts[0].start} frame(s) left out: calibration, or junk that the motion jumps out of")
+    if parts[-1].stop < frames:
+        lines.append(
+            f"last {frames - parts[-1].stop} frame(s) left out: calibration, or junk that the motion jumps into"
+        )
+    if len(parts) == 1:
+        return [_slice(motion, parts[0], motion.name)], lines
+    at = parts[0].stop - 1
+    lines.append(f"cut in two where it teleports, from frame {at} to {parts[1].start} ({at / fps:.2f} s)")
+    return [_slice(motion, part, f"{motion.name}_part{n}") for n, part in enumerate(parts, start=1)], lines
+
+
+def _slice(motion: Motion, part: range, name: str) -> Motion:
+    if isinstance(motion, Clip):
+        return replace(motion.cut(part.start, part.stop), name=name)
+    rows = slice(part.start, part.stop)
+    return replace(motion, pos=motion.pos[rows], rot=motion.rot[rows], name=name)
