@@ -192,7 +192,7 @@ def _loggers(folder: Path, options) -> list:
     return loggers
 
 
-def _trainer(folder: Path, stage, options, trainer, resume_command: str, callbacks: list):
+def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, callbacks: list):
     """The Lightning Trainer of a run."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import ModelCheckpoint, Timer
@@ -207,9 +207,7 @@ def _trainer(folder: Path, stage, options, trainer, resume_command: str, callbac
         LastCheckpoint(last, config.checkpoint_every),
     ]  # fmt: skip
     if config.validate_every:
-        monitor, mode = (
-            ("val/score", "max") if stage.name != "encoder" else (f"{stage.validation_name}/mpjpe_mm", "min")
-        )
+        monitor, mode = data.monitor
         callbacks.append(
             ModelCheckpoint(
                 checkpoints, "best", monitor=monitor, mode=mode, every_n_epochs=config.validate_every,
@@ -300,7 +298,9 @@ def main(argv: list[str] | None = None) -> int:
     resume_command = f"python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
     last = folder / "checkpoints" / "last.ckpt"
     evaluations = ClipEvaluation(folder, options.patience) if options.stage != "encoder" else None
-    trainer = _trainer(folder, stage, options, trainer_options, resume_command, [evaluations] if evaluations else [])
+    trainer = _trainer(
+        folder, stage, data, options, trainer_options, resume_command, [evaluations] if evaluations else []
+    )
     before = None
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)

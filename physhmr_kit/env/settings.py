@@ -32,21 +32,21 @@ class RewardWeights:
     """Weight of each reward term (env/rewards.py has the formulas); a term of weight 0 is not computed."""
 
     position: float = 0.5
-    """Body positions."""
+    """Weight of: body positions."""
     rotation: float = 0.3
-    """Body rotations."""
+    """Weight of: body rotations."""
     velocity: float = 0.1
-    """Linear velocities of the bodies."""
+    """Weight of: linear velocities of the bodies."""
     angular_velocity: float = 0.1
-    """Angular velocities of the bodies."""
+    """Weight of: angular velocities of the bodies."""
     power: float = -0.0005
-    """Mechanical power of the drives, per watt."""
+    """Weight of: mechanical power of the drives, per watt."""
     feet: float = 0.0
-    """Positions of ankles and toes."""
+    """Weight of: positions of ankles and toes."""
     balance: float = 0.0
-    """Centre of mass over the line between the feet."""
+    """Weight of: centre of mass over the line between the feet."""
     foot_contact: float = 0.0
-    """Feet that stand when the reference stands, and do not slip."""
+    """Weight of: feet that stand when the reference stands, and do not slip."""
 
 
 #                    position rotation velocity ang. velocity  power     feet  balance  foot contact

@@ -85,7 +85,7 @@ def close_run(
         evaluations: the callback that wrote down the validations of this run, if there were any.
     """
     if not isinstance(stage, PolicyStage):
-        _close_encoder(stage, folder, command)
+        _close_encoder(stage, data, folder, command)
         return
     from physhmr_kit.viewer import filmstrip, record_rollout
 
@@ -158,10 +158,10 @@ def _print(title: str, rows: list[list[str]], notes: list[str], cost: str, folde
     console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)
 
 
-def _close_encoder(stage: Stage, folder: Path, command: str) -> None:
+def _close_encoder(stage: Stage, data: pl.LightningDataModule, folder: Path, command: str) -> None:
     about = {"iterations": str(stage.config.iterations), "samples": str(stage.samples), "command": command}
     stage.export(folder / "weights.safetensors", **about)
-    name, measured = stage.validation_name, stage.trainer.callback_metrics
+    name, measured = data.validation_name, stage.trainer.callback_metrics
     figures = {k.split("/")[1]: float(v) for k, v in measured.items() if k.startswith(f"{name}/")}
     cost = _cost(stage)
     table = markdown_table(list(figures), [[f"{v:.1f}" for v in figures.values()]])

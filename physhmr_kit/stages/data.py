@@ -62,6 +62,8 @@ class MotionDataModule(IterationDataModule):
         library: the clips.
     """
 
+    monitor = ("val/score", "max")
+    """The figure that tells the best weights, and whether it should be large."""
     visual: VisualLibrary | None = None
     """What the training cameras saw."""
     validation_visual: VisualLibrary | None = None
@@ -139,6 +141,16 @@ class EncoderDataModule(IterationDataModule):
         self.held_out = [is_held_out(name, data.held_out) for name in library.names]
         if all(self.held_out):
             raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or set held_out to 0")
+
+    @property
+    def validation_name(self) -> str:
+        """'held_out', or 'seen' where nothing is held out and validation uses the training clips."""
+        return "held_out" if any(self.held_out) else "seen"
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The figure that tells the best weights, and whether it should be large."""
+        return f"{self.validation_name}/mpjpe_mm", "min"
 
     @classmethod
     def load(cls, data: EncoderData) -> EncoderDataModule:

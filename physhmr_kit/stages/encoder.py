@@ -97,11 +97,6 @@ class EncoderModule(Stage):
         data = self.trainer.datamodule
         self.library, self.held_out = data.library, torch.tensor(data.held_out)
 
-    @property
-    def validation_name(self) -> str:
-        """'held_out', or 'seen' where nothing is held out and validation uses the training clips."""
-        return "held_out" if self.held_out.any() else "seen"
-
     def configure_optimizers(self):
         """AdamW with warm-up and a cosine."""
         settings, iterations = self.config.optim, self.config.iterations
@@ -168,7 +163,7 @@ class EncoderModule(Stage):
 
     def on_validation_epoch_end(self) -> None:
         for name, metric in self.metrics.items():
-            self.log(f"{self.validation_name}/{name}", metric.compute(), prog_bar=True)
+            self.log(f"{self.trainer.datamodule.validation_name}/{name}", metric.compute(), prog_bar=True)
             metric.reset()
 
     def export(self, path, **notes: str):

@@ -9,23 +9,28 @@ from dataclasses import dataclass, field, fields, replace
 class KeypointNoise:
     """Errors of a keypoint detector. Lengths are shares of the person's box (its larger side)."""
 
-    jitter: float = 0.008  # standard deviation of the time-varying error
-    memory: float = 0.8  # correlation of that error from one 30 fps frame to the next
-    bias: float = 0.008  # standard deviation of each keypoint's constant error
-    outlier: float = 0.005  # probability that a keypoint is off by eight times the jitter in a frame
-    swap: float = (
-        0.003  # probability in a frame that left and right arms or legs start to be swapped, for about 4 frames
-    )
-    dropout: float = 0.008  # probability in a frame that a keypoint starts to be missing
-    dropout_frames: float = 6.0  # mean length of such a gap
-    frame_dropout: float = 0.002  # probability in a frame that the whole person starts to be missing
-    occlusion: float = (
-        0.0  # probability in a frame that a part of the person starts to be occluded, for about 15 frames
-    )
-    truncation: float = 0.0  # probability that the image edge cuts off a part of the person
-    timing: float = (
-        0.0  # probability that the frames are not evenly spaced at 30 fps (jitter, or a lower rate held or blended)
-    )
+    jitter: float = 0.008
+    """Standard deviation of the time-varying error."""
+    memory: float = 0.8
+    """Correlation of that error from one 30 fps frame to the next."""
+    bias: float = 0.008
+    """Standard deviation of each keypoint's constant error."""
+    outlier: float = 0.005
+    """Probability that a keypoint is off by eight times the jitter in a frame."""
+    swap: float = 0.003
+    """Probability in a frame that left and right arms or legs start to be swapped, for about 4 frames."""
+    dropout: float = 0.008
+    """Probability in a frame that a keypoint starts to be missing."""
+    dropout_frames: float = 6.0
+    """Mean length of such a gap."""
+    frame_dropout: float = 0.002
+    """Probability in a frame that the whole person starts to be missing."""
+    occlusion: float = 0.0
+    """Probability in a frame that a part of the person starts to be occluded, for about 15 frames."""
+    truncation: float = 0.0
+    """Probability that the image edge cuts off a part of the person."""
+    timing: float = 0.0
+    """Probability that the frames are not evenly spaced at 30 fps (jitter, or a lower rate held or blended)."""
 
     def scaled(self, factor: float) -> KeypointNoise:
         """Everything but the memory and the lengths of gaps `factor` times as large; 0 is a perfect detector."""
@@ -46,15 +51,20 @@ HARD = KeypointNoise(swap=0.006, occlusion=0.004, truncation=0.08, timing=0.25)
 class Augmentation:
     """Augmentation of the encoder's training data: motion, body, camera and detector noise."""
 
-    speed: float = 0.25  # played faster by up to this share, or slower by the same factor
-    mirror: float = 0.5  # probability of the mirror image
-    limbs: float = 0.06  # standard deviation of limb lengths, relative; one body for all windows of a batch
-    mix: float = 0.4  # probability that arms, neck and head (in half of these, the trunk too) come from another window
-    bend: float = 0.08  # standard deviation, rad, of a constant rotation added to each joint of arms, neck and head
-    moving: float = 0.4  # probability that the camera orbits, follows or is hand-held
-    miscalibrated: float = (
-        0.3  # probability that the camera's tilt (in half of these, its focal length too) is assumed wrongly
-    )
+    speed: float = 0.25
+    """Played faster by up to this share, or slower by the same factor."""
+    mirror: float = 0.5
+    """Probability of the mirror image."""
+    limbs: float = 0.06
+    """Standard deviation of limb lengths, relative; one body for all windows of a batch."""
+    mix: float = 0.4
+    """Probability that arms, neck and head (in half of these, the trunk too) come from another window."""
+    bend: float = 0.08
+    """Standard deviation, rad, of a constant rotation added to each joint of arms, neck and head."""
+    moving: float = 0.4
+    """Probability that the camera orbits, follows or is hand-held."""
+    miscalibrated: float = 0.3
+    """Probability that the camera's tilt (in half of these, its focal length too) is assumed wrongly."""
     noise: KeypointNoise = field(default_factory=lambda: HARD)
 
 
@@ -62,10 +72,10 @@ class Augmentation:
 class Filming:
     """Synthetic views of clips for a student."""
 
-    limbs: float = (
-        0.0  # standard deviation of limb lengths, relative; another body in every view, with the legs of the mean shape
-    )
-    moving: float = 0.0  # probability that the camera of a view orbits, follows or is hand-held
+    limbs: float = 0.0
+    """Standard deviation of limb lengths, relative; another body in every view, with the legs of the mean shape."""
+    moving: float = 0.0
+    """Probability that the camera of a view orbits, follows or is hand-held."""
     noise: KeypointNoise = field(default_factory=KeypointNoise)
 
 

@@ -105,7 +105,7 @@ def test_validation_reports_held_out_clips_and_says_so(tmp_path, library):
         assert torch.isfinite(run.callback_metrics[f"held_out/{name}"])
     config = replace(SMALL, data=replace(SMALL.data, held_out=0))
     everything, _ = fit(tmp_path, library, config, 1, limit_val_batches=0)
-    assert everything.validation_name == "seen" and not everything.held_out.any()
+    assert everything.trainer.datamodule.validation_name == "seen" and not everything.held_out.any()
 
 
 def test_held_out_clips_are_never_drawn_for_training(tmp_path, library):
