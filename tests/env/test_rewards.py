@@ -10,6 +10,7 @@ from motions import rest_clip
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.env import rewards, terminations
+from physhmr_kit.motion.following import mean_body_distance
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 
@@ -224,7 +225,7 @@ def test_each_body_is_judged_but_feet_in_training_and_toes_and_hands_in_evaluati
     there, here = torch.zeros(1, 24, 3), torch.zeros(1, 24, 3)
     here[0, joint] = torch.tensor([0.2, -0.2, 0.0])  # 28 cm
     assert bool(terminations.any_body_far(here, there, 0.25)) == (joint not in (7, 8, 10, 11))
-    distance = float(terminations.mean_body_distance(here, there))
+    distance = float(mean_body_distance(here, there))
     assert distance == pytest.approx(0.0 if joint in (10, 11, 22, 23) else 0.2 * 2**0.5 / 20)
 
 

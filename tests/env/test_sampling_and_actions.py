@@ -56,7 +56,7 @@ def test_reported_episodes_move_the_failure_rate_of_their_clip():
 
 
 def test_starts_lead_up_to_the_moments_of_failure():
-    sampler = StartSampler(LENGTHS, moment_share=1.0)
+    sampler = StartSampler(LENGTHS, pre_failure_prob=1.0)
     sampler.report(torch.tensor([1] * 30), torch.full((30,), 500), torch.ones(30).bool())
     draw = torch.Generator().manual_seed(0)
     _, frames = sampler.draw(400, draw, torch.ones(400, dtype=torch.long))
@@ -69,7 +69,7 @@ def test_starts_lead_up_to_the_moments_of_failure():
 
 def test_starts_lie_a_sixth_of_a_second_to_a_second_and_a_sixth_before_the_half_second_of_a_failure():
     """Frame 500 lies in 495..509, and 5 to 35 frames are taken off: 460 to 504."""
-    sampler = StartSampler(LENGTHS, moment_share=1.0)
+    sampler = StartSampler(LENGTHS, pre_failure_prob=1.0)
     sampler.report(torch.tensor([1]), torch.tensor([500]), torch.tensor([True]))
     _, frames = sampler.draw(20000, torch.Generator().manual_seed(0), torch.ones(20000, dtype=torch.long))
     assert 460 <= frames.min() <= 461 and 503 <= frames.max() <= 504
@@ -78,14 +78,14 @@ def test_starts_lie_a_sixth_of_a_second_to_a_second_and_a_sixth_before_the_half_
 
 @pytest.mark.parametrize("lost_at, first, last", [(3, 0, 8), (9, 0, 8)])
 def test_a_start_before_a_moment_stays_in_its_clip(lost_at, first, last):
-    sampler = StartSampler(LENGTHS, moment_share=1.0)
+    sampler = StartSampler(LENGTHS, pre_failure_prob=1.0)
     sampler.report(torch.tensor([0]), torch.tensor([lost_at]), torch.tensor([True]))
     _, frames = sampler.draw(3000, torch.Generator().manual_seed(0), torch.zeros(3000, dtype=torch.long))
     assert (int(frames.min()), int(frames.max())) == (first, last)
 
 
 def test_a_share_of_the_starts_leads_up_to_failures_and_the_rest_is_anywhere():
-    sampler = StartSampler(LENGTHS, moment_share=0.3)
+    sampler = StartSampler(LENGTHS, pre_failure_prob=0.3)
     sampler.report(torch.tensor([1]), torch.tensor([500]), torch.tensor([True]))
     _, frames = sampler.draw(5000, torch.Generator().manual_seed(0), torch.ones(5000, dtype=torch.long))
     near = (frames >= 460) & (frames < 505)
@@ -109,13 +109,13 @@ def test_failures_are_remembered_by_clip_and_half_second():
 def test_a_share_of_the_starts_is_where_an_evaluation_begins():
     draw = torch.Generator().manual_seed(0)
     long = torch.ones(1000, dtype=torch.long)
-    _, frames = StartSampler(LENGTHS, first_share=0.25, moment_share=0.3).draw(1000, draw, long)
+    _, frames = StartSampler(LENGTHS, first_frame_prob=0.25, pre_failure_prob=0.3).draw(1000, draw, long)
     assert (frames == 0).float().mean() == pytest.approx(0.25, abs=0.05)
     assert (StartSampler(LENGTHS).draw(1000, draw, long)[1] == 0).float().mean() < 0.02
 
 
 def test_a_moment_that_is_mastered_is_forgotten():
-    sampler = StartSampler(LENGTHS, moment_share=1.0)
+    sampler = StartSampler(LENGTHS, pre_failure_prob=1.0)
     sampler.report(torch.tensor([1] * 30), torch.full((30,), 500), torch.ones(30).bool())
     before = float(sampler.moments[1].sum())
     sampler.report(torch.tensor([1] * 300), torch.full((300,), 999), torch.zeros(300).bool())

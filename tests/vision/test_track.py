@@ -10,7 +10,6 @@ import roma
 import torch
 
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
-from physhmr_kit.metrics.functional import sole_points
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.soles import sole_height
@@ -201,12 +200,6 @@ def test_a_person_nobody_saw_is_of_the_mean_size(encoder):
     track = known_pose(synthesize_track(a_clip(), CAMERA, encoder), a_clip())
     blind = replace(track, ray_confidence=torch.zeros(45, 12), contact=torch.zeros(45, 4))
     assert estimate_scale(blind) == pytest.approx(1.0)
-
-
-def test_the_height_of_a_sole_is_that_of_its_lowest_corner():
-    pos, rot = torch.randn(5, 24, 3), roma.random_unitquat((5, 24))
-    corners = sole_points(pos, rot).unflatten(1, (4, 4))[..., 2]
-    torch.testing.assert_close(sole_height(pos, rot), corners.amin(-1), atol=1e-5, rtol=0)
 
 
 def larger(encoder) -> VisualTrack:
