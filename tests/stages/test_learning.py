@@ -41,12 +41,13 @@ ROLLOUT = ENVS * STEPS
 class OneStep:
     """64 environments in which every episode fails after one step. Only the first of the 69 numbers of an action counts.
 
-    Observations have mean 100 and standard deviation 10, but for the first of `ray_confidence`: the control step, counted from 0.
+    Observations have mean 100 and standard deviation 10, but for the first of `ray_confidence`, the control step counted from 0,
+    and most of the reference, which stays at 100.
     """
 
     num_envs, device, num_diverged = ENVS, torch.device("cpu"), 0
     sampler, simulator = SimpleNamespace(failure=torch.zeros(1)), SimpleNamespace(counters=dict)
-    earns = staticmethod(lambda action: -(action[:, 0] - RIGHT).abs())
+    earns = staticmethod(lambda action: -10 * (action[:, 0] - RIGHT).abs())
 
     def __init__(self):
         self.generator, self.time, self.reward_terms = torch.Generator().manual_seed(0), 0, {}
@@ -54,7 +55,7 @@ class OneStep:
     def _observation(self):
         draw = lambda width: 100 + 10 * torch.randn(ENVS, width, generator=self.generator)  # noqa: E731
         obs = {"ray_confidence": draw(12), "root_orientation": draw(6), "reference": draw(576)}
-        obs["ray_confidence"][:, 0] = self.time
+        obs["ray_confidence"][:, 0], obs["reference"][:, 6:] = self.time, 100
         return obs
 
     def reset(self):
@@ -208,7 +209,7 @@ def hand_made(size: float = 1.0):
     }  # fmt: skip
 
 
-ONE_STEP = {"epochs": 1, "minibatch_size": ROLLOUT}
+ONE_STEP = {"epochs": 1, "minibatch_size": ROLLOUT, "learning_rate": 1e-4, "critic_learning_rate": 1e-4}
 
 
 @pytest.mark.parametrize("stage, make", [("expert", expert), ("finetune", finetune)])
@@ -385,7 +386,8 @@ def test_the_critic_of_fine_tuning_sees_normalised_inputs_and_keeps_its_normalis
     # the first rollout twice, before it is learned from and after; then each iteration's
     assert float(module.critic.norm.count) == 4 * ROLLOUT
     learned = torch.cat([x for x in inputs if x.ndim == 2 and len(x) == 256])  # in updates
-    assert learned.abs().max() <= 5 and learned.mean().abs() < 0.1 and learned.std() == pytest.approx(1, abs=0.1)
+    assert learned.abs().max() <= 5 and learned.mean().abs() < 0.1 and learned[:, :17].std() == pytest.approx(1, abs=0.1)
+    assert not learned[:, 17:].any(), "what never changes"
     torch.testing.assert_close(module.critic.norm.mean[1:], torch.full((587,), 100.0), atol=3.0, rtol=0)
 
 
