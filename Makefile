@@ -3,18 +3,20 @@
 #   make PYTHON=python3.12 fit       another interpreter (3.11 or newer)
 #   make fit FIT_ARGS="--short"      options for physhmr_kit.fit
 #   make test TEST_ARGS="-k rays"    options for pytest
+#   make mutants MUTANTS_ARGS="--only ppo"    options for tests/mutants/run.py
 
 PYTHON ?= python3
 VENV ?= .venv
 FIT_ARGS ?=
 TEST_ARGS ?=
+MUTANTS_ARGS ?=
 export PHYSHMR_DATA ?= $(abspath ../shared/data)
 
 BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling everything at once would double the time of the install.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install fit test lint notebooks notebooks-check notebooks-run constraints clean
+.PHONY: help install fit test mutants lint notebooks notebooks-check notebooks-run constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -26,6 +28,9 @@ fit: $(VENV)/.installed ## distil the vision-conditioned policy on the demo moti
 
 test: $(VENV)/.installed-dev ## run the tests
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+mutants: $(VENV)/.installed-dev ## break the kit one line at a time: do the tests notice?
+	$(BIN)/python tests/mutants/run.py $(MUTANTS_ARGS)
 
 lint: $(VENV)/.installed-dev ## style (ruff) and import order of the rooms (import-linter)
 	$(BIN)/ruff check .

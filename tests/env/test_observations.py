@@ -7,7 +7,7 @@ import roma
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import STANDING
+from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING
 from physhmr_kit.env import observations
 from physhmr_kit.motion.kinematics import heading, hinge_kinematics, yaw_quaternion
 from physhmr_kit.motion.state import BodyState
@@ -81,6 +81,69 @@ def test_every_term_has_the_width_of_its_group():
     assert observations.GROUP_SIZES["ray_confidence"] == 12 and observations.GROUP_SIZES["feature"] == 512
 
 
+def by_hand(vectors: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
+    """World vectors (N, K, 3) in the heading frame, by roma."""
+    return roma.quat_action(yaw_quaternion(-yaw)[:, None].expand(*vectors.shape[:2], 4), vectors)
+
+
+def columns_by_hand(rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and second column of the rotation matrices, by roma: (N, K, 4) -> (N, K, 3) twice."""
+    matrix = roma.unitquat_to_rotmat(rotation)
+    return matrix[..., 0], matrix[..., 1]
+
+
+def test_every_number_the_body_feels_lies_where_the_docstring_says():
+    sim = random_state(10)
+    yaw = heading(sim.root_rot)
+    x, y = (by_hand(column, yaw) for column in columns_by_hand(sim.body_rot))
+    parts = (
+        sim.body_pos[:, 0, 2:], by_hand(sim.body_pos[:, 1:] - sim.body_pos[:, :1], yaw).flatten(1),
+        torch.cat([x, y], dim=-1).flatten(1), by_hand(sim.body_lin_vel, yaw).flatten(1),
+        by_hand(sim.body_ang_vel, yaw).flatten(1),
+    )  # fmt: skip
+    torch.testing.assert_close(observations.proprioception(sim, yaw), torch.cat(parts, dim=1), atol=2e-5, rtol=1e-4)
+
+
+def test_every_number_of_the_reference_lies_where_the_docstring_says():
+    sim, ref = random_state(11), random_state(12)
+    yaw = heading(sim.root_rot)
+    turn = roma.quat_product(roma.quat_conjugation(sim.body_rot), ref.body_rot)
+    x, y = (by_hand(column, yaw) for column in columns_by_hand(ref.body_rot))
+    parts = (
+        by_hand(ref.body_pos - sim.body_pos, yaw), *columns_by_hand(turn),
+        by_hand(ref.body_lin_vel - sim.body_lin_vel, yaw), by_hand(ref.body_ang_vel - sim.body_ang_vel, yaw),
+        by_hand(ref.body_pos - sim.body_pos[:, :1], yaw), x, y,
+    )  # fmt: skip
+    seen = observations.reference(sim, ref, yaw)
+    torch.testing.assert_close(seen, torch.cat(parts, dim=-1).flatten(1), atol=5e-5, rtol=1e-4)
+
+
+def test_every_number_of_the_preview_lies_where_the_docstring_says():
+    sim, refs = random_state(13), [random_state(seed) for seed in (14, 15, 16)]
+    yaw = heading(sim.root_rot)
+    ends = [JOINT_NAMES.index(n) for n in ("pelvis", "left_ankle", "right_ankle", "head", "left_wrist", "right_wrist")]
+    expected = [
+        torch.cat([
+            by_hand(ref.body_pos[:, ends] - sim.body_pos[:, :1], yaw),
+            *(by_hand(column, yaw) for column in columns_by_hand(ref.body_rot[:, :1])),
+            by_hand(ref.body_lin_vel[:, :1], yaw),
+        ], dim=1).flatten(1) for ref in refs
+    ]  # fmt: skip
+    glimpses = torch.stack([observations.glimpse(ref) for ref in refs], dim=1)
+    torch.testing.assert_close(
+        observations.preview(sim, glimpses, yaw), torch.cat(expected, dim=1), atol=5e-5, rtol=1e-4
+    )
+    assert [round(step / 30, 2) for step in observations.PREVIEW_STEPS] == [0.1, 0.23, 0.5]
+
+
+def test_the_root_orientation_is_seen_from_the_heading():
+    sim, ref = random_state(17), random_state(18)
+    yaw = heading(sim.root_rot)
+    x, y = (by_hand(column, yaw)[:, 0] for column in columns_by_hand(ref.body_rot[:, :1]))
+    seen = observations.root_orientation(ref.root_rot, yaw)
+    torch.testing.assert_close(seen, torch.cat([x, y], dim=1), atol=1e-5, rtol=0)
+
+
 def test_what_the_body_feels_does_not_depend_on_place_and_heading(elsewhere):
     here = random_state(2)
     there = elsewhere(here)
@@ -147,7 +210,7 @@ def test_rays_are_zero_where_joints_lie_on_them_and_clipped_where_far_off():
     assert observations.rays(joints, centre, beyond, yaw).abs().max() < 1e-5
     far = joints.clone()
     far[:, 3] = centre + torch.tensor([5.0, 2.0, 0.0])
-    residual = observations.rays(far, centre, beyond, yaw, clip=1.0).view(12, 3)
+    residual = observations.rays(far, centre, beyond, yaw).view(12, 3)
     assert residual.abs().max() == 1.0
     assert residual[:3].abs().max() < 1e-5
 

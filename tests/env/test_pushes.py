@@ -9,7 +9,7 @@ from motions import rest_clip
 
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
-from physhmr_kit.env.pushes import RandomPushes, at_chest
+from physhmr_kit.env.pushes import RandomPushes, at_chest, horizontal
 from physhmr_kit.env.recovery import PushTest, judge, push_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
@@ -43,6 +43,13 @@ def build(library):
 
 def same(a, b) -> bool:
     return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+
+
+def test_a_push_points_where_its_angle_says():
+    force = horizontal(2.0, torch.tensor([0.0, math.pi / 2, math.pi]))
+    expected = torch.tensor([[2.0, 0, 0], [0, 2.0, 0], [-2.0, 0, 0]])
+    torch.testing.assert_close(force, expected, atol=1e-6, rtol=0)
+    assert at_chest(force).nonzero()[:, 1].unique().tolist() == [JOINT_NAMES.index("spine3")]
 
 
 # Now and then

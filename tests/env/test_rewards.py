@@ -10,6 +10,7 @@ from motions import rest_clip
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.env import rewards, terminations
+from physhmr_kit.motion.following import mean_body_distance
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 
@@ -77,6 +78,14 @@ def test_power_adds_up_what_drives_give_and_take():
     assert rewards.power(torque, velocity).tolist() == [8.0, 0.0]
 
 
+@pytest.mark.parametrize("joints, expected", [((7, 8, 10, 11), 1.0), ((10,), 0.25), ((7, 8), 0.5), ((0, 4, 15, 20), 0.0)])
+def test_feet_count_ankles_and_toes_alike_and_nothing_else(joints, expected, still):
+    pos = still.body_pos.clone()
+    pos[0, list(joints)] += torch.tensor([0.06, 0.0, -0.08])
+    value = rewards.feet(replace(still, body_pos=pos), still)
+    assert value.tolist() == pytest.approx([math.exp(-50 * expected * 0.1**2), 1])
+
+
 def planted(com_x: float, com_y: float) -> BodyState:
     """Feet at (0, +-0.1), every other body at (com_x, com_y): the centre of mass hardly notices the feet."""
     pos = torch.zeros(1, 24, 3)
@@ -108,6 +117,25 @@ def test_balance_measures_from_the_centre_of_mass_to_the_line_between_the_feet(p
     assert float(value) == pytest.approx(math.exp(-20 * distance**2), abs=1e-4)
 
 
+def test_a_foot_is_half_way_between_its_ankle_and_its_toes():
+    body = planted(0.0, 0.0)
+    body.body_pos[:, [10, 11], 0] = 0.2  # the feet point forwards
+    assert float(rewards.balance(body, WITHOUT_FEET)) == pytest.approx(math.exp(-20 * 0.1**2), abs=1e-4)
+
+
+def test_the_heaviest_bodies_decide_where_the_centre_of_mass_is():
+    body = planted(0.0, 0.0)
+    body.body_pos[:, 0, 0] = 0.4
+    share = float(WITHOUT_FEET[0])
+    assert float(rewards.balance(body, WITHOUT_FEET)) == pytest.approx(math.exp(-20 * (0.4 * share) ** 2), abs=1e-4)
+
+
+def test_feet_on_one_spot_are_a_line_too():
+    body = planted(0.1, 0.0)
+    body.body_pos[:, [7, 8, 10, 11]] = 0.0
+    assert float(rewards.balance(body, WITHOUT_FEET)) == pytest.approx(math.exp(-20 * 0.1**2), abs=1e-4)
+
+
 def test_a_body_at_rest_is_balanced(still):
     assert (rewards.balance(still, MASSES) > 0.9).all()
 
@@ -128,6 +156,42 @@ def test_a_foot_that_slips_earns_less(still):
     slipping = replace(still, body_lin_vel=still.body_lin_vel.index_fill(1, torch.tensor([7, 10]), 0.3))
     value = rewards.foot_contact(slipping, still, pressed(still, 350, 350))  # speed on the floor: 0.3 sqrt 2 m/s
     assert float(value[0]) == pytest.approx((1 + math.exp(-10 * 0.18)) / 2, abs=1e-4)
+
+
+def test_only_the_slower_end_of_a_foot_and_only_sideways_counts_as_slipping(still):
+    """A foot that rolls over its toes, or is set down, does not slip."""
+    rolling = replace(still, body_lin_vel=still.body_lin_vel.index_fill(1, torch.tensor([7, 8]), 1.0))
+    assert rewards.foot_contact(rolling, still, pressed(still, 350, 350)).tolist() == [1, 1]
+    down = still.body_lin_vel.clone()
+    down[..., 2] = -1.0
+    landing = replace(still, body_lin_vel=down)
+    assert rewards.foot_contact(landing, still, pressed(still, 350, 350)).tolist() == [1, 1]
+
+
+def test_a_foot_that_is_rightly_in_the_air_may_move(still):
+    flying = replace(still, body_pos=still.body_pos + torch.tensor([0.0, 0.0, 0.5]))
+    kicking = replace(still, body_lin_vel=still.body_lin_vel + 2.0)
+    assert rewards.foot_contact(kicking, flying, pressed(still, 0, 0)).tolist() == [1, 1]
+
+
+def test_ankle_and_toes_carry_a_foot_together_and_only_upwards(still):
+    force = torch.zeros(2, 24, 3)
+    force[:, [7, 10, 8, 11], 2] = 6.0
+    assert rewards.foot_contact(still, still, force).tolist() == [1, 1], "12 N on each foot"
+    force[:, [10, 11], 2] = 3.0
+    assert rewards.foot_contact(still, still, force).tolist() == [0, 0], "9 N"
+    force[..., 0] = 100.0
+    assert rewards.foot_contact(still, still, force).tolist() == [0, 0], "friction carries nothing"
+
+
+def test_a_reference_rests_below_twelve_centimetres_and_thirty_a_second(still):
+    low, high = still.body_pos.clone(), still.body_pos.clone()
+    low[..., 2], high[..., 2] = 0.119, 0.121
+    for pos, rests in ((low, True), (high, False)):
+        assert bool(rewards.reference_contact(replace(still, body_pos=pos)).all()) == rests
+    for speed, rests in ((0.29, True), (0.31, False)):
+        moving = replace(still, body_pos=low, body_lin_vel=still.body_lin_vel + torch.tensor([0.6, 0.0, 0.8]) * speed)
+        assert bool(rewards.reference_contact(moving).all()) == rests
 
 
 def test_a_foot_the_reference_lifts_must_be_lifted(still):
@@ -154,6 +218,15 @@ def test_one_body_too_far_ends_an_episode_unless_it_is_a_foot():
     here[1, 7, 0] = 5.0  # an ankle
     here[2, 20, 0] = 0.24
     assert terminations.any_body_far(here, there, 0.25).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("joint", range(24))
+def test_each_body_is_judged_but_feet_in_training_and_toes_and_hands_in_evaluation(joint):
+    there, here = torch.zeros(1, 24, 3), torch.zeros(1, 24, 3)
+    here[0, joint] = torch.tensor([0.2, -0.2, 0.0])  # 28 cm
+    assert bool(terminations.any_body_far(here, there, 0.25)) == (joint not in (7, 8, 10, 11))
+    distance = float(mean_body_distance(here, there))
+    assert distance == pytest.approx(0.0 if joint in (10, 11, 22, 23) else 0.2 * 2**0.5 / 20)
 
 
 def test_the_mean_of_twenty_bodies_decides_in_evaluation():

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from physhmr_kit.learning import Critic, Policy, RunningNorm
-from physhmr_kit.learning.networks import mean_policy, widened
+from physhmr_kit.learning.networks import mlp
+from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.utils.errors import KitError
 
 GROUPS = ("ray_confidence", "root_orientation")  # 12 + 6
@@ -51,6 +52,13 @@ def test_normalised_rows_are_standard_and_clipped():
     assert norm(torch.tensor([[1e6, -1e6]])).tolist() == [[5.0, -5.0]]
 
 
+def test_an_input_that_never_changes_is_zero_and_not_infinite():
+    norm = RunningNorm(2)
+    norm.update(torch.full((10, 2), 3.0))
+    assert norm(torch.full((1, 2), 3.0)).tolist() == [[0.0, 0.0]]
+    torch.testing.assert_close(norm(torch.full((1, 2), 3.01)), torch.ones(1, 2), atol=0, rtol=1e-3)  # 0.01 is the least spread
+
+
 def test_looking_through_the_normaliser_does_not_change_it():
     norm = RunningNorm(3)
     norm.update(torch.randn(10, 3))
@@ -89,6 +97,50 @@ def test_a_fresh_policy_begins_close_to_no_action():
     assert Policy(GROUPS, (64, 64))(observation()).abs().max() < 0.2
 
 
+def test_layers_are_orthogonal_with_nothing_added_and_the_last_one_scaled():
+    net = mlp([6, 5, 4, 3], last_gain=0.01)
+    assert [type(layer).__name__ for layer in net] == ["Linear", "SiLU", "Linear", "SiLU", "Linear"]
+    for layer, gain in zip(net[::2], (2**0.5, 2**0.5, 0.01), strict=True):
+        width = len(layer.weight)
+        torch.testing.assert_close(layer.weight @ layer.weight.T, gain**2 * torch.eye(width), atol=1e-5, rtol=1e-5)
+        assert not layer.bias.any()
+
+
+def test_a_fresh_critic_speaks_at_full_strength():
+    last = Critic(GROUPS, (8,)).net[-1]
+    assert float(last.weight.detach().norm()) == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize("network", [Policy(GROUPS, (8,)), Critic(GROUPS, (8,))])
+def test_networks_read_normalised_numbers(network):
+    rows = 20 * torch.randn(50, 18) + 7
+    network.norm.update(rows)
+    answer = network.mean(rows) if isinstance(network, Policy) else network(rows)
+    torch.testing.assert_close(answer.view(50, -1), network.net(network.norm(rows)))
+    assert not torch.allclose(answer.view(50, -1), network.net(rows))
+
+
+def test_a_policy_acts_by_its_mean_of_what_it_reads():
+    policy = Policy(GROUPS, (8,))
+    assert torch.equal(policy(observation()), policy.mean(policy.flatten(observation())))
+    assert (policy.hidden, policy.control, float(policy.std)) == ((8,), "residual", pytest.approx(0.1))
+
+
+@pytest.mark.parametrize("level", ["high", "medium"])
+def test_less_precise_products_are_taken_back_whatever_happens(level):
+    with matmul_precision(level):
+        assert torch.get_float32_matmul_precision() == level
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(ZeroDivisionError), matmul_precision(level):
+        _ = 1 / 0
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(KitError, match="matmul is 'rough'; choose one of: highest, high, medium"), matmul_precision("rough"):
+        pass
+
+
 def test_a_group_that_is_not_there_is_named():
     with pytest.raises(KeyError, match="feature"):
         Policy(("feature",), (8,))(observation())
@@ -97,39 +149,3 @@ def test_a_group_that_is_not_there_is_named():
 def test_the_critic_gives_one_value_for_each_row():
     critic = Critic(GROUPS, (8,))
     assert critic(critic.flatten(observation())).shape == (7,)
-
-
-def test_a_widened_policy_answers_as_before_and_learns_with_its_new_units():
-    torch.manual_seed(0)
-    policy = Policy(("rays", "ray_confidence"), (8, 4), 0.1)
-    policy.net[-1].weight.data.normal_()
-    policy.norm.update(torch.randn(50, 48))
-    wide = widened(policy, (16, 8))
-    seen = torch.randn(5, 48)
-    assert torch.allclose(wide.mean(seen), policy.mean(seen), atol=1e-6)
-    assert wide.hidden == (16, 8) and float(wide.std) == float(policy.std)
-    wide.mean(seen).square().sum().backward()
-    assert (wide.net[-1].weight.grad[:, 4:] != 0).any()
-
-
-@pytest.mark.parametrize("hidden", [(8,), (4, 4), (8, 4, 2)])
-def test_layers_can_only_be_widened(hidden):
-    with pytest.raises(KitError, match="widened"):
-        widened(Policy(("rays",), (8, 4), 0.1), hidden)
-
-
-def test_the_mean_of_policies_has_the_mean_of_their_weights_and_statistics():
-    policies = [Policy(GROUPS, (8,)) for _ in range(3)]
-    for k, policy in enumerate(policies):
-        policy.norm.update(torch.randn(10 * (k + 1), 18) + k)
-    mean = mean_policy(policies)
-    for name, value in mean.state_dict().items():
-        expected = torch.stack([p.state_dict()[name].double() for p in policies]).mean(0)
-        torch.testing.assert_close(value.double(), expected, atol=1e-6, rtol=1e-6)
-    assert torch.equal(mean_policy(policies[:1])(observation()), policies[0](observation()))
-
-
-@pytest.mark.parametrize("other", [{"hidden": (9,)}, {"control": "balanced"}, {"groups": GROUPS[:1]}])
-def test_policies_of_different_kinds_have_no_mean(other):
-    with pytest.raises(KitError, match="one kind"):
-        mean_policy([Policy(GROUPS, (8,)), Policy(**({"groups": GROUPS, "hidden": (8,)} | other))])

@@ -67,8 +67,9 @@ def test_lambda_one_gives_the_discounted_return_less_the_value():
     ],
 )
 def test_the_surrogate_is_clipped_on_the_side_that_would_gain(ratio, advantage, expected, learns):
-    log_prob = torch.tensor([math.log(ratio)], requires_grad=True)
-    loss = ppo.policy_loss(log_prob, torch.zeros(1), torch.tensor([advantage]), clip=0.2)
+    old = torch.tensor([-3.0])
+    log_prob = (old + math.log(ratio)).requires_grad_()
+    loss = ppo.policy_loss(log_prob, old, torch.tensor([advantage]), clip=0.2)
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
     loss.backward()
     assert bool(log_prob.grad.abs() > 0) == learns
@@ -76,9 +77,28 @@ def test_the_surrogate_is_clipped_on_the_side_that_would_gain(ratio, advantage, 
 
 def test_the_losses_have_the_values_worked_out_by_hand():
     assert float(ppo.value_loss(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))) == pytest.approx(0.5 * (1 + 4) / 2)
-    mean = torch.tensor([[0.5, -2.5, 3.0]])
-    assert float(ppo.bounds_loss(mean, 2.0)) == pytest.approx(0.25 + 1.0)
+    mean = torch.tensor([[0.5, -2.5, 3.0], [0.0, 1.0, -2.0]])
+    assert float(ppo.bounds_loss(mean, 2.0)) == pytest.approx((0.25 + 1.0) / 2), "summed over actions, a mean over rows"
+    assert float(ppo.bounds_loss(mean[:1])) == pytest.approx(1.5**2 + 2.0**2), "the bound is 1 unless told"
     assert float(ppo.bounds_loss(mean, 3.0)) == 0
+
+
+def test_the_surrogate_is_a_mean_over_samples():
+    ratio, advantage = torch.tensor([1.0, 1.1, 0.5]), torch.tensor([3.0, -1.0, 2.0])
+    loss = ppo.policy_loss(ratio.log() + 7, torch.full((3,), 7.0), advantage, clip=0.2)
+    assert float(loss) == pytest.approx(-(3.0 - 1.1 + 1.0) / 3, rel=1e-5)
+
+
+def test_a_step_down_the_surrogate_raises_what_was_good_and_lowers_what_was_bad():
+    mean, std = torch.zeros(2, 69, requires_grad=True), 0.3
+    density = lambda: torch.distributions.Normal(mean, std).log_prob(action).sum(-1)  # noqa: E731
+    action = 0.3 * torch.randn(2, 69, generator=torch.Generator().manual_seed(0))
+    before = density().detach()
+    ppo.policy_loss(density(), before, torch.tensor([1.0, -1.0]), clip=0.2).backward()
+    with torch.no_grad():
+        mean -= 1e-3 * mean.grad
+    good, bad = (density() - before).tolist()
+    assert good > 0 > bad
 
 
 def test_kl_is_torchs_own():
@@ -91,3 +111,5 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant(
     returns = torch.tensor([1.0, 2.0, 4.0])
     assert float(ppo.explained_variance(returns, returns)) == 1
     assert float(ppo.explained_variance(torch.full((3,), 9.0), returns)) == pytest.approx(0, abs=1e-6)
+    assert float(ppo.explained_variance(-returns, returns)) == pytest.approx(1 - 4), "worse than knowing nothing"
+    assert math.isfinite(float(ppo.explained_variance(returns, torch.ones(3)))), "rewards that never change"

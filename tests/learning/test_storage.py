@@ -24,6 +24,7 @@ def test_a_policy_comes_back_as_it_was(policy, tmp_path):
     path = save_policy(policy, tmp_path / "deep" / "p.safetensors", "distill", samples=7)
     back = load_policy(path)
     assert (back.groups, back.hidden, back.control) == (policy.groups, policy.hidden, policy.control)
+    assert policy.training and not back.training, "to be asked, not taught"
     assert back.state_dict().keys() == policy.state_dict().keys()
     assert all(torch.equal(v, policy.state_dict()[k]) for k, v in back.state_dict().items())
     settings = read_weights(path)[1]

@@ -111,6 +111,32 @@ def test_chunks_start_afresh_every_100_frames_and_a_short_last_one_is_kept():
     assert F.w_mpjpe(joints + jump, joints, chunk=130).max() > 1000
 
 
+def test_w_mpjpe_is_aligned_on_the_first_two_frames_and_wa_mpjpe_on_all():
+    joints, pred = wandering(5), wandering(5)
+    pred = pred + 0.2 * torch.randn(pred.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    flat, wanted = pred.flatten(0, 1), joints.flatten(0, 1)
+    for measure, fit in ((F.w_mpjpe, slice(0, 48)), (F.wa_mpjpe, None)):
+        expected = 1000 * (F.align(flat, wanted, fit=fit) - wanted).norm(dim=-1).view(5, 24).mean(1)
+        torch.testing.assert_close(measure(pred, joints), expected)
+
+
+def test_alignment_fits_the_points_it_is_told_to_and_moves_all():
+    target = wandering(1)[0]
+    pred = moved(target, 0.7)
+    pred[20:] += 5.0
+    fitted = F.align(pred, target, fit=slice(0, 20))
+    assert (fitted - target)[:20].abs().max() < 1e-6 and (fitted - target)[20:].norm(dim=-1).min() > 1
+    shrunk = F.align(0.5 * target, target, scale=False)
+    torch.testing.assert_close(shrunk - shrunk.mean(0), 0.5 * (target - target.mean(0)))
+
+
+@pytest.mark.parametrize("measure, power", [(F.accel, 2), (F.jitter, 3)])
+def test_rates_of_change_grow_with_the_frame_rate(measure, power):
+    joints = wandering(20)
+    given = (joints, 0.5 * joints) if measure is F.accel else (joints,)
+    torch.testing.assert_close(measure(*given, fps=60.0), 2**power * measure(*given))
+
+
 def test_rte_by_hand():
     target = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 0, 0]])
     pred = target * torch.tensor([1.1, 1.0, 1.0])  # centred path 10 % too long: 0.2, 0.1, 0, 0.1, 0.2 m of 4 m
@@ -156,6 +182,18 @@ def test_sliding_counts_only_the_points_that_rest_in_the_reference():
     )
 
 
+def test_the_height_of_a_float_is_that_of_the_frame_in_which_the_reference_touches():
+    target, pred = torch.zeros(3, 2, 3), torch.zeros(3, 2, 3)
+    target[2, :, 0] = 1.0  # at rest from frame 0 to 1, moving from 1 to 2
+    pred[0, :, 2], pred[1, :, 2], pred[2, :, 2] = 0.1, 0.2, 0.3
+    pred[0, 1, 2] = 0.4  # the lowest point counts
+    torch.testing.assert_close(F.floating(pred, target), torch.tensor([100.0]))
+    pred[0, 0, 2] = 0.0049
+    assert F.floating(pred, target).tolist() == [0.0], "5 mm are within the dead zone"
+    pred[0, 0, 2] = 0.0051
+    torch.testing.assert_close(F.floating(pred, target), torch.tensor([5.1]))
+
+
 def test_the_contact_rule_is_one_centimetre_a_frame():
     soles = torch.zeros(3, 1, 3)
     soles[1, 0, 0], soles[2, 0, 0] = 0.0099, 0.0201
@@ -197,6 +235,14 @@ def test_skating_needs_a_low_point_and_horizontal_speed():
     assert F.skating(soles).tolist() == [0, 0, 0]
 
 
+def test_a_point_that_leaves_the_floor_or_comes_to_it_skates_too():
+    soles = torch.zeros(3, 1, 3)
+    soles[:, 0, 2] = torch.tensor([0.06, 0.04, 0.06])
+    soles[:, 0, 1] = torch.tensor([0.0, 0.001, 0.002])
+    assert F.skating(soles).tolist() == [100, 100]
+    assert F.skating(soles, fps=15.0).tolist() == [0, 0], "1.5 cm/s"
+
+
 def test_limit_excess_is_zero_inside_and_grows_outside():
     limits = dof_limits()
     middle = limits.mean(-1).expand(2, 69).clone()
@@ -214,6 +260,8 @@ def test_failure_is_the_mean_over_twenty_bodies_beyond_half_a_metre():
     pred[6:, :, 0] = 0.51
     assert F.fail_frame(pred, target) == 6
     assert F.fail_frame(pred * 0.49 / 0.51, target) is None
+    assert F.fail_frame(pred[4:], target[4:]) == 2, "the first frame that is judged"
+    assert F.fail_frame(pred, target, threshold=0.52) is None
     toes_and_hands = target.clone()
     toes_and_hands[:, [10, 11, 22, 23]] = 30.0
     assert F.fail_frame(toes_and_hands, target) is None

@@ -9,7 +9,7 @@ import torch
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
-from physhmr_kit.metrics.followed import Totals, score_clips, total, worst_first
+from physhmr_kit.metrics.followed import ClipScore, Totals, frames_followed, score_clips, total, worst_first
 from physhmr_kit.metrics.table import rich_table
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.state import BodyState
@@ -85,6 +85,26 @@ def test_the_short_score_agrees_with_the_table(rollouts):
     assert totals.followed_mm == pytest.approx(everything["tracking_mm"], abs=1e-3)
     assert totals.success_mm == pytest.approx(good["tracking_mm"], abs=1e-3)
     assert [scores[i].clip for i in worst_first(scores)] == ["stopped", "fell", "short", "good"]
+
+
+def test_a_clip_s_score_is_told_in_words_and_shares():
+    lost, whole = ClipScore("a", 60, 45, False, 12.0, 30.0), ClipScore("b", 20, 20, True, 8.0)
+    assert (lost.share, lost.moment, whole.share, whole.moment) == (0.75, "lost at 1.5 s", 1.0, "tracked")
+    both = total([lost, whole])
+    assert both.words() == "1/2 clips, 81 % of frames, 11 mm" and both.success == 0.5
+    assert both.followed_mm == pytest.approx((44 * 12 + 19 * 8) / 63) and both.success_mm == pytest.approx(8)
+    assert both.score == (0.5, 65 / 80, -both.followed_mm)
+
+
+def test_a_body_lost_at_once_has_one_frame_and_no_error():
+    gone = Run("gone", standing(), standing(), fail_frame=0)
+    assert frames_followed(gone) == (1, False)
+    assert math.isnan(total(score_clips([gone])).followed_mm)
+
+
+def test_of_clips_lost_alike_the_worse_one_comes_first():
+    clips = [ClipScore("near", 10, 5, False, 10.0), ClipScore("far", 10, 5, False, 90.0), ClipScore("x", 10, 5, False, math.nan)]
+    assert [clips[i].clip for i in worst_first(clips)] == ["x", "far", "near"]
 
 
 def test_a_larger_score_is_a_better_one():

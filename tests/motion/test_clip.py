@@ -76,6 +76,28 @@ def test_resampling_keeps_time_and_the_frames_both_rates_share():
     assert clip.resample(60.0) is clip
 
 
+def test_resampling_keeps_steady_motion_steady_between_the_frames():
+    t = torch.arange(25) / 24.0
+    path = t[:, None] * torch.tensor([1.5, -0.5, 0.25])
+    rot = roma.rotvec_to_unitquat(t[:, None, None] * torch.tensor([0.3, 0.0, 2.0]).expand(24, 3))
+    again = Clip.from_joints(path, rot, 24.0).resample(30.0)
+    assert len(again) == 31 and again.duration == pytest.approx(1.0)
+    s = torch.arange(31) / 30
+    torch.testing.assert_close(again.root_pos, s[:, None] * torch.tensor([1.5, -0.5, 0.25]), atol=1e-5, rtol=0)
+    expected = roma.rotvec_to_unitquat(s[:, None, None] * torch.tensor([0.3, 0.0, 2.0]).expand(24, 3))
+    assert roma.unitquat_geodesic_distance(again.joint_rot, expected).max() < 2e-3
+
+
+def test_interpolation_starts_at_the_first_and_ends_at_the_second():
+    a, b = roma.random_unitquat((2, 20), dtype=torch.float64)
+    for blend, end in ((0.0, a), (1.0, b)):
+        there = slerp(a, b, torch.full((20,), blend, dtype=torch.float64))
+        assert roma.unitquat_geodesic_distance(there, end).max() < 1e-6
+    quarter = slerp(a, b, torch.full((20,), 0.25, dtype=torch.float64))
+    whole = roma.unitquat_geodesic_distance(a, b)
+    torch.testing.assert_close(roma.unitquat_geodesic_distance(a, quarter), whole / 4)
+
+
 def test_resampling_never_runs_past_the_last_frame():
     clip = random_clip(frames=8, fps=120.0)  # 7/120 s holds one interval of 1/30 s
     assert len(clip.resample(30.0)) == 2
@@ -92,6 +114,7 @@ def test_interpolation_halves_the_angle_on_the_short_way_round():
 def test_cutting_takes_frames_by_slice_rules():
     clip = random_clip()
     np.testing.assert_array_equal(clip.cut(2, 5).poses, clip.poses[2:5])
+    np.testing.assert_array_equal(clip.cut(2, 5).trans, clip.trans[2:5])
     assert len(clip.cut(-3)) == 3
     with pytest.raises(KitError, match="no frames"):
         clip.cut(5, 5)

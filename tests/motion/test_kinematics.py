@@ -1,6 +1,7 @@
 """Forward kinematics and velocities, held against MuJoCo's own; heading, held against its definition."""
 
 import math
+from dataclasses import fields
 
 import mujoco
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from physhmr_kit.body import (
     BODY_NAMES,
     JOINT_NAMES,
+    PARENTS,
     STANDING,
     Humanoid,
     dof_limits,
@@ -110,6 +112,34 @@ def test_linear_velocity_of_a_straight_path_is_its_slope():
     times = torch.arange(12, dtype=DOUBLE) / 30
     path = times[:, None] * torch.tensor([1.0, -2.0, 0.5], dtype=DOUBLE)
     torch.testing.assert_close(linear_velocity(path, 30), torch.tensor([[1.0, -2.0, 0.5]], dtype=DOUBLE).expand(12, 3))
+
+
+def test_velocities_are_central_differences_and_one_sided_at_the_ends():
+    t = torch.arange(6, dtype=DOUBLE)[:, None] / 30
+    expected = torch.tensor([1, 2, 4, 6, 8, 9], dtype=DOUBLE)[:, None] / 30
+    torch.testing.assert_close(linear_velocity(t**2, 30), expected)
+    turn = roma.rotvec_to_unitquat(t**2 * torch.tensor([0.0, 0.0, 1.0], dtype=DOUBLE))
+    torch.testing.assert_close(angular_velocity(turn, 30)[:, 2:], expected, atol=1e-9, rtol=0)
+
+
+def test_coordinates_as_mujoco_has_them_give_the_same_bodies(random_states):
+    """There the angular velocity of the root is given in the root's own frame, and environments are columns."""
+    s, offsets = random_states, Humanoid.mean().offsets.double()
+    spin = roma.quat_action(roma.quat_conjugation(s["root_rot"]), s["root_ang_vel"])
+    names = ("root_pos", "root_rot", "dof_pos", "root_lin_vel", None, "dof_vel")
+    columns = torch.cat([(spin if name is None else s[name]).T for name in names])
+    ours, expected = kinematics.coordinate_kinematics(columns, offsets), hinge_kinematics(**s, offsets=offsets)
+    for field in fields(expected):
+        torch.testing.assert_close(getattr(ours, field.name), getattr(expected, field.name))
+
+
+def test_world_rotations_are_products_along_the_tree():
+    joints = roma.random_unitquat((3, 24), dtype=DOUBLE)
+    world = [joints[:, 0]]
+    for joint in range(1, 24):
+        world.append(roma.quat_product(world[PARENTS[joint]], joints[:, joint]))
+    ours = kinematics.world_rotations(joints)
+    assert roma.unitquat_geodesic_distance(ours, torch.stack(world, 1)).max() < 1e-6
 
 
 def test_angular_velocity_of_a_steady_turn_is_its_rate_in_the_world_frame():

@@ -86,6 +86,15 @@ def test_a_lookup_between_frames_lies_between_them(library):
     torch.testing.assert_close(state.body_rot.norm(dim=-1), torch.ones(2, 24))
 
 
+def test_everything_between_frames_is_what_lies_between(library):
+    state = library.lookup(ids(1), torch.tensor([10.25 / 30]))
+    a, b = library.clip(1)[10:11], library.clip(1)[11:12]
+    for name in ("body_pos", "body_lin_vel", "body_ang_vel", "dof_pos", "dof_vel"):
+        x, y = getattr(a, name), getattr(b, name)
+        assert not torch.equal(x, y), name
+        torch.testing.assert_close(getattr(state, name), 0.75 * x + 0.25 * y, atol=1e-4, rtol=1e-3)
+
+
 def test_a_lookup_is_held_inside_the_clip(library):
     state = library.lookup(ids(2, 2), torch.tensor([-1.0, 99.0]))
     torch.testing.assert_close(state.root_pos[:, 0], torch.tensor([0.0, 1.5 * 19 / 30]))
@@ -119,6 +128,39 @@ def test_hinges_stay_inside_their_limits_where_a_clip_leaves_them():
     rot = torch.cat([still.joint_rot[:, :1], dof_to_rotation(angles)], dim=1)
     state = MotionLibrary([Clip.from_joints(still.root_pos, rot, 30.0, "knee")]).clip(0)
     torch.testing.assert_close(state.dof_pos[:, knee], dof_limits()[knee, 0].expand(3))
+
+
+def test_a_start_is_where_the_clamped_hinges_put_the_bodies():
+    angles = torch.zeros(6, 69)
+    knee = dof_names().index("left_knee_x")
+    angles[:, knee] = torch.linspace(-0.6, 0.6, 6)  # from beyond the limit of -5 degrees to well inside
+    still = rest_clip(6)
+    rot = torch.cat([still.joint_rot[:, :1], dof_to_rotation(angles)], dim=1)
+    library = MotionLibrary([rest_clip(4), Clip.from_joints(still.root_pos, rot, 30.0, "knee")])
+    rows = library.rows(ids(1, 1, 0), ids(0, 5, 2))
+    seen, start = library.at(rows), library.starts(rows)
+    expected = hinge_kinematics(
+        seen.root_pos, seen.root_rot, seen.body_lin_vel[:, 0], seen.body_ang_vel[:, 0], seen.dof_pos, seen.dof_vel,
+        mean_offsets(),
+    )  # fmt: skip
+    for field in fields(BodyState):
+        torch.testing.assert_close(getattr(start, field.name), getattr(expected, field.name))
+    ankle = JOINT_NAMES.index("left_ankle")
+    off = (start.body_pos - seen.body_pos)[:, ankle].norm(dim=1)
+    assert off[0] > 0.1 and off[1] < 1e-4
+
+
+def test_rows_are_packed_clip_by_clip(library):
+    assert library.rows(ids(0, 1, 2, 2), ids(3, 0, 0, 19)).tolist() == [3, 12, 72, 91]
+    assert library.last_frames(ids(2, 0, 1)).tolist() == [19, 11, 59] and library.longest == 60
+    assert same(library.at(ids(72)), library.clip(2)[:1])
+
+
+def test_a_library_on_its_own_device_is_itself_and_elsewhere_a_copy(library):
+    assert library.to("cpu") is library
+    there = library.to("meta")
+    assert there.device == torch.device("meta") and there.lengths.device.type == "meta" and there.names == library.names
+    assert library.device == torch.device("cpu") and there.motions is library.motions
 
 
 def test_another_body_has_other_offsets():

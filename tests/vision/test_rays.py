@@ -138,3 +138,38 @@ def test_a_foot_on_the_floor_corrects_the_distance_of_a_body_of_the_wrong_size()
     assert (blind - where).norm() > 0.2
     assert (helped - where).norm() < 0.5 * (blind - where).norm()
     assert abs(float(helped[2]) - 0.9) < 0.02
+
+
+def test_the_placement_is_the_least_squares_solution():
+    """Against torch's own solver: three rows for each ray, weighed by the root of its confidence, and one for each sole."""
+    draw = torch.Generator().manual_seed(3)
+    joints, point = some_joints(4), some_joints(4, seed=1) + torch.tensor([3.0, 0, 0])
+    centre, weight = 5 * torch.randn(4, 3, generator=draw), torch.rand(4, 12, generator=draw)
+    height, grip = torch.randn(4, 2, generator=draw), 3 * torch.rand(4, 2, generator=draw)
+    d = torch.nn.functional.normalize(point - centre[:, None], dim=-1)
+    flat = torch.eye(3) - d.unsqueeze(-1) * d.unsqueeze(-2)
+    rays = (weight.sqrt()[..., None, None] * flat).flatten(1, 2)
+    aim = (weight.sqrt().unsqueeze(-1) * (flat @ (centre[:, None] - joints).unsqueeze(-1)).squeeze(-1)).flatten(1)
+    soles = grip.sqrt().unsqueeze(-1) * torch.tensor([0.0, 0.0, 1.0])
+    alone = torch.linalg.lstsq(rays, aim.unsqueeze(-1)).solution.squeeze(-1)
+    both = torch.linalg.lstsq(torch.cat([rays, soles], 1), torch.cat([aim, -grip.sqrt() * height], 1).unsqueeze(-1))
+    torch.testing.assert_close(place_on_rays(joints, centre, point, weight), alone, atol=1e-3, rtol=1e-3)
+    placed = place_on_rays(joints, centre, point, weight, (height, grip))
+    torch.testing.assert_close(placed, both.solution.squeeze(-1), atol=1e-3, rtol=1e-3)
+
+
+def test_a_ray_nobody_believes_does_not_pull():
+    camera, where = a_camera(), torch.tensor([0.3, -0.2, 0.9])
+    joints = some_joints(1)[0] - torch.tensor([0, 0, 1.0])
+    pixels = camera.project(joints + where)
+    pixels[5] += 400.0
+    placed = place_on_rays(joints, camera.centre, lift(pixels, camera), (torch.arange(12) != 5).float())
+    torch.testing.assert_close(placed, where, atol=2e-3, rtol=0)
+
+
+def test_a_ray_without_an_end_or_a_number_has_no_confidence():
+    centre = torch.tensor([[1.0, 2.0, 3.0]])
+    ends = torch.tensor([[[1.0, 2.0, 3.001], [math.inf, 0, 0], [math.nan, 0, 0]]])
+    assert torch.equal(ray_confidence(ends, centre, torch.full((1, 3), 0.9)), torch.tensor([[0.9, 0.0, 0.0]]))
+    near = torch.stack([centre[0] + torch.tensor([0, 0, 1e-3]), centre[0]]).unsqueeze(0)
+    torch.testing.assert_close(ray_direction(near, centre), torch.tensor([[[0.0, 0, 1], [1, 0, 0]]]), atol=1e-3, rtol=0)

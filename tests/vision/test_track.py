@@ -18,8 +18,8 @@ from physhmr_kit.vision.build_track import build_track, synthesize_track, track_
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
-from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip, place
-from physhmr_kit.vision.rays import perpendicular
+from physhmr_kit.vision.placement import bodies_on_rays, estimate_scale, initial_pose, kinematic_clip, place
+from physhmr_kit.vision.rays import perpendicular, place_on_rays
 from physhmr_kit.vision.synthetic import KeypointNoise
 from physhmr_kit.vision.track import VisualTrack
 
@@ -187,6 +187,75 @@ def test_a_slice_of_a_track_has_the_same_frames(encoder):
 def test_the_initial_pose_of_a_frame_is_where_the_whole_track_has_it(encoder, monkeypatch):
     track = replace(synthesize_track(a_clip(), CAMERA, encoder), contact=torch.zeros(45, 4))
     torch.testing.assert_close(initial_pose(track, 7).root_pos[0, :2], place(track)[7, :2], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size, told", [(0.6, 0.8), (1.6, 1.25)])
+def test_a_person_of_no_human_size_is_not_believed(encoder, size, told):
+    clip = a_clip()
+    keypoints = torch.cat([CAMERA.project(size * coco_from_bodies(*bodies(clip))), torch.ones(45, 17, 1)], dim=-1)
+    assert estimate_scale(known_pose(build_track(keypoints, CAMERA, encoder), clip)) == pytest.approx(told)
+
+
+def test_a_person_nobody_saw_is_of_the_mean_size(encoder):
+    track = known_pose(synthesize_track(a_clip(), CAMERA, encoder), a_clip())
+    blind = replace(track, ray_confidence=torch.zeros(45, 12), contact=torch.zeros(45, 4))
+    assert estimate_scale(blind) == pytest.approx(1.0)
+
+
+def larger(encoder) -> VisualTrack:
+    """A person a tenth larger than our body, pose known: rays and floor disagree about the distance."""
+    clip = a_clip()
+    keypoints = torch.cat([CAMERA.project(1.1 * coco_from_bodies(*bodies(clip))), torch.ones(45, 17, 1)], dim=-1)
+    return known_pose(build_track(keypoints, CAMERA, encoder), clip)
+
+
+@pytest.mark.parametrize("contact, grip", [(1.0, 4.0), (0.75, 2.0), (0.5, 0.0), (0.1, 0.0)])
+def test_the_floor_pulls_as_much_as_the_feet_are_surely_on_it(encoder, contact, grip):
+    track = larger(encoder)
+    joints, rot = forward_kinematics(torch.zeros(45, 3), track.joint_rot, mean_offsets())
+    floor = (sole_height(joints, rot), torch.full((45, 4), grip))
+    points = coco_from_bodies(joints, rot)[:, RAY_COCO]
+    expected = place_on_rays(points, track.centre, track.ray_point, track.ray_confidence, floor)
+    placed = place(replace(track, contact=torch.full((45, 4), contact)))
+    torch.testing.assert_close(placed, expected)
+    if grip:
+        assert (placed - place(replace(track, contact=torch.zeros(45, 4)))).norm(dim=-1).min() > 0.05
+
+
+def test_rays_alone_do_not_ask_for_the_floor(encoder):
+    track = larger(encoder)
+    pos, rot = bodies_on_rays(track)
+    torch.testing.assert_close(pos[:, 0], place(replace(track, contact=torch.zeros(45, 4))))
+    expected = forward_kinematics(pos[:, 0], track.joint_rot, mean_offsets())
+    torch.testing.assert_close(pos, expected[0]), torch.testing.assert_close(rot, expected[1])
+
+
+def test_the_encoder_s_motion_is_a_clip_with_its_pose_rate_and_name(encoder):
+    track = replace(synthesize_track(a_clip(), CAMERA, encoder), fps=25.0)
+    clip = kinematic_clip(track)
+    assert (clip.fps, clip.name) == (25.0, "glide")
+    assert roma.unitquat_geodesic_distance(clip.joint_rot, track.joint_rot).max() < 2e-3
+
+
+def test_the_initial_pose_is_that_of_the_frame_asked_for_and_moves_as_the_encoder_says(encoder):
+    clip = a_clip()
+    track = known_pose(synthesize_track(clip, CAMERA, encoder, KeypointNoise.none()), clip)
+    body = initial_pose(track, 30)
+    torch.testing.assert_close(body.root_pos[0], clip.root_pos[30], atol=0.01, rtol=0)
+    torch.testing.assert_close(body.body_lin_vel[0, 0], track.velocity[30])
+    assert roma.unitquat_geodesic_distance(body.root_rot[0], clip.joint_rot[30, 0]) < 1e-3
+    assert not body.dof_vel.any() and not body.body_ang_vel.any()
+
+
+@pytest.mark.parametrize("height, contact, lowest", [(-0.1, 0.0, 0.0), (0.1, 0.4, 0.1), (0.1, 0.6, 0.0)])
+def test_an_initial_pose_is_never_in_the_floor_and_on_it_where_a_foot_stands(encoder, height, contact, lowest):
+    clip = a_clip()
+    moved = Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0.0, height]), clip.joint_rot, 30.0)
+    track = known_pose(synthesize_track(moved, CAMERA, encoder, KeypointNoise.none()), moved)
+    feet = torch.zeros(45, 4)
+    feet[:, 2] = contact  # one of the four is enough
+    body = initial_pose(replace(track, contact=feet))
+    assert float(sole_height(body.body_pos, body.body_rot).min()) == pytest.approx(lowest, abs=0.02)
 
 
 def test_the_real_video_gives_a_finite_track(encoder):
