@@ -89,13 +89,13 @@ class Camera:
             points: (*batch, ..., 3) metres, world.
 
         Returns:
-            (*batch, ..., 2) pixels u, v. Points behind the camera have no image; see `sees`.
+            (*batch, ..., 2) pixels u, v. Points behind the camera have no image; see `is_visible`.
         """
         x = self.to_camera(points)
         xy = x[..., :2] / x[..., 2:].clamp(min=_NEAR)
         return self._to_pixels(distort(xy, self._broadcast(self.distortion, 1, points)))
 
-    def sees(self, points: torch.Tensor) -> torch.Tensor:
+    def is_visible(self, points: torch.Tensor) -> torch.Tensor:
         """Whether world points lie in front of the camera and inside the image: (*batch, ..., 3) -> (*batch, ...) bool."""
         pixels = self.project(points)
         size = pixels.new_tensor(self.image_size)

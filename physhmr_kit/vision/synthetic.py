@@ -40,7 +40,7 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
     Returns:
         (*lead, T, 17, 3) pixels u, v and confidence in 0..1.
     """
-    pixels, in_image = camera.project(points), camera.sees(points)
+    pixels, in_image = camera.project(points), camera.is_visible(points)
     if noise.timing > 0:
         pixels = resample_unevenly(pixels, noise.timing, generator)
     hidden = occlude(pixels, noise, generator)

@@ -127,7 +127,7 @@ def test_cuda_that_is_not_there_is_refused(build):
         with pytest.raises(KitError, match="no CUDA device for torch"):
             build(device="cuda")
     else:
-        with pytest.raises(KitError, match="torch sees no CUDA device"):
+        with pytest.raises(KitError, match="torch finds no CUDA device"):
             build(device="cuda")
 
 

@@ -80,7 +80,7 @@ def test_a_moving_camera_projects_each_frame_with_its_own_pose():
 
 def test_points_behind_the_camera_are_not_seen():
     camera = Camera.look_at((4.0, 0.0, 1.0), (0.0, 0.0, 1.0))
-    assert camera.sees(torch.tensor([[0.0, 0, 1], [8.0, 0, 1]])).tolist() == [True, False]
+    assert camera.is_visible(torch.tensor([[0.0, 0, 1], [8.0, 0, 1]])).tolist() == [True, False]
 
 
 def test_scaling_the_world_leaves_the_image_alone():
@@ -96,7 +96,7 @@ def test_sampled_cameras_hold_the_whole_motion_and_stay_above_the_floor(image_si
         [0.0, 0.0, 1.0]
     )
     camera = sample_cameras(points, generator, image_size)
-    assert camera.sees(points).all()
+    assert camera.is_visible(points).all()
     assert camera.centre[:, 2].min() > 0.1
     assert camera.centre.norm(dim=-1).max() < 40
     assert camera.K[:, 0, 0].std() > 100
@@ -105,7 +105,7 @@ def test_sampled_cameras_hold_the_whole_motion_and_stay_above_the_floor(image_si
 def test_one_body_gets_one_camera_that_sees_it():
     points = torch.randn(30, 24, 3, generator=torch.Generator().manual_seed(1)) * 0.3 + torch.tensor([5.0, 0.0, 1.0])
     camera = sample_cameras(points, torch.Generator().manual_seed(0))
-    assert camera.batch_shape == () and camera.sees(points).all()
+    assert camera.batch_shape == () and camera.is_visible(points).all()
 
 
 def test_a_saved_camera_loads_the_same(tmp_path):

@@ -21,7 +21,7 @@ def error(noise: KeypointNoise, frames=400, seed=1):
     """Mean size of the pixel error in shares of the box, and the keypoints."""
     points, camera = a_scene(frames)
     truth = camera.project(points)
-    seen = perturb(truth, camera.sees(points), noise, torch.Generator().manual_seed(seed))
+    seen = perturb(truth, camera.is_visible(points), noise, torch.Generator().manual_seed(seed))
     box = (truth.amax(1) - truth.amin(1)).amax()
     return (seen[..., :2] - truth).norm(dim=-1) / box, seen
 
@@ -49,7 +49,7 @@ def test_noise_drags_on_from_frame_to_frame():
     points, camera = a_scene(2000)
     noise = replace(KeypointNoise.none(), jitter=0.01, memory=0.8)
     e = (
-        perturb(camera.project(points), camera.sees(points), noise, torch.Generator().manual_seed(0))[..., 0]
+        perturb(camera.project(points), camera.is_visible(points), noise, torch.Generator().manual_seed(0))[..., 0]
         - camera.project(points)[..., 0]
     )
     e = e - e.mean(0)
@@ -69,7 +69,7 @@ def test_a_swap_exchanges_left_and_right_of_arms_or_legs():
     points, camera = a_scene(2000)
     truth = camera.project(points)
     seen = perturb(
-        truth, camera.sees(points), replace(KeypointNoise.none(), swap=0.05), torch.Generator().manual_seed(0)
+        truth, camera.is_visible(points), replace(KeypointNoise.none(), swap=0.05), torch.Generator().manual_seed(0)
     )[..., :2]
     left, right = COCO_NAMES.index("left_wrist"), COCO_NAMES.index("right_wrist")
     swapped = (seen[:, left] == truth[:, right]).all(-1)
@@ -93,7 +93,7 @@ def test_what_is_outside_the_image_is_not_detected():
     outside = points.clone()
     outside[:, 9] = torch.tensor([0.0, 9.0, 1.0])
     seen = perturb(
-        camera.project(outside), camera.sees(outside), KeypointNoise.none(), torch.Generator().manual_seed(0)
+        camera.project(outside), camera.is_visible(outside), KeypointNoise.none(), torch.Generator().manual_seed(0)
     )
     assert (seen[:, 9, 2] == 0).all() and (seen[:, 0, 2] == 1).all()
 
