@@ -1,12 +1,14 @@
 """Feed-forward: the torques that carry a reference, and the targets made of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from physhmr_kit.body import Humanoid
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.env.actions import VELOCITY_LEAD, reference_targets
-from physhmr_kit.env.feedforward import library_targets, reference_torques
+from physhmr_kit.env.feedforward import library_targets
 from physhmr_kit.env.rollout import track_clips
 from physhmr_kit.env.tracking import TrackingConfig
 from physhmr_kit.motion.demo import demo_clip
@@ -26,32 +28,23 @@ def test_targets_lead_by_velocity_and_torque():
     assert reference_targets(q, v, tau, humanoid)[knee] == pytest.approx(expected)
 
 
-def test_a_body_in_a_squat_loads_its_knees_and_standing_hardly_does(squat):
-    states = squat.clip(0)
-    torque = reference_torques(states, Humanoid.mean())
-    knee = 3 * (JOINT_NAMES.index("left_knee") - 1)
-    deepest = int(states.root_pos[:, 2].argmin())
-    assert torque[deepest, knee].abs() > 30  # N m: half the trunk's weight behind a lever of some 10 cm, at least
-    assert torque[0, knee].abs() < 0.5 * torque[deepest, knee].abs()
-
-
-def test_a_symmetric_motion_needs_symmetric_torques(squat):
-    torque = reference_torques(squat.clip(0), Humanoid.mean())
-    left, right = (3 * (JOINT_NAMES.index(f"{side}_hip") - 1) for side in ("left", "right"))
-    assert torch.allclose(torque[:, left], torque[:, right], atol=3.0)
-
-
-def test_torques_stay_within_the_drives(squat):
-    humanoid = Humanoid.mean()
-    assert (reference_torques(squat.clip(0), humanoid).abs() <= humanoid.torque_limit + 1e-4).all()
-
-
 def test_the_table_of_targets_is_in_the_library_s_packed_order():
     library = MotionLibrary([demo_clip("stand"), demo_clip("squat")])
     both = library_targets(library, Humanoid.mean())
     alone = library_targets(MotionLibrary([demo_clip("squat")]), Humanoid.mean())
     row = library.rows(torch.tensor([1]), torch.tensor([7]))
     assert torch.allclose(both[row[0]], alone[7], atol=1e-5)
+    some = library_targets(library.only([False, True]), Humanoid.mean())
+    assert torch.equal(some[row[0]], both[row[0]]) and not some[0].any()
+
+
+def test_torques_that_a_library_was_packed_with_are_not_worked_out_again(squat):
+    library = MotionLibrary([demo_clip("squat")])
+    library._torques = torch.full((library.num_frames, 69), 40.0)
+    state, humanoid = library.clip(0), Humanoid.mean()
+    expected = reference_targets(state.dof_pos, state.dof_vel, library.torques, humanoid)
+    assert torch.equal(library_targets(library, humanoid), expected)
+    assert not torch.equal(library_targets(library, replace(humanoid, mass=90.0)), expected)  # they are another body's
 
 
 def test_without_any_policy_the_lead_keeps_a_squat_within_two_centimetres(squat):
@@ -71,7 +64,7 @@ def test_a_library_on_another_device_is_brought_to_the_cpu_first():
 
     class Library:
         motions = Motions()
-        num_clips = 1
+        num_clips, num_frames, torques, span = 1, real.num_frames, None, real.span
         clip = staticmethod(lambda c: There(real.clip(c)))
 
     assert torch.equal(library_targets(Library(), Humanoid.mean()), library_targets(real, Humanoid.mean()))
