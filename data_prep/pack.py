@@ -171,22 +171,21 @@ def _write_arrays(
         for path, width in ((part, STATE_WIDTH), (second, NUM_DOFS)):
             np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(frames, width)).flush()
         starts = np.cumsum([0, *(one.frames for one in files)])[:-1].tolist()
-        tasks = [(one.path, one.digest, part, second, start) for one, start in zip(files, starts, strict=True)]
-        for n, count in enumerate(work(_write_one, tasks)):
-            if count != files[n].frames:
-                raise KitError(f"{files[n].path}: changed while it was packed; pack again")
-            show(n + 1)
+        tasks = [(one, part, second, start) for one, start in zip(files, starts, strict=True)]
+        for n, _ in enumerate(work(_write_one, tasks), start=1):
+            show(n)
 
 
-def _write_one(task: tuple[Path, str, Path, Path, int]) -> int:
-    path, digest, states, torques, start = task
-    imported = import_file(path)
+def _write_one(task: tuple[_Done, Path, Path, int]) -> None:
+    one, states, torques, start = task
+    imported = import_file(one.path)
+    if imported.frames != one.frames:
+        raise KitError(f"{one.path}: changed while it was packed; pack again")
     rows = torch.cat([states_of(clip, mean_offsets()).pack() for clip in imported.clips]).numpy()
-    for file, values in ((states, rows), (torques, _torques(imported, digest))):
+    for file, values in ((states, rows), (torques, _torques(imported, one.digest))):
         array = np.lib.format.open_memmap(file, mode="r+")
         array[start : start + len(values)] = values
         array.flush()
-    return imported.frames
 
 
 @contextmanager
