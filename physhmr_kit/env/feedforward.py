@@ -30,7 +30,7 @@ def library_targets(library: MotionLibrary, humanoid: Humanoid) -> torch.Tensor:
         for c in range(library.num_clips):
             states = library.clip(c).to("cpu")  # MuJoCo computes there
             rows = library.span(c)
-            torques = reference_torques(states, humanoid) if packed is None else packed[rows].to("cpu")
+            torques = reference_torques(states, humanoid) if packed is None else packed[rows]
             targets[rows] = reference_targets(states.dof_pos, states.dof_vel, torques, humanoid)
         known = _TARGETS[library.motions] = body, targets
     return known[1]

@@ -122,7 +122,8 @@ class MotionLibrary:
 
     @property
     def torques(self) -> torch.Tensor | None:
-        """(F, 69) N m: `inverse_dynamics.reference_torques` of each packed row on the mean humanoid; None if not packed with them."""
+        """(F, 69) N m: `inverse_dynamics.reference_torques` of each packed row on the mean humanoid, on the
+        CPU; None if not packed with them."""
         return self._torques
 
     def clips(self) -> list[Clip]:
@@ -152,9 +153,8 @@ class MotionLibrary:
             return self
         moved = copy.copy(self)
         moved.device, moved._settled = torch.device(device), None
-        for name in ("offsets", "lengths", "_starts", "_ends", "_packed", "_torques"):
-            value = getattr(self, name)
-            setattr(moved, name, None if value is None else value.to(device))
+        for name in ("offsets", "lengths", "_starts", "_ends", "_packed"):
+            setattr(moved, name, getattr(self, name).to(device))
         return moved
 
     def last_frames(self, clip_ids: torch.Tensor) -> torch.Tensor:
