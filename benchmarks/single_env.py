@@ -70,12 +70,12 @@ def make_task(library, config, humanoid=None, substeps: int = 4) -> Task:
     """
     import roma
 
+    from physhmr_kit.body.addresses import dof_addresses
     from physhmr_kit.body.humanoid import Humanoid
     from physhmr_kit.body.skeleton import BODY_NAMES
     from physhmr_kit.env.actions import RESIDUAL_SCALE
     from physhmr_kit.env.feedforward import library_targets
     from physhmr_kit.simulation.contract import CONTROL_DT
-    from physhmr_kit.simulation.mujoco_cpu import dof_addresses
 
     written = (config.groups, config.control, config.termination, config.start)
     if written != (("proprioception", "reference"), "residual", "any", "random"):

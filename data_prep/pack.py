@@ -2,7 +2,7 @@
 
 Every file is imported as training would import it (see `data_prep.sources`), on all cores. What was imported is kept in the
 user's cache folder (PHYSHMR_CACHE) by the file's content, so a run that was stopped goes on where it was, and packing again
-imports only what changed. Then give the library to any command: `--clips LIBRARY`.
+imports only what changed. The torques that carry each motion are worked out too, which training would do at every start. Then give the library to any command: `--clips LIBRARY`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_prep.cache import importer_version
+from data_prep.cache import importer_version, keep, kept_path, load_kept
 from data_prep.imported import Imported, import_file
 from data_prep.sources import bar, find_motion_files, told
-from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import NUM_DOFS, mean_offsets
 from physhmr_kit.cli import run
+from physhmr_kit.motion.inverse_dynamics import reference_torques
 from physhmr_kit.motion.library import states_of, unique_names
 from physhmr_kit.motion.library_files import (
     STATE_WIDTH,
@@ -92,15 +94,16 @@ def pack(
         ]
         refused = {str(one.path): one.refusal for one in done if one.refusal}
         key = hashlib.sha256("".join(one.digest for one in fit).encode()).hexdigest()[:12]
-        index = LibraryIndex(entries, f"states-{key}.npy", "", refused, importer_version())
-        if not (out / index.states).is_file():
-            _write_states(out / index.states, fit, index.frames, work, lambda n: show(len(paths) + n, 2 * len(paths)))
+        index = LibraryIndex(entries, f"states-{key}.npy", f"torques-{key}.npy", refused, importer_version())
+        arrays = [out / index.states, out / index.torques]
+        if not all(array.is_file() for array in arrays):
+            _write_arrays(*arrays, fit, index.frames, work, lambda n: show(len(paths) + n, 2 * len(paths)))
     write_index(out, index)
-    _remove_others(out, {index.states})
+    _remove_others(out, {array.name for array in arrays})
     fresh = [one for one in fit if one.seconds]
     return Packed(
         read_index(out),
-        (out / index.states).stat().st_size,
+        sum(array.stat().st_size for array in arrays),
         sum(one.frames for one in fresh),
         sum(one.seconds for one in fresh),
         told([Imported(one.path, (), one.notes, one.refusal) for one in done]),
@@ -133,7 +136,21 @@ def _import_one(path: Path) -> _Done:
         for array in (clip.poses, clip.trans):
             digest.update(array.tobytes())
         clips.append((clip.name, len(clip), clip.betas.tolist() if clip.betas.any() else [], clip.gender))
+    if clips:
+        _torques(imported, digest.hexdigest())  # kept, for the writing
     return _Done(path, clips, imported.notes, imported.refusal, digest.hexdigest(), seconds)
+
+
+def _torques(imported: Imported, digest: str) -> np.ndarray:
+    """The torques that carry the clips of a file, one after the other: (F, 69) N m, from the cache if they are there."""
+    kept = kept_path([], "torques", digest)
+    found = load_kept(kept)
+    if found is not None:
+        return found[0]["torques"]
+    states = (states_of(clip, mean_offsets()) for clip in imported.clips)
+    torques = torch.cat([reference_torques(s, Humanoid.mean()) for s in states]).numpy()
+    keep(kept, {"torques": torques}, {})
+    return torques
 
 
 def _collect(results: Iterable[_Done], strict: bool, show: Callable[[int, int], None], total: int) -> list[_Done]:
@@ -146,25 +163,29 @@ def _collect(results: Iterable[_Done], strict: bool, show: Callable[[int, int], 
     return done
 
 
-def _write_states(path: Path, files: list[_Done], frames: int, work, show: Callable[[int], None]) -> None:
-    """Every worker writes the rows of its files into one array on disk."""
-    with atomic(path) as part:
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=(frames, STATE_WIDTH)).flush()
+def _write_arrays(
+    states: Path, torques: Path, files: list[_Done], frames: int, work, show: Callable[[int], None]
+) -> None:
+    """Every worker writes the rows of its files into the same two arrays on disk."""
+    with atomic(states) as part, atomic(torques) as second:
+        for path, width in ((part, STATE_WIDTH), (second, NUM_DOFS)):
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(frames, width)).flush()
         starts = np.cumsum([0, *(one.frames for one in files)])[:-1].tolist()
-        tasks = [(one.path, part, start, one.frames) for one, start in zip(files, starts, strict=True)]
+        tasks = [(one, part, second, start) for one, start in zip(files, starts, strict=True)]
         for n, _ in enumerate(work(_write_one, tasks), start=1):
             show(n)
 
 
-def _write_one(task: tuple[Path, Path, int, int]) -> None:
-    path, part, start, frames = task
-    imported = import_file(path)
-    if imported.frames != frames:
-        raise KitError(f"{path}: changed while it was packed; pack again")
-    rows = torch.cat([states_of(clip, mean_offsets()).pack() for clip in imported.clips])
-    states = np.lib.format.open_memmap(part, mode="r+")
-    states[start : start + frames] = rows.numpy()
-    states.flush()
+def _write_one(task: tuple[_Done, Path, Path, int]) -> None:
+    one, states, torques, start = task
+    imported = import_file(one.path)
+    if imported.frames != one.frames:
+        raise KitError(f"{one.path}: changed while it was packed; pack again")
+    rows = torch.cat([states_of(clip, mean_offsets()).pack() for clip in imported.clips]).numpy()
+    for file, values in ((states, rows), (torques, _torques(imported, one.digest))):
+        array = np.lib.format.open_memmap(file, mode="r+")
+        array[start : start + len(values)] = values
+        array.flush()
 
 
 @contextmanager

@@ -42,13 +42,14 @@ def cut(fault: Teleport) -> tuple[list[Clip | SourceMotion], list[str]]:
     """What can be kept of a motion that teleports, and what was done, in a line each.
 
     Raises:
-        Teleport: the same, when it teleports more than once.
+        Teleport: it teleports more than once.
     """
     motion, fps = fault.motion, fault.motion.fps
     frames = len(motion)
     parts = whole_parts(fault.steps, frames, fps)
     if not parts:
-        raise fault
+        where = str(fault).partition(". Cut it in two")[0]
+        raise Teleport(f"{where}; {len(fault.steps)} such steps in {frames} frames", fault.steps, motion)
     lines = []
     if parts[0].start:
         lines.append(f"first {parts[0].start} frame(s) left out: calibration, or junk that the motion jumps out of")

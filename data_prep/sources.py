@@ -171,24 +171,18 @@ def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
         )
 
 
-def load_library(
-    specs: Sequence[str | Path], wanted: Callable[[str], bool] | None = None, strict: bool = False
-) -> MotionLibrary:
+def load_library(specs: Sequence[str | Path], strict: bool = False) -> MotionLibrary:
     """The motions of `load_clips` as a library, packed ones first; a single packed one is opened where it lies, whatever its size.
 
-    Args:
-        specs: see `load_clips`. wanted: which clips, by name; all by default.
-
     Raises:
-        KitError: see `load_clips`, or no clip is wanted.
+        KitError: see `load_clips`.
     """
     specs = [specs] if isinstance(specs, str | Path) else list(specs)
     packed = [MotionLibrary.open(spec) for spec in specs if is_library(spec)]
     others = [spec for spec in specs if not is_library(spec)]
     if others or not packed:
         packed.append(MotionLibrary(load_clips(others, strict=strict)))
-    library = packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
-    return library if wanted is None else library.only([wanted(name) for name in library.names])
+    return packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
 
 
 def _unique(clips: list[Clip]) -> list[Clip]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, s
     from physhmr_kit.env import Rollout
     from physhmr_kit.env.recovery import PushTest, Recovery
     from physhmr_kit.learning.networks import Policy
-    from physhmr_kit.motion.clip import Clip
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.vision.track import VisualTrack
 
@@ -170,7 +169,13 @@ def _parser():
         "--weights", type=Path, help="a .safetensors file or a run folder; the bundled weights by default"
     )
     parser.add_argument(
-        "--clips", nargs="+", default=["demo"], help="'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders"
+        "--clips",
+        nargs="+",
+        default=["demo"],
+        help="'demo', 'demo:NAME', files (.npz, .bvh, .amc), folders or packed libraries",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at a folder's first file that is refused; it is skipped otherwise"
     )
     parser.add_argument(
         "--held_out",
@@ -196,16 +201,15 @@ def _parser():
     return parser
 
 
-def _clips(args) -> list[Clip]:
-    from data_prep.sources import load_clips
+def _library(args) -> MotionLibrary:
+    from data_prep.sources import load_library
     from physhmr_kit.motion.split import is_held_out
 
-    clips = load_clips(args.clips)
-    if args.held_out:
-        clips = [clip for clip in clips if is_held_out(clip.name, args.held_out, args.fold)]
-    if not clips:
+    library = load_library(args.clips, args.strict)
+    wanted = [not args.held_out or is_held_out(name, args.held_out, args.fold) for name in library.names]
+    if not any(wanted):
         raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; nothing to evaluate")
-    return clips
+    return library.only(wanted)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -214,7 +218,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
     from physhmr_kit.env.recovery import PushTest
-    from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.stages.views import film_library
     from physhmr_kit.utils.files import write_text
     from physhmr_kit.vision.pretrained import load_encoder
@@ -224,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     policy, config, settings = find_policy(args.stage, args.weights)
     sees = any(group in VISUAL_GROUPS for group in policy.groups)
     encoder = load_encoder(args.encoder) if sees else None
-    library = MotionLibrary(_clips(args))
+    library = _library(args)
     tracks = film_library(library, encoder, 1, args.seed)[1] if sees else None
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))

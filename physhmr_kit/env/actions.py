@@ -47,7 +47,7 @@ def reference_targets(
 
     Args:
         ref_dof_pos, ref_dof_vel: (..., 69) rad and rad/s.
-        ref_torque: (..., 69) N m, e.g. of `feedforward.reference_torques`.
+        ref_torque: (..., 69) N m, e.g. of `inverse_dynamics.reference_torques`.
     """
     kp, kd = humanoid.kp.to(ref_dof_pos), humanoid.kd.to(ref_dof_pos)
     return ref_dof_pos + VELOCITY_LEAD * (kd / kp) * ref_dof_vel + ref_torque / kp

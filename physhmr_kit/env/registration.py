@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from data_prep.sources import load_clips
+from data_prep.sources import load_library
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.library import MotionLibrary
@@ -85,6 +85,6 @@ def make_tracking_vec(
             f"PhysHMR/Tracking-v0 has no option '{unknown[0]}'; there are clips, simulator, substeps, visual, seed, autoreset, device, {', '.join(known)}"
         )
     settings = TrackingConfig(**config)
-    library = clips if isinstance(clips, MotionLibrary) else MotionLibrary(load_clips(clips))
+    library = clips if isinstance(clips, MotionLibrary) else load_library(clips)
     physics = make_simulator(simulator, num_envs=num_envs, device=device, substeps=substeps)
     return NumpyTracking(TrackingEnv(library, physics, settings, visual, seed, autoreset))

@@ -397,8 +397,10 @@ class TrackingEnv(VectorEnv):
     def _glimpse(self, place: _Place) -> torch.Tensor:
         """The reference at the preview's steps ahead, (M, K, 9, 3); held at the end of a clip."""
         if self._glimpses is None:
-            everything = torch.arange(self.library.num_frames, device=self.device)
-            self._glimpses = observations.glimpse(self.library.at(everything))
+            parts = torch.arange(self.library.num_frames, device=self.device).split(
+                65536
+            )  # hours would not fit at once
+            self._glimpses = torch.cat([observations.glimpse(self.library.at(rows)) for rows in parts])
         steps = observations.PREVIEW_STEPS
         rows = torch.cat([self.library.rows(place.clip, place.frame + k) for k in steps])
         return self._glimpses.index_select(0, rows).unflatten(0, (len(steps), -1)).transpose(0, 1)

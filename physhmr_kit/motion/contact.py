@@ -6,7 +6,7 @@ A point of a foot is in contact with the floor while it is lower than a height a
 |---|---|---|---|---|
 | `STANCE` | lowest sole corner, and the sole there | 3 cm | 0.4 m/s | grounding and its figures (`motion.soles.find_stance`) |
 | `FOOT` | lowest sole corner, and the joint | 4 cm | 0.4 m/s | labels of the encoder (`motion.soles.foot_contact`), balance |
-| `LOAD` | each sole corner | 3 cm | 0.6 m/s | inverse dynamics (`env.feedforward`) |
+| `LOAD` | each sole corner | 3 cm | 0.6 m/s | `motion.inverse_dynamics` |
 | `JOINT` | the joint, whose sole lies below | 12 cm | 0.3 m/s | the contact reward (`env.rewards`) |
 | `AT_REST` | each sole corner | any | 0.3 m/s | foot sliding of the WHAM family (`metrics.functional`) |
 """

@@ -88,6 +88,8 @@ class MotionLibrary:
         Raises:
             KitError: none is wanted.
         """
+        if all(wanted):
+            return self
         kept = torch.tensor(wanted, device=self.device).nonzero().flatten()
         if len(kept) == 0:
             raise KitError(f"none of the {len(self)} clips is wanted")
@@ -115,11 +117,13 @@ class MotionLibrary:
         """The packed rows of the clips, in their order."""
         if int(self.lengths.sum()) == self.num_frames:
             return slice(None)
-        return torch.cat([torch.arange(a, b + 1) for a, b in zip(self._starts, self._ends, strict=True)])
+        every = torch.arange(self.num_frames)
+        return torch.cat([every[self.span(c)] for c in range(self.num_clips)])
 
     @property
     def torques(self) -> torch.Tensor | None:
-        """(F, 69) N m: the joint torques of each packed row, where the library was packed with them."""
+        """(F, 69) N m: `inverse_dynamics.reference_torques` of each packed row on the mean humanoid, on the
+        CPU; None if not packed with them."""
         return self._torques
 
     def clips(self) -> list[Clip]:
@@ -149,9 +153,8 @@ class MotionLibrary:
             return self
         moved = copy.copy(self)
         moved.device, moved._settled = torch.device(device), None
-        for name in ("offsets", "lengths", "_starts", "_ends", "_packed", "_torques"):
-            value = getattr(self, name)
-            setattr(moved, name, None if value is None else value.to(device))
+        for name in ("offsets", "lengths", "_starts", "_ends", "_packed"):
+            setattr(moved, name, getattr(self, name).to(device))
         return moved
 
     def last_frames(self, clip_ids: torch.Tensor) -> torch.Tensor:
@@ -193,8 +196,11 @@ class MotionLibrary:
 
     def clip(self, clip_id: int) -> BodyState:
         """All frames of one clip."""
-        start = int(self._starts[clip_id])
-        return BodyState.unpack(self._packed[start : start + int(self.lengths[clip_id])])
+        return BodyState.unpack(self._packed[self.span(clip_id)])
+
+    def span(self, clip_id: int) -> slice:
+        """The packed rows of one clip."""
+        return slice(int(self._starts[clip_id]), int(self._ends[clip_id]) + 1)
 
     def lookup(self, clip_ids: torch.Tensor, seconds: torch.Tensor) -> BodyState:
         """States between frames: positions and velocities linear, rotations spherical-linear.

@@ -10,6 +10,7 @@ import mujoco.rollout
 import numpy as np
 import torch
 
+from physhmr_kit.body.addresses import dof_addresses
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.quaternions import quat_rotate_inverse
@@ -152,16 +153,6 @@ class MujocoCpu(Simulator):
 
     def close(self) -> None:
         self._pool.close()
-
-
-def dof_addresses(model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places of the kit's 69 dofs in qpos, qvel and ctrl, found by name."""
-    body_of = dict(zip(JOINT_NAMES, BODY_NAMES, strict=True))
-    names = [f"{body_of[n[:-2]]}_{n[-1]}" for n in dof_names()]
-    joints = [model.joint(n).id for n in names]
-    actuators = [model.actuator(n).id for n in names]
-    assert len(names) == NUM_DOFS
-    return model.jnt_qposadr[joints], model.jnt_dofadr[joints], np.array(actuators)
 
 
 def body_ids(model: mujoco.MjModel) -> list[int]:

@@ -6,13 +6,14 @@ import mujoco
 import numpy as np
 import torch
 
+from physhmr_kit.body.addresses import dof_addresses
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.quaternions import quat_rotate, quat_rotate_inverse
 from physhmr_kit.body.skeleton import BODY_NAMES, NUM_DOFS, NUM_JOINTS
 from physhmr_kit.motion.kinematics import hinge_kinematics
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
-from physhmr_kit.simulation.mujoco_cpu import body_ids, dof_addresses
+from physhmr_kit.simulation.mujoco_cpu import body_ids
 from physhmr_kit.utils.errors import KitError
 
 try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytorch_lightning as pl
 from torch.utils.data import IterableDataset
 
-from data_prep.sources import load_clips
+from data_prep import sources
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.split import is_held_out
@@ -159,7 +159,7 @@ class EncoderDataModule(IterationDataModule):
         Raises:
             KitError: a clip that cannot be read, or every clip is held out.
         """
-        return cls(MotionLibrary(load_clips(list(data.clips))), data)
+        return cls(sources.load_library(list(data.clips)), data)
 
     def val_dataloader(self) -> Batches:
         """Numbers of windows, e.g. 24, 24, 24, 24: validation draws its windows from fixed seeds."""
@@ -173,7 +173,8 @@ def load_library(data: MotionData) -> MotionLibrary:
     Raises:
         KitError: a clip that cannot be read, or nothing left to train on.
     """
-    clips = [c for c in load_clips(list(data.clips)) if not is_held_out(c.name, data.held_out, data.fold)]
-    if not clips:
+    library = sources.load_library(list(data.clips))
+    wanted = [not is_held_out(name, data.held_out, data.fold) for name in library.names]
+    if not any(wanted):
         raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or set held_out to 0")
-    return MotionLibrary(clips)
+    return library.only(wanted)

@@ -11,8 +11,10 @@ from motions import rest_clip, waving_clip
 from data_prep import imported as module
 from data_prep.pack import main, pack
 from data_prep.sources import load_clips, load_library
+from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.cli import run
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.inverse_dynamics import reference_torques
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.library_files import is_library, read_index
 from physhmr_kit.motion.state import BodyState
@@ -48,7 +50,9 @@ def test_a_library_holds_what_loading_the_folder_gives(folder, tmp_path, workers
     opened = MotionLibrary.open(tmp_path / "library")
     same(opened, MotionLibrary(load_clips([folder])))
     assert opened.names == ["a", "a_2", "cut_part1", "cut_part2", "fast"]
-    assert packed.bytes == pytest.approx(4 * 450 * opened.num_frames, rel=0.01)
+    assert packed.bytes == pytest.approx(4 * (450 + 69) * opened.num_frames, rel=0.01)
+    expected = torch.cat([reference_torques(opened.clip(c), Humanoid.mean()) for c in range(5)])
+    torch.testing.assert_close(opened.torques, expected, atol=0.05, rtol=0)
     assert packed.lines[-1].startswith(f"  {folder / 'short.npz'}: 3 frame(s)")
 
 
@@ -104,7 +108,7 @@ def test_the_command_tells_what_it_packed_and_what_it_skipped(folder, tmp_path, 
     out = tmp_path / "library"
     assert run(lambda: main([str(folder), "--out", str(out), "--workers", "1"])) == 0
     said = capsys.readouterr()
-    assert said.out.startswith(f"{out}: 5 clips, 0.1 minutes, 0 MB (1800 bytes a frame), 1 file(s) skipped\n")
+    assert said.out.startswith(f"{out}: 5 clips, 0.1 minutes, 0 MB (2077 bytes a frame), 1 file(s) skipped\n")
     assert "1 of 5 motion files skipped:" in said.err and is_library(out)
     assert run(lambda: main([str(folder), "--out", str(out), "--workers", "1", "--strict"])) == 2
     assert "short.npz: 3 frame(s)" in capsys.readouterr().err

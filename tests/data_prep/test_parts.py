@@ -59,7 +59,7 @@ def test_calibration_at_both_ends_is_left_out_and_the_name_stays():
     assert [line.split(":")[0] for line in lines] == ["first 4 frame(s) left out", "last 2 frame(s) left out"]
 
 
-def test_what_teleports_twice_is_refused_as_it_was():
+def test_what_teleports_twice_is_refused_and_says_how_often():
     fault = teleport_of(shifted(waving_clip(90), slice(30, 60)))
-    with pytest.raises(Teleport, match="teleports from frame 29 to 30"):
+    with pytest.raises(Teleport, match=r"teleports from frame 29 to 30 .*; 2 such steps in 90 frames$"):
         cut(fault)

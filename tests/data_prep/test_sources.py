@@ -6,7 +6,7 @@ from motions import waving_clip
 
 from data_prep import imported as module
 from data_prep.cache import cache_folder
-from data_prep.sources import find_motion_files, load_clips, load_library
+from data_prep.sources import find_motion_files, load_clips
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.export import write_bvh
@@ -175,14 +175,6 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_does_no_harm(tmp_path, mon
     (tmp_path / "a file").write_text("")
     monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "a file"))
     np.testing.assert_array_equal(load_clips([path])[0].poses, before.poses)
-
-
-def test_a_library_of_clips_holds_those_that_are_wanted(tmp_path):
-    waving_clip().save(tmp_path / "a.npz")
-    library = load_library([tmp_path, "demo:squat"], wanted=lambda name: name != "a")
-    assert library.names == ["squat"]
-    with pytest.raises(KitError, match="none of the 1 clips is wanted"):
-        load_library([tmp_path], wanted=lambda name: False)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_random_pushes_have_the_force_the_length_and_the_pauses_asked_for():
 
 
 def test_without_pushes_nothing_is_drawn_and_with_them_bodies_are_thrown(build):
-    calm, pushed = build(), build(push_force=400.0, push_every=5.0)
+    calm, pushed = build(), build(push_force=400.0, push_interval=5.0)
     for env in (calm, pushed):
         env.reset(seed=3)
     before = calm.generator.get_state()
@@ -87,7 +87,7 @@ def test_without_pushes_nothing_is_drawn_and_with_them_bodies_are_thrown(build):
 
 
 def test_pushes_are_taken_up_where_a_run_left_them(build):
-    one, other = (build(push_force=150.0, push_every=4.0, push_steps=5) for _ in range(2))
+    one, other = (build(push_force=150.0, push_interval=4.0, push_steps=5) for _ in range(2))
     one.reset(seed=1)
     for _ in range(7):
         one.step(torch.zeros(4, 69))
@@ -127,7 +127,7 @@ def test_a_step_can_be_pushed_by_hand(build):
     assert moved[2] > 1e-3 and (moved[[0, 1, 3]] == 0).all()
 
 
-@pytest.mark.parametrize("wrong", [{"push_force": -1.0}, {"push_steps": 0}, {"push_every": 0.5}])
+@pytest.mark.parametrize("wrong", [{"push_force": -1.0}, {"push_steps": 0}, {"push_interval": 0.5}])
 def test_pushes_that_cannot_be_are_refused(wrong):
     with pytest.raises(KitError, match=next(iter(wrong))):
         TrackingConfig(**wrong)

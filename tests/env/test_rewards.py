@@ -78,7 +78,9 @@ def test_power_adds_up_what_drives_give_and_take():
     assert rewards.power(torque, velocity).tolist() == [8.0, 0.0]
 
 
-@pytest.mark.parametrize("joints, expected", [((7, 8, 10, 11), 1.0), ((10,), 0.25), ((7, 8), 0.5), ((0, 4, 15, 20), 0.0)])
+@pytest.mark.parametrize(
+    "joints, expected", [((7, 8, 10, 11), 1.0), ((10,), 0.25), ((7, 8), 0.5), ((0, 4, 15, 20), 0.0)]
+)
 def test_feet_count_ankles_and_toes_alike_and_nothing_else(joints, expected, still):
     pos = still.body_pos.clone()
     pos[0, list(joints)] += torch.tensor([0.06, 0.0, -0.08])

@@ -13,7 +13,6 @@ from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
-from physhmr_kit.stages.expert import ExpertConfig
 
 ENVS = 6
 
@@ -38,7 +37,7 @@ def library() -> MotionLibrary:
 @pytest.fixture
 def both(library):
     """A TrackingEnv with the expert's settings, and as many single environments of the same task."""
-    config = ExpertConfig(preview=False, moment_share=0.0).tracking()
+    config = TrackingConfig(failure_weighted_prob=0.7)
     env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=ENVS), config)
     task = single_env.make_task(library, config, env.simulator.humanoid)
     yield env, [single_env.SingleEnv(task) for _ in range(ENVS)]

@@ -56,7 +56,9 @@ def test_an_input_that_never_changes_is_zero_and_not_infinite():
     norm = RunningNorm(2)
     norm.update(torch.full((10, 2), 3.0))
     assert norm(torch.full((1, 2), 3.0)).tolist() == [[0.0, 0.0]]
-    torch.testing.assert_close(norm(torch.full((1, 2), 3.01)), torch.ones(1, 2), atol=0, rtol=1e-3)  # 0.01 is the least spread
+    torch.testing.assert_close(
+        norm(torch.full((1, 2), 3.01)), torch.ones(1, 2), atol=0, rtol=1e-3
+    )  # 0.01 is the least spread
 
 
 def test_looking_through_the_normaliser_does_not_change_it():
@@ -137,7 +139,10 @@ def test_less_precise_products_are_taken_back_whatever_happens(level):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(KitError, match="matmul is 'rough'; choose one of: highest, high, medium"), matmul_precision("rough"):
+    with (
+        pytest.raises(KitError, match="matmul is 'rough'; choose one of: highest, high, medium"),
+        matmul_precision("rough"),
+    ):
         pass
 
 

@@ -103,7 +103,11 @@ def test_a_body_lost_at_once_has_one_frame_and_no_error():
 
 
 def test_of_clips_lost_alike_the_worse_one_comes_first():
-    clips = [ClipScore("near", 10, 5, False, 10.0), ClipScore("far", 10, 5, False, 90.0), ClipScore("x", 10, 5, False, math.nan)]
+    clips = [
+        ClipScore("near", 10, 5, False, 10.0),
+        ClipScore("far", 10, 5, False, 90.0),
+        ClipScore("x", 10, 5, False, math.nan),
+    ]
     assert [clips[i].clip for i in worst_first(clips)] == ["x", "far", "near"]
 
 

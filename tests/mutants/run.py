@@ -28,7 +28,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = 0.95  # of the mutants that must die
 TIMEOUT = 180  # s for one mutant's tests; one that hangs is noticed, and counts as killed
-_HEAVY = ("torch", "pytorch_lightning", "torchmetrics.classification", "mujoco", "gymnasium", "roma", "scipy.stats", "pytest")
+_HEAVY = (
+    "torch",
+    "pytorch_lightning",
+    "torchmetrics.classification",
+    "mujoco",
+    "gymnasium",
+    "roma",
+    "scipy.stats",
+    "pytest",
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +185,9 @@ def check(mutants: list[Mutant], processes: int) -> int:
     _all([(part, {}) for part in parts], processes, lambda _, code, text: code == 0 or broken.append(text))
     if broken:
         return _fail("the named tests do not all pass on the unbroken kit:", *broken)
-    print(f"{len(wanted)} tests or files of tests pass on the unbroken kit, {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"{len(wanted)} tests or files of tests pass on the unbroken kit, {time.monotonic() - began:.0f} s", flush=True
+    )
 
     survivors: list[Mutant] = []
 
@@ -194,7 +205,9 @@ def check(mutants: list[Mutant], processes: int) -> int:
     if broken:
         return _fail(f"the tests of {len(broken)} mutants did not run:", *broken)
     killed = len(mutants) - len(survivors)
-    print(f"\n{killed} of {len(mutants)} mutants killed ({100 * killed / len(mutants):.1f} %), {time.monotonic() - began:.0f} s")
+    print(
+        f"\n{killed} of {len(mutants)} mutants killed ({100 * killed / len(mutants):.1f} %), {time.monotonic() - began:.0f} s"
+    )
     for mutant in survivors:
         print(f"survived: {mutant}\n          {mutant.reason or 'NO REASON GIVEN: write the test that is missing'}")
     return 0 if killed >= SHARE * len(mutants) else 1

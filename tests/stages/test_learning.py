@@ -21,8 +21,8 @@ from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.finetune import Minibatch as FinetuneMinibatch
 from physhmr_kit.stages.settings import (
     PPO,
-    DistillConfig,
     Distillation,
+    DistillConfig,
     EncoderConfig,
     EncoderNetwork,
     ExpertConfig,
@@ -149,7 +149,9 @@ def expert(policy: Policy | None = None, **settings) -> ExpertModule:
 
 def finetune(**settings) -> FinetuneModule:
     quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, critic_warmup=0, critic_hidden=(16,), **RATES)
-    config = FinetuneConfig(policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings)))
+    config = FinetuneConfig(
+        policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings))
+    )
     return FinetuneModule(config, small_policy(("root_orientation",)), small_policy(control="absolute"))
 
 
@@ -162,7 +164,9 @@ def distill(iterations=3, **settings) -> DistillModule:
 def mean_action(module) -> float:
     """What the stage ships does in new states."""
     with torch.no_grad():
-        return float(module.policy(OneStep()._observation() | {"ray_confidence": 100 + 10 * torch.randn(500, 12)})[:, 0].mean())
+        return float(
+            module.policy(OneStep()._observation() | {"ray_confidence": 100 + 10 * torch.randn(500, 12)})[:, 0].mean()
+        )
 
 
 # ---- a known right action is found
@@ -283,7 +287,9 @@ def test_every_sample_of_a_rollout_is_learned_from_once_in_each_pass(make, fit):
 @pytest.mark.parametrize("make", [expert, finetune])
 def test_advantages_are_normalised(make, fit):
     advantage = fit(make(epochs=1), 1).column("advantage")
-    assert float(advantage.mean()) == pytest.approx(0, abs=1e-5) and float(advantage.std()) == pytest.approx(1, abs=1e-3)
+    assert float(advantage.mean()) == pytest.approx(0, abs=1e-5) and float(advantage.std()) == pytest.approx(
+        1, abs=1e-3
+    )
     assert advantage.ndim == 1
 
 
@@ -386,7 +392,9 @@ def test_the_critic_of_fine_tuning_sees_normalised_inputs_and_keeps_its_normalis
     # the first rollout twice, before it is learned from and after; then each iteration's
     assert float(module.critic.norm.count) == 4 * ROLLOUT
     learned = torch.cat([x for x in inputs if x.ndim == 2 and len(x) == 256])  # in updates
-    assert learned.abs().max() <= 5 and learned.mean().abs() < 0.1 and learned[:, :17].std() == pytest.approx(1, abs=0.1)
+    assert (
+        learned.abs().max() <= 5 and learned.mean().abs() < 0.1 and learned[:, :17].std() == pytest.approx(1, abs=0.1)
+    )
     assert not learned[:, 17:].any(), "what never changes"
     torch.testing.assert_close(module.critic.norm.mean[1:], torch.full((587,), 100.0), atol=3.0, rtol=0)
 
@@ -415,7 +423,9 @@ def truth() -> tuple[dict[str, torch.Tensor], Batch]:
     contact = (torch.rand(2, 5, 4) > 0.5).float()
     up = torch.nn.functional.normalize(torch.randn(2, 5, 3), dim=-1)
     velocity = torch.randn(2, 5, 3)
-    batch = Batch(torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), velocity, contact, up, torch.tensor([True, False]))
+    batch = Batch(
+        torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), velocity, contact, up, torch.tensor([True, False])
+    )
     out = {"rotmat": rotmat, "velocity": velocity, "contact": 20 * (2 * contact - 1), "up": up}
     return out, batch
 
@@ -456,7 +466,9 @@ def test_the_encoder_s_losses_have_the_values_worked_out_by_hand():
     told = losses(ERRORS["joints"](out, size), batch)
     assert float(told["joints"]) == pytest.approx(2 * float(frobenius) / 23, rel=1e-4) and float(told["root"]) < 1e-6
     assert float(losses(ERRORS["velocity"](out, size), batch)["velocity"]) == pytest.approx(size, rel=1e-5)
-    assert float(losses(ERRORS["up"](out, size), batch)["up"]) == pytest.approx(size**2 / 2, rel=1e-4), "one window of two"
+    assert float(losses(ERRORS["up"](out, size), batch)["up"]) == pytest.approx(size**2 / 2, rel=1e-4), (
+        "one window of two"
+    )
     moved = ERRORS["joint_velocity"](out, size)
     error = joint_positions(moved["rotmat"]) - batch.position
     told = losses(moved, batch)
