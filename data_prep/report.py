@@ -29,9 +29,10 @@ from data_prep.source import SourceMotion, mend_elbows
 from data_prep.sources import find_motion_files
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
 from physhmr_kit.cli import run
-from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
+from physhmr_kit.metrics.feasible import ankles_apart, beyond_support
 from physhmr_kit.motion.grounding import level, plant_feet, settle_feet, stance_of
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.overlap import self_overlap
 from physhmr_kit.motion.soles import measure_soles
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import write_text

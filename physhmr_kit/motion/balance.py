@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import solve_banded
+from scipy.spatial import ConvexHull, QhullError
 
 GRAVITY = 9.81
 
@@ -19,37 +20,66 @@ def acceleration(position: np.ndarray, fps: float) -> np.ndarray:
     return out
 
 
-def zero_moment_point(centres: np.ndarray, masses: np.ndarray, fps: float) -> np.ndarray:
-    """Zero-moment point of a body taken as point masses (their own spin is left out).
+def tipping(centres: np.ndarray, masses: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """What the floor must give for a motion of point masses (their own spin is left out).
 
     Args:
         centres: (T, B, 3) centres of mass of the segments, m. masses: (B,) kg.
 
     Returns:
-        (T, 2) floor point, m.
+        the horizontal moment of gravity and inertia about the origin (T, 2) N m, such that moment = load x point, and the
+        vertical load (T,) N. Both vanish in free flight, but for what the body turns.
     """
     acc = acceleration(centres, fps)
     weight = masses * (acc[..., 2] + GRAVITY)
-    tipping = weight[..., None] * centres[..., :2] - (masses * centres[..., 2])[..., None] * acc[..., :2]
-    return tipping.sum(1) / weight.sum(1)[:, None]
+    moment = weight[..., None] * centres[..., :2] - (masses * centres[..., 2])[..., None] * acc[..., :2]
+    return moment.sum(1), weight.sum(1)
 
 
-def cart_table(support: np.ndarray, com_height: np.ndarray, fps: float) -> np.ndarray:
-    """The bounded centre-of-mass path whose zero-moment point is `support`.
+def zero_moment_point(centres: np.ndarray, masses: np.ndarray, fps: float) -> np.ndarray:
+    """Zero-moment point of a body taken as point masses: (T, B, 3) m, (B,) kg -> (T, 2) m on the floor."""
+    moment, load = tipping(centres, masses, fps)
+    return moment / load[:, None]
 
-    Solves x - (z / (g + z'')) x'' = p for x on the whole interval at once (a tridiagonal system), at rest at both
-    ends. The equation is unstable in time but harmless as a boundary-value problem.
+
+def cart_table(moment: np.ndarray, com_height: np.ndarray, fps: float) -> np.ndarray:
+    """The bounded centre-of-mass path with a given moment about the origin.
+
+    Solves (g + z'') x - z x'' = m on the whole interval at once (a tridiagonal system), at rest at both ends; m is
+    (g + z'') p for a zero-moment point p. The equation is unstable in time but harmless as a boundary-value problem, and
+    in free flight, where g + z'' and m are zero, it says that the path is straight.
 
     Args:
-        support: (T, 2) wished zero-moment point, m. com_height: (T,) height of the centre of mass, m.
+        moment: (T, 2) moment for each kilogram, m^2/s^2. com_height: (T,) height of the centre of mass, m.
 
     Returns:
         (T, 2) centre of mass over the floor, m.
     """
-    stiff = com_height / (GRAVITY + acceleration(com_height, fps)) * fps**2
-    bands = np.zeros((3, len(support)))
-    bands[1] = 1.0
+    load, stiff = GRAVITY + acceleration(com_height, fps), com_height * fps**2
+    bands = np.zeros((3, len(moment)))
+    bands[1] = load
     bands[1, 1:-1] += 2 * stiff[1:-1]
     bands[0, 2:] = -stiff[1:-1]  # above the diagonal
     bands[2, :-2] = -stiff[1:-1]  # below it
-    return solve_banded((1, 1), bands, support)
+    return solve_banded((1, 1), bands, moment)
+
+
+def support_margin(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """How far floor points lie inside the convex hull of others, m; negative outside, NaN without a hull.
+
+    Args:
+        points: (N, 2) m. corners: (K, 2) m.
+
+    Returns:
+        (N,) m, the distance from the nearest edge.
+    """
+    try:
+        area = corners[ConvexHull(corners).vertices]  # counter-clockwise
+    except (QhullError, ValueError):  # all on a line, or fewer than three
+        return np.full(len(points), np.nan)
+    edge, to = np.roll(area, -1, axis=0) - area, points[:, None] - area
+    length = np.linalg.norm(edge, axis=1)
+    within = ((edge[:, 0] * to[..., 1] - edge[:, 1] * to[..., 0]) / length).min(1)
+    along = ((to * edge).sum(-1) / length**2).clip(0, 1)
+    away = np.linalg.norm(to - along[..., None] * edge, axis=-1).min(1)
+    return np.where(within >= 0, within, -away)

@@ -20,6 +20,7 @@ import numpy as np
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from physhmr_kit.motion.flight import Flight
 from physhmr_kit.motion.planted import PlantedBody
 from physhmr_kit.utils.errors import KitError
 
@@ -48,7 +49,17 @@ ARMS_DOWN = both(collar_z=-4, shoulder_z=-70, shoulder_y=-4, elbow_y=-14, hand_z
 """Arms hanging: upper arms a little off the trunk, elbows soft."""
 
 _PELVIS = {"pelvis_height": -0.012, "pelvis_yaw": 0.0, "pelvis_pitch": 0.0, "pelvis_roll": 0.0}
-_FOOT = {"x": 0.0, "y": 0.0, "yaw": 0.0, "lift": 0.0, "heel": 0.0, "toe": 0.0, "press": MID_SOLE}
+_FOOT = {
+    "x": 0.0,
+    "y": 0.0,
+    "yaw": 0.0,
+    "lift": 0.0,
+    "heel": 0.0,
+    "toe": 0.0,
+    "pitch": 0.0,
+    "roll": 0.0,
+    "press": MID_SOLE,
+}
 
 _FREE = tuple(n for n in dof_names() if not any(leg in n for leg in ("hip", "knee", "ankle", "foot")))
 """The hinges one may move: trunk, head and arms. The legs follow the soles."""
@@ -69,6 +80,11 @@ class Channel:
     def __init__(self, name: str, start: float):
         self.name, self.start = name, start
         self.moves: list[tuple[float, float, float]] = []
+
+    @property
+    def last(self) -> float:
+        """Where the moves so far lead."""
+        return self.moves[-1][2] if self.moves else self.start
 
     def move(self, start: float, stop: float, target: float) -> None:
         """Go to `target` between two times, seconds."""
@@ -96,7 +112,8 @@ class Choreography:
         'pelvis_height', metres above the rest pose's; 'pelvis_yaw', 'pelvis_pitch' (forwards) and 'pelvis_roll' (to the
         right), degrees; 'weight', the share of the weight on the left foot;
         for each foot '<side>_sole_' and x, y (ankle, metres), yaw (degrees), lift (metres), heel and toe (degrees
-        raised), press (metres from the ankle forwards to where the sole bears).
+        raised), pitch and roll (degrees about the ankle, toes down and sole to the left, for a foot in the air), press
+        (metres from the ankle forwards to where the sole bears).
     """
 
     def __init__(
@@ -121,6 +138,7 @@ class Choreography:
         self._refuse_unknown(set(start) - set(value) - set(QUIET))
         value |= self.rest
         self.channels = {key: Channel(f"{name}: {key}", number) for key, number in value.items()}
+        self.jumps: list[tuple[float, ...]] = []
 
     def place(self, side: str, x: float = 0.0, y: float = 0.0, heading: float = 0.0) -> dict[str, float]:
         """Where one foot belongs in a stance centred on (x, y) metres and facing `heading` degrees: x, y and yaw."""
@@ -171,15 +189,29 @@ class Choreography:
             self.move(start + 0.4 * length, stop - 0.05 * length, **{foot + "toe": toe})
             self.move(stop, stop + 0.7 * roll, **{foot + "toe": 0.0})
 
-    def clip(self, fps: float = CONTROL_FPS) -> Clip:
+    def jump(self, start: float, takeoff: float, landing: float, stop: float, rise: float, sink: float) -> None:
+        """Leave the floor with both feet; lift them with `step`-like moves of their channels.
+
+        Args:
+            start, stop: when the crouch before begins and when the one after ends, s. takeoff, landing: the flight, s.
+            rise, sink: how much higher the centre of mass is when the feet leave the floor than at the start, and how much
+                lower when they are back than at the end, m.
+        """
+        self.jumps.append((start, takeoff, landing, stop, rise, sink))
+
+    def clip(self, fps: float = CONTROL_FPS, lower: bool = False) -> Clip:
         """The motion as frames of the mean humanoid, its pelvis starting over the origin.
+
+        Args:
+            fps: frames per second. lower: lower the pelvis where a foot on the floor would be out of reach.
 
         Raises:
             KitError: a foot out of the leg's reach or a joint beyond its limit, with the time at which it happens.
         """
         times = np.arange(round(self.seconds * fps) + 1) / fps
         value = {key: channel.sample(times) for key, channel in self.channels.items()}
-        body = PlantedBody(value, Humanoid.mean(), self.name, fps)
+        flights = [Flight(*(round(t * fps) for t in jump[:4]), *jump[4:]) for jump in self.jumps]
+        body = PlantedBody(value, Humanoid.mean(), self.name, fps, flights, lower)
         pelvis, joints = body.balanced(_support(value))
         pelvis[:, :2] -= pelvis[0, :2].clone()
         return Clip.from_joints(pelvis, joints, fps, self.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import roma
 import torch
 
@@ -87,6 +90,45 @@ def leg_ik(
     left[..., 0] = 1
     thigh_rot = roma.rotmat_to_unitquat(_frame(line, knee_axis) @ _frame(leg, left).mT)
     return thigh_rot, knee, distance / longest
+
+
+def straight_leg(thigh: np.ndarray, shank: np.ndarray) -> float:
+    """Distance from hip to ankle of the longest leg that the knee's hinge allows: rest offsets (3,) m -> m."""
+    return math.sqrt(
+        thigh @ thigh + shank @ shank + 2 * (thigh[0] * shank[0] + math.hypot(*_about_hinge(thigh, shank)))
+    )
+
+
+def _about_hinge(thigh: np.ndarray, shank: np.ndarray) -> tuple[float, float]:
+    """thigh . Rx(knee) shank is thigh_x shank_x + cosine cos(knee) + sine sin(knee): these two."""
+    return thigh[1] * shank[1] + thigh[2] * shank[2], thigh[2] * shank[1] - thigh[1] * shank[2]
+
+
+def knee_position(
+    hip: np.ndarray, ankle: np.ndarray, thigh: np.ndarray, shank: np.ndarray, knee_axis: np.ndarray
+) -> np.ndarray:
+    """Where `leg_ik` puts the knee, (T, 3) m, and nothing else: ten times as fast, for those who only weigh the leg."""
+    line = ankle - hip
+    distance = np.sqrt((line**2).sum(1))
+    cosine, sine = _about_hinge(thigh, shank)
+    bend = (distance**2 - thigh @ thigh - shank @ shank) / 2 - thigh[0] * shank[0]
+    knee = math.atan2(sine, cosine) + np.arccos(np.clip(bend / math.hypot(cosine, sine), -1, 1))
+    leg = thigh + np.column_stack(
+        [
+            np.full_like(knee, shank[0]),
+            shank[1] * np.cos(knee) - shank[2] * np.sin(knee),
+            shank[1] * np.sin(knee) + shank[2] * np.cos(knee),
+        ]
+    )
+    # the thigh along the leg, along the hinge and across both, then the same three directions in the world
+    leg /= np.sqrt((leg**2).sum(1))[:, None]
+    along, rest = leg @ thigh, np.sqrt(1 - leg[:, 0] ** 2)
+    hinge = (thigh[0] - leg[:, 0] * along) / rest
+    across = (leg[:, 2] * thigh[1] - leg[:, 1] * thigh[2]) / rest
+    line = line / distance[:, None]
+    left = knee_axis - (knee_axis * line).sum(1)[:, None] * line
+    left /= np.sqrt((left**2).sum(1))[:, None]
+    return hip + along[:, None] * line + hinge[:, None] * left + across[:, None] * np.cross(line, left)
 
 
 def _frame(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import roma
 import torch
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.motion.balance import cart_table, zero_moment_point
+from physhmr_kit.motion.balance import acceleration, cart_table, tipping
+from physhmr_kit.motion.flight import Flight
 from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
-from physhmr_kit.motion.leg_ik import foot_pose, leg_ik, turn_x, turn_z
+from physhmr_kit.motion.leg_ik import foot_pose, knee_position, leg_ik, straight_leg, turn_x, turn_z
 from physhmr_kit.utils.errors import KitError
 
 _LEGS = {"left": (1, 4, 7, 10), "right": (2, 5, 8, 11)}
 """Hip, knee, ankle and toe joint of each leg."""
+
+
+REACH = 0.985
+"""Share of the straight leg's length to which a lowered pelvis brings every foot that is near the floor."""
+_NEAR = 0.15  # m: a foot lifted higher swings, and the pelvis does not come down for it
+_ROUNDS = 12
 
 
 class PlantedBody:
@@ -27,43 +36,103 @@ class PlantedBody:
         value: channel name -> (T,) values, see `choreography.Choreography`.
         humanoid: the skeleton and its masses.
         name: for error messages. fps: frames per second.
+        flights: jumps; between the outer frames of each the centre of mass rises and falls as `Flight` says.
+        lower: lower the pelvis where a foot near the floor would be out of reach, and smoothly.
     """
 
-    def __init__(self, value: dict[str, np.ndarray], humanoid: Humanoid, name: str, fps: float):
+    def __init__(
+        self,
+        value: dict[str, np.ndarray],
+        humanoid: Humanoid,
+        name: str,
+        fps: float,
+        flights: Sequence[Flight] = (),
+        lower: bool = False,
+    ):
         self.name, self.fps, self.offsets = name, fps, humanoid.offsets.double()
+        self.flights, self.lower = flights, lower
         self.masses = humanoid.segment_masses().double().numpy()
-        self.centres = humanoid.segment_centres().double()
         channels = {key: torch.from_numpy(v) for key, v in value.items()}
-        self.height = channels["pelvis_height"] + standing_height(humanoid.offsets)
+        height = channels["pelvis_height"] + standing_height(humanoid.offsets)
         yaw, pitch, roll = (torch.deg2rad(channels[f"pelvis_{key}"]) for key in ("yaw", "pitch", "roll"))
-        upright = torch.tensor(STANDING, dtype=torch.float64).expand(len(self.height), 4)
+        upright = torch.tensor(STANDING, dtype=torch.float64).expand(len(height), 4)
+        self.height = height.numpy()
         self.root = roma.quat_composition([yaw_quaternion(yaw), upright, turn_x(pitch), turn_z(roll)])
-        still = torch.zeros_like(self.height)
+        still = torch.zeros_like(height)
         dof = torch.deg2rad(torch.stack([channels.get(n, still) for n in dof_names()], dim=-1))
         self.joints = torch.cat([self.root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
-        self.feet = {}
+        self.feet, self.near = {}, {}
         for side, (_, _, _, toe_joint) in _LEGS.items():
+            keys = ("yaw", "heel", "toe", "pitch", "roll")
+            yaw, heel, toe, pitch, roll = (torch.deg2rad(channels[f"{side}_sole_{key}"]) for key in keys)
             x, y, lift = (channels[f"{side}_sole_{key}"] for key in ("x", "y", "lift"))
-            yaw, heel, toe = (torch.deg2rad(channels[f"{side}_sole_{key}"]) for key in ("yaw", "heel", "toe"))
-            self.feet[side] = foot_pose(x, y, yaw, lift, heel, toe, self.offsets[toe_joint])
+            pos, rot = foot_pose(x, y, yaw, lift, heel, toe, self.offsets[toe_joint])
+            self.feet[side] = pos, roma.quat_composition([rot, turn_x(pitch), turn_z(roll)])
+            self.near[side] = (lift < _NEAR).numpy()
             self.joints[:, toe_joint] = turn_x(-heel)  # the toes stay flat while the heel rises
+        self._prepare_centres(humanoid)
 
-    def at(self, path: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The body with its pelvis over `path` (T, 2) m.
+    def _prepare_centres(self, humanoid: Humanoid) -> None:
+        """What of the segments' centres does not depend on where the pelvis is: the trunk from it, the feet in the world."""
+        centres = humanoid.segment_centres().double()
+        pos, rot = forward_kinematics(torch.zeros(len(self.root), 3, dtype=torch.float64), self.joints, self.offsets)
+        self.from_pelvis = (pos + roma.quat_action(rot, centres.expand_as(pos))).numpy()
+        left = self.root.new_tensor([1.0, 0.0, 0.0]).expand(len(self.root), 3)
+        self.legs = {}
+        for side, (hip, knee, ankle, toe) in _LEGS.items():
+            ankle_pos, foot_rot = self.feet[side]
+            # the knee points half way between the toes and the pelvis
+            axis = roma.quat_action(foot_rot, left) + roma.quat_action(self.root, left)
+            toe_pos = ankle_pos + roma.quat_action(foot_rot, self.offsets[toe].expand_as(ankle_pos))
+            toe_rot = roma.quat_product(foot_rot, self.joints[:, toe])
+            parts = (
+                roma.quat_action(self.root, self.offsets[hip].expand_as(left)),
+                ankle_pos,
+                axis,
+                ankle_pos + roma.quat_action(foot_rot, centres[ankle].expand_as(left)),
+                toe_pos + roma.quat_action(toe_rot, centres[toe].expand_as(left)),
+                self.offsets[knee],
+                self.offsets[ankle],
+            )
+            self.legs[side] = tuple(part.numpy() for part in parts)
+
+    def centres(self, pelvis: np.ndarray) -> np.ndarray:
+        """Centres of mass of all segments with the pelvis there: (T, 3) m -> (T, 24, 3) m."""
+        centres = self.from_pelvis + pelvis[:, None]
+        for side, (hip, knee, ankle, toe) in _LEGS.items():
+            hip_from, ankle_pos, axis, foot_centre, toe_centre, thigh, shank = self.legs[side]
+            hip_pos = pelvis + hip_from
+            knee_pos = knee_position(hip_pos, ankle_pos, thigh, shank, axis)
+            centres[:, hip], centres[:, knee] = (hip_pos + knee_pos) / 2, (knee_pos + ankle_pos) / 2
+            centres[:, ankle], centres[:, toe] = foot_centre, toe_centre
+        return centres
+
+    def lowered(self, path: np.ndarray) -> np.ndarray:
+        """The pelvis's height (T,) m with the pelvis over `path` (T, 2) m: as written, or as low as the feet need it."""
+        excess = np.zeros(len(path))
+        for side, (hip_from, ankle_pos, _, _, _, thigh, shank) in self.legs.items():
+            away = path + hip_from[:, :2] - ankle_pos[:, :2]
+            longest = REACH * straight_leg(thigh, shank)
+            upright = np.sqrt(np.maximum(longest**2 - (away**2).sum(1), (longest / 2) ** 2))
+            above = self.height + hip_from[:, 2] - ankle_pos[:, 2] - upright
+            excess = np.maximum(excess, np.where(self.near[side], above, 0.0))
+        # the largest within the reach of the smoothing, so that what is smoothed is nowhere less than needed
+        reach = round(0.35 * self.fps)
+        return self.height - gaussian_filter1d(maximum_filter1d(excess, 2 * reach + 1), reach / 2, truncate=2.0)
+
+    def at(self, path: np.ndarray, height: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The body with its pelvis over `path` (T, 2) m at `height` (T,) m.
 
         Returns:
             pelvis (T, 3) m, joint rotations (T, 24, 4) xyzw, and the reach of both legs (T, 2), see `leg_ik`.
         """
-        pelvis = torch.cat([torch.from_numpy(path), self.height.unsqueeze(-1)], dim=-1)
+        pelvis = torch.from_numpy(np.column_stack([path, height]))
         joints, reaches = self.joints.clone(), []
-        left = pelvis.new_tensor([1.0, 0.0, 0.0]).expand_as(pelvis)
         for side, (hip, knee, ankle, _) in _LEGS.items():
             ankle_pos, foot_rot = self.feet[side]
-            hip_pos = pelvis + roma.quat_action(self.root, self.offsets[hip].expand_as(pelvis))
-            # the knee points half way between the toes and the pelvis
-            axis = roma.quat_action(foot_rot, left) + roma.quat_action(self.root, left)
+            hip_from, axis = (torch.from_numpy(self.legs[side][part]) for part in (0, 2))
             thigh_rot, joints[:, knee], reach = leg_ik(
-                hip_pos, ankle_pos, self.offsets[knee], self.offsets[ankle], axis
+                pelvis + hip_from, ankle_pos, self.offsets[knee], self.offsets[ankle], axis
             )
             shank_rot = roma.quat_product(thigh_rot, joints[:, knee])
             joints[:, hip] = roma.quat_product(roma.quat_conjugation(self.root), thigh_rot)
@@ -71,11 +140,11 @@ class PlantedBody:
             reaches.append(reach)
         return pelvis, joints, torch.stack(reaches, dim=-1)
 
-    def balanced(self, support: np.ndarray, rounds: int = 7) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shift the pelvis until the zero-moment point follows `support` (T, 2) m.
+    def balanced(self, support: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shift the pelvis until the zero-moment point follows `support` (T, 2) m; in flight, until nothing pushes.
 
-        The error that is left goes through the cart table and becomes the next shift; as most of the mass moves with
-        the pelvis, each round leaves about a tenth of it.
+        The moment that is lacking goes through the cart table and becomes the next shift; as most of the mass moves with
+        the pelvis, each round leaves about a tenth of it. Heights are settled in the same rounds.
 
         Returns:
             pelvis (T, 3) m and joint rotations (T, 24, 4) xyzw.
@@ -83,14 +152,19 @@ class PlantedBody:
         Raises:
             KitError: a foot out of reach or a joint beyond its limit, with the time at which it happens.
         """
-        path = support.copy()
-        for _ in range(rounds):
-            pelvis, joints, _ = self.at(path)
-            pos, rot = forward_kinematics(pelvis, joints, self.offsets)
-            centres = (pos + roma.quat_action(rot, self.centres.expand_as(pos))).numpy()
-            height = np.average(centres[..., 2], axis=1, weights=self.masses)
-            path = path + cart_table(support - zero_moment_point(centres, self.masses, self.fps), height, self.fps)
-        pelvis, joints, reach = self.at(path)
+        path, raised, mass = support.copy(), np.zeros(len(support)), self.masses.sum()
+        for _ in range(_ROUNDS):
+            height = (self.lowered(path) if self.lower else self.height) + raised
+            centres = self.centres(np.column_stack([path, height]))
+            com = np.average(centres, axis=1, weights=self.masses)
+            moment, load = tipping(centres, self.masses, self.fps)
+            lacking = (load[:, None] * support - moment) / mass
+            for flight in self.flights:
+                raised += flight.heights(com[:, 2], self.fps) - com[:, 2]
+                air = slice(flight.takeoff + 1, flight.landing)  # where the body's turning is nobody's business
+                lacking[air] = com[air, 2:] * acceleration(com[:, :2], self.fps)[air]
+            path = path + cart_table(lacking, com[:, 2], self.fps)
+        pelvis, joints, reach = self.at(path, height)
         self._check(joints, reach)
         return pelvis, joints
 

@@ -14,10 +14,10 @@ from data_prep.retarget import beyond_limits, retarget, within_limits
 from data_prep.source import JOINT, SourceMotion, low_pass, mend_elbows, twist, unit
 from physhmr_kit.body import Humanoid, dof_limits, dof_to_rotation
 from physhmr_kit.body.skeleton import STANDING
-from physhmr_kit.metrics.feasible import self_overlap
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.overlap import self_overlap
 
 
 def source_of(clip, rest_turns: dict[str, tuple] | None = None, scale: float = 1.0) -> SourceMotion:

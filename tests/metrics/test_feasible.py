@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from physhmr_kit.body.skeleton import JOINT_NAMES
-from physhmr_kit.metrics.feasible import ankles_apart, beyond_support, self_overlap
+from physhmr_kit.metrics.feasible import ankles_apart, beyond_support
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.overlap import self_overlap
 
 
 def states(name):

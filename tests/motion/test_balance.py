@@ -7,10 +7,18 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid, foot_corners
 from physhmr_kit.body.skeleton import SOLE_DEPTH
-from physhmr_kit.motion.balance import GRAVITY, cart_table, zero_moment_point
-from physhmr_kit.motion.leg_ik import HEEL_EDGE, foot_pose, leg_ik, turn_x
+from physhmr_kit.motion.balance import GRAVITY, acceleration, cart_table, support_margin, tipping, zero_moment_point
+from physhmr_kit.motion.flight import Flight
+from physhmr_kit.motion.leg_ik import HEEL_EDGE, foot_pose, knee_position, leg_ik, straight_leg, turn_x
 
 OFFSETS = Humanoid.mean().offsets.double()
+FLIGHT = Flight(start=5, takeoff=23, landing=29, stop=50, rise=0.03, sink=0.02)
+FLIGHT_FINE = Flight(50, 230, 290, 500, 0.03, 0.02)
+
+
+def moment_of(support: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """What `cart_table` asks for, of a zero-moment point (T, 2) m and the height (T,) m of the centre of mass."""
+    return (GRAVITY + acceleration(height, 30))[:, None] * support
 
 
 def test_a_still_body_pushes_under_its_centre_of_mass():
@@ -32,15 +40,47 @@ def test_the_cart_table_undoes_the_zero_moment_point():
     phase = np.linspace(0, 3, 120)
     support = np.stack([np.tanh(phase - 1.5), np.sin(3 * phase)], axis=-1) * 0.1
     height = 0.9 + 0.03 * np.sin(4 * phase)
-    com = cart_table(support, height, 30)
+    com = cart_table(moment_of(support, height), height, 30)
     point = np.concatenate([com, height[:, None]], axis=-1)[:, None]
     np.testing.assert_allclose(zero_moment_point(point, np.array([70.0]), 30), support, atol=1e-9)
 
 
 def test_the_centre_of_mass_cuts_the_corners_of_its_support():
     support = np.where(np.arange(150) % 50 < 25, 0.1, -0.1)[:, None].repeat(2, axis=1)
-    com = cart_table(support, np.full(150, 0.9), 30)
+    height = np.full(150, 0.9)
+    com = cart_table(moment_of(support, height), height, 30)
     assert np.abs(com[25:-25]).max() < 0.1
+
+
+def test_in_free_fall_the_cart_table_goes_straight_and_lands_where_it_can_stop():
+    height = FLIGHT.heights(np.full(61, 0.9), 30)
+    support = np.where(np.arange(61) < 25, 0.0, 0.3)[:, None].repeat(2, axis=1)
+    com = cart_table(moment_of(support, height), height, 30)
+    air = slice(FLIGHT.takeoff + 1, FLIGHT.landing)
+    np.testing.assert_allclose(acceleration(com, 30)[air], 0, atol=1e-9)
+    assert np.diff(com[:, 0])[air].min() > 0.01  # and does move
+    moment, load = tipping(np.column_stack([com, height])[:, None], np.array([70.0]), 30)
+    np.testing.assert_allclose(load[air], 0, atol=1e-9)
+    np.testing.assert_allclose(moment, load[:, None] * support, atol=1e-6)
+
+
+def test_a_flight_falls_freely_between_a_crouch_before_and_one_after():
+    height = FLIGHT.heights(np.full(61, 0.9), 30)
+    np.testing.assert_allclose(acceleration(height, 30)[FLIGHT.takeoff + 1 : FLIGHT.landing], -GRAVITY)
+    assert height[FLIGHT.takeoff] == pytest.approx(0.93) and height[FLIGHT.landing] == pytest.approx(0.88)
+    assert height[: FLIGHT.takeoff].min() < 0.85 and height[FLIGHT.landing :].min() < 0.85
+    np.testing.assert_allclose(height[: FLIGHT.start + 1], 0.9)
+    np.testing.assert_allclose(height[FLIGHT.stop :], 0.9)
+    jerk = np.abs(np.diff(FLIGHT_FINE.heights(np.full(601, 0.9), 300), 2)) * 300**2
+    assert np.abs(np.diff(jerk)).max() < 2  # no leap of the acceleration anywhere
+
+
+def test_the_margin_of_a_point_is_its_distance_from_the_nearest_edge():
+    square = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    points = np.array([[0.5, 0.4], [0.5, 1.3], [-0.3, -0.4], [1.0, 0.5]])
+    np.testing.assert_allclose(support_margin(points, square), [0.4, -0.3, -0.5, 0.0], atol=1e-12)
+    assert np.isnan(support_margin(points, square[:2])).all()
+    assert np.isnan(support_margin(points, square[[0, 1, 4]])).all()  # on a line
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -57,6 +97,11 @@ def test_leg_ik_puts_the_ankle_where_it_was_asked_to_be(side):
     found = hips + roma.quat_action(thigh_rot, thigh.expand(200, 3)) + roma.quat_action(shank_rot, shank.expand(200, 3))
     torch.testing.assert_close(found, ankles, atol=1e-9, rtol=0)
     assert (roma.unitquat_to_rotvec(knee_rot)[:, 0] > 0).all() and (reach < 1).all()
+    knees = hips + roma.quat_action(thigh_rot, thigh.expand(200, 3))
+    again = knee_position(*(part.numpy() for part in (hips, ankles, thigh, shank, axis)))
+    np.testing.assert_allclose(again, knees.numpy(), atol=1e-9)
+    longest = (ankles - hips).norm(dim=-1) / reach
+    np.testing.assert_allclose(longest, straight_leg(thigh.numpy(), shank.numpy()))
 
 
 def test_a_foot_beyond_the_leg_is_told_by_its_reach():
