@@ -215,9 +215,7 @@ def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, c
             )
         )  # fmt: skip
     return pl.Trainer(
-        accelerator=trainer.accelerator
-        if stage.name == "encoder"
-        else _accelerator(trainer.accelerator, config.sim.simulator),
+        accelerator=_accelerator(trainer.accelerator, getattr(config, "sim", None) and config.sim.simulator),
         devices=trainer.devices,
         num_nodes=trainer.num_nodes,
         strategy=_strategy(trainer),
@@ -234,15 +232,32 @@ def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, c
     )
 
 
-def _accelerator(asked: str, simulator: str) -> str:
-    """Where the networks live: by default where the simulator computes."""
+def _accelerator(asked: str, simulator: str | None) -> str:
+    """Where networks live: by default where the simulator computes (None for a stage without one).
+
+    Raises:
+        KitError: a device that is not there, or on which the simulator does not compute.
+    """
     import torch
 
     from physhmr_kit.simulation.registry import choose_simulator
 
+    if asked == "gpu" and not torch.cuda.is_available():
+        raise KitError("--trainer.accelerator gpu was asked for, but there is no CUDA device; leave it out")
+    if simulator is None:
+        return asked
+    name = choose_simulator(simulator).name
+    if asked == "gpu" and name == "mujoco_cpu":
+        raise KitError(
+            "mujoco_cpu computes on the CPU; take --simulator mujoco_gpu, or leave out --trainer.accelerator"
+        )
     if asked != "auto":
         return asked
-    return "gpu" if choose_simulator(simulator).name != "mujoco_cpu" and torch.cuda.is_available() else "cpu"
+    if name == "mujoco_gpu" and not torch.cuda.is_available():
+        raise KitError(
+            "mujoco_gpu: there is no CUDA device; take --simulator mujoco_cpu (or --trainer.accelerator cpu, which is slow)"
+        )
+    return "gpu" if name != "mujoco_cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _strategy(trainer: TrainerOptions) -> str:
@@ -280,6 +295,7 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.simulation import SimulatorError, choose_simulator
     from physhmr_kit.simulation.cores import usable_cores
     from physhmr_kit.stages.build import build_stage
+    from physhmr_kit.utils.files import write_text
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no hints, no hardware list
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # Lightning with torch 2.13
@@ -301,11 +317,10 @@ def main(argv: list[str] | None = None) -> int:
     trainer = _trainer(
         folder, stage, data, options, trainer_options, resume_command, [evaluations] if evaluations else []
     )
-    before = None
-    if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(_as_yaml(settings, options, command))
+    stage.trainer, before = trainer, None
+    if trainer.is_global_zero:  # nothing is left behind by a run that cannot begin
         before = evaluate_before(stage, data, folder, resumed=options.resume is not None)
+        write_text(folder / "config.yaml", _as_yaml(settings, options, command))
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=last if options.resume else options.ckpt_path, weights_only=True)
     except SystemExit as stop:

@@ -22,6 +22,7 @@ from physhmr_kit.utils.errors import KitError
 if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that --help answers at once
     from physhmr_kit.reconstruction import Reconstruction
     from physhmr_kit.vision.camera import Camera
+    from physhmr_kit.vision.encoder import VisionEncoder
     from physhmr_kit.vision.keypoints import KeypointTrack
     from physhmr_kit.vision.track import VisualTrack
 
@@ -98,13 +99,11 @@ def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
     return camera
 
 
-def find_track(args, known: Camera | None, keypoints: KeypointTrack) -> VisualTrack:
+def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> VisualTrack:
     """The person's track under the calibrated camera, or under one estimated from the person (`vision.uncalibrated`)."""
     from physhmr_kit.vision.build_track import track_from_keypoints, with_scale
-    from physhmr_kit.vision.pretrained import load_encoder
     from physhmr_kit.vision.uncalibrated import estimate_camera
 
-    encoder = load_encoder(args.encoder)
     if args.camera:
         return track_from_keypoints(keypoints, known, encoder, args.scale)
     found = estimate_camera(keypoints, encoder, args.focal, known)
@@ -185,12 +184,16 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     started = time.monotonic()
     args = _parse(argv)
+    from physhmr_kit.vision.pretrained import load_encoder
+
+    # weights first: detection takes minutes
     policy = find_policy(args.stage, args.weights) if args.method == "physics" else None
+    encoder = load_encoder(args.encoder)
     with step("keypoints"):
         keypoints, video = keypoints_and_video(args)
         known = load_camera(args.camera or args.lens, keypoints)
     with step("camera, encoder and rays"):
-        track = find_track(args, known, keypoints)
+        track = find_track(args, encoder, known, keypoints)
     from physhmr_kit.reconstruction import errors_over_time, summary
     from physhmr_kit.reconstruction.files import write_files
 

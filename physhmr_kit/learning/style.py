@@ -48,7 +48,10 @@ class StyleHistory(VectorWrapper):
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         result = self.env.reset(seed=seed, options=options)
-        self._begin(torch.arange(self.env.num_envs, device=self.env.device))
+        rows = torch.arange(self.env.num_envs, device=self.env.device)
+        if options and "reset_mask" in options:
+            rows = rows[torch.as_tensor(options["reset_mask"], device=rows.device)]
+        self._begin(rows)
         return result
 
     def step(self, actions: torch.Tensor, push: torch.Tensor | None = None):

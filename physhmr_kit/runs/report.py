@@ -54,7 +54,9 @@ def evaluate_stage(
 ) -> Evaluation:
     """Follow every clip with the stage's policy (or another one); a policy that sees is shown the validation views."""
     policy, sim = policy or stage.policy, stage.config.sim
-    rollouts = track_clips(policy, data.library, stage.tracking, data.validation_visual, sim.simulator, sim.substeps)
+    rollouts = track_clips(
+        policy, data.library, stage.tracking, data.validation_visual, sim.simulator, sim.substeps, device=stage.root_device
+    )  # fmt: skip
     return Evaluation(policy, rollouts, samples or stage.samples)
 
 

@@ -13,8 +13,8 @@ from material import edit_camera, filmed, rest_clip, run, weights, write_video
 from safetensors.torch import save_file
 
 from physhmr_kit import evaluate, reconstruct
-from physhmr_kit.stages.build import build_module
-from physhmr_kit.stages.expert import ExpertConfig
+from physhmr_kit.stages.build import build_stage
+from physhmr_kit.stages.settings import ExpertConfig, MotionData
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
 
@@ -69,8 +69,6 @@ def flat(options, changed):
 
 UNTRACKABLE = {
     "short": "4 frame(s) at 30 fps; tracking needs at least 5",
-    "teleport": "teleports from frame 4 to 5",
-    "flip": "teleports from frame 4 to 5 (0.13 s): pelvis turns at",
     "hovering": "without its start 60 cm above the floor",
     "rateless": "no mocap_framerate in the file; add it",
     "period": "0.0333 frames per second",
@@ -100,7 +98,7 @@ def test_a_clip_that_cannot_be_tracked_is_refused_for_evaluation_and_for_trainin
     path = untrackable_clip(tmp_path, fault)
     refuses(evaluate.main, evaluating(given, tmp_path, path), path, UNTRACKABLE[fault])
     with pytest.raises(KitError, match=re.escape(UNTRACKABLE[fault])):
-        build_module(ExpertConfig(clips=(str(path),)))
+        build_stage(ExpertConfig(data=MotionData(clips=(str(path),))))
 
 
 def test_a_clip_at_the_wrong_height_is_put_right_and_said(given, capsys, tmp_path):

@@ -9,8 +9,8 @@ from physhmr_kit.env import Rollout
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import save_policy
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
-from physhmr_kit.vision.synthetic import KeypointNoise
 from physhmr_kit.vision.track import VisualTrack
 
 
@@ -74,9 +74,9 @@ def test_a_policy_that_sees_is_shown_the_clips_through_a_camera_that_the_seed_de
 
 
 def test_a_clips_view_does_not_hang_on_its_company():
-    encoder, noise = VisionEncoder(width=24, layers=1, heads=2), KeypointNoise()
-    alone = evaluate.film(MotionLibrary([rest_clip(name="b")]), encoder, noise, 3)
-    in_company = evaluate.film(MotionLibrary([rest_clip(50, "a"), rest_clip(name="b")]), encoder, noise, 3)
+    encoder = VisionEncoder(width=24, layers=1, heads=2)
+    alone = film_library(MotionLibrary([rest_clip(name="b")]), encoder, 1, 3)[1]
+    in_company = film_library(MotionLibrary([rest_clip(50, "a"), rest_clip(name="b")]), encoder, 1, 3)[1]
     torch.testing.assert_close(alone[0].keypoints, in_company[1].keypoints)
     assert (in_company[0].centre[0] - in_company[1].centre[0]).norm() > 0.1  # but every clip has a view of its own
 

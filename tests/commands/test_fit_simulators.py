@@ -11,9 +11,10 @@ from material import rest_clip, run, weights
 from physhmr_kit import fit
 from physhmr_kit.learning import read_weights
 from physhmr_kit.learning.collect import Collector
+from physhmr_kit.runs.history import read_metrics
 
 STAGES = ("expert", "distill", "finetune")
-PLACES = {"mujoco_gpu": ["--device", "cpu"], "isaac_gym": []}
+PLACES = {"mujoco_gpu": ["--trainer.accelerator", "cpu"], "isaac_gym": []}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,11 @@ def options(given, stage: str, simulator: str, runs) -> list[str]:
         "--clips",
         f"[{given['clip']}]",
     ]
-    words += ["--simulator", simulator, *PLACES.get(simulator, []), "--num_envs=4", "--horizon=4", "--hidden=[16]"]
+    words += ["--simulator", simulator, *PLACES.get(simulator, []), "--num_envs=4", "--horizon=4"]
+    words += ["--critic_hidden=[16]"] if stage == "finetune" else ["--hidden=[16]"]
     if stage != "expert":
         words += ["--expert", given["expert"], "--encoder", given["encoder"]]
-    return [*words, "--student", given["distill"]] if stage == "finetune" else words
+    return [*words, "--init", given["distill"]] if stage == "finetune" else words
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -50,8 +52,8 @@ def test_every_stage_trains_on_mujoco_gpu_with_one_option(stage, given, tmp_path
     assert run(fit.main, *options(given, stage, "mujoco_gpu", tmp_path)) == 0
     assert "simulator mujoco_gpu: requested" in capsys.readouterr().out
     assert read_weights(tmp_path / stage / "a" / "weights.safetensors")[1]["stage"] == stage
-    assert yaml.safe_load((tmp_path / stage / "a" / "config.yaml").read_text())["simulator"] == "mujoco_gpu"
-    assert "overflowed" in (tmp_path / stage / "a" / "metrics.csv").read_text().splitlines()[0]
+    assert yaml.safe_load((tmp_path / stage / "a" / "config.yaml").read_text())["sim"]["simulator"] == "mujoco_gpu"
+    assert "overflowed" in read_metrics(tmp_path / stage / "a")[0]
 
 
 def test_a_stage_trains_on_isaac_gym_once_its_interpreter_is_named(given, tmp_path, monkeypatch, capsys):
@@ -86,14 +88,15 @@ def test_a_worker_that_dies_ends_the_run_and_leaves_the_last_checkpoint(given, t
     [
         (["--simulator", "clockwork"], "clockwork"),
         (["--simulator", "mujoco_gpu"], "there is no CUDA device; take --simulator mujoco_cpu"),
-        (["--simulator", "mujoco_cpu", "--device", "cuda"], "take mujoco_gpu"),
+        (["--simulator", "mujoco_cpu", "--trainer.accelerator", "gpu"], "take --simulator mujoco_gpu"),
+        (["--trainer.accelerator", "gpu"], "there is no CUDA device"),
         (["--simulator", "isaac_gym"], "PHYSHMR_ISAACGYM_PYTHON is not set"),
         (["--num_envs", "0"], "num_envs is 0"),
     ],
 )
 def test_a_simulator_that_cannot_be_had_is_told_in_one_line(words, told, given, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("PHYSHMR_ISAACGYM_PYTHON", raising=False)
-    if "mujoco_gpu" in words:
+    if {"mujoco_gpu", "--trainer.accelerator"} & set(words):
         pytest.importorskip("mujoco_warp")
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     begin = ["--stage", "expert", "--short", "--progress", "none", "--runs", tmp_path, "--clips", f"[{given['clip']}]"]

@@ -19,7 +19,7 @@ first rounding, the policy brings both back to the reference."""
 def followed(simulator, policy, clip) -> torch.Tensor:
     """Body positions (60, 24, 3) m of the first two seconds, the policy in the loop."""
     env = TrackingEnv(
-        MotionLibrary([clip]), simulator, TrackingConfig(policy.groups, termination="none", start="first")
+        MotionLibrary([clip]), simulator, TrackingConfig(groups=policy.groups, termination="none", start="first")
     )
     policy.to(env.device)
     obs, _ = env.reset(seed=0)
@@ -66,7 +66,9 @@ def test_whole_clips_are_followed_and_recorded(build):
     """`track_clips` as the commands use it, on this simulator, with everything brought back to the CPU."""
     device, library = str(build(1).device), MotionLibrary([rest_clip(25)])
     policy = load_policy(BUNDLED / "expert.safetensors")
-    rollouts = track_clips(policy, library, TrackingConfig(policy.groups), simulator=build.backend, device=device)
+    rollouts = track_clips(
+        policy, library, TrackingConfig(groups=policy.groups), simulator=build.backend, device=device
+    )
     assert rollouts[0].success and len(rollouts[0]) == 25
     assert rollouts[0].simulated.body_pos.device.type == "cpu" and rollouts[0].contact_force.shape == (25, 24, 3)
     assert (rollouts[0].simulated.body_pos - rollouts[0].reference.body_pos).norm(dim=-1).mean() < 0.03

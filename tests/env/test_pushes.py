@@ -56,7 +56,7 @@ def test_a_push_points_where_its_angle_says():
 
 
 def test_random_pushes_have_the_force_the_length_and_the_pauses_asked_for():
-    pushes, dice = RandomPushes(1000, force=120.0, steps=3, every=20, device=CPU), torch.Generator().manual_seed(0)
+    pushes, dice = RandomPushes(1000, force=120.0, steps=3, interval=20, device=CPU), torch.Generator().manual_seed(0)
     drawn = torch.stack([pushes.draw(dice) for _ in range(400)])
     chest = drawn[:, :, JOINT_NAMES.index("spine3")]
     assert torch.equal(drawn.abs().sum((2, 3)) > 0, chest.norm(dim=-1) > 0) and (chest[..., 2] == 0).all()
@@ -109,7 +109,7 @@ def test_a_run_that_began_without_pushes_goes_on_with_or_without_them(build):
 
 
 def test_a_new_episode_begins_unpushed():
-    pushes, dice = RandomPushes(3, force=1.0, steps=1000, every=1, device=CPU), torch.Generator().manual_seed(0)
+    pushes, dice = RandomPushes(3, force=1.0, steps=1000, interval=1, device=CPU), torch.Generator().manual_seed(0)
     pushes.draw(dice)
     pushes.end(torch.tensor([1]))
     assert pushes.state_dict()["left"].tolist() == [999, 0, 999]

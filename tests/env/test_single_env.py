@@ -10,7 +10,7 @@ import torch
 from motions import rest_clip, waving_clip
 
 from data_prep.sources import load_clips
-from physhmr_kit.env import TrackingEnv
+from physhmr_kit.env import TrackingConfig, TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
 
@@ -133,7 +133,5 @@ def test_gymnasium_accepts_it(both):
 
 
 def test_settings_it_does_not_know_are_refused(library):
-    from physhmr_kit.env import TrackingConfig
-
     with pytest.raises(ValueError, match="expert's episode only"):
         single_env.make_task(library, TrackingConfig(control="absolute"))

@@ -8,7 +8,7 @@ from physhmr_kit.env.style import reference_windows, style_observation
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
 from physhmr_kit.learning import Collector, Policy
 from physhmr_kit.learning import discriminator as amp
-from physhmr_kit.learning.style import ReplayBuffer, StyleHistory, StylePrior
+from physhmr_kit.learning.style import StyleHistory, StylePrior
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.utils.errors import KitError
@@ -28,7 +28,8 @@ def env():
 @pytest.fixture
 def prior(env):
     torch.manual_seed(0)
-    return StylePrior(env, 0.5, WINDOW, STEPS, (16,), 1e-3, memory=10, kept=4, minibatch=8, updates=2)
+    history, discriminator = StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (16,))
+    return StylePrior(history, discriminator, 0.5, 1e-3, memory=10, kept=4, minibatch=8, updates=2)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -38,10 +39,9 @@ def generator(seed: int = 0) -> torch.Generator:
 def wander(env, history, rollouts: int):
     """Every rollout's windows, beside what the environments were seen to do: steps of episodes kept apart by hand."""
     policy = Policy(env.config.groups, (8,), std=0.3)
-    collector = Collector(env, policy, None, STEPS, generator())
-    collector.watch = history
+    collector = Collector(history, policy, None, STEPS, generator())
     lives: list[list[torch.Tensor]] = [[] for _ in range(ENVS)]  # of each environment: the steps of its present episode
-    begin, record, ends = history.begin, history.record, 0
+    begin, step, ends, at = history._begin, env.step, 0, 0
 
     def began(rows):
         begin(rows)
@@ -51,18 +51,28 @@ def wander(env, history, rollouts: int):
             states = env.library.starts(env.library.rows(clip.expand(len(before)), before))
             lives[n] = list(style_observation(states))
 
-    def recorded(t, done):
-        seen = style_observation(env.last_state)
-        expected = []
-        for n in range(ENVS):
-            lives[n].append(seen[n])
-            expected.append(torch.stack(lives[n][-WINDOW:]))
-        record(t, done)  # begins new episodes, which empties `lives`
-        torch.testing.assert_close(history.windows[t], torch.stack(expected))
-        nonlocal ends
-        ends += int(done.sum())
+    def stepped(*given):
+        result = step(*given)
+        lived.append(style_observation(env.last_state).clone())
+        return result
 
-    history.begin, history.record = began, recorded
+    lived: list[torch.Tensor] = []
+    history._begin, env.step = began, stepped
+    whole = history.step
+
+    def checked(*given):
+        nonlocal ends, at
+        before = [list(life) for life in lives]
+        result = whole(*given)
+        expected = torch.stack([torch.stack([*before[n], lived[-1][n]][-WINDOW:]) for n in range(ENVS)])
+        torch.testing.assert_close(history.windows[at % STEPS], expected)
+        done = result[2] | result[3]
+        for n in (~done).nonzero().flatten().tolist():
+            lives[n].append(lived[-1][n])
+        ends, at = ends + int(done.sum()), at + 1
+        return result
+
+    history.step = checked
     for _ in range(rollouts):
         collector.collect()
     return ends
@@ -76,29 +86,20 @@ def test_windows_hold_steps_of_one_episode_and_before_its_start_the_reference(en
 def test_the_filled_history_ends_where_the_body_was_put(env):
     env.reset()
     history = StyleHistory(env, WINDOW, STEPS)
-    history.begin(torch.arange(ENVS))
+    history._begin(torch.arange(ENVS))
     torch.testing.assert_close(history.recent[:, -1], style_observation(env.simulator.state), atol=1e-4, rtol=1e-4)
 
 
 def test_a_body_that_is_not_moved_by_others_keeps_its_history(env):
     env.reset()
     history = StyleHistory(env, WINDOW, STEPS)
-    history.begin(torch.arange(ENVS))
+    history._begin(torch.arange(ENVS))
     before = history.recent.clone()
     env.reset(options={"reset_mask": torch.tensor([False, True, False]), "clip": [0], "frame": [20]})
-    history.begin(torch.tensor([1]))
+    history._begin(torch.tensor([1]))
     assert torch.equal(history.recent[[0, 2]], before[[0, 2]])
     wanted = reference_windows(env.library, torch.tensor([0]), torch.tensor([20]), WINDOW - 1)
     assert torch.equal(history.recent[1:2], wanted)
-
-
-def test_the_memory_keeps_the_newest():
-    memory = ReplayBuffer(5, (1,), torch.device("cpu"))
-    assert len(memory) == 0
-    memory.add(torch.tensor([[0.0], [1.0], [2.0]]))
-    assert len(memory) == 3 and set(memory.draw(40, generator()).flatten().tolist()) == {0.0, 1.0, 2.0}
-    memory.add(torch.tensor([[3.0], [4.0], [5.0], [6.0]]))
-    assert len(memory) == 5 and set(memory.draw(80, generator()).flatten().tolist()) == {2.0, 3.0, 4.0, 5.0, 6.0}
 
 
 def test_real_windows_are_the_clips(env, prior):
@@ -131,14 +132,25 @@ def test_an_update_learns_from_the_rollout_and_remembers_some_of_it(prior):
     figures = prior.update(generator(2))
     assert figures.keys() == {"reward", "loss", "gradient_penalty", "accuracy_real", "accuracy_agent"}
     assert not torch.equal(prior.discriminator.net[0].weight, weight)
-    assert len(prior.replay) == 4 and prior.replay.rows.abs().max() < 100, (
+    assert len(prior.replay) == 4 and prior.replay.rows["window"].abs().max() < 100, (
         "what shows no motion of the agent is left out"
     )
     prior.update(generator(3))
     assert len(prior.replay) == 8
 
 
-def test_nonsense_is_refused(env):
-    for weight, window, words in ((0.5, 1, "style_window is 1"), (1.5, 4, "style is 1.5"), (-0.1, 4, "style is -0.1")):
-        with pytest.raises(KitError, match=words):
-            StylePrior(env, weight, window, STEPS, (8,))
+def test_a_weight_that_is_no_share_is_refused(env):
+    for weight in (1.5, -0.1, 0.0):
+        with pytest.raises(KitError, match=f"weight of the motion prior is {weight:g}"):
+            StylePrior(StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (8,)), weight)
+
+
+def test_what_a_prior_keeps_survives_a_checkpoint(env, prior):
+    prior.history.windows = torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
+    prior.history.recent.fill_(2.0)
+    prior.update(generator(2))
+    other = StylePrior(StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (16,)), 0.5, memory=10)
+    other.load_extra_state(prior.extra_state())
+    assert torch.equal(other.history.recent, prior.history.recent)
+    assert torch.equal(other.replay.rows["window"], prior.replay.rows["window"]) and len(other.replay) == 4
+    assert other.optimizer.state_dict()["state"].keys() == prior.optimizer.state_dict()["state"].keys()
