@@ -242,16 +242,12 @@ def _accelerator(asked: str, simulator: str | None) -> str:
 
     from physhmr_kit.simulation.registry import choose_simulator
 
+    name = None if simulator is None else choose_simulator(simulator).name
+    if asked == "gpu" and name == "mujoco_cpu":
+        raise KitError("mujoco_cpu computes on the CPU; take --simulator mujoco_gpu, or leave out --trainer.accelerator")
     if asked == "gpu" and not torch.cuda.is_available():
         raise KitError("--trainer.accelerator gpu was asked for, but there is no CUDA device; leave it out")
-    if simulator is None:
-        return asked
-    name = choose_simulator(simulator).name
-    if asked == "gpu" and name == "mujoco_cpu":
-        raise KitError(
-            "mujoco_cpu computes on the CPU; take --simulator mujoco_gpu, or leave out --trainer.accelerator"
-        )
-    if asked != "auto":
+    if asked != "auto" or name is None:
         return asked
     if name == "mujoco_gpu" and not torch.cuda.is_available():
         raise KitError(
