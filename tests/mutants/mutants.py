@@ -203,7 +203,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("(left > 0).unsqueeze(1)", "(left > 1).unsqueeze(1)"),
         ("self._left = self._left.index_fill(0, rows, 0)", "pass"),
     ],
-    ("env/feedforward.py", "env/test_feedforward.py"): [
+    ("motion/inverse_dynamics.py", "motion/test_inverse_dynamics.py"): [
         ("force -= scale * edges @ share", "pass"),
         ("mjtDisableBit.mjDSBL_CONTACT |", "mjtDisableBit.mjDSBL_LIMIT |"),
         ("data.qacc[:] = qpos[t], qvel[t], qacc[t]", "data.qacc[:] = qpos[t], qvel[t], 0"),
@@ -211,6 +211,11 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("np.clip(torque, -limit, limit)", "np.clip(torque, 0, limit)"),
         ("torque[t] = force[qvel_of]", "torque[t] = -force[qvel_of]"),
         ("deriv=order, delta=1 / fps", "deriv=order, delta=fps"),
+    ],
+    ("env/feedforward.py", "env/test_feedforward.py"): [
+        ("targets[rows] = reference_targets(", "targets[: len(states)] = reference_targets("),
+        ("is None else packed[rows]", "is None else 0 * packed[rows]"),
+        ("if known is None or known[0] != body:", "if known is None:"),
     ],
     ("env/virtual_model.py", "env/test_virtual_model.py"): [
         ("2 * STIFFNESS**0.5 * slow", "-2 * STIFFNESS**0.5 * slow"),
