@@ -35,7 +35,7 @@ def importer_version() -> str:
 
     rooms = (Path(__file__).parent, Path(motion.__file__).parent, Path(body.__file__).parent)
     seen = hashlib.sha256()
-    for file in (file for room in rooms for file in sorted(room.glob("*.py"))):
+    for file in (file for room in rooms for file in sorted(room.rglob("*.py"))):
         seen.update(file.read_bytes())
     return seen.hexdigest()[:16]
 

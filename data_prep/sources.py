@@ -1,4 +1,4 @@
-"""`load_clips` and `load_library`: from what a user types (files, folders, libraries, "demo") to motions at the control rate."""
+"""`load_clips` and `load_library`: from what a user types (files, folders, libraries, "demo", ...) to motions at the control rate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from data_prep.generated import generated
 from data_prep.imported import READERS, Imported, import_file
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
@@ -40,7 +41,9 @@ def find_motion_files(spec: str | Path) -> list[Path]:
         known = ", ".join(READERS)
         if path.exists():
             raise KitError(f"{path}: not a motion file of a known kind ({known})")
-        raise KitError(f"{path}: no such file or folder; expected {known}, a folder, 'demo' or 'demo:<name>'")
+        raise KitError(
+            f"{path}: no such file or folder; expected {known}, a folder, 'demo', 'demo:<name>' or 'generated:<count>'"
+        )
     if not path.is_file():
         raise KitError(f"{path}: no such file")
     return [path]
@@ -127,7 +130,8 @@ def load_clips(
     """Clips at 30 fps from any mixture of sources, each with a name of its own.
 
     Args:
-        specs: "demo" (all demo motions), "demo:<name>", a .npz, .bvh or .amc file (its .asf found beside it), a library
+        specs: "demo" (all demo motions), "demo:<name>", "generated:<count>" or "generated:<count>:<seed>" (see
+            `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library
             that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
             over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
         check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
@@ -148,6 +152,8 @@ def load_clips(
     for spec in specs:
         if str(spec) == "demo" or str(spec).startswith("demo:"):
             clips += _demo(str(spec))
+        elif str(spec).startswith("generated:"):
+            clips += generated(str(spec), cached)
         elif is_library(spec):
             clips += MotionLibrary.open(spec).clips()
         else:
@@ -156,7 +162,7 @@ def load_clips(
             clips += [clip for one in imported for clip in one.clips]
             lines += told(imported) if check else []
     if not clips:
-        raise KitError("no clips asked for; name files, folders or 'demo'")
+        raise KitError("no clips asked for; name files, folders, 'demo' or 'generated:<count>'")
     _say(lines)  # after all were read, so that a refusal stands alone
     return _unique(clips)
 

@@ -1,6 +1,6 @@
-"""Feasibility: can a rigid body on a floor perform a motion? Overlap of limbs, and zero-moment points outside the support.
+"""Feasibility: can a rigid body on a floor perform a motion? Zero-moment points outside the support, ankles apart.
 
-No policy can track a frame in which one leg penetrates the other, or hold a pose whose weight lies outside the soles. Many such
+No policy can track a frame in which one leg penetrates the other (`motion.overlap`), or hold a pose whose weight lies outside the soles. Many such
 frames in a clip point to its import or its skeleton; check here before blaming a policy.
 """
 

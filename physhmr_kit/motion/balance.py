@@ -27,8 +27,8 @@ def tipping(centres: np.ndarray, masses: np.ndarray, fps: float) -> tuple[np.nda
         centres: (T, B, 3) centres of mass of the segments, m. masses: (B,) kg.
 
     Returns:
-        the horizontal moment of gravity and inertia about the origin (T, 2) N m, such that moment = load x point, and the
-        vertical load (T,) N. Both vanish in free flight, but for what the body turns.
+        the horizontal moment of gravity and inertia about the origin (T, 2) N m, which is load times zero-moment point, and
+        the vertical load (T,) N. In free flight the load is zero and the moment only what the body's own rotation changes.
     """
     acc = acceleration(centres, fps)
     weight = masses * (acc[..., 2] + GRAVITY)

@@ -107,7 +107,7 @@ def _about_hinge(thigh: np.ndarray, shank: np.ndarray) -> tuple[float, float]:
 def knee_position(
     hip: np.ndarray, ankle: np.ndarray, thigh: np.ndarray, shank: np.ndarray, knee_axis: np.ndarray
 ) -> np.ndarray:
-    """Where `leg_ik` puts the knee, (T, 3) m, and nothing else: ten times as fast, for those who only weigh the leg."""
+    """Where `leg_ik` puts the knee, (T, 3) m, and nothing else: all that the leg's centres of mass need, ten times as fast."""
     line = ankle - hip
     distance = np.sqrt((line**2).sum(1))
     cosine, sine = _about_hinge(thigh, shank)
@@ -128,7 +128,9 @@ def knee_position(
     line = line / distance[:, None]
     left = knee_axis - (knee_axis * line).sum(1)[:, None] * line
     left /= np.sqrt((left**2).sum(1))[:, None]
-    return hip + along[:, None] * line + hinge[:, None] * left + across[:, None] * np.cross(line, left)
+    (x, y, z), (u, v, w) = line.T, left.T
+    normal = np.column_stack([y * w - z * v, z * u - x * w, x * v - y * u])  # np.cross takes longer than all the rest
+    return hip + along[:, None] * line + hinge[:, None] * left + across[:, None] * normal
 
 
 def _frame(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

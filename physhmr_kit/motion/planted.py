@@ -27,6 +27,7 @@ REACH = 0.985
 """Share of the straight leg's length to which a lowered pelvis brings every foot that is near the floor."""
 _NEAR = 0.15  # m: a foot lifted higher swings, and the pelvis does not come down for it
 _ROUNDS = 12
+_SETTLED = 1e-6  # m: a shift that is not worth another round
 
 
 class PlantedBody:
@@ -159,11 +160,15 @@ class PlantedBody:
             com = np.average(centres, axis=1, weights=self.masses)
             moment, load = tipping(centres, self.masses, self.fps)
             lacking = (load[:, None] * support - moment) / mass
+            lift = np.zeros_like(raised)
             for flight in self.flights:
-                raised += flight.heights(com[:, 2], self.fps) - com[:, 2]
-                air = slice(flight.takeoff + 1, flight.landing)  # where the body's turning is nobody's business
+                lift += flight.heights(com[:, 2], self.fps) - com[:, 2]
+                air = slice(flight.takeoff + 1, flight.landing)  # no floor: the centre of mass moves straight on
                 lacking[air] = com[air, 2:] * acceleration(com[:, :2], self.fps)[air]
-            path = path + cart_table(lacking, com[:, 2], self.fps)
+            shift = cart_table(lacking, com[:, 2], self.fps)
+            path, raised = path + shift, raised + lift
+            if max(np.abs(shift).max(), np.abs(lift).max()) < _SETTLED:
+                break
         pelvis, joints, reach = self.at(path, height)
         self._check(joints, reach)
         return pelvis, joints

@@ -203,3 +203,19 @@ def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path, spec, said):
 def test_asking_for_nothing_is_refused():
     with pytest.raises(KitError, match="no clips asked for"):
         load_clips([])
+
+
+def test_generated_motions_come_by_count_and_seed_and_from_the_cache_the_second_time(monkeypatch):
+    first = load_clips(["generated:2"])
+    assert [clip.name for clip in first] == ["generated_0000_one_leg", "generated_0001_lunge"]
+    assert load_clips(["generated:1:7"])[0].name == "generated_0000_one_leg_seed7"
+    monkeypatch.setattr("physhmr_kit.motion.generator.generated_clip", None)
+    for clip, again in zip(first, load_clips(["generated:2"]), strict=True):
+        np.testing.assert_array_equal(clip.poses, again.poses)
+        np.testing.assert_array_equal(clip.trans, again.trans)
+
+
+@pytest.mark.parametrize("word", ["generated:", "generated:0", "generated:many", "generated:3:", "generated:3:x"])
+def test_a_word_for_generated_motions_that_is_not_understood_is_refused(word):
+    with pytest.raises(KitError, match=f"{word}: write generated:<count> or generated:<count>:<seed>"):
+        load_clips([word])

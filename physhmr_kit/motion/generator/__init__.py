@@ -5,9 +5,10 @@
     python -m physhmr_kit.fit --clips generated:200 # the same on any command line; generated:200:7 draws with seed 7
 
 Clip k is of kind `KINDS[k % len(KINDS)]` and depends on the seed and on k alone: 50 clips are the first of 200. It starts in
-quiet stance at the origin, facing +x, and lasts 5 to 10 s. A kind writes feet, pelvis and weight in the words of
-`motion.choreography`; arms, trunk and head wander freely above it; legs and balance follow. A draw that `faults.find_fault`
-objects to, or that the legs cannot reach, is thrown away, and the next one dares a little less.
+quiet stance at the origin, facing +x, and lasts 5 to 10 s. A kind writes feet, pelvis and weight as a
+`Choreography`; arms, trunk and head move at random above them (`upper_body.wander`); inverse kinematics and the cart table
+supply legs and balance. A draw in which `faults.find_fault` finds something, or a leg is too short, is discarded, and each
+further draw stays a little closer to quiet stance.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def generated_clips(count: int, seed: int = 0) -> list[Clip]:
     return [generated_clip(k, seed) for k in range(count)]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def generated_clip(index: int, seed: int = 0) -> Clip:
     """One generated motion, e.g. `generated_0007_steps`, by its index and the seed (added to the name unless 0)."""
     kind = KINDS[index % len(KINDS)]
@@ -56,10 +57,10 @@ def generated_clip(index: int, seed: int = 0) -> Clip:
         try:
             clip = write(kind, Draw((seed, index, attempt), 0.93**attempt), name).clip(lower=True)
         except KitError:
-            continue  # a leg too short, a joint too stiff
+            continue  # a foot out of reach or a joint beyond its limits
         if not find_fault(clip):
             return clip
-    raise AssertionError(f"{name}: {_ATTEMPTS} draws in vain")
+    raise AssertionError(f"{name}: none of {_ATTEMPTS} draws passes the checks")
 
 
 def write(kind: str, d: Draw, name: str) -> Choreography:
@@ -69,7 +70,9 @@ def write(kind: str, d: Draw, name: str) -> Choreography:
     if kind == "medley":
         parts = [d.one_of(list(_WRITERS)) for _ in range(3)]
     if kind == "jump":
-        parts.append(d.one_of(("lean", "reach", "crouch")))  # a landing is what is hardest to stand: one is enough
+        parts.append(
+            d.one_of(("lean", "reach", "crouch"))
+        )  # two landings in a row are seldom survived without a policy
     while now < _SECONDS:
         now = _WRITERS[parts[0]](m, d, now)
         parts = parts[1:] + parts[:1]

@@ -1,4 +1,4 @@
-"""What a generated clip must keep, measured on its frames: the generator draws again where one of these is broken."""
+"""The checks of a generated clip, measured on its frames; the generator draws again when one fails."""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ def lunge(m: Choreography, d: Draw, now: float) -> float:
 def walk(m: Choreography, d: Draw, now: float, count: int = 6) -> float:
     """Walk: ahead, backwards, aside or on the spot, straight or in a curve, at any pace, each leg alike."""
     way = d.one_of(("ahead", "ahead", "ahead", "back", "aside", "spot"))
-    pace, heading = d.between(0.55, 1.0), m.channels["pelvis_yaw"].last
-    length = {"ahead": d.up_to(0.15, 0.50), "back": -d.up_to(0.1, 0.34)}.get(way, 0.0)
+    pace, heading = d.between(0.48, 0.95), m.channels["pelvis_yaw"].last
+    length = {"ahead": d.up_to(0.15, 0.60), "back": -d.up_to(0.1, 0.34)}.get(way, 0.0)
     curve = d.about(20) if way != "aside" else 0.0
     wide = {"aside": m.width + d.up_to(0.04, 0.28)}.get(way, d.between(0.12, m.width))
     lift = d.between(0.06, 0.18) if way == "spot" else d.between(0.03, 0.09)

@@ -1,4 +1,4 @@
-"""Arms, trunk and head of a generated clip: each wanders by itself from posture to posture, in hinges nobody else moves."""
+"""Arms, trunk and head of a generated clip: independent random movements of the hinges that the motion itself leaves alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def head(d: Draw, most: float = 1.0) -> dict[str, float]:
 def wander(m: Choreography, d: Draw, end: float, most: float = 1.0) -> None:
     """Let arms, trunk and head move from posture to posture until `end` seconds, each in its own time.
 
-    Channels that move already are left to whoever moves them.
+    Channels that move already stay as they are.
     """
     parts = [
         (lambda: arm(d, "left", most), (0.45, 1.4)),
@@ -64,7 +64,7 @@ def wander(m: Choreography, d: Draw, end: float, most: float = 1.0) -> None:
     for draw, (quick, slow) in parts:
         now = d.between(0.1, 1.0)
         while True:
-            # the less one dares, the more time one takes
+            # calmer draws also take more time
             stop = now + d.between(quick, slow) / d.bold**0.5
             if stop > end:
                 break
