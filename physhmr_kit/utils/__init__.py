@@ -1,1 +1,1 @@
-"""What every room may use and that knows nothing of motion: files that appear whole or not at all, errors, threads."""
+"""What every room may use: files that appear whole or not at all, errors, Markdown tables, threads."""
