@@ -11,9 +11,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from data_prep.imported import READERS, Imported, import_file
+from data_prep.made import is_made, made_clips
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.library_files import is_library
 from physhmr_kit.utils.errors import KitError
@@ -40,7 +40,9 @@ def find_motion_files(spec: str | Path) -> list[Path]:
         known = ", ".join(READERS)
         if path.exists():
             raise KitError(f"{path}: not a motion file of a known kind ({known})")
-        raise KitError(f"{path}: no such file or folder; expected {known}, a folder, 'demo' or 'demo:<name>'")
+        raise KitError(
+            f"{path}: no such file or folder; expected {known}, a folder, 'demo', 'demo:<name>' or 'generated:<count>'"
+        )
     if not path.is_file():
         raise KitError(f"{path}: no such file")
     return [path]
@@ -110,25 +112,14 @@ def told(imported: Sequence[Imported]) -> list[str]:
     return lines
 
 
-def _demo(spec: str) -> list[Clip]:
-    clips = demo_clips()
-    _, _, wanted = spec.partition(":")
-    if not wanted:
-        return clips
-    found = [clip for clip in clips if clip.name == wanted]
-    if not found:
-        raise KitError(f"{spec}: no such demo motion; there are {', '.join(clip.name for clip in clips)}")
-    return found
-
-
 def load_clips(
     specs: Sequence[str | Path], check: bool = True, strict: bool = False, cached: bool = True
 ) -> list[Clip]:
     """Clips at 30 fps from any mixture of sources, each with a name of its own.
 
     Args:
-        specs: "demo" (all demo motions), "demo:<name>", a .npz, .bvh or .amc file (its .asf found beside it), a library
-            that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
+        specs: "demo" (all demo motions), "demo:<name>", "generated:<count>" or "generated:<count>:<seed>" (see
+            `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
             over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
         check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
             repaired; without it a motion comes as it was read, to be looked at.
@@ -146,8 +137,8 @@ def load_clips(
     clips: list[Clip] = []
     lines: list[str] = []
     for spec in specs:
-        if str(spec) == "demo" or str(spec).startswith("demo:"):
-            clips += _demo(str(spec))
+        if is_made(str(spec)):
+            clips += made_clips(str(spec))
         elif is_library(spec):
             clips += MotionLibrary.open(spec).clips()
         else:
