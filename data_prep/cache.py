@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 @cache
 def importer_version() -> str:
-    """Changes with every line of the code that imports: the rooms data_prep, motion and body."""
+    """Changes with every line of the code that imports or makes motions: the rooms data_prep, motion and body."""
     from physhmr_kit import body, motion
 
     rooms = (Path(__file__).parent, Path(motion.__file__).parent, Path(body.__file__).parent)

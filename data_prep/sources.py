@@ -12,9 +12,9 @@ from pathlib import Path
 
 from data_prep.generated import generated
 from data_prep.imported import READERS, Imported, import_file
+from data_prep.made import is_made, made_clips
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.library_files import is_library
 from physhmr_kit.utils.errors import KitError
@@ -113,17 +113,6 @@ def told(imported: Sequence[Imported]) -> list[str]:
     return lines
 
 
-def _demo(spec: str) -> list[Clip]:
-    clips = demo_clips()
-    _, _, wanted = spec.partition(":")
-    if not wanted:
-        return clips
-    found = [clip for clip in clips if clip.name == wanted]
-    if not found:
-        raise KitError(f"{spec}: no such demo motion; there are {', '.join(clip.name for clip in clips)}")
-    return found
-
-
 def load_clips(
     specs: Sequence[str | Path], check: bool = True, strict: bool = False, cached: bool = True
 ) -> list[Clip]:
@@ -131,8 +120,12 @@ def load_clips(
 
     Args:
         specs: "demo" (all demo motions), "demo:<name>", "generated:<count>" or "generated:<count>:<seed>" (see
+<<<<<<< HEAD
             `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library
             that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
+=======
+            `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
+>>>>>>> library
             over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
         check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
             repaired; without it a motion comes as it was read, to be looked at.
@@ -150,10 +143,15 @@ def load_clips(
     clips: list[Clip] = []
     lines: list[str] = []
     for spec in specs:
+<<<<<<< HEAD
         if str(spec) == "demo" or str(spec).startswith("demo:"):
             clips += _demo(str(spec))
         elif str(spec).startswith("generated:"):
             clips += generated(str(spec), cached)
+=======
+        if is_made(str(spec)):
+            clips += made_clips(str(spec))
+>>>>>>> library
         elif is_library(spec):
             clips += MotionLibrary.open(spec).clips()
         else:

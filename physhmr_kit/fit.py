@@ -244,7 +244,9 @@ def _accelerator(asked: str, simulator: str | None) -> str:
 
     name = None if simulator is None else choose_simulator(simulator).name
     if asked == "gpu" and name == "mujoco_cpu":
-        raise KitError("mujoco_cpu computes on the CPU; take --simulator mujoco_gpu, or leave out --trainer.accelerator")
+        raise KitError(
+            "mujoco_cpu computes on the CPU; take --simulator mujoco_gpu, or leave out --trainer.accelerator"
+        )
     if asked == "gpu" and not torch.cuda.is_available():
         raise KitError("--trainer.accelerator gpu was asked for, but there is no CUDA device; leave it out")
     if asked != "auto" or name is None:

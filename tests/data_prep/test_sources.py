@@ -10,6 +10,7 @@ from data_prep.sources import find_motion_files, load_clips
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.export import write_bvh
+from physhmr_kit.motion.generator import generated_clips
 from physhmr_kit.utils.errors import KitError
 
 
@@ -17,6 +18,18 @@ def test_demo_motions_come_all_together_or_by_name():
     assert [c.name for c in load_clips(["demo"])] == [c.name for c in demo_clips()]
     (one,) = load_clips(["demo:squat"])
     assert one.name == "squat" and one.fps == 30.0
+
+
+def test_generated_motions_come_by_count_and_seed_and_are_made_once(monkeypatch):
+    clips = generated_clips(2)
+    first = load_clips(["generated:2"])
+    monkeypatch.setattr("data_prep.made.generated_clips", lambda *_: pytest.fail("made again"))
+    for made, again, clip in zip(first, load_clips(["generated:2"]), clips, strict=True):
+        assert made.name == again.name == clip.name
+        np.testing.assert_array_equal(again.poses, clip.poses)
+        np.testing.assert_array_equal(again.trans, clip.trans)
+    with pytest.raises(pytest.fail.Exception):
+        load_clips(["generated:2:7"])
 
 
 def test_clips_of_other_rates_are_resampled_by_time(tmp_path):
@@ -180,6 +193,10 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_does_no_harm(tmp_path, mon
 @pytest.mark.parametrize(
     "spec, said",
     [
+        ("generated", "expected generated:COUNT or"),
+        ("generated:0", "expected generated:COUNT or"),
+        ("generated:2:x", "expected generated:COUNT or"),
+        ("generated:2:3:4", "expected generated:COUNT or"),
         ("demo:somersault", "no such demo motion; there are .*stand"),
         ("nowhere/clip.npz", "no such file"),
         ("nowhere", "no such file or folder; expected"),

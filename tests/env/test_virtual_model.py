@@ -68,7 +68,9 @@ def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float
     slow = (share * (ref.body_lin_vel[row] - body.body_lin_vel[row])).sum(0)
     force = masses.sum() * (15 * lag + 2 * 15**0.5 * slow)
     turn = roma.quat_product(ref.body_rot[row, 0], roma.quat_conjugation(rot[0]))
-    moment = 400 * 2 * turn[:3] * (1 if turn[3] >= 0 else -1) + 40 * (ref.body_ang_vel[row, 0] - body.body_ang_vel[row, 0])
+    moment = 400 * 2 * turn[:3] * (1 if turn[3] >= 0 else -1) + 40 * (
+        ref.body_ang_vel[row, 0] - body.body_ang_vel[row, 0]
+    )
     added = torch.zeros(24, 3)
     for (hip, knee, ankle, toes), load in zip(((1, 4, 7, 10), (2, 5, 8, 11)), loads, strict=True):
         stands = load / sum(loads) if sum(loads) > 50 else 0.0
@@ -76,7 +78,9 @@ def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float
         wanted = stands * moment + cross((share * pos).sum(0) - foot, stands * force)
         left = torch.nn.functional.normalize(roma.quat_action(rot[ankle], torch.tensor([1.0, 0, 0])) * floor, dim=0)
         forward, up = cross(left, torch.tensor([0.0, 0, 1])), torch.tensor([0.0, 0, 1])
-        passed = sum((wanted @ a).clamp(-r * load, r * load) * a for a, r in zip((left, forward, up), REACH, strict=True))
+        passed = sum(
+            (wanted @ a).clamp(-r * load, r * load) * a for a, r in zip((left, forward, up), REACH, strict=True)
+        )
         for joint in (hip, knee, ankle):
             torque = -cross(foot - pos[joint], stands * force) - passed
             added[joint] += hinges_in_the_world(body, row, joint) @ torque / HUMANOID.kp.view(23, 3)[joint - 1]

@@ -154,16 +154,23 @@ def expert(policy: Policy | None = None, **settings) -> ExpertModule:
 
 def finetune(**settings) -> FinetuneModule:
     quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, critic_warmup=0, critic_hidden=(16,), **RATES)
-    config = FinetuneConfig(policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings)))
+    config = FinetuneConfig(
+        policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings))
+    )
     student = small_policy(control="absolute")
-    student.norm.mean.fill_(100), student.norm.var.fill_(100)  # a normaliser that has seen enough, as a distilled student's has
+    (
+        student.norm.mean.fill_(100),
+        student.norm.var.fill_(100),
+    )  # a normaliser that has seen enough, as a distilled student's has
     return FinetuneModule(config, small_policy(("root_orientation",)), student)
 
 
 def distill(iterations=3, **settings) -> DistillModule:
     quick = dict(horizon=STEPS, updates=8, minibatch_size=300, buffer_rollouts=3, learning_rate=1e-2)
     config = DistillConfig(iterations=iterations, optim=Distillation(**(quick | settings)))
-    return DistillModule(config, small_policy(("root_orientation",), control="balanced"), small_policy(control="absolute"))
+    return DistillModule(
+        config, small_policy(("root_orientation",), control="balanced"), small_policy(control="absolute")
+    )
 
 
 def mean_action(module) -> float:
