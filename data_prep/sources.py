@@ -10,7 +10,6 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from data_prep.generated import generated
 from data_prep.imported import READERS, Imported, import_file
 from data_prep.made import is_made, made_clips
 from physhmr_kit.cli import progress_bar
@@ -120,12 +119,7 @@ def load_clips(
 
     Args:
         specs: "demo" (all demo motions), "demo:<name>", "generated:<count>" or "generated:<count>:<seed>" (see
-<<<<<<< HEAD
-            `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library
-            that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
-=======
             `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
->>>>>>> library
             over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
         check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
             repaired; without it a motion comes as it was read, to be looked at.
@@ -143,15 +137,8 @@ def load_clips(
     clips: list[Clip] = []
     lines: list[str] = []
     for spec in specs:
-<<<<<<< HEAD
-        if str(spec) == "demo" or str(spec).startswith("demo:"):
-            clips += _demo(str(spec))
-        elif str(spec).startswith("generated:"):
-            clips += generated(str(spec), cached)
-=======
         if is_made(str(spec)):
             clips += made_clips(str(spec))
->>>>>>> library
         elif is_library(spec):
             clips += MotionLibrary.open(spec).clips()
         else:
