@@ -55,16 +55,13 @@ def tracking_env(num_envs: int, clips: tuple[str, ...]):
     """TrackingEnv with the expert's settings, its episodes at all ages."""
     import torch
 
+    from single_env import EPISODE
+
     from physhmr_kit.env import TrackingEnv
     from physhmr_kit.simulation import make_simulator
-    from physhmr_kit.stages.expert import ExpertConfig
 
     torch.set_num_threads(CORES)
-    env = TrackingEnv(
-        library(clips),
-        make_simulator("mujoco_cpu", num_envs=num_envs),
-        ExpertConfig(preview=False, moment_share=0.0).tracking(),
-    )
+    env = TrackingEnv(library(clips), make_simulator("mujoco_cpu", num_envs=num_envs), EPISODE)
     env.reset(seed=0)
     return env
 
@@ -266,11 +263,9 @@ def engine(options) -> None:
 
 def peers(options) -> None:
     """Part 2: beside environments that live one in a process."""
-    from single_env import SingleEnv, make_task
+    from single_env import EPISODE, SingleEnv, make_task
 
-    from physhmr_kit.stages.expert import ExpertConfig
-
-    task = make_task(library(options.clips), ExpertConfig(preview=False, moment_share=0.0).tracking())
+    task = make_task(library(options.clips), EPISODE)
     kinds = {
         "the same episode, single gymnasium.Env": (functools.partial(SingleEnv, task), NOISE, SingleEnv(task).model, 4)
     }

@@ -21,12 +21,15 @@ from importlib.metadata import version
 
 import pytorch_lightning as pl
 import torch
+from single_env import EPISODE
 
 from data_prep.sources import load_clips
 from physhmr_kit.env import TrackingEnv
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import Simulator, make_simulator
-from physhmr_kit.stages.expert import ExpertConfig, ExpertModule
+from physhmr_kit.stages.data import MotionDataModule
+from physhmr_kit.stages.expert import ExpertModule
+from physhmr_kit.stages.settings import PPO, ExpertConfig, Simulation
 
 SIZES = (1024, 4096, 8192)
 WARM, STEPS = 20, 100
@@ -63,7 +66,7 @@ def bare(simulator: Simulator, library: MotionLibrary):
 
 def tracking(simulator: Simulator, library: MotionLibrary):
     """A step of TrackingEnv: actions, physics, observations, rewards, terminations, resets."""
-    env = TrackingEnv(library, simulator, ExpertConfig(preview=False, moment_share=0.0).tracking())
+    env = TrackingEnv(library, simulator, EPISODE)
     env.reset()
     actions = NOISE * torch.randn(simulator.num_envs, 69, device=simulator.device)
     return lambda: env.step(actions)
@@ -72,27 +75,24 @@ def tracking(simulator: Simulator, library: MotionLibrary):
 class Clock(pl.Callback):
     """Seconds of the last `ITERATIONS` iterations."""
 
-    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        if batch_idx == 1:  # the first fills the normaliser and finds its kernels
+    def on_train_epoch_start(self, trainer, module) -> None:
+        if trainer.current_epoch == 1:  # the first fills the normaliser and finds its kernels
             wait(module.device)
             self.began = time.perf_counter()
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        if batch_idx == ITERATIONS:
-            wait(module.device)
-            self.seconds = time.perf_counter() - self.began
+    def on_train_end(self, trainer, module) -> None:
+        wait(module.device)
+        self.seconds = time.perf_counter() - self.began
 
 
 def ppo_rate(config: ExpertConfig, library: MotionLibrary, accelerator: str) -> float:
     """Samples/s of whole iterations of the expert stage."""
-    module, clock = ExpertModule(config, library), Clock()
-    module.iterations_per_epoch = ITERATIONS + 1
+    clock = Clock()
     pl.Trainer(
-        accelerator=accelerator, devices=1, max_epochs=1, callbacks=[clock], logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    ).fit(module)  # fmt: skip
-    module.env.close()
-    return ITERATIONS * config.num_envs * config.horizon / clock.seconds
+        accelerator=accelerator, devices=1, max_epochs=ITERATIONS + 1, limit_val_batches=0, callbacks=[clock], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    ).fit(ExpertModule(config), datamodule=MotionDataModule(library))  # fmt: skip
+    return ITERATIONS * config.sim.num_envs * config.ppo.horizon / clock.seconds
 
 
 def row(num_envs: int) -> str:
@@ -111,7 +111,9 @@ def row(num_envs: int) -> str:
     lost = simulator.counters()["overflowed"]
     simulator.close()
     five = rate(bare(make_simulator("mujoco_gpu", num_envs=num_envs, substeps=5), library), device, num_envs)
-    config = ExpertConfig(simulator="mujoco_gpu", num_envs=num_envs, minibatch=num_envs * ExpertConfig.horizon // 4)
+    config = ExpertConfig(
+        sim=Simulation("mujoco_gpu", num_envs), ppo=PPO(minibatch_size=num_envs * PPO.horizon // 4)
+    )
     samples = ppo_rate(config, library, "gpu")
     return f"| {num_envs} | {four:,.0f} | {five:,.0f} | {env:,.0f} | {samples:,.0f} | {memory:.2f} | {lost} |"
 

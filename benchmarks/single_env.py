@@ -3,7 +3,7 @@
 `mujoco.mj_step`, then NumPy for observation, reward and termination. It is the yardstick of benchmarks/environment.py,
 where gymnasium's AsyncVectorEnv runs many of them in processes of their own; tests/env/test_single_env.py holds its
 numbers against TrackingEnv's. It is written with care, or the comparison would flatter us: rotations are the matrices MuJoCo
-has computed anyway, each quantity of all 24 bodies is one array operation, and a worker imports neither torch nor the kit.
+has computed anyway, each quantity of all 24 bodies is one array operation, and a worker imports no torch.
 
 Three liberties, all in its favour: starts are drawn from all clips alike (TrackingEnv prefers clips that fail, and a reset
 costs time), the observation is one flat array (a dict of two would be copied in two pieces), and MuJoCo's solver begins each
@@ -18,6 +18,11 @@ from dataclasses import dataclass
 import gymnasium as gym
 import mujoco
 import numpy as np
+
+from physhmr_kit.env.settings import EXPERT_REWARD, TrackingConfig
+
+EPISODE = TrackingConfig(failure_weighted_prob=0.7, reward=EXPERT_REWARD)
+"""The expert's episode without a preview, a virtual model, and starts before failures: what is written here once more."""
 
 BODIES, DOFS, WIDTH = 24, 69, 358 + 576
 TRACKED = [j for j in range(BODIES) if j not in (7, 8, 10, 11)]  # ankles and toes may be where they like

@@ -10,7 +10,7 @@
 # - turn a pixel into a ray in the world, by hand and with the kit,
 # - write down the residual the policy sees, and say what it is blind to,
 # - tell how many millimetres a pixel of noise costs,
-# - recognise the five classic camera mistakes by the size of their error.
+# - recognise six classic camera mistakes by the size of their error.
 
 # %%
 import math
@@ -25,7 +25,7 @@ from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.viewer.bodies import BONES
-from physhmr_kit.viewer.palette import CONTACT, REFERENCE, SEEN, SIMULATED, unit
+from physhmr_kit.viewer.palette import CONTACT, DETECTED, REFERENCE, SIMULATED, unit
 from physhmr_kit.vision import RAY_COCO, RAY_JOINTS, Camera, KeypointNoise, coco_from_bodies, detect, lift, ray_residual
 from physhmr_kit.vision.keypoints import COCO_BONES, RAY_NAMES
 from physhmr_kit.vision.lens import distort
@@ -66,7 +66,7 @@ scene = figure.add_axes((0.0, 0.0, 0.52, 0.92), projection="3d")
 for pair in BONES:
     scene.plot(*joints[pair].T.numpy(), color=unit(SIMULATED), linewidth=2.5)
 centre = camera.centre
-for direction, letter, colour in zip(camera.camera_to_world.T, "xyz", (CONTACT, SEEN, SIMULATED), strict=True):
+for direction, letter, colour in zip(camera.camera_to_world.T, "xyz", (CONTACT, DETECTED, SIMULATED), strict=True):
     tip = centre + 0.5 * direction
     scene.plot(*torch.stack([centre, tip]).T.numpy(), color=unit(colour), linewidth=2)
     scene.text(*(centre + 0.62 * direction).tolist(), letter, color=unit(colour), ha="center")
@@ -103,7 +103,7 @@ assert camera.is_visible(joints).all()
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-for size, depth, colour in ((0.4, 1.6, SEEN), (0.8, 3.2, REFERENCE)):
+for size, depth, colour in ((0.4, 1.6, DETECTED), (0.8, 3.2, REFERENCE)):
     axes.plot([depth, depth], [0, size], color=unit(colour), linewidth=6, label=f"{size} m at {depth} m")
 axes.plot([0, 3.4], [0, 3.4 * 0.25], color="0.5", linewidth=1)
 axes.plot([0, 3.4], [0, 0], color="0.5", linewidth=1, linestyle=":")
@@ -179,7 +179,7 @@ c2, d2, x2 = np.array([0.0, 0.0]), np.array([math.cos(0.35), math.sin(0.35)]), n
 r2 = x2 - c2
 foot = c2 + (r2 @ d2) * d2
 figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-axes.plot(*np.stack([c2, 3.2 * d2]).T, color=unit(SEEN), linewidth=2, label="ray of the pixel")
+axes.plot(*np.stack([c2, 3.2 * d2]).T, color=unit(DETECTED), linewidth=2, label="ray of the pixel")
 axes.annotate("", x2, c2, arrowprops={"arrowstyle": "->", "color": "0.5"})
 axes.annotate("", x2, foot, arrowprops={"arrowstyle": "->", "color": unit(CONTACT), "linewidth": 2.5})
 axes.plot(*x2, "o", color=unit(SIMULATED), markersize=11, label="joint of the simulated body")
@@ -187,7 +187,7 @@ axes.plot(0, 0, "o", color="0.2")
 axes.text(-0.05, -0.12, "c", ha="right")
 axes.text(1.0, 0.68, "r = x − c", color="0.4", rotation=30)
 axes.text(*(foot + x2) / 2 + [0.06, 0], "e", color=unit(CONTACT), fontsize=14)
-axes.text(1.3, 0.34, "(r·d) d", color=unit(SEEN), rotation=20)
+axes.text(1.3, 0.34, "(r·d) d", color=unit(DETECTED), rotation=20)
 axes.set(aspect="equal", xlim=(-0.3, 3.3), ylim=(-0.3, 1.7), title="The residual is the perpendicular")
 axes.legend(frameon=False, loc="upper left")
 axes.set_axis_off()
@@ -271,9 +271,9 @@ assert not torch.allclose(seen[0][0], seen[1][0], atol=1e-2)
 #
 # ## What noise does
 #
-# A pixel wrong by $\sigma$ turns the ray by about $\sigma/f$ radians. At distance $Z$ that is
+# A pixel wrong by $\sigma$ turns the ray by about $\sigma/f$ radians, which at distance $Z$ is $\sigma Z/f$ metres. Noise of standard deviation $\sigma$ in $u$ and as much in $v$ adds up in squares,
 #
-# $$|e| \approx \frac{Z}{f}\,\sigma$$
+# $$\sqrt{\overline{|e|^2}} \approx \sqrt2\,\frac{Z}{f}\,\sigma$$
 #
 # Half of the focal length or twice the distance: twice the millimetres for the same pixel. We check the law on random pixels.
 
@@ -313,7 +313,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained
 draw_image(
     left, camera.project(coco_from_bodies(body.body_pos, body.body_rot))[0], SIMULATED, "where they are", COCO_BONES
 )
-left.scatter(*keypoints[50, :, :2].T, color=unit(SEEN), s=14, zorder=3, label="what the detector says")
+left.scatter(*keypoints[50, :, :2].T, color=unit(DETECTED), s=14, zorder=3, label="what the detector says")
 left.set(xlim=(650, 1250), ylim=(1000, 120), aspect="equal", xlabel="u (pixels)", ylabel="v (pixels)")
 left.legend(frameon=False, fontsize=8, loc="lower right")
 heat = right.imshow(residual.T, aspect="auto", cmap="viridis", vmax=60, extent=(0, len(wave) / 30, 11.5, -0.5))
@@ -430,7 +430,7 @@ for at in np.linspace(-0.36, 0.36, 7):
     for xy in (row, column):
         for lens, colour, label in (
             (torch.zeros(5), (190, 190, 190), "perfect lens"),
-            (bent.distortion, SEEN, "k₁ = −0.28"),
+            (bent.distortion, DETECTED, "k₁ = −0.28"),
         ):
             uv = distort(xy, lens) * 1500 + torch.tensor([960.0, 540.0])
             axes.plot(*uv.T, color=unit(colour), linewidth=1.3, label=label if at == -0.36 and xy is row else None)
@@ -464,11 +464,12 @@ MISTAKES = {
     "R transposed": (uv, replace(camera, R=camera.R.T.contiguous())),
     "centre stored as t": (uv, wrong_t),
 }
+assert len(MISTAKES) == 1 + 6
 sizes = {name: MM * perpendicular(x, cam.centre, lift(pix, cam)).norm(dim=-1) for name, (pix, cam) in MISTAKES.items()}
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
 names = list(sizes)
 values = [float(sizes[n].median()) for n in names]
-bars = axes.barh(names, np.maximum(values, 1), color=[unit(SEEN)] + [unit(CONTACT)] * (len(names) - 1))
+bars = axes.barh(names, np.maximum(values, 1), color=[unit(DETECTED)] + [unit(CONTACT)] * (len(names) - 1))
 axes.bar_label(bars, [f"{v:.0f} mm" for v in values], padding=4)
 axes.set(xscale="log", xlim=(1, 30000), xlabel="median residual of a perfect body (mm)")
 axes.invert_yaxis()
@@ -495,7 +496,7 @@ assert values[0] < 1 < values[2] < values[1] < min(values[3:])
 #
 # ## Summary
 #
-# $p = c + R_{wc}K^{-1}[u,v,1]^\top$ and $e = r-(r\cdot d)\,d$, turned into the heading frame: 36 numbers, zero when the body fits its picture, in metres when it does not, blind along the ray. Noise costs $Z\sigma/f$, the lens is undone
+# $p = c + R_{wc}K^{-1}[u,v,1]^\top$ and $e = r-(r\cdot d)\,d$, turned into the heading frame: 36 numbers, zero when the body fits its picture, in metres when it does not, blind along the ray. Noise of $\sigma$ pixels costs $\sqrt2\,Z\sigma/f$, the lens is undone
 # first, and depth has to come from the body, the floor and experience.
 #
 # **Next:** lesson 3 hands these rays to a student, and a teacher who can see everything tells it what to do.

@@ -13,6 +13,7 @@
 
 # %%
 import logging
+import time
 import warnings
 from dataclasses import replace
 
@@ -24,15 +25,16 @@ import torch
 from physhmr_kit.body import Humanoid
 from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, track_clips
 from physhmr_kit.env.actions import absolute_scale
-from physhmr_kit.env.observations import GROUP_SIZES
+from physhmr_kit.env.settings import EXPERT_GROUPS, GROUP_SIZES, STUDENT_GROUPS
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.metrics import score_rollouts, summarise, to_markdown
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
-from physhmr_kit.stages.distill import STUDENT_GROUPS, DistillConfig, DistillModule
-from physhmr_kit.stages.settings import EXPERT_GROUPS
+from physhmr_kit.stages.data import FilmedMotionDataModule
+from physhmr_kit.stages.distill import DistillModule
+from physhmr_kit.stages.settings import Distillation, DistillConfig, Simulation, StudentPolicy
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.viewer import filmstrip, show
 from physhmr_kit.viewer.palette import SERIES, SIMULATED, unit
@@ -47,10 +49,10 @@ logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARN
 # %% [markdown]
 # ## Two pairs of eyes
 #
-# Both policies feel the same body. After that they part: the expert reads the reference, the student reads what a camera and the encoder made of it.
+# Both policies feel the same body. After that they part: the expert reads the reference (one step ahead, and a preview of the next half second), the student reads what a camera and the encoder made of it.
 
 # %%
-figure, axes = plt.subplots(figsize=(8, 2), layout="constrained")
+figure, axes = plt.subplots(figsize=(9, 2), layout="constrained")
 for row, groups in enumerate((STUDENT_GROUPS, EXPERT_GROUPS)):
     left = 0
     for group in groups:
@@ -70,13 +72,15 @@ for row, groups in enumerate((STUDENT_GROUPS, EXPERT_GROUPS)):
     axes.text(left + 8, row, f"{left}", va="center")
 axes.annotate("rays 36, ray_confidence 12", (382, 0.4), (382, 0.55), ha="center", va="center", fontsize=8)
 axes.annotate("root_orientation 6", (900, 0.4), (880, 0.55), ha="center", va="center", fontsize=8)
+axes.annotate("preview 81", (974, 1.4), (974, 1.5), ha="center", va="center", fontsize=8)
 axes.set_yticks((0, 1), ("student", "expert"))
-axes.set(xlim=(0, 990), ylim=(-0.5, 1.5), xlabel="numbers in the observation")
+axes.set(xlim=(0, 1080), ylim=(-0.5, 1.65), xlabel="numbers in the observation")
 axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 assert sum(GROUP_SIZES[g] for g in STUDENT_GROUPS) == 924, "as in PhysHMR"
-assert "reference" not in STUDENT_GROUPS
+assert not {"reference", "preview"} & set(STUDENT_GROUPS)
+assert sum(GROUP_SIZES[g] for g in EXPERT_GROUPS) < axes.get_xlim()[1], "the whole chart is on the page"
 
 # %% [markdown]
 # For training live we keep it small: two motions, two cameras for each, a small network. (The bundled student at the end of the lesson had all motions, more cameras and more time.)
@@ -87,11 +91,12 @@ expert, encoder = load_policy(BUNDLED / "expert.safetensors"), load_encoder()
 views, _ = film_library(library, encoder, views=2, seed=0)
 fresh_views, fresh_tracks = film_library(library, encoder, views=1, seed=99)
 
+optim = Distillation(horizon=16, buffer_rollouts=50, updates=16, minibatch_size=512, learning_rate=1e-3)
 config = DistillConfig(
-    num_envs=32, horizon=16, iterations=50, memory=50, updates=16, minibatch=512, hidden=(256, 256), learning_rate=1e-3
+    iterations=50, sim=Simulation(num_envs=32), policy=StudentPolicy(hidden=(256, 256)), optim=optim
 )
-SAMPLES = config.num_envs * config.horizon * config.iterations
-UPDATES = config.updates * config.iterations
+SAMPLES = config.sim.num_envs * optim.horizon * config.iterations
+UPDATES = optim.updates * config.iterations
 print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion), {UPDATES} updates")
 
 # %% [markdown]
@@ -100,13 +105,14 @@ print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion),
 # The expert corrects the reference, the student has none to correct. Their actions mean different things:
 #
 # $$
-# \text{expert (residual): } q^* = q_{\text{ref}} + \tfrac{k_d}{k_p}\,\dot q_{\text{ref}} + 0.5\,a
+# \text{expert (residual): } q^* = q_{\text{ref}} + 0.75\,\tfrac{k_d}{k_p}\,\dot q_{\text{ref}} + \tfrac{\tau_{\text{ref}}}{k_p} + 0.5\,a
 # \qquad
 # \text{student (absolute): } q^* = s\odot a
 # $$
 #
-# with one scale $s$ for each joint. *Doing nothing* ($a=0$) shows the difference. Residual nothing is an excellent tracker as long as both feet stay on the floor;
-# it falls where balance has to be kept while stepping, and that is what the expert has learnt. Absolute nothing is the rest pose for ever. The student has a longer way to go.
+# with one scale $s$ for each joint. The expert's second part leads the motor's lag (lesson 1), by three quarters of it; the third bears the load, with the torque that inverse dynamics says the reference needs. The bundled expert's control is called *balanced*:
+# a virtual model (lesson 4) adds what brings a leaning body back over its feet. *Doing nothing* ($a=0$) shows the difference. Residual nothing is an excellent tracker as long as both feet stay on the floor and loses the side step;
+# balanced nothing follows all three to the end. (On captured motions, and when it is pushed, it does not; that is what the expert has learnt.) Absolute nothing is the rest pose for ever. The student has a longer way to go.
 
 # %%
 COLOURS = {"squat": SERIES[2], "punch": SERIES[4], "side_step": SERIES[6]}
@@ -127,23 +133,30 @@ def draw_errors(axes, rollouts: list[Rollout], **style) -> None:
 
 
 three = MotionLibrary([demo_clip(name) for name in COLOURS])
-figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
-for axes, control in zip(panels, ("residual", "absolute"), strict=True):
-    draw_errors(axes, track_clips(nothing, three, TrackingConfig(control=control)))
+figure, panels = plt.subplots(1, 3, figsize=(10, 3), sharey=True, layout="constrained")
+outcome = {}
+for axes, control in zip(panels, ("residual", "balanced", "absolute"), strict=True):
+    idle = track_clips(nothing, three, TrackingConfig(control=control))
+    outcome[control] = {rollout.name: rollout.success for rollout in idle}
+    draw_errors(axes, idle)
     axes.set(title=f"{control}: doing nothing", xlabel="time (s)")
 panels[0].set_ylabel("mean body error (mm)")
 panels[0].legend(frameon=False)
 plt.show()
+
+assert outcome["residual"] == {"squat": True, "punch": True, "side_step": False}
+assert all(outcome["balanced"].values())
 
 # %% [markdown]
 # The expert's wisdom is in its *target*, so that is what we hand over: compute $q^*$ and ask which absolute action would have produced it, $a^{\text{label}} = q^*/s$. `TrackingEnv.absolute_label` does that; the motors cannot tell the difference.
 
 
 # %%
-def make_env(control: str, num_envs: int = config.num_envs) -> TrackingEnv:
+def make_env(control: str, num_envs: int = config.sim.num_envs) -> TrackingEnv:
     """The environment of the distillation stage, with the actions of one control."""
+    groups = (*STUDENT_GROUPS, "reference", "preview")  # what either of them reads
     return TrackingEnv(
-        library, make_simulator(num_envs=num_envs), replace(config.tracking(expert.groups), control=control), views
+        library, make_simulator(num_envs=num_envs), TrackingConfig.of(config.env, groups, control), views
     )
 
 
@@ -152,6 +165,7 @@ obs, _ = env.reset(seed=0)
 with torch.no_grad():
     action = expert(obs)
 label = env.absolute_label(action, expert.control)
+env.close()
 assert torch.allclose(env.pd_targets(action), label * absolute_scale(Humanoid.mean()), atol=1e-5)
 print(f"a label has a typical size of {label.std():.2f}, and the part that varies one of {label.std(0).mean():.2f}")
 
@@ -183,15 +197,15 @@ def demonstrations(student: Policy) -> tuple[torch.Tensor, torch.Tensor]:
 def clone(student: Policy, seen: torch.Tensor, labels: torch.Tensor) -> list[float]:
     """Regression on a fixed data set, with the optimiser and the number of updates of the distillation stage."""
     student.norm.update(seen)
-    optimizer = torch.optim.Adam(student.parameters(), lr=config.learning_rate)
+    optimizer = torch.optim.Adam(student.parameters(), lr=optim.learning_rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, UPDATES)
     losses = []
     for _ in range(UPDATES):
-        rows = torch.randint(len(seen), (config.minibatch,))
+        rows = torch.randint(len(seen), (optim.minibatch_size,))
         loss = (student.mean(seen[rows]) - labels[rows]).square().mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), config.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(student.parameters(), optim.max_grad_norm)
         optimizer.step()
         schedule.step()
         losses.append(float(loss.detach()))
@@ -199,7 +213,7 @@ def clone(student: Policy, seen: torch.Tensor, labels: torch.Tensor) -> list[flo
 
 
 torch.manual_seed(0)
-cloned = Policy(STUDENT_GROUPS, config.hidden, config.std, "absolute")
+cloned = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
 seen, labels = demonstrations(cloned)
 cloning_loss = clone(cloned, seen, labels)
 
@@ -211,7 +225,8 @@ assert np.mean(cloning_loss[-50:]) < guess / 20, "as regressions go, an excellen
 # Excellent. Now let it act: on the same motions, through the same cameras it was trained with.
 
 # %%
-cloned_rollouts = track_clips(cloned.eval(), library, config.tracking(expert.groups), views)
+seeing = TrackingConfig.of(config.env, STUDENT_GROUPS, "absolute")  # the episode as a student sees it and acts in it
+cloned_rollouts = track_clips(cloned.eval(), library, seeing, views)
 for rollout in cloned_rollouts:
     print(f"{rollout.name}: {len(rollout)} of {rollout.length} frames")
 filmstrip(cloned_rollouts[0], poses=8, title="squat, behaviour cloning")
@@ -228,7 +243,8 @@ filmstrip(cloned_rollouts[0], poses=8, title="squat, behaviour cloning")
 # 2. at every state ask the expert: what would you do *here*?
 # 3. add the pairs to the memory, fit the student to all of it, go on.
 #
-# That is `DistillModule`; its `training_step` is these three lines. A Lightning `Trainer` runs it, as in `python -m physhmr_kit.fit --stage distill`.
+# That is `DistillModule`: its `minibatches` roll out, label and remember, its `training_step` is the loss above. Clips and cameras come from a data module, and one epoch of the Lightning `Trainer` is one iteration,
+# as in `python -m physhmr_kit.fit --stage distill`.
 
 
 # %%
@@ -244,26 +260,26 @@ class History(pl.Callback):
         self.loss: list[float] = []
         self.apart: list[float] = []
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+    def on_train_epoch_end(self, trainer, module) -> None:
         visited = module.collector.batch
         self.loss.append(float(trainer.callback_metrics["loss/imitation"]))
         self.apart.append(degrees_apart(visited.mean, visited.label))
 
 
-module = DistillModule(config, library, views, expert)
-history = History()
+module, history = DistillModule(config, expert), History()
 trainer = pl.Trainer(
-    accelerator="cpu", max_epochs=config.iterations // module.iterations_per_epoch, callbacks=[history],
+    accelerator="cpu", max_epochs=config.iterations, limit_val_batches=0, callbacks=[history],
     logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
 )  # fmt: skip
-trainer.fit(module)
-print(f"{module.samples:,} samples in {module.seconds:.0f} s")
+began = time.perf_counter()
+trainer.fit(module, datamodule=FilmedMotionDataModule(library, views))
+print(f"{module.samples:,} samples in {time.perf_counter() - began:.0f} s")
 assert module.samples == SAMPLES, "as many labelled states as the clone had"
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
 left.semilogy(
-    np.arange(1, UPDATES + 1) / config.updates,
+    np.arange(1, UPDATES + 1) / optim.updates,
     cloning_loss,
     color=unit(SERIES[3]),
     alpha=0.7,
@@ -286,6 +302,7 @@ right.set(
 )
 plt.show()
 
+assert np.mean(cloning_loss[-50:]) < history.loss[-1], "the clone's loss is the lower one"
 assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it answers new questions better and better"
 
 # %% [markdown]
@@ -298,7 +315,7 @@ assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it answer
 
 # %%
 student = module.policy.eval()
-student_rollouts = track_clips(student, library, config.tracking(expert.groups), views)
+student_rollouts = track_clips(student, library, seeing, views)
 
 figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
 for axes, title, rollouts in zip(
@@ -371,7 +388,7 @@ assert on_own[-15:].mean() > dagger[-15:].mean()
 # So far every camera was one from training. Here is one it has never seen, and the price of that. Two cameras are few; the bundled student had more.
 
 # %%
-fresh = track_clips(student, library, config.tracking(expert.groups), fresh_views)
+fresh = track_clips(student, library, seeing, fresh_views)
 print(to_markdown(score_rollouts(fresh), summarise(fresh), "A minute of DAgger, an unseen camera"))
 
 # %% [markdown]
@@ -394,7 +411,7 @@ def train_or_load(name: str = "distill") -> Policy:
 bundled = train_or_load()
 everything = MotionLibrary(demo_clips())
 all_views, all_tracks = film_library(everything, encoder, views=1, seed=99)
-final = track_clips(bundled, everything, replace(config.tracking(expert.groups), groups=bundled.groups), all_views)
+final = track_clips(bundled, everything, seeing, all_views)
 print(
     to_markdown(score_rollouts(final), summarise(final), "The bundled student on every demo motion, an unseen camera")
 )
@@ -425,6 +442,7 @@ obs, _ = env.reset(seed=0, options={"clip": torch.tensor([0, 1]), "frame": torch
 with torch.no_grad():
     raw = expert(obs)
 right_target, wrong_target = (torch.rad2deg(env.pd_targets(a)) for a in (env.absolute_label(raw, expert.control), raw))
+env.close()
 gap = (right_target - wrong_target).abs()
 print(
     f"targets wrong by {gap.mean():.0f}° on average and {gap.max():.0f}° at worst, and nothing in the loss would say so"
@@ -434,13 +452,13 @@ assert gap.max() > 20
 # %% [markdown]
 # ## Exercises
 #
-# 1. **What the expert is for.** Let `nothing` and the expert follow all twelve demo motions with residual control. *Expect* nothing to lose four of them (lunge, turn, side step, walking forward) and the expert none.
-#    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise.
-# 2. **Shorter memory.** Set `memory=1`, so that each iteration learns from its own rollout only. *Expect* a loss that is about twice as high and jumps about, and still both motions followed to the end:
+# 1. **What the expert is for.** Let `nothing` follow all twelve demo motions with residual and with balanced control, and the expert as well. *Expect* residual nothing to lose four of them (lunge, turn, side step, walking forward) and the others none.
+#    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise. What the expert is for then, lesson 4 tells.
+# 2. **Shorter memory.** Set `buffer_rollouts=1`, so that each iteration learns from its own rollout only. *Expect* a loss that is about twice as high and jumps about, and still both motions followed to the end:
 #    *whose* states are asked about matters more than how long the answers are kept.
 # 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* a loss some twenty times higher, and a clone that follows both
 #    motions to the end. Why? (The expert now shows how to come back; this is the idea of DART, Laskey et al. 2017. It needs to be told how much noise, though; DAgger finds the right states by itself.)
-# 4. **More of everything.** `iterations=300, views=4`, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300`. *Expect* some minutes.
+# 4. **More of everything.** Four cameras, 300 iterations, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300 --views 4`. *Expect* some minutes.
 #    How many motions does it follow? Our student of two motions managed six of the twelve, most of them quiet ones.
 #
 # ## Summary

@@ -30,7 +30,7 @@ from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.viewer import show
 from physhmr_kit.viewer.frames import video_frames
-from physhmr_kit.viewer.palette import CONTACT, REFERENCE, SEEN, SIMULATED, unit
+from physhmr_kit.viewer.palette import CONTACT, DETECTED, REFERENCE, SIMULATED, unit
 from physhmr_kit.vision import Camera, KeypointNoise, KeypointTrack, coco_from_bodies, detect
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.keypoints import COCO_BONES, COCO_MIRROR, COCO_NAMES, RAY_JOINTS, RAY_NAMES, person_size
@@ -115,13 +115,13 @@ top.plot(
 top.plot(
     torch.arange(len(mended)) / 30,
     mended.keypoints[:, wrist, 1],
-    color=unit(SEEN),
+    color=unit(DETECTED),
     label="with two gaps, 30 Hz, filled",
 )
 top.set(ylabel="v of the left wrist (pixels)")
 top.invert_yaxis()
 top.legend(frameon=False, fontsize=8)
-bottom.plot(torch.arange(len(mended)) / 30, mended.keypoints[:, wrist, 2], color=unit(SEEN))
+bottom.plot(torch.arange(len(mended)) / 30, mended.keypoints[:, wrist, 2], color=unit(DETECTED))
 bottom.plot(torch.arange(len(detected)) / detected.fps, detected.keypoints[:, wrist, 2], ".", color="0.7")
 bottom.set(xlabel="time (s)", ylabel="confidence", ylim=(-0.05, 1.05))
 plt.show()
@@ -142,9 +142,9 @@ view = person_view(keypoints, camera)
 middle = len(keypoints) // 2
 figure, panels = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained")
 frame_axes(panels[0], middle)
-draw_points(panels[0], keypoints[middle, :, :2], SEEN)
+draw_points(panels[0], keypoints[middle, :, :2], DETECTED)
 panels[0].set_title("the picture")
-draw_points(panels[1], view.tokens[middle, :34].reshape(17, 2), SEEN)
+draw_points(panels[1], view.tokens[middle, :34].reshape(17, 2), DETECTED)
 panels[1].set(aspect="equal", title="the level view", xlim=(-4, 4), ylim=(4, -4))
 panels[2].imshow(view.tokens.T, aspect="auto", cmap="coolwarm", vmin=-3, vmax=3, extent=(0, len(keypoints) / 30, 61, 0))
 panels[2].set(title="61 numbers a frame", xlabel="time (s)")
@@ -186,7 +186,7 @@ figure, panels = plt.subplots(1, 4, figsize=(9.5, 3.8), layout="constrained", wi
 projected = track.camera.project(coco_from_bodies(body.body_pos, body.body_rot))
 for axes, frame in zip(panels, np.linspace(0, len(track) - 1, 3).astype(int), strict=False):
     frame_axes(axes, int(frame))
-    draw_points(axes, keypoints[frame, :, :2], SEEN, "detected")
+    draw_points(axes, keypoints[frame, :, :2], DETECTED, "detected")
     draw_points(axes, projected[frame], SIMULATED, "the encoder's body")
     axes.set_title(f"{frame / 30:.1f} s", fontsize=9)
 panels[0].legend(frameon=False, fontsize=7, loc="lower left")
@@ -253,7 +253,7 @@ for sigma in sigmas:
 rows = np.array(rows)
 figure, panels = plt.subplots(1, 4, figsize=(9.5, 2.6), layout="constrained")
 titles = ("rays (mm)", "root orientation (deg)", "pose (mm)", "feature (% of its length)")
-for axes, values, title, colour in zip(panels, rows.T, titles, (SEEN, CONTACT, SIMULATED, REFERENCE), strict=True):
+for axes, values, title, colour in zip(panels, rows.T, titles, (DETECTED, CONTACT, SIMULATED, REFERENCE), strict=True):
     axes.plot(100 * np.array(sigmas) / box, values, "o-", color=unit(colour), markersize=4)
     axes.set(title=title, xlabel="noise (% of the box)", ylim=(0, None))
 plt.show()

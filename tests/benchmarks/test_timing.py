@@ -1,4 +1,4 @@
-"""The benchmarks' own bookkeeping: sections that add up, and control steps put together from the engine's calls."""
+"""The benchmarks' own bookkeeping: control steps put together from the engine's calls."""
 
 import sys
 from pathlib import Path
@@ -9,64 +9,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import environment
-import training
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """Time stands still until it is told to go on."""
-    now = [0.0]
-    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
-
-    def wait(seconds):
-        now[0] += seconds
-
-    return wait
-
-
-def test_time_counts_for_the_innermost_section_alone(clock):
-    class Work:
-        def outer(self):
-            clock(1)
-            self.inner()
-            clock(2)
-
-        def inner(self):
-            clock(4)
-
-    work, sections = Work(), training.Sections()
-    sections.wrap(work, "outer", "outer")
-    sections.wrap(work, "inner", "inner", within="outer")
-    work.outer()
-    assert not sections.seconds  # no iteration is being timed
-    sections.enter("whole")
-    clock(8)
-    work.outer()
-    work.inner()  # outside `outer` it is part of the whole
-    sections.leave()
-    clock(16)
-    assert sections.seconds == {"whole": 12, "outer": 3, "inner": 4}
-
-
-def test_a_section_is_left_also_when_its_work_fails(clock):
-    class Work:
-        def fail(self):
-            clock(1)
-            raise ValueError
-
-    work, sections = Work(), training.Sections()
-    sections.wrap(work, "fail", "fail")
-    sections.enter("whole")
-    with pytest.raises(ValueError):
-        work.fail()
-    clock(2)
-    sections.leave()
-    assert sections.seconds == {"whole": 2, "fail": 1}
-
-
-def test_shares_add_up_to_a_hundred():
-    rows = training.shares({"a": 1.0, "b": 1.0, "c": 1.0})
-    assert sum(rows.values()) == pytest.approx(100) and max(rows.values()) == pytest.approx(33.4)
 
 
 class Pool:
