@@ -11,6 +11,8 @@ FIT_ARGS ?=
 TEST_ARGS ?=
 MUTANTS_ARGS ?=
 export PHYSHMR_DATA ?= $(abspath ../shared/data)
+# without compiled modules every process would compile PyTorch and Lightning anew, half a minute each time
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling everything at once would double the time of the install.
@@ -27,7 +29,7 @@ fit: $(VENV)/.installed ## distil the vision-conditioned policy on the demo moti
 	$(BIN)/python -m physhmr_kit.fit --stage distill $(FIT_ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TEST_ARGS)
 
 mutants: $(VENV)/.installed-dev ## break the kit one line at a time: do the tests notice?
 	$(BIN)/python tests/mutants/run.py $(MUTANTS_ARGS)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_avg_fn
 
 from physhmr_kit.env.settings import EXPERT_GROUPS
 from physhmr_kit.learning import ppo
@@ -49,7 +49,7 @@ class IterationAverage(WeightAveraging):
     """An exponential moving average of the weights and buffers, updated once an iteration."""
 
     def __init__(self, decay: float):
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+        super().__init__(avg_fn=get_ema_avg_fn(decay))
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return epoch_idx is not None

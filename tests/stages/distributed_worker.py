@@ -1,4 +1,4 @@
-"""One process of the tests in test_distributed.py; started with torchrun's environment variables."""
+"""One process of the tests in test_several_processes.py; started with torchrun's environment variables."""
 
 from __future__ import annotations
 
