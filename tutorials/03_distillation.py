@@ -13,9 +13,12 @@
 
 # %%
 import logging
+import os
 import time
 import warnings
 from dataclasses import replace
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: threads that wait burn no CPU seconds
 
 import matplotlib.pyplot as plt
 import numpy as np
