@@ -54,7 +54,6 @@ NOISE = 0.05
 def tracking_env(num_envs: int, clips: tuple[str, ...]):
     """TrackingEnv with the expert's settings, its episodes at all ages."""
     import torch
-
     from single_env import EPISODE
 
     from physhmr_kit.env import TrackingEnv

@@ -5,15 +5,11 @@
     python benchmarks/training.py --quick             does it run? (figures of no worth)
 
 Lightning's Trainer drives `ExpertModule` as `fit` does, without loggers and checkpoints. After each iteration a second
-environment is put where the first one began and given the same actions: the very same steps are timed with nothing around
-them, so ratios are of neighbours. Numbers of processes take turns, each turn in processes of its own.
+environment repeats the same steps with nothing around them, so ratios are of neighbours. Numbers of processes take turns.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import statistics
 import subprocess
@@ -21,7 +17,7 @@ import sys
 import time
 import warnings
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: torch's threads must not spin while MuJoCo's work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin while MuJoCo's work
 
 import pytorch_lightning as pl
 import torch
@@ -32,7 +28,7 @@ from physhmr_kit.simulation import make_simulator
 from physhmr_kit.simulation.cores import usable_cores
 from physhmr_kit.stages.data import MotionDataModule
 from physhmr_kit.stages.expert import ExpertModule
-from physhmr_kit.stages.settings import PPO, ExpertConfig, ExpertPolicy, Simulation
+from physhmr_kit.stages.settings import PPO, ExpertConfig, Simulation
 
 
 class Clock(pl.Callback):
@@ -41,46 +37,36 @@ class Clock(pl.Callback):
     def __init__(self):
         self.rows: list[tuple[float, float, float]] = []
 
+    def on_train_start(self, trainer, module) -> None:
+        simulator = make_simulator("mujoco_cpu", num_envs=module.env.num_envs)
+        self.twin = TrackingEnv(module.env.library, simulator, module.training_episode)
+
     def on_train_epoch_start(self, trainer, module) -> None:
-        self.stop(module)
-        self.state = module.env.state_dict() if trainer.current_epoch else None
-        self.began = time.perf_counter()
+        if trainer.current_epoch > 1:
+            self.on_train_end(trainer, module)
+        if trainer.current_epoch:  # the first iteration resets, and rolls out twice for the normaliser
+            self.state, self.began = module.env.state_dict(), time.perf_counter()
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
         if batch_idx == 0:  # the first minibatch is there: the rollout has been collected
             self.collected = time.perf_counter()
 
     def on_train_end(self, trainer, module) -> None:
-        self.stop(module)
-        self.twin.close()
-
-    def stop(self, module) -> None:
         now = time.perf_counter()
-        if getattr(self, "state", None) is None:  # the first iteration resets, and rolls out twice for the normaliser
-            simulator = make_simulator("mujoco_cpu", num_envs=module.env.num_envs)
-            self.twin = TrackingEnv(module.env.library, simulator, module.training_episode)
-            return
         self.twin.load_state_dict(self.state)
         began = time.perf_counter()
         for action in module.collector.batch.action:
             self.twin.step(action)
         self.rows.append((now - self.began, self.collected - self.began, time.perf_counter() - began))
-        if not torch.equal(self.twin.frame_ids, module.env.frame_ids):
-            raise SystemExit("error: the replay went somewhere else than the iteration")
+        assert torch.equal(self.twin.frame_ids, module.env.frame_ids), "the replay went somewhere else"
 
 
 def measure(processes: int, options) -> None:
     """One turn: prints the rows of `Clock` as JSON. Lightning starts the other processes with the same command."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(max(1, usable_cores() // processes))
-    config = ExpertConfig(
-        iterations=options.iterations + 1, sim=Simulation("mujoco_cpu", options.envs // processes),
-        policy=ExpertPolicy(hidden=tuple(options.hidden)),
-        ppo=PPO(horizon=options.horizon, minibatch_size=2048 // processes),
-    )  # fmt: skip
-    clock = Clock()
+    sim, ppo = Simulation("mujoco_cpu", options.envs // processes), PPO(minibatch_size=2048 // processes)
+    config, clock = ExpertConfig(options.iterations + 1, sim=sim, ppo=ppo), Clock()
     trainer = pl.Trainer(
         accelerator="cpu", devices=processes, max_epochs=config.iterations, limit_val_batches=0, callbacks=[clock],
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -94,8 +80,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--envs", type=int, default=256, help="of all processes together")
-    parser.add_argument("--horizon", type=int, default=PPO.horizon, help="steps of each in an iteration")
-    parser.add_argument("--hidden", type=int, nargs="+", default=list(ExpertPolicy.hidden), help="widths of the networks")
     parser.add_argument("--iterations", type=int, default=8, help="to time in a turn, after one to warm up")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--clips", nargs="+", default=["demo"], help="what to follow")
@@ -103,26 +87,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.quick:
-        options.envs, options.horizon, options.iterations, options.turns, options.clips = 8, 8, 2, 1, ["demo:squat"]
+        options.envs, options.iterations, options.turns, options.clips = 8, 2, 1, ["demo:squat"]
     if options.child:
-        measure(options.child, options)
-        return
-    print(f"# Speed of training (stage expert, PPO)\n\n{about()}\n\n{options.envs} environments x {options.horizon} steps\n")
+        return measure(options.child, options)
+    print(f"# Speed of PPO, stage expert\n\n{about()}\n\n{options.envs} environments x {PPO.horizon} steps\n")
     rows: dict[int, list] = {n: [] for n in options.processes}
     for _ in range(options.turns):
         for n in options.processes:
             command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv), "--child", str(n)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows[n] += json.loads(done.stdout.splitlines()[-1])
-    samples = options.envs * options.horizon
-    print("| processes | samples/s | collecting % | updating % | environment alone, steps/s | training / alone, median (range) |")
+    samples = options.envs * PPO.horizon
+    print("| processes | samples/s | collecting % | updating % | environment alone, steps/s | training / alone |")
     print("|---:|---:|---:|---:|---:|---:|")
     for n, timed in rows.items():
-        share = 100 * statistics.median(collecting / whole for whole, collecting, _ in timed)
-        print(
-            f"| {n} | {rate([samples / whole for whole, *_ in timed])} | {share:.0f} | {100 - share:.0f} "
-            f"| {rate([samples / alone for *_, alone in timed])} | {spread([alone / whole for whole, _, alone in timed])} |"
-        )
+        share = 100 * statistics.median(row[1] / row[0] for row in timed)
+        ours, alone = ([samples / row[k] for row in timed] for k in (0, 2))
+        ratios = spread([a / b for a, b in zip(ours, alone, strict=True)])
+        print(f"| {n} | {rate(ours)} | {share:.0f} | {100 - share:.0f} | {rate(alone)} | {ratios} |")
 
 
 if __name__ == "__main__":

@@ -250,10 +250,10 @@ assert led < plain / 2
 # (we give them a speed at the start; to the body that is what a push is).
 
 # %%
-CASES = ("left alone", "dropped 0.5 m", "pushed 0.2 m/s", "pushed 0.3 m/s", "pushed 1.2 m/s")
+CASES = ("left alone", "dropped 0.5 m", "pushed 0.3 m/s", "pushed 0.5 m/s", "pushed 1.2 m/s")
 simulator = make_simulator(num_envs=len(CASES))
 height = torch.tensor([0.0, 0.5, 0.0, 0.0, 0.0])
-push = torch.tensor([0.0, 0.0, 0.2, 0.3, 1.2])
+push = torch.tensor([0.0, 0.0, 0.3, 0.5, 1.2])
 position, velocity = (getattr(standing, f).repeat(len(CASES), 1, 1) for f in ("body_pos", "body_lin_vel"))
 position[..., 2] += height[:, None]
 velocity[..., 0] += push[:, None]
@@ -282,15 +282,18 @@ print(f"floor under the one left alone: {weight:.0f} N; 70 kg weigh {70 * 9.81:.
 assert abs(weight / (70 * 9.81) - 1) < 0.03, "a body at rest is carried by the floor, exactly"
 impact = float(load[:, 1].max())
 print(f"landing from half a metre: {impact / weight:.0f} times the weight")
-print("height of the pelvis at the end:", ", ".join(f"{name} {h:.2f} m" for name, h in zip(CASES, pelvis[-1], strict=True)))
+print(
+    "height of the pelvis at the end:",
+    ", ".join(f"{name} {h:.2f} m" for name, h in zip(CASES, pelvis[-1], strict=True)),
+)
 assert impact > 10 * weight and pelvis[-1, 1] > 0.8, "it lands hard, and stands"
 assert pelvis[-1, 0] > 0.8 and pelvis[-1, 2] > 0.8, "a gentle push is absorbed"
-assert pelvis[-1, 3] < pelvis[-1, 2] - 0.1 and pelvis[-1, 4] < 0.5, "a harder one is not"
+assert (pelvis[-1, 3:] < 0.5).all(), "harder ones are not"
 
 # %% [markdown]
 # The dropped body feels more than ten times its weight when it lands, hops like a stick, and comes to stand: it fell straight, and nothing tipped it. Bent knees would have softened the landing,
-# but a motor told to hold still does not bend them. The pushed ones show what PD control can *not* do: it holds a pose, it knows nothing about balance. 0.2 m/s are absorbed by the length of
-# the feet, 0.3 m/s are not. Taking a step in time is exactly what a policy has to learn.
+# but a motor told to hold still does not bend them. The pushed ones show what PD control can *not* do: it holds a pose, it knows nothing about balance. 0.3 m/s are absorbed by the length of
+# the feet, 0.5 m/s are not. Taking a step in time is exactly what a policy has to learn.
 
 # %%
 fallen = SimpleNamespace(
@@ -403,7 +406,7 @@ simulator.close()
 # ## Exercise
 #
 # 1. **How hard a push?** Ten bodies, pushed *sideways* (`velocity[..., 1]`) with 0.1 to 1.0 m/s, watched for four seconds. Which is the first to fall?
-#    *Expect* 0.6 m/s; sideways the feet make a wider base than fore and aft, where 0.3 m/s was too much already.
+#    *Expect* 0.6 m/s; sideways the feet make a wider base than fore and aft, where 0.4 m/s is too much already.
 # 2. **Softer.** Build `Humanoid` with another mass, `Humanoid(humanoid.offsets, mass=140.0)`, and let it stand. *Expect* about 1373 N under the feet: twice the mass, twice the load, and the same gains still hold it up.
 # 3. **Lead too much.** Use twice the lag in the elbow experiment. *Expect* an arm that arrives early, with about the error of the plain target.
 #

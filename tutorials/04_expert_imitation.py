@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 4 · The expert: learning to follow one motion
 #
-# **Time:** TIME_HERE on two CPU cores, most of it training. **Needs:** nothing but the kit; lessons 0 and 1 help.
+# **Time:** about three minutes on two CPU cores, most of it training. **Needs:** nothing but the kit; lessons 0 and 1 help.
 #
 # The expert of lessons 0 and 3 came ready-made. Here we make one, for a single walk. First what is done before anything is learned, and what that leaves to learn; then what the expert is paid for, term by term; where its episodes begin; PPO itself; and
 # at last a push.
@@ -42,7 +42,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.runs.callbacks import ClipEvaluation
 from physhmr_kit.runs.history import read_metrics
-from physhmr_kit.runs.reference import reference_section
+from physhmr_kit.runs.reference import reference_runs, reference_section
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.stages.data import MotionDataModule
 from physhmr_kit.stages.expert import ExpertModule
@@ -131,7 +131,7 @@ assert error.mean() < 30, "the walk, without a policy, within a few centimetres"
 # So the walk is followed to its end with no policy at all. What is an expert for, then? The demo motions were planned on this very body. Of 78 clips, 66 of them captured on other people, doing nothing with the virtual model follows 21, the bundled expert 64
 # ([lab notes](../docs/expert.md)). And there are pushes, to which we come at the end.
 #
-# Below we learn *without* the virtual model: on one walk, with residual control, there is something to learn in minutes, namely the balance that the virtual model would have given.
+# Below we learn *without* the virtual model: on one walk, with residual control, there is something to learn, namely the balance that the virtual model would have given.
 #
 # ## The reward, term by term
 #
@@ -366,15 +366,34 @@ plt.show()
 end = evaluations[-1]
 print(f"{end.samples:,} steps: {end.totals.covered:.0%} of the walk, {end.totals.followed_mm:.0f} mm")
 assert len(metrics) == config.iterations and np.isfinite([m["loss/kl"] for m in metrics]).all()
-FULL_ASSERT_HERE
+assert end.totals.covered > idle_score.share - 0.15, "it has not forgotten what doing nothing can do"
 
 # %%
 learned = follow(expert.policy.eval(), expert.policy.groups)
 filmstrip(learned, poses=8, title="walk_forward, as learned")
 
 # %% [markdown]
-# PPO_TEXT_HERE **Read the length of the episodes, and the share of the clip that is followed.** The KL stays near its dotted line because the learning rate sees to it.
+# The reward hardly moves: a body that will fall in a second still earns nearly all of it, and one that has fallen is put back at once. **Read the length of the episodes, and the share of the clip that is followed.** The KL stays near its dotted line because the learning rate sees to it.
 #
+# And do not expect a walk after a few minutes. In our notes PPO followed 43 % of this walk after 82,000 steps and 51 % after 213,000, where doing nothing follows 47 %: trial and error counts in millions of steps. Three recorded runs on 78 clips show the whole way, two of them on CPU cores
+# (one without the virtual model, one with it) and one on a GPU:
+
+# %%
+figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
+recorded = reference_runs("expert")
+for run, colour in zip(recorded, SERIES, strict=False):
+    control = "residual" if "--control residual" in run.command else "balanced"
+    rows = [row for row in run.rows if row.samples]
+    axes.semilogx(
+        [row.samples for row in rows], [row.success for row in rows], "o-", color=unit(colour),
+        label=f"{control}, {run.simulator}: {rows[-1].minutes:g} min",
+    )  # fmt: skip
+axes.set(xlabel="simulated steps", ylabel="share of 78 clips to the end", ylim=(0, 1))
+axes.legend(frameon=False, fontsize=8)
+plt.show()
+assert all(run.rows[-1].success > run.rows[0].success for run in recorded)
+
+# %% [markdown]
 # ## Is my run normal?
 #
 # `python -m physhmr_kit.fit --stage expert --clips demo:walk_forward --control residual --validate_every 4` does what we did and leaves a folder. Its table has rows for 1, 5, 20, 60 and 180 minutes, beside a recorded run where the kit has one (`runs/reference.py`). What was measured so far, and on how many clips, is in the [lab notes](../docs/expert.md). Ours:
@@ -422,10 +441,11 @@ axes.set_xticks(range(3), pushed.names)
 axes.set(ylabel="pushes recovered from, of 8", ylim=(0, 9))
 axes.legend(frameon=False, ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 plt.show()
-PUSH_ASSERT_HERE
+sums = [sum(counts) for counts in recovered.values()]
+assert sums[0] < sums[1] < sums[2], "the virtual model helps, the expert does better still"
 
 # %% [markdown]
-# PUSH_TEXT_HERE
+# Without help a push on the walk is the end of it. The virtual model leans against the push and puts the next foot where the body is going, which often suffices; the expert has learnt a little more. This, and captured motion, is what ten minutes of training on a GPU, or hours on two cores, are for.
 #
 # ## What failure looks like
 #
@@ -507,8 +527,8 @@ assert by_length > 4 / len(lengths)
 #
 # 1. **A wider position term.** At which sideways shift has the position term fallen to 0.1, at α = 100 and at α = 25? *Hint:* a shift $d$ along one axis has a mean square of $d^2/3$ over the three; or call
 #    `rewards.position(moved(shift=0.6), moved(), scale=25.0)`. *Expect* 26 cm and 53 cm. What does it cost near zero?
-# 2. **Harder pushes.** `PushTest(force=400)`, and 100. EXERCISE_HERE
-# 3. **With the virtual model.** Take `control="residual"` out of `config`. *Expect* the walk to be followed to the end at the first evaluation and at every later one: little is left to learn here, and the noise of learning costs a little accuracy.
+# 2. **Harder pushes.** `PushTest(force=400)`, and 100. *Expect* nobody to recover from the hard ones, and 16, 23 and 24 of 24 from the weak ones: how hard a push is matters more than who is pushed.
+# 3. **With the virtual model.** Take `control="residual"` out of `config`. *Expect* a much longer episode from the first iteration on. Does learning make the walk more exact than doing nothing does (`follow(nothing, control="balanced")`), or less?
 #
 # ## Summary
 #
