@@ -6,7 +6,6 @@ from motions import rest_clip, waving_clip
 
 from physhmr_kit.env.style import reference_windows, style_observation
 from physhmr_kit.env.tracking import TrackingConfig, TrackingEnv
-from physhmr_kit.learning import Collector, Policy
 from physhmr_kit.learning import discriminator as amp
 from physhmr_kit.learning.style import StyleHistory, StylePrior
 from physhmr_kit.motion.library import MotionLibrary
@@ -28,78 +27,49 @@ def env():
 @pytest.fixture
 def prior(env):
     torch.manual_seed(0)
-    history, discriminator = StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (16,))
-    return StylePrior(history, discriminator, 0.5, 1e-3, memory=10, kept=4, minibatch=8, updates=2)
+    history, judge = StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (16,))
+    return StylePrior(history, judge, 0.5, 1e-3, memory=10, kept=4, minibatch=8, updates=2)
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def wander(env, history, rollouts: int):
-    """Every rollout's windows, beside what the environments were seen to do: steps of episodes kept apart by hand."""
-    policy = Policy(env.config.groups, (8,), std=0.3)
-    collector = Collector(history, policy, None, STEPS, generator())
-    lives: list[list[torch.Tensor]] = [[] for _ in range(ENVS)]  # of each environment: the steps of its present episode
-    begin, step, ends, at = history._begin, env.step, 0, 0
-
-    def began(rows):
-        begin(rows)
-        for n in rows.tolist():
-            clip, frame = env.clip_ids[n : n + 1], env.frame_ids[n : n + 1]
-            before = torch.arange(int(frame) - WINDOW + 1, int(frame) + 1)
-            states = env.library.starts(env.library.rows(clip.expand(len(before)), before))
-            lives[n] = list(style_observation(states))
-
-    def stepped(*given):
-        result = step(*given)
-        lived.append(style_observation(env.last_state).clone())
-        return result
-
-    lived: list[torch.Tensor] = []
-    history._begin, env.step = began, stepped
-    whole = history.step
-
-    def checked(*given):
-        nonlocal ends, at
-        before = [list(life) for life in lives]
-        result = whole(*given)
-        expected = torch.stack([torch.stack([*before[n], lived[-1][n]][-WINDOW:]) for n in range(ENVS)])
-        torch.testing.assert_close(history.windows[at % STEPS], expected)
-        done = result[2] | result[3]
-        for n in (~done).nonzero().flatten().tolist():
-            lives[n].append(lived[-1][n])
-        ends, at = ends + int(done.sum()), at + 1
-        return result
-
-    history.step = checked
-    for _ in range(rollouts):
-        collector.collect()
-    return ends
+def before(env, n: int) -> list[torch.Tensor]:
+    """The reference up to where environment n is now, as many steps as a window may reach back."""
+    clip, frame = env.clip_ids[n], int(env.frame_ids[n])
+    frames = torch.arange(frame - WINDOW + 1, frame + 1)
+    return list(style_observation(env.library.starts(env.library.rows(clip.expand(WINDOW), frames))))
 
 
 def test_windows_hold_steps_of_one_episode_and_before_its_start_the_reference(env):
     """Episodes of at most five steps, windows of four, rollouts of six: most windows reach over a start or a rollout's end."""
-    assert wander(env, StyleHistory(env, WINDOW, STEPS), 4) > 10
+    history, draw, ends = StyleHistory(env, WINDOW, STEPS), generator(), 0
+    history.reset(seed=3)
+    lives = [before(env, n) for n in range(ENVS)]  # the steps of each environment's present episode
+    for k in range(4 * STEPS):
+        done = torch.stack(history.step(0.3 * torch.randn(ENVS, 69, generator=draw))[2:4]).any(0)
+        for n, seen in enumerate(style_observation(env.last_state)):
+            lives[n].append(seen)
+            torch.testing.assert_close(history.windows[k % STEPS, n], torch.stack(lives[n][-WINDOW:]))
+            if done[n]:
+                lives[n], ends = before(env, n), ends + 1
+    assert ends > 10
 
 
 def test_the_filled_history_ends_where_the_body_was_put(env):
-    env.reset()
     history = StyleHistory(env, WINDOW, STEPS)
-    history._begin(torch.arange(ENVS))
+    history.reset(seed=0)
     torch.testing.assert_close(history.recent[:, -1], style_observation(env.simulator.state), atol=1e-4, rtol=1e-4)
+    assert history.num_envs == ENVS and history.library is env.library, "it is the environment in everything else"
 
 
-def test_a_body_that_is_not_moved_by_others_keeps_its_history(env):
-    env.reset()
-    history = StyleHistory(env, WINDOW, STEPS)
-    history._begin(torch.arange(ENVS))
-    before = history.recent.clone()
-    env.reset(options={"reset_mask": torch.tensor([False, True, False]), "clip": [0], "frame": [20]})
-    history._begin(torch.tensor([1]))
-    assert torch.equal(history.recent[[0, 2]], before[[0, 2]])
-    wanted = reference_windows(env.library, torch.tensor([0]), torch.tensor([20]), WINDOW - 1)
-    assert torch.equal(history.recent[1:2], wanted)
+def test_a_step_that_blew_up_is_marked(env):
+    history, bad = StyleHistory(env, WINDOW, STEPS), torch.zeros(ENVS, 69)
+    history.reset(seed=0)
+    bad[1] = torch.nan
+    history.step(torch.zeros(ENVS, 69)), history.step(bad)
+    assert history.diverged.nonzero().tolist() == [[1, 1]]
 
 
 def test_real_windows_are_the_clips(env, prior):
@@ -129,28 +99,46 @@ def test_an_update_learns_from_the_rollout_and_remembers_some_of_it(prior):
     prior.history.windows[0, 0] = 1e6
     prior.history.diverged[0, 0] = True
     weight = prior.discriminator.net[0].weight.clone()
+    prior.mix(torch.zeros(STEPS, ENVS))
     figures = prior.update(generator(2))
     assert figures.keys() == {"reward", "loss", "gradient_penalty", "accuracy_real", "accuracy_agent"}
+    assert figures["reward"] == pytest.approx(float(prior.earned)) and 0 <= figures["accuracy_real"] <= 1
     assert not torch.equal(prior.discriminator.net[0].weight, weight)
-    assert len(prior.replay) == 4 and prior.replay.rows["window"].abs().max() < 100, (
-        "what shows no motion of the agent is left out"
-    )
+    assert not any(p.requires_grad for p in prior.discriminator.parameters()), "only while it learns"
+    remembered = prior.replay.rows["window"]
+    assert len(prior.replay) == 4 and remembered.abs().max() < 100, "what shows no motion of the agent is left out"
+    assert prior.discriminator.norm.count == 2 * (8 + 8) * WINDOW, "every step of every window"
     prior.update(generator(3))
     assert len(prior.replay) == 8
 
 
-def test_a_weight_that_is_no_share_is_refused(env):
-    for weight in (1.5, -0.1, 0.0):
-        with pytest.raises(KitError, match=f"weight of the motion prior is {weight:g}"):
-            StylePrior(StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (8,)), weight)
-
-
-def test_what_a_prior_keeps_survives_a_checkpoint(env, prior):
-    prior.history.windows = torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
-    prior.history.recent.fill_(2.0)
+def test_updates_come_to_tell_the_agents_motion_from_the_clips(prior):
+    prior.history.windows = 3 * torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
+    prior.updates = 60
     prior.update(generator(2))
-    other = StylePrior(StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (16,)), 0.5, memory=10)
+    real, agent = prior.real(100, generator(3)), prior.history.windows
+    told_real, told_agent = amp.accuracy(prior.discriminator(real), prior.discriminator(agent).flatten())
+    assert told_real > 0.9 and told_agent > 0.9
+    assert prior.reward(real).mean() > prior.reward(agent).mean() + 0.5
+
+
+def test_where_all_physics_blew_up_nothing_is_learned(prior):
+    prior.history.diverged[:] = True
+    assert prior.update(generator()).keys() == {"reward"} and len(prior.replay) == 0
+
+
+def test_a_prior_resumes_as_it_was(env, prior):
+    prior.history.reset(seed=0)
+    prior.history.windows = torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
+    prior.update(generator(2))
+    other = StylePrior(StyleHistory(env, WINDOW, STEPS), amp.Discriminator(WINDOW, (16,)), 0.5, 1e-3, memory=10)
     other.load_extra_state(prior.extra_state())
-    assert torch.equal(other.history.recent, prior.history.recent)
+    assert torch.equal(other.history.recent, prior.history.recent) and prior.history.recent.any()
     assert torch.equal(other.replay.rows["window"], prior.replay.rows["window"]) and len(other.replay) == 4
-    assert other.optimizer.state_dict()["state"].keys() == prior.optimizer.state_dict()["state"].keys()
+    assert other.optimizer.state_dict()["state"][0]["step"] == 2
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.5, -0.1])
+def test_a_weight_that_is_no_share_is_refused(prior, weight):
+    with pytest.raises(KitError, match="weight of the motion prior"):
+        StylePrior(prior.history, prior.discriminator, weight)

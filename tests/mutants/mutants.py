@@ -428,6 +428,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ('("action", "mean", "log_prob")', '("mean", "action", "log_prob")'),
         ("return sum(losses.values())", 'return losses["policy"]'),
         ("self.critic.norm = self.policy.norm", "pass"),
+        ("policy.std.fill_(settings.std)", "pass"),
         ('"lr": ppo.critic_learning_rate', '"lr": 0.0'),
     ],
     ("stages/finetune.py", LEARNING): [
