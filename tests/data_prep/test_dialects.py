@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import roma
 import torch
+from dialects import BACKWARDS, DIALECTS, Z_UP, Dialect, write
 
 from data_prep.bvh import read_source
 from data_prep.compare import differences
@@ -16,7 +17,6 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.utils.errors import KitError
-from tests.data_prep.dialects import BACKWARDS, DIALECTS, Z_UP, Dialect, write
 
 MB = DIALECTS["MotionBuilder character"]
 
