@@ -111,7 +111,9 @@ def row(num_envs: int) -> str:
     lost = simulator.counters()["overflowed"]
     simulator.close()
     five = rate(bare(make_simulator("mujoco_gpu", num_envs=num_envs, substeps=5), library), device, num_envs)
-    config = ExpertConfig(sim=Simulation("mujoco_gpu", num_envs), ppo=PPO(minibatch_size=num_envs * PPO.horizon // 4))
+    config = ExpertConfig(
+        sim=Simulation("mujoco_gpu", num_envs), ppo=PPO(minibatch_size=num_envs * PPO.horizon // 4)
+    )
     samples = ppo_rate(config, library, "gpu")
     return f"| {num_envs} | {four:,.0f} | {five:,.0f} | {env:,.0f} | {samples:,.0f} | {memory:.2f} | {lost} |"
 

@@ -21,9 +21,7 @@ import sys
 import time
 import warnings
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # as `fit` has it: torch's threads must not spin while MuJoCo's work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: torch's threads must not spin while MuJoCo's work
 
 import pytorch_lightning as pl
 import torch
@@ -97,9 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--envs", type=int, default=256, help="of all processes together")
     parser.add_argument("--horizon", type=int, default=PPO.horizon, help="steps of each in an iteration")
-    parser.add_argument(
-        "--hidden", type=int, nargs="+", default=list(ExpertPolicy.hidden), help="widths of the networks"
-    )
+    parser.add_argument("--hidden", type=int, nargs="+", default=list(ExpertPolicy.hidden), help="widths of the networks")
     parser.add_argument("--iterations", type=int, default=8, help="to time in a turn, after one to warm up")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--clips", nargs="+", default=["demo"], help="what to follow")
@@ -111,9 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.child:
         measure(options.child, options)
         return
-    print(
-        f"# Speed of training (stage expert, PPO)\n\n{about()}\n\n{options.envs} environments x {options.horizon} steps\n"
-    )
+    print(f"# Speed of training (stage expert, PPO)\n\n{about()}\n\n{options.envs} environments x {options.horizon} steps\n")
     rows: dict[int, list] = {n: [] for n in options.processes}
     for _ in range(options.turns):
         for n in options.processes:
@@ -121,9 +115,7 @@ def main(argv: list[str] | None = None) -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             rows[n] += json.loads(done.stdout.splitlines()[-1])
     samples = options.envs * options.horizon
-    print(
-        "| processes | samples/s | collecting % | updating % | environment alone, steps/s | training / alone, median (range) |"
-    )
+    print("| processes | samples/s | collecting % | updating % | environment alone, steps/s | training / alone, median (range) |")
     print("|---:|---:|---:|---:|---:|---:|")
     for n, timed in rows.items():
         share = 100 * statistics.median(collecting / whole for whole, collecting, _ in timed)

@@ -55,7 +55,7 @@ def parse_bvh(path: str | Path) -> BvhMotion:
         raise KitError(f"{path}: no MOTION section; the file is cut short")
     try:
         joints = _parse_hierarchy(head[head.index("HIERARCHY") :])
-    except (ValueError, IndexError, StopIteration) as fault:
+    except (ValueError, IndexError, TypeError, StopIteration) as fault:
         raise KitError(f"{path}: the HIERARCHY section cannot be read ({fault or 'it ends early'})") from fault
     return BvhMotion(joints, *_parse_motion(with_decimal_points(motion), sum(len(j.channels) for j in joints), path))
 

@@ -123,7 +123,7 @@ def _poses(data: dict, path: Path) -> np.ndarray:
     if flat.ndim != 2 or flat.shape[1] not in [3 * j for j in _JOINTS]:
         robot = "; a robot's motion, it seems" if _has(data, *_ROBOT) else ""
         columns = ", ".join(f"(frames, {3 * j})" for j in _JOINTS)
-        raise KitError(f"{path}: {key} has shape {shape}; expected {columns} or (frames, joints, 3){robot}")
+        raise KitError(f"{path}: {key} have shape {shape}; expected {columns} or (frames, joints, 3){robot}")
     if flat.shape[1] != 72:
         flat = np.concatenate([flat[:, :66], np.zeros((len(flat), 6))], axis=1)
     return flat

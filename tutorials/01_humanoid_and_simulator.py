@@ -282,10 +282,7 @@ print(f"floor under the one left alone: {weight:.0f} N; 70 kg weigh {70 * 9.81:.
 assert abs(weight / (70 * 9.81) - 1) < 0.03, "a body at rest is carried by the floor, exactly"
 impact = float(load[:, 1].max())
 print(f"landing from half a metre: {impact / weight:.0f} times the weight")
-print(
-    "height of the pelvis at the end:",
-    ", ".join(f"{name} {h:.2f} m" for name, h in zip(CASES, pelvis[-1], strict=True)),
-)
+print("height of the pelvis at the end:", ", ".join(f"{name} {h:.2f} m" for name, h in zip(CASES, pelvis[-1], strict=True)))
 assert impact > 10 * weight and pelvis[-1, 1] > 0.8, "it lands hard, and stands"
 assert pelvis[-1, 0] > 0.8 and pelvis[-1, 2] > 0.8, "a gentle push is absorbed"
 assert pelvis[-1, 3] < pelvis[-1, 2] - 0.1 and pelvis[-1, 4] < 0.5, "a harder one is not"

@@ -92,7 +92,9 @@ views, _ = film_library(library, encoder, views=2, seed=0)
 fresh_views, fresh_tracks = film_library(library, encoder, views=1, seed=99)
 
 optim = Distillation(horizon=16, buffer_rollouts=50, updates=16, minibatch_size=512, learning_rate=1e-3)
-config = DistillConfig(iterations=50, sim=Simulation(num_envs=32), policy=StudentPolicy(hidden=(256, 256)), optim=optim)
+config = DistillConfig(
+    iterations=50, sim=Simulation(num_envs=32), policy=StudentPolicy(hidden=(256, 256)), optim=optim
+)
 SAMPLES = config.sim.num_envs * optim.horizon * config.iterations
 UPDATES = optim.updates * config.iterations
 print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion), {UPDATES} updates")

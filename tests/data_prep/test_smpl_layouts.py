@@ -236,7 +236,7 @@ FAULTS = {
     "no 'trans' in the file": lambda c: {"poses": c.poses, "fps": 30},
     "no mocap_framerate in the file": lambda c: {"poses": c.poses, "trans": c.trans},
     r"fps holds 2 numbers; expected one": lambda c: {"poses": c.poses, "trans": c.trans, "fps": [30, 60]},
-    r"poses has shape \(.*, 75\); expected": lambda c: {
+    r"poses have shape \(.*, 75\); expected": lambda c: {
         "poses": np.zeros((9, 75)),
         "trans": np.zeros((9, 3)),
         "fps": 30,

@@ -91,7 +91,7 @@ def test_refused_clips_of_a_folder_are_skipped_counted_and_listed_with_the_reaso
     assert [c.name for c in load_clips([folder_with_refused(tmp_path)])] == ["a"]
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "3 of 4 motion files skipped:"
-    assert said[1].startswith(f"  {tmp_path / 'damaged.npz'}: not a readable .npz")
+    assert said[1].startswith(f"  {tmp_path / 'damaged.npz'}: not an .npz")
     assert said[2].startswith(f"  {tmp_path / 'short.npz'}: 3 frame(s) at 30 fps; tracking needs at least 5")
     assert said[3].startswith(f"  {tmp_path / 'still.npz'}: poses have shape (9, 7)")
 
