@@ -1,289 +1,36 @@
-"""BVH: any of several naming schemes (Daz-friendly CMU, MotionBuilder CMU, SMPL's own) to a clip.
+"""BVH to a clip: any human skeleton whose joints we can tell by name and place.
 
-Order of axes, number of channels and rate are read from the file, never assumed: a joint's rotation is the product of
-its axis rotations in the order written, leftmost outermost. The unit of length does not matter, since `retarget`
-scales every skeleton to the humanoid's legs. A first frame that only shows the rest pose is dropped.
+`data_prep.roles` says which joint is which, `data_prep.axes` which way is up, `data_prep.rest_pose` makes the rest pose upright. The
+unit of length does not matter, since `retarget` scales every skeleton to the humanoid's legs. A first frame that only
+shows the rest pose is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import roma
 import torch
 
+from data_prep.axes import find_up, path_unit, upright_turn
+from data_prep.bvh_file import BvhMotion, at_rest, forward, parse_bvh, with_ancestors
+from data_prep.joint_positions import rotations_of
 from data_prep.lean import stand_over_feet
+from data_prep.rest_pose import Rows, common_turn, nearest_axis, rest_positions, turns_of_bones
 from data_prep.retarget import refuse_teleport, retarget
-from data_prep.source import SourceMotion
+from data_prep.roles import Roles, find_roles, is_animal
+from data_prep.source import JOINT, SourceMotion, unit
+from data_prep.trunk import facing_ahead, straighten
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.grounding import ground
 from physhmr_kit.motion.kinematics import local_rotations
 from physhmr_kit.utils.errors import KitError
 
-# SMPL joint -> names it goes by, {S} for Left/Right, {s} for l/r. Schemes in order: SMPL, Daz-friendly, MotionBuilder.
-_NAMES = {
-    "pelvis": ("pelvis", "hip", "Hips"),
-    "spine1": ("spine1", "abdomen", "LowerBack"),
-    "spine2": ("spine2", None, "Spine"),
-    "spine3": ("spine3", "chest", "Spine1"),
-    "neck": ("neck", "neck", "Neck1"),
-    "head": ("head", "head", "Head"),
-    "hip": ("{side}_hip", "{s}Thigh", "{S}UpLeg"),
-    "knee": ("{side}_knee", "{s}Shin", "{S}Leg"),
-    "ankle": ("{side}_ankle", "{s}Foot", "{S}Foot"),
-    "foot": ("{side}_foot", None, "{S}ToeBase"),
-    "collar": ("{side}_collar", "{s}Collar", "{S}Shoulder"),
-    "shoulder": ("{side}_shoulder", "{s}Shldr", "{S}Arm"),
-    "elbow": ("{side}_elbow", "{s}ForeArm", "{S}ForeArm"),
-    "wrist": ("{side}_wrist", "{s}Hand", "{S}Hand"),
-    "hand": ("{side}_hand", "{s}Mid1", "{S}HandIndex1"),
-}  # fmt: skip
-_SCHEMES = ("SMPL", "Daz-friendly", "MotionBuilder")
-
-
-@dataclass
-class Joint:
-    """One joint of a BVH hierarchy; `tip` is the offset of its End Site, if it has one."""
-
-    name: str
-    parent: int
-    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
-    channels: list[str] = field(default_factory=list)
-    tip: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True)
-class BvhMotion:
-    """A BVH file as read: joints (parents first), values (T, all channels in file order), frames per second."""
-
-    joints: list[Joint]
-    values: np.ndarray
-    fps: float
-
-
-def parse_bvh(path: str | Path) -> BvhMotion:
-    """Read the hierarchy and the motion block.
-
-    Raises:
-        KitError: not a BVH, a hierarchy that does not close, a truncated or over-long motion block, NaN, no frames.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise KitError(f"{path}: no such file")
-    try:
-        text = path.read_text(errors="strict")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise KitError(f"{path}: not a readable text file ({fault})") from fault
-    head, found, motion = text.partition("MOTION")
-    if "HIERARCHY" not in head:
-        raise KitError(f"{path}: no HIERARCHY section; is it a .bvh?")
-    if not found:
-        raise KitError(f"{path}: no MOTION section; the file is cut short")
-    try:
-        joints = _parse_hierarchy(head)
-    except (ValueError, IndexError) as fault:
-        raise KitError(f"{path}: the HIERARCHY section cannot be read ({fault})") from fault
-    return BvhMotion(joints, *_parse_motion(motion, sum(len(j.channels) for j in joints), path))
-
-
-def _parse_hierarchy(head: str) -> list[Joint]:
-    words = iter(head.split())
-    joints: list[Joint] = []
-    open_joints: list[int | None] = []  # None stands for an End Site
-    pending: int | None = None
-    for word in words:
-        if word in ("ROOT", "JOINT"):
-            parent = open_joints[-1] if open_joints else -1
-            if parent is None or (word == "JOINT") != (parent >= 0):
-                raise ValueError(f"{word} in the wrong place")
-            pending = len(joints)
-            joints.append(Joint(next(words), parent))
-        elif word == "End":
-            next(words)
-            pending = None
-        elif word == "{":
-            open_joints.append(pending)
-        elif word == "}":
-            open_joints.pop()
-        elif word == "OFFSET":
-            offset = tuple(float(next(words)) for _ in range(3))
-            if open_joints[-1] is None:
-                joints[next(i for i in reversed(open_joints) if i is not None)].tip = offset
-            else:
-                joints[open_joints[-1]].offset = offset
-        elif word == "CHANNELS":
-            channels = [next(words).lower() for _ in range(int(next(words)))]
-            if any(c[0] not in "xyz" or c[1:] not in ("position", "rotation") for c in channels):
-                raise ValueError(f"unknown channel among {' '.join(channels)}")
-            joints[open_joints[-1]].channels = channels
-        elif word != "HIERARCHY":
-            raise ValueError(f"'{word}' not understood")
-    if open_joints:
-        raise ValueError("a brace is not closed")
-    if not joints:
-        raise ValueError("no joints")
-    return joints
-
-
-def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, float]:
-    lines = [line for line in motion.splitlines() if line.strip()]
-    try:
-        frames = int(lines[0].split(":")[1])
-        step = float(lines[1].split(":")[1])
-    except (ValueError, IndexError) as fault:
-        raise KitError(f"{path}: the MOTION section does not start with Frames: and Frame Time:") from fault
-    if frames <= 0 or not lines[2:]:
-        raise KitError(f"{path}: the clip has no frames")
-    if not np.isfinite(step) or step <= 0:
-        raise KitError(f"{path}: frame time {step} is not a positive number")
-    rows = lines[2:]
-    wrong = next((i for i, row in enumerate(rows) if len(row.split()) != channels), None)
-    if wrong is not None:
-        count, last = len(rows[wrong].split()), wrong == len(rows) - 1 and wrong > 0
-        hint = ": the file is cut short" if last else ""
-        raise KitError(
-            f"{path}: frame {wrong + 1} holds {count} values where the hierarchy declares {channels} channels{hint}"
-        )
-    try:
-        values = np.array(" ".join(rows).split(), dtype=np.float64)
-    except ValueError as fault:
-        raise KitError(f"{path}: the MOTION section holds something that is not a number ({fault})") from fault
-    if len(rows) != frames:
-        fault = "is cut short" if len(rows) < frames else "holds more than it declares"
-        raise KitError(f"{path}: {len(rows)} frames where {frames} are declared: the file {fault}")
-    values = values.reshape(frames, channels)
-    bad = ~np.isfinite(values).all(1)
-    if bad.any():
-        raise KitError(f"{path}: not finite in {int(bad.sum())} frame(s), first {int(bad.argmax()) + 1}")
-    fps = 1.0 / step
-    return values, float(round(fps)) if abs(fps - round(fps)) < 0.02 else fps  # 0.00833333 s is 120 Hz
-
-
-def _forward(joints: list[Joint], values: np.ndarray, wanted: set[int]) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-    """World position (T, 3) and world rotation (T, 4) xyzw of the wanted joints: index -> (pos, rot)."""
-    frames, column, world = len(values), 0, {}
-    for i, joint in enumerate(joints):
-        own = torch.from_numpy(values[:, column : column + len(joint.channels)])
-        column += len(joint.channels)
-        if i not in wanted:
-            continue
-        offset = torch.tensor(joint.offset, dtype=torch.float64).repeat(frames, 1)
-        for k, channel in enumerate(joint.channels):
-            if channel.endswith("position"):  # positions replace the offset in every writer we know
-                offset[:, "xyz".index(channel[0])] = own[:, k]
-        spins = [k for k, c in enumerate(joint.channels) if c.endswith("rotation")]
-        order = "".join(joint.channels[k][0] for k in spins).upper()
-        turn = roma.identity_quat(frames, dtype=torch.float64)
-        if order:
-            turn = roma.euler_to_unitquat(order, own[:, spins], degrees=True)
-        if joint.parent < 0:
-            world[i] = offset, turn
-        else:
-            above, over = world[joint.parent]
-            world[i] = above + roma.quat_action(over, offset), roma.quat_product(over, turn)
-    return world
-
-
-def _with_ancestors(joints: list[Joint], chosen: Iterable[int]) -> set[int]:
-    wanted = set()
-    for i in chosen:
-        while i >= 0 and i not in wanted:
-            wanted.add(i)
-            i = joints[i].parent
-    return wanted
-
-
-def _match(joints: list[Joint], path: Path) -> tuple[dict[str, int], str]:
-    """SMPL joint -> index of the joint of the file, and the naming scheme."""
-    index = {joint.name.lower(): i for i, joint in enumerate(joints)}
-    best: dict[str, int] = {}
-    lacking: list[str] = []
-    scheme = ""
-    for column, label in enumerate(_SCHEMES):
-        found, missing = {}, []
-        for smpl in JOINT_NAMES:
-            side, _, base = smpl.partition("_")
-            name = _NAMES[base or side][column]
-            if name is None:
-                continue
-            name = name.format(side=side, s=side[0], S=side.capitalize())
-            if name.lower() in index:
-                found[smpl] = index[name.lower()]
-            else:
-                missing.append(name)
-        if len(found) > len(best):
-            best, lacking, scheme = found, missing, label
-    if lacking or not best:
-        some = ", ".join(joint.name for joint in joints[:3])
-        fault = f"missing joint(s) {', '.join(lacking[:5])}" if len(best) > 8 else f"unknown joint names ({some} ...)"
-        raise KitError(f"{path}: {fault}; the kit reads skeletons named as {', '.join(_SCHEMES)}")
-    return best, scheme
-
-
-def _without_rest_frame(rot: torch.Tensor, fps: float) -> int:
-    """How many leading frames to drop, 0 when the motion starts at once.
-
-    Daz-friendly files start with the rest pose and were filtered over 9 frames with it in front, so that the way out of
-    it shows as jumps too. rot: (T, 24, 4) world rotations.
-    """
-    if len(rot) < 20:
-        return 0
-    step = roma.unitquat_geodesic_distance(rot[1:], rot[:-1])
-    usual = torch.quantile(step[min(30, len(step) // 2) :], 0.99, dim=0) + np.radians(0.5)
-    jumps = (step[: len(step) // 4][:30] > 3 * usual).any(1)
-    if not jumps[0]:
-        return 0
-    return min(int(jumps.nonzero()[-1]) + 1 + round(0.05 * fps), len(rot) - 1)
-
-
-def _bodies(world: dict, where: dict[str, int], joints: list[Joint], path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions (T, 24, 3) and world rotations (T, 24, 4) of SMPL's joints, those that the file lacks made up."""
-    rows = {smpl: world[i] for smpl, i in where.items()}
-    for side in ("left_", "right_"):
-        if side + "foot" not in rows:  # no toe joint: the end of the foot, moving with it
-            pos, rot = rows[side + "ankle"]
-            tip = joints[where[side + "ankle"]].tip
-            if tip is None:
-                raise KitError(f"{path}: {joints[where[side + 'ankle']].name} has neither a toe joint nor an End Site")
-            rows[side + "foot"] = pos + roma.quat_action(rot, pos.new_tensor(tip).expand_as(pos)), rot
-    if "spine2" not in rows:  # one joint fewer: SMPL's lower two share the bend of the source's lower one
-        (_, below), (pos, rot), (above, _) = rows["pelvis"], rows["spine1"], rows["spine3"]
-        rows["spine1"] = pos, slerp(below, rot, rot.new_full((len(rot),), 0.5))
-        rows["spine2"] = (pos + above) / 2, rot
-    pos, rot = (torch.stack([rows[name][k] for name in JOINT_NAMES], dim=1) for k in (0, 1))
-    return pos, rot
-
-
-def _source(motion: BvhMotion, where: dict[str, int], path: Path) -> SourceMotion:
-    joints = motion.joints
-    wanted = _with_ancestors(joints, where.values())
-    pos, rot = _bodies(_forward(joints, motion.values, wanted), where, joints, path)
-    unmoved = [replace(joint, channels=[]) for joint in joints]
-    rest, _ = _bodies(_forward(unmoved, np.zeros((1, 0)), wanted), where, joints, path)
-    start = _without_rest_frame(rot, motion.fps)
-    return refuse_teleport(SourceMotion(pos[start:], rot[start:], rest[0], motion.fps, path.stem), path, start)
-
-
-def read_source(path: str | Path) -> SourceMotion:
-    """Parse a file without retargeting it; see `read_bvh`."""
-    path = Path(path)
-    motion = parse_bvh(path)
-    where, _ = _match(motion.joints, path)
-    return _source(motion, where, path)
-
-
-def _is_own(joints: list[Joint], where: dict[str, int]) -> bool:
-    """Whether the skeleton is the kit's own, as `physhmr_kit.motion.export` writes it, in some unit of length."""
-    if len(where) < len(JOINT_NAMES):
-        return False
-    offsets = torch.tensor([joints[where[name]].offset for name in JOINT_NAMES])[1:]
-    own = mean_offsets()[1:]
-    unit = offsets.norm() / own.norm()
-    return bool(unit > 0) and torch.allclose(offsets / unit, own, atol=2e-3)
+_Y = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+_SIDES = ("left_", "right_")
+_LEAP = 10.0  # rad/s: slower is no leap out of a rest pose but a motion that begins fast
 
 
 def read_bvh(path: str | Path) -> Clip:
@@ -292,17 +39,215 @@ def read_bvh(path: str | Path) -> Clip:
     A file on the kit's own skeleton (one that `write_bvh` wrote) comes back as it was, without any of this.
 
     Raises:
-        KitError: missing, damaged or truncated file, unknown joint names, NaN, no frames.
+        KitError: missing, damaged or truncated file, a role that no joint plays, an up that cannot be told, NaN, no frames.
     """
     path = Path(path)
+    own = read_own(path)
+    return own or stand_over_feet(ground(retarget(refuse_teleport(read_source(path), path))))
+
+
+def read_source(path: str | Path) -> SourceMotion:
+    """Parse a file without retargeting it; see `read_bvh`. Its notes say what was found out about the file."""
+    path = Path(path)
     motion = parse_bvh(path)
-    where, _ = _match(motion.joints, path)
-    if not _is_own(motion.joints, where):
-        return stand_over_feet(ground(retarget(_source(motion, where, path))))
-    pos, rot = _bodies(_forward(motion.joints, motion.values, set(where.values())), where, motion.joints, path)
-    offsets = torch.tensor([motion.joints[where[name]].offset for name in JOINT_NAMES])[1:]
+    roles = find_roles(motion.joints, path)
+    where = _joints_of(roles)
+    radians = _in_radians(motion)
+    notes = list(motion.notes) + (["rotations are in radians, not degrees"] if radians else [])
+    world = forward(motion, with_ancestors(motion.joints, roles.indices()), radians)
+    rows: Rows = {name: world[i] for name, i in where.items()}
+    tips = {
+        n: torch.tensor(motion.joints[i].tip, dtype=torch.float64) for n, i in where.items() if motion.joints[i].tip
+    }
+    zero = forward(at_rest(motion), with_ancestors(motion.joints, roles.indices()))
+    rest = {name: zero[i][0][0] for name, i in where.items()}
+
+    turn = common_turn(rest)
+    expected = _Y if turn is None else nearest_axis(roma.quat_action(roma.quat_conjugation(turn), _Y))
+    up, note = find_up(_stacked(rows), motion.fps, expected, str(path))
+    if is_animal(motion.joints) and note == "" and _trunk_lies(rows, up):
+        raise KitError(
+            f"{path}: an animal on four legs, it seems (a tail, and a level trunk); the kit reads human skeletons"
+        )
+    if not torch.equal(up, _Y):
+        notes.append(note or f"turned: {'xyz'[int(up.abs().argmax())]} is up in the file")
+        across = roma.rotmat_to_unitquat(upright_turn(up))
+        rows = {n: (_act(across, p), roma.quat_product(across.expand_as(r), r)) for n, (p, r) in rows.items()}
+    if turn is None:
+        notes.append("no standing pose at zero rotations: each bone is laid along a T-pose by its direction")
+        turns = turns_of_bones(rows, tips)
+        rest = rest_positions(rows, turns)
+    else:
+        turns = dict.fromkeys(rows, turn)
+        rest = {n: _act(turn, p[None])[0] for n, p in rest.items()}
+    tips = {n: _act(turns[n], tip[None])[0] for n, tip in tips.items()}
+    rows = {n: (p, roma.quat_product(r, roma.quat_conjugation(turns[n]).expand_as(r))) for n, (p, r) in rows.items()}
+    lines, misleading = straighten(rows, rest)
+    notes += lines
+    _make_up(rows, rest, tips)
+    pos, rot = (torch.stack([rows[name][k] for name in JOINT_NAMES], dim=1) for k in (0, 1))
+    pos, unit_note = _in_one_unit(pos, motion.fps)
+    notes += [unit_note] if unit_note else []
+    at_rest_pos = torch.stack([rest[name] for name in JOINT_NAMES])
+    if misleading:
+        told = rot
+        at_rest_pos, rot = rotations_of(pos, motion.fps)
+        rot[:, JOINT["head"]] = facing_ahead(told[:, JOINT["head"]], rot[:, JOINT["spine3"]])
+    source = SourceMotion(pos, rot, at_rest_pos, motion.fps, path.stem, tuple(notes))
+    _refuse_swapped_sides(rows, "left_foot" in where, path)
+    start, stop = _without_rest_frames(rot, motion.fps)
+    return source.cut(start, stop)
+
+
+def read_own(path: Path) -> Clip | None:
+    """The clip of a file on the kit's own skeleton, as `physhmr_kit.motion.export` writes it, in some unit of length; else None."""
+    motion = parse_bvh(path)
+    index = {joint.name: i for i, joint in enumerate(motion.joints)}
+    if not set(JOINT_NAMES) <= set(index):
+        return None
+    where = [index[name] for name in JOINT_NAMES]
+    offsets = torch.tensor([motion.joints[i].offset for i in where])[1:]
+    own = mean_offsets()[1:]
+    unit = offsets.norm() / own.norm()
+    if unit == 0 or not torch.allclose(offsets / unit, own, atol=2e-3):
+        return None
+    world = forward(motion, with_ancestors(motion.joints, where))
+    pos, rot = (torch.stack([world[i][k] for i in where], dim=1) for k in (0, 1))
     upright = rot.new_tensor(STANDING)
-    root = roma.quat_action(upright.expand(len(pos), 4), pos[:, 0]) * float(mean_offsets().norm() / offsets.norm())
+    root = roma.quat_action(upright.expand(len(pos), 4), pos[:, 0]) / float(unit)
     return Clip.from_joints(
         root, local_rotations(roma.quat_product(upright.expand_as(rot), rot)), motion.fps, path.stem
     )
+
+
+def _joints_of(roles: Roles) -> dict[str, int]:
+    """SMPL joint -> joint of the file; spine and neck spread over however many there are."""
+    where = {"pelvis": roles.pelvis, "head": roles.head, **roles.limbs}
+    spine = roles.spine or (roles.pelvis,)
+    where["spine3"] = spine[-1]
+    if len(spine) > 1:
+        where["spine1"] = spine[0]
+    if len(spine) > 2:
+        where["spine2"] = spine[len(spine) // 2]
+    if roles.neck:
+        where["neck"] = roles.neck[-1]
+    return where
+
+
+def _in_radians(motion: BvhMotion) -> bool:
+    """Whether rotations are told in radians: in degrees they would hardly move the body, in radians they move it as bodies move."""
+    spins = [c.endswith("rotation") for joint in motion.joints for c in joint.channels]
+    angles = motion.values[:, np.array(spins)] if any(spins) else np.zeros((1, 1))
+    if np.abs(angles).max() > 2 * np.pi + 0.1 or len(angles) < 2:
+        return False
+    speed = np.abs(np.diff(angles, axis=0)).max(1) * motion.fps
+    bent = np.abs(angles).max(0)
+    return bool(
+        np.median(speed) < 15 and (bent > 0.35).sum() > 6 and np.median(np.ptp(angles, axis=0)[bent > 0.35]) > 0.1
+    )
+
+
+def _act(turn: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    return roma.quat_action(turn.expand(len(points), 4), points)
+
+
+def _stacked(rows: Rows) -> torch.Tensor:
+    """(T, 24, 3) positions, those of joints the file lacks taken from the joint above."""
+    stand_in = {"foot": "ankle", "hand": "elbow", "wrist": "elbow", "collar": "shoulder", "neck": "head"}
+    found = []
+    for name in JOINT_NAMES:
+        side, _, base = name.rpartition("_")
+        other = f"{side}_{stand_in[base]}".lstrip("_") if base in stand_in else "spine3"
+        found.append(rows[name if name in rows else other][0])
+    return torch.stack(found, dim=1)
+
+
+def _trunk_lies(rows: Rows, up: torch.Tensor) -> bool:
+    pos = _stacked(rows)
+    trunk = unit(pos[:, [16, 17]].mean(1) - pos[:, [1, 2]].mean(1))
+    return float((trunk @ up).median()) < 0.6
+
+
+def _make_up(rows: Rows, rest: dict[str, torch.Tensor], tips: dict[str, torch.Tensor]) -> None:
+    """Add the joints that a file lacks: from End Sites, else from SMPL's proportions. `rows` and `rest` are added to."""
+    own = dict(zip(JOINT_NAMES, mean_offsets().double(), strict=True))
+    leg = sum(float((rest[b] - rest[a]).norm()) for a, b in (("left_hip", "left_knee"), ("left_knee", "left_ankle")))
+    scale = leg / float(own["left_knee"].norm() + own["left_ankle"].norm())
+
+    def add(name: str, parent: str, offset: torch.Tensor) -> None:
+        pos, rot = rows[parent]
+        rest[name] = rest[parent] + offset
+        rows[name] = pos + roma.quat_action(rot, offset.expand_as(pos)), rot
+
+    def beyond(joint: str, offset: torch.Tensor) -> torch.Tensor:
+        tip = tips.get(joint)
+        return tip if tip is not None and float(tip.norm()) > 0 else offset
+
+    for side in _SIDES:
+        arm = rest[side + "elbow"] - rest[side + "shoulder"]
+        if side + "foot" not in rows:  # no toe joint: the end of the foot, moving with it
+            add(side + "foot", side + "ankle", beyond(side + "ankle", own[side + "foot"] * scale))
+        if side + "wrist" not in rows:
+            add(side + "wrist", side + "elbow", beyond(side + "elbow", arm))
+        if side + "hand" not in rows:
+            forearm = rest[side + "wrist"] - rest[side + "elbow"]
+            add(side + "hand", side + "wrist", beyond(side + "wrist", forearm / 3))
+        if side + "collar" not in rows:
+            add(side + "collar", "spine3", rest[side + "shoulder"] - own[side + "shoulder"] * scale - rest["spine3"])
+    if "neck" not in rows:
+        add("neck", "spine3", (rest["head"] - rest["spine3"]) * 0.7)
+    if "spine1" not in rows:  # one joint between hips and arms: its bend is shared out evenly
+        (below, low), (above, high) = rows["pelvis"], rows["spine3"]
+        for name, share in (("spine1", 1 / 3), ("spine2", 2 / 3)):
+            rows[name] = torch.lerp(below, above, share), slerp(low, high, low.new_full((len(low),), share))
+            rest[name] = torch.lerp(rest["pelvis"], rest["spine3"], share)
+    elif "spine2" not in rows:  # one joint fewer: SMPL's lower two share the bend of the source's lower one
+        (_, below), (pos, rot), (above, _) = rows["pelvis"], rows["spine1"], rows["spine3"]
+        rows["spine1"] = pos, slerp(below, rot, rot.new_full((len(rot),), 0.5))
+        rows["spine2"] = (pos + above) / 2, rot
+        rest["spine2"] = (rest["spine1"] + rest["spine3"]) / 2
+
+
+def _in_one_unit(pos: torch.Tensor, fps: float) -> tuple[torch.Tensor, str]:
+    """Positions (T, 24, 3) whose root moves in the unit of its limbs, and a line where a file told it in another."""
+    limbs = pos - pos[:, :1]
+    metres = 0.8 / float(
+        (limbs[:, 4] - limbs[:, 1]).norm(dim=-1).median() + (limbs[:, 7] - limbs[:, 4]).norm(dim=-1).median()
+    )
+    factor, _ = path_unit(pos[:, 0] * metres, limbs[:, [7, 8, 10, 11]] * metres, _Y, fps)
+    if factor == 1.0:
+        return pos, ""
+    return limbs + pos[:, :1] * factor, f"the root's path is in another unit than its limbs: multiplied by {factor:g}"
+
+
+def _refuse_swapped_sides(rows: Rows, toes: bool, path: Path) -> None:
+    """Refuse a file whose left is its right: its toes, if it has any, point backwards."""
+    hips = rows["left_hip"][0] - rows["right_hip"][0]
+    trunk = rows["spine3"][0] - (rows["left_hip"][0] + rows["right_hip"][0]) / 2
+    forward_of = unit(torch.linalg.cross(hips, trunk))
+    feet = sum(unit(rows[s + "foot"][0] - rows[s + "ankle"][0]) for s in _SIDES)
+    if toes and float(((feet * forward_of).sum(-1) < -0.5).double().mean()) > 0.9:
+        raise KitError(
+            f"{path}: left and right are swapped, it seems: its toes point behind its hips; rename the joints"
+        )
+
+
+def _without_rest_frames(rot: torch.Tensor, fps: float) -> tuple[int, int]:
+    """The frames to keep, start and stop: without a rest pose in front of the motion or after it.
+
+    Daz-friendly files start with the rest pose and were filtered over 9 frames with it in front, so that the way out of
+    it shows as jumps too. rot: (T, 24, 4) world rotations.
+    """
+    if len(rot) < 20:
+        return 0, len(rot)
+    start, end = (_leading_jumps(r, fps) for r in (rot, rot.flip(0)))
+    return (start, len(rot) - end) if start + end < len(rot) else (start, len(rot))
+
+
+def _leading_jumps(rot: torch.Tensor, fps: float) -> int:
+    step = roma.unitquat_geodesic_distance(rot[1:], rot[:-1])
+    usual = torch.quantile(step[min(30, len(step) // 2) :], 0.99, dim=0) + np.radians(0.5)
+    jumps = (step[: len(step) // 4][:30] > torch.clamp(3 * usual, min=_LEAP / fps)).any(1)
+    if not jumps[0]:
+        return 0
+    return min(int(jumps.nonzero()[-1]) + 1 + round(0.05 * fps), len(rot) - 1)

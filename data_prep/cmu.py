@@ -22,6 +22,7 @@ from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.grounding import ground
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.file_kinds import read_text
 
 CMU_FPS = 120.0
 """An .amc carries no rate. The database's index says 120 Hz for all but some late trials at 60 Hz."""
@@ -64,15 +65,6 @@ def _euler(order: str, degrees) -> torch.Tensor:
     return roma.euler_to_unitquat(order.lower(), torch.as_tensor(degrees, dtype=torch.float64), degrees=True)
 
 
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise KitError(f"{path}: no such file")
-    try:
-        return path.read_text(errors="strict")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise KitError(f"{path}: not a readable text file ({fault})") from fault
-
-
 def read_asf(path: str | Path) -> AsfSkeleton:
     """Read a skeleton.
 
@@ -81,7 +73,7 @@ def read_asf(path: str | Path) -> AsfSkeleton:
     """
     path = Path(path)
     sections: dict[str, list[list[str]]] = {}
-    for line in _read_text(path).splitlines():
+    for line in read_text(path).splitlines():
         words = line.split("#")[0].replace("(", " ").replace(")", " ").split()
         if words and words[0].startswith(":"):
             current = sections.setdefault(words[0][1:].lower(), [])
@@ -139,7 +131,7 @@ def _parents_first(parents: dict[str, str], path: Path) -> list[str]:
 
 def _read_channels(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
     """The angles of each moving bone as written: name -> (T, channels). Blocks must all look like the first."""
-    lines = [line.strip() for line in _read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     if any(line.lower() == ":radians" for line in lines[:20]):
         raise KitError(f"{path}: angles in radians; the kit reads :DEGREES, as the CMU database writes")
     lines = [line for line in lines if line and line[0] not in "#:"]
@@ -211,7 +203,7 @@ def read_source(amc_path: str | Path, asf_path: str | Path | None = None, fps: f
     _, rest = _forward(skeleton, {}, 1)
     bones = [_bone_of(joint) for joint in JOINT_NAMES]
     pos, turned, at_rest = (torch.stack([part[bone] for bone in bones], dim=1) for part in (start, rot, rest))
-    return refuse_teleport(SourceMotion(pos, turned, at_rest[0], fps, amc_path.stem), amc_path)
+    return SourceMotion(pos, turned, at_rest[0], fps, amc_path.stem)
 
 
 def _asf_beside(amc_path: Path) -> Path:
@@ -241,4 +233,5 @@ def read_amc(amc_path: str | Path, asf_path: str | Path | None = None, fps: floa
     Raises:
         KitError: missing or truncated file, unknown or missing bones, wrong number of values, NaN, no frames.
     """
-    return stand_over_feet(ground(retarget(read_source(amc_path, asf_path, fps))))
+    source = refuse_teleport(read_source(amc_path, asf_path, fps), Path(amc_path))
+    return stand_over_feet(ground(retarget(source)))

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.bvh import read_bvh
 from data_prep.cache import keep, kept_path, load_kept
-from data_prep.cmu import CMU_FPS, read_amc
-from data_prep.lean import stand_over_feet
+from data_prep.motion_file import read_file, to_clip
 from data_prep.parts import cut
-from data_prep.retarget import retarget
+from data_prep.retarget import refuse_teleport
+from data_prep.source import SourceMotion
+from data_prep.support import doubt_support
 from physhmr_kit.motion.check import Teleport, check_clip
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
-from physhmr_kit.motion.grounding import ground
 from physhmr_kit.utils.errors import KitError
-
-READERS: dict[str, Callable[[Path], Clip]] = {".npz": Clip.load, ".amc": read_amc, ".bvh": read_bvh}
-"""The kinds of files the kit reads, by suffix."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +68,30 @@ def import_file(path: Path, check: bool = True, cached: bool = True) -> Imported
 
 
 def _import(path: Path, check: bool) -> Imported:
-    notes = []
-    if path.suffix.lower() == ".amc":
-        notes.append(f"an .amc holds no frame rate; read at {CMU_FPS:g} Hz, the CMU database's")
-    try:
-        clips = [READERS[path.suffix.lower()](path)]
-    except Teleport as fault:
-        sources, lines = cut(fault) if check else ([fault.motion], [])
-        notes += lines
-        clips = [stand_over_feet(ground(retarget(source))) for source in sources]
+    notes, clips = [], []
+    found = read_file(path)
+    for motion, said in found:
+        parts, more = _whole(motion, path) if check else ([motion], [])
+        for part in parts:
+            clip, doubts = to_clip(part)
+            clips.append(clip)
+            more += doubts
+        which = f"{motion.name}: " if len(found) > 1 else ""
+        notes += [which + line for line in [*said, *more]]
     if check:
         clips, lines = _check(clips)
         notes += lines
     return Imported(path, tuple(clip.resample(CONTROL_FPS) for clip in clips), tuple(notes))
+
+
+def _whole(motion: Clip | SourceMotion, path: Path) -> tuple[list, list[str]]:
+    """A capture in parts whose roots do not teleport; a clip is left to `_check`."""
+    if isinstance(motion, Clip):
+        return [motion], []
+    try:
+        return [refuse_teleport(motion, path)], []
+    except Teleport as fault:
+        return cut(fault)
 
 
 def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
@@ -97,6 +103,7 @@ def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
             try:
                 clip, more = check_clip(clip)
                 fit.append(clip)
+                more += doubt_support(clip)
             except Teleport as fault:
                 pieces, more = cut(fault)
                 todo = pieces + todo

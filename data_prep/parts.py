@@ -13,8 +13,10 @@ from physhmr_kit.motion.clip import Clip
 
 CALIBRATION = 0.25
 """s: what lies at most this long before the first teleport or after the last one is no motion but a pose of calibration."""
-SPIKE = 0.1
+SPIKE = 0.25
 """s: frames between two teleports this close are a marker that was lost for a moment, not a motion of their own."""
+MOST_PARTS = 4
+"""A motion in more parts than these is no recording of one motion."""
 
 Motion = TypeVar("Motion", Clip, SourceMotion)
 
@@ -26,7 +28,7 @@ def whole_parts(steps: Sequence[int], frames: int, fps: float) -> list[range]:
         steps: rising numbers of the frames that teleports start from. frames, fps: of the whole motion.
 
     Returns:
-        one stretch where only the ends were bad, two where the motion teleports once, none where it does so more often.
+        one stretch where only the ends were bad, two where the motion teleports once, none where it does so too often.
     """
     borders = [0, *(step + 1 for step in steps), frames]
     stretches = [range(a, b) for a, b in pairwise(borders)]
@@ -35,14 +37,14 @@ def whole_parts(steps: Sequence[int], frames: int, fps: float) -> list[range]:
     while len(stretches) > 1 and len(stretches[-1]) <= CALIBRATION * fps:
         stretches.pop()
     parts = [s for s in stretches if len(s) > SPIKE * fps or len(stretches) == 1]
-    return parts if len(parts) <= 2 else []
+    return parts if len(parts) <= MOST_PARTS else []
 
 
 def cut(fault: Teleport) -> tuple[list[Clip | SourceMotion], list[str]]:
     """What can be kept of a motion that teleports, and what was done, in a line each.
 
     Raises:
-        Teleport: it teleports more than once.
+        Teleport: more than `MOST_PARTS` parts would be left.
     """
     motion, fps = fault.motion, fault.motion.fps
     frames = len(motion)
@@ -59,13 +61,11 @@ def cut(fault: Teleport) -> tuple[list[Clip | SourceMotion], list[str]]:
         )
     if len(parts) == 1:
         return [_slice(motion, parts[0], motion.name)], lines
-    at = parts[0].stop - 1
-    lines.append(f"cut in two where it teleports, from frame {at} to {parts[1].start} ({at / fps:.2f} s)")
+    count = "two" if len(parts) == 2 else str(len(parts))
+    steps = [f"from frame {a.stop - 1} to {b.start} ({(a.stop - 1) / fps:.2f} s)" for a, b in pairwise(parts)]
+    lines.append(f"cut in {count} where it teleports, {', '.join(steps)}")
     return [_slice(motion, part, f"{motion.name}_part{n}") for n, part in enumerate(parts, start=1)], lines
 
 
 def _slice(motion: Motion, part: range, name: str) -> Motion:
-    if isinstance(motion, Clip):
-        return replace(motion.cut(part.start, part.stop), name=name)
-    rows = slice(part.start, part.stop)
-    return replace(motion, pos=motion.pos[rows], rot=motion.rot[rows], name=name)
+    return replace(motion.cut(part.start, part.stop), name=name)

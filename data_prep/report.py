@@ -156,7 +156,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--csv", metavar="FILE", help="write the table as CSV as well")
     options = parser.parse_args(argv)
 
-    files = [file for path in options.paths for file in find_motion_files(path) if file.suffix.lower() != ".npz"]
+    files = [
+        file for path in options.paths for file in find_motion_files(path) if file.suffix.lower() in (".amc", ".bvh")
+    ]
     if not files:
         raise KitError(f"{', '.join(options.paths)}: no .amc or .bvh files there")
     rows, errors = [], []

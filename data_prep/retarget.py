@@ -65,20 +65,20 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     return Clip.from_joints(root, joint_rot, source.fps, source.name)
 
 
-def refuse_teleport(source: SourceMotion, path: Path, first: int = 0) -> SourceMotion:
+def refuse_teleport(source: SourceMotion, path: Path) -> SourceMotion:
     """The source, unless its root teleports: `low_pass` would make a quick glide of it that looks like a motion.
 
     Limbs are left to `check_clip`, which sees them after the filter: captured markers shake, and limbs turn faster in a
     file than they did in the room.
 
     Args:
-        source: as read. path: its file, for the message. first: number of its first frame in the file.
+        source: as read. path: its file, for the message.
 
     Raises:
         Teleport: the root does; what was read comes with it, to be cut there.
     """
     scale = leg_length(rest_joints(mean_offsets())) / leg_length(source.rest)
-    steps, fault = teleports(source.pos[:, 0] * scale, source.rot[:, :1], source.fps, first)
+    steps, fault = teleports(source.pos[:, 0] * scale, source.rot[:, :1], source.fps, source.first)
     if steps:
         raise Teleport(f"{path}: {fault}. Cut it in two there or leave it out", steps, source)
     return source
@@ -140,13 +140,21 @@ def _frame(main: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
     return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
 
 
+_OVERSTRETCHED = 0.15
+"""Sine of 9 degrees: a mean bend smaller than that the wrong way round is an overstretched elbow, not a hinge."""
+
+
 def _hinge(source: SourceMotion, upper: int, lower: int, end: int, expected: torch.Tensor) -> torch.Tensor:
     """The axis, in the upper bone's rest frame, about which a knee or an elbow flexes: (3,).
 
     A limb only bends one way, so upper x lower is the axis of flexion by definition, wherever the rest pose points it.
-    Its length weighs frames by how far they are bent; `expected` is a weak prior for limbs that stay straight.
+    Its length weighs frames by how far they are bent; `expected` is a weak prior for limbs that stay straight, and a strong one
+    against a limb that is overstretched by a few degrees all through a clip.
     """
-    return unit(bending(source, upper, lower, end).mean(0) + 0.02 * expected)
+    seen = bending(source, upper, lower, end).mean(0)
+    if seen @ expected < 0 and seen.norm() < _OVERSTRETCHED:
+        seen = seen - (seen @ expected) * expected
+    return unit(seen + 0.02 * expected)
 
 
 def _knee_hinge(source: SourceMotion, hip: int, knee: int, ankle: int) -> torch.Tensor:

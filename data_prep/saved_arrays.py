@@ -12,8 +12,10 @@ import io
 import lzma
 import os
 import pickle
+import zipfile
 import zlib
 from collections import OrderedDict, defaultdict
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import torch
 
 from physhmr_kit.body.safe_pickle import _ALLOWED
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.file_kinds import refuse_other_kind
 
 _COMPRESSION = {
     b"\x78": zlib.decompress, b"\x1f\x8b": gzip.decompress, b"BZ": bz2.decompress, b"\xfd7zXZ": lzma.decompress,
@@ -61,20 +64,50 @@ def read_object_array(path: str | os.PathLike) -> object:
         KitError: missing or damaged file, or one that asks for anything but arrays, tensors and containers.
     """
     path = _existing(path)
-    data = path.read_bytes()
     try:
-        file = io.BytesIO(data)
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-        if not dtype.hasobject:
-            return np.load(io.BytesIO(data), allow_pickle=False)
-        found = np.asarray(_Reader(file).load(), dtype=object)
-        return found.item() if shape == () else found
+        return _from_npy(path.read_bytes())
     except KitError as fault:
         raise KitError(f"{path}: {fault}") from None
     except Exception as fault:
         raise KitError(f"{path}: not a readable .npy ({type(fault).__name__}: {fault})") from fault
+
+
+def read_npz(path: str | os.PathLike, kind: str = "archive") -> dict[str, object]:
+    """What `np.savez` wrote, Python objects in it included, as far as they are arrays, tensors and containers.
+
+    Members that ask for anything else are left out, for a motion needs only some of a file.
+
+    Raises:
+        KitError: missing, damaged or empty file, or one of another kind.
+    """
+    path = _existing(path)
+    refuse_other_kind(path, f"an .npz {kind}", b"PK")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            if not names:
+                held = ", ".join(archive.namelist()[:5])
+                raise KitError(f"not an .npz {kind} but a zip archive of {held}" if held else "an empty archive")
+            found = {}
+            for name in names:
+                with suppress(KitError):
+                    found[name.removesuffix(".npy")] = _from_npy(archive.read(name))
+            return found
+    except KitError as fault:
+        raise KitError(f"{path}: {fault}") from None
+    except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
+        raise KitError(f"{path}: not a readable .npz {kind} ({fault})") from fault
+
+
+def _from_npy(data: bytes) -> object:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if not dtype.hasobject:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    found = np.asarray(_Reader(file).load(), dtype=object)
+    return found.item() if shape == () else found
 
 
 def read_joblib(path: str | os.PathLike) -> object:

@@ -24,6 +24,8 @@ class SourceMotion:
         rest: (24, 3) float64, `pos` of the rest pose.
         fps: frames per second.
         name: name of the clip.
+        notes: what was found out about the file and done about it, a line each.
+        first: number of the first frame in the file, where frames before it were left out.
     """
 
     pos: torch.Tensor
@@ -31,9 +33,15 @@ class SourceMotion:
     rest: torch.Tensor
     fps: float
     name: str
+    notes: tuple[str, ...] = ()
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.pos)
+
+    def cut(self, start: int, stop: int | None = None) -> SourceMotion:
+        """Frames start..stop (Python slice rules)."""
+        return replace(self, pos=self.pos[start:stop], rot=self.rot[start:stop], first=self.first + start)
 
 
 def low_pass(source: SourceMotion, hertz: float = 10.0) -> SourceMotion:

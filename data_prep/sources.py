@@ -1,4 +1,4 @@
-"""`load_clips` and `load_library`: from what a user types (files, folders, libraries, "demo", ...) to motions at the control rate."""
+"""`load_clips` and `load_library`: from what a user types (files, folders, libraries, "demo") to motions at the control rate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from data_prep.imported import READERS, Imported, import_file
+from data_prep.imported import Imported, import_file
 from data_prep.made import is_made, made_clips
+from data_prep.motion_file import READERS
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary, unique_names
@@ -119,7 +120,7 @@ def load_clips(
 
     Args:
         specs: "demo" (all demo motions), "demo:<name>", "generated:<count>" or "generated:<count>:<seed>" (see
-            `motion.generator`), a .npz, .bvh or .amc file (its .asf found beside it), a library that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
+            `motion.generator`), a .bvh, .npz, .npy, .pkl or .amc file (its .asf found beside it), a library that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
             over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
         check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
             repaired; without it a motion comes as it was read, to be looked at.
@@ -147,7 +148,7 @@ def load_clips(
             clips += [clip for one in imported for clip in one.clips]
             lines += told(imported) if check else []
     if not clips:
-        raise KitError("no clips asked for; name files, folders, 'demo' or 'generated:<count>'")
+        raise KitError("no clips asked for; name files, folders or 'demo'")
     _say(lines)  # after all were read, so that a refusal stands alone
     return _unique(clips)
 

@@ -17,6 +17,7 @@ from physhmr_kit.utils.errors import KitError
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"), ("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"),
+    ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"), ("builtins", "bytearray"),
     ("builtins", "set"), ("builtins", "frozenset"), ("builtins", "complex"), ("_codecs", "encode"),
 }  # fmt: skip
 
@@ -80,5 +81,5 @@ def load_pickle(path: str | os.PathLike) -> object:
             return _Unpickler(file, encoding="latin1").load()
     except KitError as fault:
         raise KitError(f"{path}: {fault}") from None
-    except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError, TypeError, ImportError) as fault:
+    except Exception as fault:  # a damaged pickle raises almost anything
         raise KitError(f"{path}: not a readable pickle ({fault})") from fault

@@ -1,8 +1,9 @@
 """Grounding: a captured motion brought onto the flat floor z = 0, its feet planted while they stand.
 
-Three steps, each a function: `level` finds the floor the captured feet stood on and turns it into z = 0; `settle_feet`
+Four steps, each a function: `level` finds the floor the captured feet stood on and turns it into z = 0; `settle_feet`
 lays soles flat that are nearly flat in stance and bends the toes of a raised heel; `plant_feet` takes out sliding and
-sinking, as far as both feet agree by moving the root, and for the rest by bending the legs.
+sinking, as far as both feet agree by moving the root, and for the rest by bending the legs; `lift_sunken` raises a body that
+stands on its hands under the floor.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def ground(clip: Clip) -> Clip:
     """The clip on the floor z = 0: levelled, feet settled and planted. Frames, rate and name stay."""
     clip = level(clip)
     stance = stance_of(clip)
-    return plant_feet(settle_feet(clip, stance), stance)
+    return lift_sunken(plant_feet(settle_feet(clip, stance), stance), stance)
 
 
 def stance_of(clip: Clip) -> torch.Tensor:
@@ -237,3 +238,35 @@ def _out_of_reach(hips: torch.Tensor, targets: torch.Tensor, fps: float) -> torc
     below = (longest**2 - (line[..., :2] ** 2).sum(-1)).clamp(min=0).sqrt()
     missing = (-line[..., 2] - below).clamp(min=0, max=0.05).amax(-1).numpy()
     return torch.from_numpy(_smooth(maximum_filter1d(missing, round(0.1 * fps) + 1), 0.05, fps))
+
+
+# --- lift ------------------------------------------------------------------------------------------------------------
+
+_FLESH = 0.05  # m between a joint and the skin
+_SUNK = 0.05  # m: hands and knees less deep are left as they are
+_FEET = (7, 8, 10, 11)
+
+
+def lift_sunken(clip: Clip, stance: torch.Tensor) -> Clip:
+    """Raise a body whose hands, knees or head sink into the floor while they carry it; standing feet stay where they are.
+
+    A capture is scaled by its legs. Who walks on hands or turns a cartwheel stands on arms that are not longer by the same
+    factor, and would stand on them under the floor.
+
+    Args:
+        clip: levelled and planted. stance: (T, 2) bool, when each foot stands.
+    """
+    pos, rot = _bodies(clip)
+    others = [joint for joint in range(pos.shape[1]) if joint not in _FEET]
+    depth = (_FLESH - pos[:, others, 2].amin(1)).clamp(min=0).numpy()
+    if depth.max() <= _SUNK:
+        return clip
+    lift = _smooth(maximum_filter1d(depth, 2 * round(0.1 * clip.fps) + 1), 0.05, clip.fps)
+    lift = torch.from_numpy(lift)[:, None] * pos.new_tensor([0.0, 0.0, 1.0])
+    held = torch.from_numpy(_smooth(stance.double().numpy(), 0.06, clip.fps)).clamp(0, 1).unsqueeze(-1)
+    target = pos[:, [7, 8]] + lift[:, None] * (1 - held)
+    pos, rot, offsets = pos + lift[:, None], rot.clone(), Humanoid.mean().offsets.double()
+    for foot, (hip, knee, ankle, _) in enumerate(_LEGS):
+        bones = offsets[knee], offsets[ankle]
+        rot[:, hip], rot[:, knee] = reach_with(pos[:, hip], target[:, foot], rot[:, hip], rot[:, knee], *bones)
+    return _with(clip, pos[:, 0], rot)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.file_kinds import refuse_other_kind
 
 
 @contextmanager
@@ -71,7 +72,12 @@ def read_arrays(path: str | os.PathLike, kind: str, keys: Collection[str] | None
     if not path.is_file():
         raise KitError(f"{path}: no such {kind}")
     try:
+        refuse_other_kind(path, f"an .npz {kind}", b"PK")
         with np.load(path, allow_pickle=False) as data:
             return {key: data[key] for key in data.files if keys is None or key in keys}
+    except KitError:
+        raise
     except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
+        if "allow_pickle" in str(fault):  # NumPy's own words advise unsafe loading
+            fault = ValueError("it holds Python objects, which are not read")
         raise KitError(f"{path}: not a readable .npz {kind} ({fault})") from fault

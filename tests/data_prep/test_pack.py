@@ -8,7 +8,7 @@ import pytest
 import torch
 from motions import rest_clip, waving_clip
 
-from data_prep import imported as module
+from data_prep import motion_file
 from data_prep.pack import main, pack
 from data_prep.sources import load_clips, load_library
 from physhmr_kit.body.humanoid import Humanoid
@@ -77,7 +77,7 @@ def test_clips_take_a_library_alone_or_beside_others(folder, tmp_path):
 
 def test_only_what_changed_is_imported_again(folder, tmp_path, monkeypatch):
     read = []
-    monkeypatch.setitem(module.READERS, ".npz", lambda path: read.append(path.name) or Clip.load(path))
+    monkeypatch.setitem(motion_file.READERS, ".npz", lambda path: read.append(path.name) or [(Clip.load(path), [])])
     monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "cache"))
     first = pack([folder], tmp_path / "library", workers=1)
     assert len(read) == 5 and first.fresh == 240

@@ -1,4 +1,4 @@
-"""Cutting at teleports: calibration left out, one teleport gives two clips, more are refused."""
+"""Cutting at teleports: calibration left out, one teleport gives two clips, many are refused."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,8 @@ def teleport_of(clip: Clip) -> Teleport:
         ([40], [(0, 41), (41, 90)]),
         ([40, 41], [(0, 41), (42, 90)]),
         ([3, 40], [(4, 41), (41, 90)]),
-        ([30, 60], []),
+        ([30, 60], [(0, 31), (31, 61), (61, 90)]),
+        ([15, 30, 45, 60], []),
     ],
 )
 def test_stretches_between_teleports_are_motions_if_they_last(steps, parts):
@@ -59,7 +60,7 @@ def test_calibration_at_both_ends_is_left_out_and_the_name_stays():
     assert [line.split(":")[0] for line in lines] == ["first 4 frame(s) left out", "last 2 frame(s) left out"]
 
 
-def test_what_teleports_twice_is_refused_and_says_how_often():
-    fault = teleport_of(shifted(waving_clip(90), slice(30, 60)))
-    with pytest.raises(Teleport, match=r"teleports from frame 29 to 30 .*; 2 such steps in 90 frames$"):
+def test_what_teleports_all_the_time_is_refused_and_says_how_often():
+    fault = teleport_of(shifted(waving_clip(90), slice(15, 30), slice(45, 60)))
+    with pytest.raises(Teleport, match=r"teleports from frame 14 to 15 .*; 4 such steps in 90 frames$"):
         cut(fault)

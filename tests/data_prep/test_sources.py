@@ -5,6 +5,7 @@ import pytest
 from motions import waving_clip
 
 from data_prep import imported as module
+from data_prep import motion_file
 from data_prep.cache import cache_folder
 from data_prep.sources import find_motion_files, load_clips
 from physhmr_kit.motion.clip import Clip
@@ -90,13 +91,13 @@ def test_refused_clips_of_a_folder_are_skipped_counted_and_listed_with_the_reaso
     assert [c.name for c in load_clips([folder_with_refused(tmp_path)])] == ["a"]
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "3 of 4 motion files skipped:"
-    assert said[1].startswith(f"  {tmp_path / 'damaged.npz'}: not a readable .npz")
+    assert said[1].startswith(f"  {tmp_path / 'damaged.npz'}: not an .npz")
     assert said[2].startswith(f"  {tmp_path / 'short.npz'}: 3 frame(s) at 30 fps; tracking needs at least 5")
     assert said[3].startswith(f"  {tmp_path / 'still.npz'}: poses have shape (9, 7)")
 
 
 def test_strict_stops_at_the_first_that_is_refused(tmp_path):
-    with pytest.raises(KitError, match=r"damaged\.npz: not a readable"):
+    with pytest.raises(KitError, match=r"damaged\.npz: not an"):
         load_clips([folder_with_refused(tmp_path)], strict=True)
 
 
@@ -112,7 +113,7 @@ def test_a_file_that_the_kit_stumbles_over_does_not_stop_its_folder(tmp_path, mo
 
     folder_with_refused(tmp_path)
     (tmp_path / "x.bvh").write_text("odd")
-    monkeypatch.setitem(module.READERS, ".bvh", stumble)
+    monkeypatch.setitem(motion_file.READERS, ".bvh", stumble)
     assert len(load_clips([tmp_path])) == 1
     assert "x.bvh: cannot be read (ZeroDivisionError: by zero); please report" in capsys.readouterr().err
 
@@ -150,7 +151,7 @@ def test_what_was_imported_is_found_again_under_any_name_that_reads_alike(tmp_pa
     clip.trans[:, 2] += 0.1
     clip.save(tmp_path / "one" / "high.npz")
     read = []
-    monkeypatch.setitem(module.READERS, ".npz", lambda path: read.append(path) or Clip.load(path))
+    monkeypatch.setitem(motion_file.READERS, ".npz", lambda path: read.append(path) or [(Clip.load(path), [])])
     (first,) = load_clips([tmp_path / "one"])
     (second,) = load_clips([tmp_path / "one" / "high.npz"])
     assert len(read) == 1
@@ -202,7 +203,7 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_does_no_harm(tmp_path, mon
         ("nowhere", "no such file or folder; expected"),
         ("{tmp}", "no motion files in this folder"),
         ("{tmp}/notes.txt", "not a motion file of a known kind"),
-        ("{tmp}/broken.npz", "not a readable .npz clip"),
+        ("{tmp}/broken.npz", "not an .npz clip but a text file"),
         ("{tmp}/broken.bvh", "no HIERARCHY section"),
         ("{tmp}/broken.amc", "no skeleton beside it"),
     ],

@@ -153,12 +153,12 @@ def nan_pose(frame):
 
 BROKEN = {
     "missing": (lambda p: p, "no such clip"),
-    "empty": (lambda p: (p.touch(), p)[1], "not a readable .npz clip"),
-    "truncated": (truncated, "not a readable .npz clip"),
-    "damaged": (damaged, "not a readable .npz clip"),
-    "text": (text, "not a readable .npz clip"),
-    "bare array": (bare_array, "not a readable .npz clip"),
-    "pickled": (lambda p: write(p, trans=np.array([None] * 4)), "not a readable .npz clip"),
+    "empty": (lambda p: (p.touch(), p)[1], r"not (a readable|an) .npz clip"),
+    "truncated": (truncated, r"not (a readable|an) .npz clip"),
+    "damaged": (damaged, r"not (a readable|an) .npz clip"),
+    "text": (text, r"not (a readable|an) .npz clip"),
+    "bare array": (bare_array, r"not (a readable|an) .npz clip"),
+    "pickled": (lambda p: write(p, trans=np.array([None] * 4)), r"not (a readable|an) .npz clip"),
     "no poses": (lambda p: write(p, poses=None), "no 'poses'"),
     "no rate": (lambda p: write(p, mocap_framerate=None), "no mocap_framerate"),
     "rate of zero": (lambda p: write(p, mocap_framerate=np.array(0.0)), "frame rate 0.0"),

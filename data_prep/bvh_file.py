@@ -1,0 +1,221 @@
+"""The BVH format: hierarchy and motion block, nothing about what the joints stand for (`data_prep.bvh` does that).
+
+Order of axes, number of channels and rate are read from the file, never assumed: a joint's rotation is the product of
+its axis rotations in the order written, leftmost outermost.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.file_kinds import read_text, with_decimal_points
+
+_USUAL_RATES = {24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 180, 200, 240, 480}
+
+
+@dataclass
+class Joint:
+    """One joint of a BVH hierarchy; `tip` is the offset of its End Site, if it has one."""
+
+    name: str
+    parent: int
+    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
+    channels: list[str] = field(default_factory=list)
+    tip: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BvhMotion:
+    """A BVH file as read: joints (parents first), values (T, all channels in file order), frames per second, what was assumed."""
+
+    joints: list[Joint]
+    values: np.ndarray
+    fps: float
+    notes: tuple[str, ...] = ()
+
+
+def parse_bvh(path: str | Path) -> BvhMotion:
+    """Read the hierarchy and the motion block.
+
+    Raises:
+        KitError: not a BVH, a hierarchy that does not close, a truncated or over-long motion block, NaN, no frames.
+    """
+    path = Path(path)
+    head, found, motion = re.sub(r"\r\n?", "\n", read_text(path)).partition("MOTION")
+    if "HIERARCHY" not in head:
+        raise KitError(f"{path}: no HIERARCHY section; is it a .bvh?")
+    if not found:
+        raise KitError(f"{path}: no MOTION section; the file is cut short")
+    try:
+        joints = _parse_hierarchy(head[head.index("HIERARCHY") :])
+    except (ValueError, IndexError, TypeError, StopIteration) as fault:
+        raise KitError(f"{path}: the HIERARCHY section cannot be read ({fault or 'it ends early'})") from fault
+    return BvhMotion(joints, *_parse_motion(with_decimal_points(motion), sum(len(j.channels) for j in joints), path))
+
+
+def _parse_hierarchy(head: str) -> list[Joint]:
+    names: list[str] = []  # may hold blanks and commas, so they are taken out of the way first
+
+    def take_name(match: re.Match) -> str:
+        names.append(match[2].strip())
+        return f"\n{match[1].upper()} {len(names) - 1}\n"
+
+    head = re.sub(r"(?im)^[ \t]*(ROOT|JOINT)\b[ \t]*([^\n{]*)", take_name, head)
+    words = iter(with_decimal_points(head).replace("{", " { ").replace("}", " } ").split())
+    joints: list[Joint] = []
+    open_joints: list[int | None] = []  # None stands for an End Site
+    pending: int | None = None
+    for word in words:
+        if word in ("ROOT", "JOINT"):
+            parent = open_joints[-1] if open_joints else -1
+            if parent is None or (word == "JOINT") != (parent >= 0):
+                raise ValueError(f"{word} in the wrong place")
+            pending = len(joints)
+            joints.append(Joint(names[int(next(words))], parent))
+        elif word.lower() == "end":
+            while next(words) != "{":  # End Site, with a name in some files
+                pass
+            open_joints.append(None)
+        elif word == "{":
+            open_joints.append(pending)
+        elif word == "}":
+            open_joints.pop()
+        elif word.upper() == "OFFSET":
+            offset = tuple(float(next(words)) for _ in range(3))
+            if open_joints[-1] is None:
+                joints[next(i for i in reversed(open_joints) if i is not None)].tip = offset
+            else:
+                joints[open_joints[-1]].offset = offset
+        elif word.upper() == "CHANNELS":
+            channels = [next(words).lower() for _ in range(int(next(words)))]
+            if any(c[0] not in "xyz" or c[1:] not in ("position", "rotation") for c in channels):
+                raise ValueError(f"unknown channel among {' '.join(channels)}")
+            joints[open_joints[-1]].channels = channels
+        elif word != "HIERARCHY":
+            raise ValueError(f"'{word}' not understood")
+    if open_joints:
+        raise ValueError("a brace is not closed")
+    if not joints:
+        raise ValueError("no joints")
+    return joints
+
+
+def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, float, tuple[str, ...]]:
+    lines = [line for line in motion.splitlines() if line.strip()]
+    try:
+        frames = int(lines[0].split(":")[1])
+        step = float(lines[1].split(":")[1])
+    except (ValueError, IndexError) as fault:
+        raise KitError(f"{path}: the MOTION section does not start with Frames: and Frame Time:") from fault
+    rows = lines[2:]
+    if frames <= 0 or not rows:
+        raise KitError(f"{path}: the clip has no frames")
+    fps, notes = _rate(step, path)
+    if not channels:
+        raise KitError(f"{path}: the hierarchy declares no channels; nothing moves")
+    words = " ".join(rows).split()
+    if len(words) == frames * channels and len(rows) != frames:  # frames wrapped over several lines: the numbers count
+        rows = [" ".join(words[i : i + channels]) for i in range(0, len(words), channels)]
+    wrong = next((i for i, row in enumerate(rows) if len(row.split()) != channels), None)
+    if wrong is not None:
+        count, last = len(rows[wrong].split()), wrong == len(rows) - 1 and wrong > 0
+        hint = ": the file is cut short" if last else ""
+        raise KitError(
+            f"{path}: frame {wrong + 1} holds {count} values where the hierarchy declares {channels} channels{hint}"
+        )
+    try:
+        values = np.array(words, dtype=np.float64)
+    except ValueError as fault:
+        raise KitError(f"{path}: the MOTION section holds something that is not a number ({fault})") from fault
+    if len(rows) != frames:
+        fault = "is cut short" if len(rows) < frames else "holds more than it declares"
+        raise KitError(f"{path}: {len(rows)} frames where {frames} are declared: the file {fault}")
+    values = values.reshape(frames, channels)
+    bad = ~np.isfinite(values).all(1)
+    if bad.any():
+        raise KitError(f"{path}: not finite in {int(bad.sum())} frame(s), first {int(bad.argmax()) + 1}")
+    return values, fps, notes
+
+
+def _rate(step: float, path: Path) -> tuple[float, tuple[str, ...]]:
+    """Frames per second of a frame time in seconds, and a line where the file states the rate in its place."""
+    if not np.isfinite(step) or step <= 0:
+        raise KitError(f"{path}: frame time {step} is not a positive number")
+    if step in _USUAL_RATES:
+        return step, (f"Frame Time says {step:g}: taken for the rate, {step:g} Hz, for no frame lasts {step:g} s",)
+    if step > 1:
+        raise KitError(f"{path}: frame time {step:g} s; expected seconds, e.g. 0.0333333 for 30 Hz")
+    fps = 1.0 / step
+    return (float(round(fps)) if abs(fps - round(fps)) < 0.02 else fps), ()  # 0.00833333 s is 120 Hz
+
+
+def rest_offsets(motion: BvhMotion) -> list[torch.Tensor]:
+    """Each joint's offset from its parent (3,) float64 at zero rotation.
+
+    Files that give every joint position channels may leave OFFSET empty; their median position is the offset then.
+    """
+    offsets, column = [], 0
+    for joint in motion.joints:
+        offset = torch.tensor(joint.offset, dtype=torch.float64)
+        own = motion.values[:, column : column + len(joint.channels)]
+        if joint.parent >= 0 and float(offset.norm()) == 0:
+            for k, channel in enumerate(joint.channels):
+                if channel.endswith("position"):
+                    offset["xyz".index(channel[0])] = float(np.median(own[:, k]))
+        offsets.append(offset)
+        column += len(joint.channels)
+    return offsets
+
+
+def forward(motion: BvhMotion, wanted: set[int], radians: bool = False) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+    """World position (T, 3) and world rotation (T, 4) xyzw of the wanted joints: index -> (pos, rot).
+
+    Args:
+        wanted: joints and all their ancestors. radians: the rotations are not in degrees.
+    """
+    frames, column, world = len(motion.values), 0, {}
+    for i, joint in enumerate(motion.joints):
+        own = torch.from_numpy(motion.values[:, column : column + len(joint.channels)])
+        column += len(joint.channels)
+        if i not in wanted:
+            continue
+        offset = torch.tensor(joint.offset, dtype=torch.float64).repeat(frames, 1)
+        moves = [k for k, c in enumerate(joint.channels) if c.endswith("position")]
+        if joint.parent < 0 or (own[:, moves] != 0).any():  # zeros in every frame: a writer that means "at OFFSET"
+            for k in moves:  # positions replace the offset in every writer we know
+                offset[:, "xyz".index(joint.channels[k][0])] = own[:, k]
+        spins = [k for k, c in enumerate(joint.channels) if c.endswith("rotation")]
+        turn = roma.identity_quat(frames, dtype=torch.float64)
+        if spins:
+            order = "".join(joint.channels[k][0] for k in spins).upper()
+            turn = roma.euler_to_unitquat(order, own[:, spins], degrees=not radians)
+        if joint.parent < 0:
+            world[i] = offset, turn
+        else:
+            above, over = world[joint.parent]
+            world[i] = above + roma.quat_action(over, offset), roma.quat_product(over, turn)
+    return world
+
+
+def at_rest(motion: BvhMotion) -> BvhMotion:
+    """The same skeleton in one frame, all rotations zero, its root at the origin."""
+    offsets = rest_offsets(motion)
+    joints = [Joint(j.name, j.parent, tuple(offsets[i].tolist()), [], j.tip) for i, j in enumerate(motion.joints)]
+    return BvhMotion(joints, np.zeros((1, 0)), motion.fps)
+
+
+def with_ancestors(joints: list[Joint], chosen) -> set[int]:
+    """Indices of joints and of all joints above them."""
+    wanted: set[int] = set()
+    for i in chosen:
+        while i >= 0 and i not in wanted:
+            wanted.add(i)
+            i = joints[i].parent
+    return wanted

@@ -1,0 +1,103 @@
+"""`read_file`: the motions in one file of any kind the kit reads; `to_clip`: one of them on the humanoid and on the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from data_prep import bvh, cmu
+from data_prep.compare import compare
+from data_prep.joint_positions import source_of_positions
+from data_prep.lean import stand_over_feet
+from data_prep.retarget import retarget
+from data_prep.saved_arrays import read_joblib, read_npz, read_object_array
+from data_prep.smpl_layouts import clips_of
+from data_prep.source import SourceMotion
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.grounding import ground
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.file_kinds import refuse_other_kind
+
+HUMANML_FPS = 20.0
+"""Hz of HumanML3D's joint positions (`new_joints`); their files hold no rate."""
+
+Found = list[tuple[SourceMotion | Clip, list[str]]]
+"""Motions of a file, on their own skeleton or on SMPL's, each with a line for what was found out or assumed."""
+
+
+def read_file(path: str | Path) -> Found:
+    """The motions in a file, before they are cut, retargeted or checked.
+
+    Args:
+        path: .bvh, .amc (its .asf beside it), .npz, .npy, .pkl; see `READERS`.
+
+    Raises:
+        KitError: the file is missing, damaged, of another kind, or holds no motion; one line that begins with the path.
+    """
+    path = Path(path)
+    try:
+        return READERS[path.suffix.lower()](path)
+    except KitError as fault:
+        raise fault if str(fault).startswith(str(path)) else KitError(f"{path}: {fault}") from None
+
+
+def to_clip(motion: SourceMotion | Clip) -> tuple[Clip, list[str]]:
+    """A motion as a clip, its frames kept, and a line where it differs from its source.
+
+    Raises:
+        KitError: it arrives as another motion than its source.
+    """
+    if isinstance(motion, Clip):
+        return motion, []
+    clip = stand_over_feet(ground(retarget(motion)))
+    return clip, compare(clip, motion)
+
+
+def _read_bvh(path: Path) -> Found:
+    own = bvh.read_own(path)
+    if own:
+        return [(own, [])]
+    source = bvh.read_source(path)
+    return [(source, list(source.notes))]
+
+
+def _read_amc(path: Path) -> Found:
+    return [(cmu.read_source(path), [f"an .amc holds no frame rate; read at {cmu.CMU_FPS:g} Hz, the CMU database's"])]
+
+
+def _read_npz(path: Path) -> Found:
+    return list(clips_of(read_npz(path, "clip"), path))
+
+
+def _read_pickle(path: Path) -> Found:
+    refuse_other_kind(path, "a pickle", b"\x80", b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ", b"\x5d\x00", b"(", b"c")
+    return list(clips_of(read_joblib(path), path))
+
+
+def _read_npy(path: Path) -> Found:
+    refuse_other_kind(path, "an .npy array", b"\x93NUMPY")
+    data = read_object_array(path)
+    if isinstance(data, dict):
+        return list(clips_of(data, path))
+    shape = getattr(data, "shape", ())
+    if len(shape) == 2 and shape[1] == 263:
+        raise KitError(f"{path}: HumanML3D's features (263 columns); give its joint positions, the folder new_joints")
+    if len(shape) != 3:
+        raise KitError(f"{path}: an array {shape}; expected joint positions (frames, 22, 3), or a clip as .npz")
+    try:
+        pos = torch.as_tensor(data, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as fault:
+        raise KitError(f"{path}: not an array of joint positions") from fault
+    if len(pos) == 0 or not torch.isfinite(pos).all():
+        raise KitError(f"{path}: joint positions are missing or not finite")
+    source = source_of_positions(pos, HUMANML_FPS, path.stem)
+    return [(source, [f"joint positions hold no rate: read at {HUMANML_FPS:g} Hz, HumanML3D's", *source.notes])]
+
+
+READERS: dict[str, Callable[[Path], Found]] = {
+    ".npz": _read_npz, ".bvh": _read_bvh, ".amc": _read_amc, ".npy": _read_npy,
+    ".pkl": _read_pickle, ".pickle": _read_pickle, ".joblib": _read_pickle,
+}  # fmt: skip
+"""The kinds of files the kit reads, by suffix."""

@@ -1,0 +1,103 @@
+"""What a file is by its first bytes, so that a web page or a Git-LFS pointer is called that and not "damaged". Free of torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from physhmr_kit.utils.errors import KitError
+
+_STARTS = {
+    b"version https://git-lfs": "a Git-LFS pointer, not the file itself; fetch it with `git lfs pull`",
+    b"PK\x05\x06": "an empty archive",
+    b"PK": "a zip archive",
+    b"Kaydara FBX": "a binary FBX; export it as BVH",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"Rar!": "a rar archive; unpack it first",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a single NumPy array (.npy)",
+    b"glTF": "a glTF scene; export it as BVH",
+    b"%PDF": "a PDF",
+}
+
+
+def kind_of(start: bytes) -> str:
+    """What a file beginning with these bytes is, in words; empty where we cannot tell."""
+    if not start:
+        return "empty"
+    for magic, words in _STARTS.items():
+        if start.startswith(magic):
+            return words
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page, saved in the place of the file; download the file itself"
+    if text.startswith(b"hierarchy"):
+        return "a BVH"
+    if b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
+        return "a text file"
+    return ""
+
+
+def first_bytes(path: str | Path, count: int = 512) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        KitError: no such file, or one that cannot be opened.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise KitError(f"{path}: no such file")
+    try:
+        with open(path, "rb") as file:
+            return file.read(count)
+    except OSError as fault:
+        raise KitError(f"{path}: cannot be read ({fault.strerror})") from fault
+
+
+def refuse_other_kind(path: str | Path, wanted: str, *magic: bytes) -> None:
+    """Refuse a file that does not begin with one of `magic`, calling it what it is.
+
+    Args:
+        wanted: what the file should be, e.g. "an .npz archive".
+
+    Raises:
+        KitError: another kind of file.
+    """
+    start = first_bytes(path)
+    if start[:4] == b"PK\x05\x06" or not start.startswith(magic):
+        kind = kind_of(start)
+        raise KitError(f"{path}: not {wanted} but {kind}" if kind else f"{path}: not {wanted}")
+
+
+def read_text(path: str | Path) -> str:
+    """A text file whatever its encoding: UTF-8 with or without a byte order mark, UTF-16 with one, else Latin-1.
+
+    Raises:
+        KitError: no such file, a binary one, or an empty one.
+    """
+    kind = kind_of(first_bytes(path))
+    try:
+        data = Path(path).read_bytes()
+    except OSError as fault:
+        raise KitError(f"{path}: cannot be read ({fault.strerror})") from fault
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = data.decode("utf-16", errors="replace")
+        if sum(c.isascii() for c in text[:512]) > 0.9 * len(text[:512]):
+            return text
+        data = b"\0"
+    if b"\0" in data or (kind and kind not in ("a BVH", "a text file")):
+        raise KitError(f"{path}: not a readable text file" + (f" but {kind}" if kind else ""))
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def with_decimal_points(text: str) -> str:
+    """Numbers with decimal commas (as some locales write them) with points instead; other commas become blanks."""
+    if "," not in text:
+        return text
+    if not re.search(r"\d\.\d", text):
+        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    return text.replace(",", " ")
