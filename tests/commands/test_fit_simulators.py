@@ -89,7 +89,7 @@ def test_a_worker_that_dies_ends_the_run_and_leaves_the_last_checkpoint(given, t
         (["--simulator", "clockwork"], "clockwork"),
         (["--simulator", "mujoco_gpu"], "there is no CUDA device; take --simulator mujoco_cpu"),
         (["--simulator", "mujoco_cpu", "--trainer.accelerator", "gpu"], "take --simulator mujoco_gpu"),
-        (["--trainer.accelerator", "gpu"], "there is no CUDA device"),
+        (["--trainer.accelerator", "gpu"], "mujoco_cpu computes on the CPU"),
         (["--simulator", "isaac_gym"], "PHYSHMR_ISAACGYM_PYTHON is not set"),
         (["--num_envs", "0"], "num_envs is 0"),
     ],

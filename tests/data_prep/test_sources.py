@@ -227,7 +227,7 @@ def test_generated_motions_come_by_count_and_seed_and_from_the_cache_the_second_
     first = load_clips(["generated:2"])
     assert [clip.name for clip in first] == ["generated_0000_one_leg", "generated_0001_lunge"]
     assert load_clips(["generated:1:7"])[0].name == "generated_0000_one_leg_seed7"
-    monkeypatch.setattr("physhmr_kit.motion.generator.generated_clip", None)
+    monkeypatch.setattr("data_prep.made.generated_clips", None)
     for clip, again in zip(first, load_clips(["generated:2"]), strict=True):
         np.testing.assert_array_equal(clip.poses, again.poses)
         np.testing.assert_array_equal(clip.trans, again.trans)
@@ -235,5 +235,5 @@ def test_generated_motions_come_by_count_and_seed_and_from_the_cache_the_second_
 
 @pytest.mark.parametrize("word", ["generated:", "generated:0", "generated:many", "generated:3:", "generated:3:x"])
 def test_a_word_for_generated_motions_that_is_not_understood_is_refused(word):
-    with pytest.raises(KitError, match=f"{word}: write generated:<count> or generated:<count>:<seed>"):
+    with pytest.raises(KitError, match=f"{word}: expected generated:COUNT or generated:COUNT:SEED"):
         load_clips([word])

@@ -248,7 +248,7 @@ def test_the_kits_own_kernels_compile_for_cuda(tmp_path, generation):
     module = sys.modules[type(make(1)).__module__]
     wp.compile_aot_module(module, arch=generation, module_dir=tmp_path, use_ptx=True)
     ptx = next(tmp_path.glob("*.ptx")).read_text()
-    for kernel in ("_hold_targets", "_add_contacts", "_judge"):
+    for kernel in ("_hold_targets", "_add_contacts", "_check_worlds"):
         assert f".entry {kernel}" in ptx
 
 
