@@ -32,7 +32,8 @@ def new_run(folder: Path, iterations: int, seed: int) -> list[str]:
     options = {
         "stage": "expert", "runs": folder.parent.parent, "name": folder.name, "iterations": iterations, "seed": seed,
         "clips": "[demo:squat]", "simulator": "mujoco_cpu", "num_envs": 4, "horizon": 8, "minibatch_size": 16,
-        "epochs": 2, "policy.hidden": "[16]", "checkpoint_every": 2, "progress": "none", "logger": "[csv]", "trainer.accelerator": "cpu",
+        "epochs": 2, "policy.hidden": "[16]", "checkpoint_every": 2, "progress": "none", "logger": "[csv]",
+        "trainer.accelerator": "cpu",
     }  # fmt: skip
     return [*FIT, *(f"--{key}={value}" for key, value in options.items())]
 
