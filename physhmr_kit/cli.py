@@ -1,13 +1,35 @@
-"""What every command shares: one line on bad input, and a parser that keeps to it."""
+"""The console script `physhmr`, and what every command shares: one line on bad input, and a parser that keeps to it."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from physhmr_kit.utils.errors import KitError
+
+COMMANDS = {
+    "fit": "train a stage and leave a run folder behind",
+    "evaluate": "how well a policy follows motions, clip by clip",
+    "reconstruct": "the motion of a person in a video, in simulation",
+    "view": "a clip, a rollout, a run or a recording",
+    "doctor": "what works here, what is missing, and the command that mends it",
+}
+"""The modules of physhmr_kit that are commands; the lines stand here so that the list costs no import."""
+
+DATA_COMMANDS = {
+    "video": "a video becomes one person's keypoints",
+    "detect": "run a 2-D detector on a video, in the detector's own environment",
+    "camera_track": "a moving camera from odometry",
+    "gvhmr": "GVHMR's output folder as a visual track",
+    "tram": "TRAM's output folder as a visual track",
+    "wham": "WHAM's output as a visual track",
+    "pack": "many motion files become one library that opens at once",
+    "report": "how well captured motion arrives",
+}
+"""The modules of data_prep that are commands."""
 
 
 def run(main: Callable[[], int | None]) -> int:
@@ -27,6 +49,35 @@ def run(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The console script: `physhmr fit ...` does what `python -m physhmr_kit.fit ...` does, `physhmr data pack ...` what
+    `python -m data_prep.pack ...` does; without a command, or with `--help`, it lists them.
+
+    Returns:
+        the exit code, see `run`; 2 for a command that does not exist.
+    """
+    return run(lambda: _dispatch(sys.argv[1:] if argv is None else argv))
+
+
+def _dispatch(argv: list[str]) -> int | None:
+    package, commands, prefix = "physhmr_kit", COMMANDS, "physhmr"
+    if argv[:1] == ["data"]:
+        package, commands, prefix, argv = "data_prep", DATA_COMMANDS, "physhmr data", argv[1:]
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    name, *rest = argv
+    if name not in commands:
+        raise KitError(f"'{prefix} {name}' is not a command (see physhmr --help)")
+    return importlib.import_module(f"{package}.{name}").main(rest)
+
+
+def _usage() -> str:
+    lines = COMMANDS | {f"data {name}": line for name, line in DATA_COMMANDS.items()}
+    listed = "\n".join(f"  {name:<18} {line}" for name, line in lines.items())
+    return f"usage: physhmr COMMAND ...   (physhmr COMMAND --help tells more)\n\n{listed}"
 
 
 def one_line(message: object) -> str:

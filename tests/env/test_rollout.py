@@ -8,6 +8,7 @@ import torch
 from motions import rest_clip, waving_clip
 
 from physhmr_kit.env import Rollout, TrackingConfig, track_clips
+from physhmr_kit.env.rollout import evaluation_env, follow_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
@@ -33,6 +34,34 @@ def test_every_clip_is_followed_to_its_end_or_to_its_failure(rollouts, library):
     assert rest.success and rest.fail_frame is None and len(rest) == rest.length == 12
     assert waving.success and len(waving) == 25
     assert not lift.success and lift.length == 40 and len(lift) == lift.fail_frame + 1 < 40
+
+
+def test_clips_beyond_the_number_of_bodies_are_followed_in_turn(rollouts, library):
+    told, pushes = [], []
+
+    def push(frame):
+        pushes.append(frame)
+        force = torch.zeros(4, 24, 3)
+        force[3, 9, 0] = 2000.0 if frame < 5 else 0.0  # the last one alone
+        return force
+
+    env = evaluation_env(library, TrackingConfig(), num_envs=3)
+    found = follow_clips(nothing, env, [2, 0, 1, 0], lambda done, of: told.append((done, of)), push)
+    env.close()
+    assert [r.name for r in found] == ["waving", "rest", "lift", "rest"]
+    assert torch.equal(found[0].simulated.body_pos, rollouts[2].simulated.body_pos)
+    assert (found[1].simulated.body_pos - rollouts[0].simulated.body_pos).abs().max() < 1e-4
+    assert (found[3].simulated.body_pos - found[1].simulated.body_pos).abs().max() > 0.05, "the pushed one moved"
+    assert told[-1][1] == 40 + 12 and max(pushes) >= 30
+
+
+def test_an_evaluation_follows_whole_clips_by_the_rule_of_evaluation(library):
+    training = TrackingConfig(termination="any", episode_length=5, push_force=100.0, failure_weighted_prob=0.7)
+    env = evaluation_env(library, training)
+    env.close()
+    assert (env.config.termination, env.config.termination_distance) == ("mean", 0.5)
+    assert env.config.episode_length is None and env.config.push_force == 0 and env.config.start == "first"
+    assert env.num_envs == 3
 
 
 def test_a_clip_is_lost_where_the_mean_body_is_half_a_metre_off(rollouts):

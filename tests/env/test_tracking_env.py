@@ -1,6 +1,6 @@
 """The environment: spaces, episodes that begin and end as they should, exact resume, and the rules of gymnasium."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -318,3 +318,18 @@ def test_an_environment_goes_on_from_a_saved_state_to_the_same_bits(build, track
     for k, step in enumerate(path):
         again = other.step(noise(100 + k))
         assert same(again[0], step[0]) and all(torch.equal(a, b) for a, b in zip(again[1:4], step[1:4], strict=True))
+
+
+def test_an_episode_can_start_from_a_given_state():
+    library = MotionLibrary([rest_clip(30)])
+    env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=2), TrackingConfig())
+    state = library.frames(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    shifted = replace(state, body_pos=state.body_pos + torch.tensor([0.3, 0.0, 0.0]))
+    env.reset(seed=0, options={"clip": [0, 0], "frame": [0, 0]})
+    before = env.simulator.state.root_pos.clone()
+    mask = torch.tensor([False, True])
+    env.reset(options={"reset_mask": mask, "clip": [0], "frame": [0], "state": shifted})
+    moved = env.simulator.state.root_pos - before
+    env.close()
+    assert moved[0].abs().max() == 0
+    torch.testing.assert_close(moved[1], torch.tensor([0.3, 0.0, 0.0]), atol=1e-4, rtol=0)
