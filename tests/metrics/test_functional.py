@@ -109,6 +109,8 @@ def test_chunks_start_afresh_every_100_frames_and_a_short_last_one_is_kept():
     assert F.w_mpjpe(joints + jump, joints).max() < 1e-6
     assert len(F.w_mpjpe(joints, joints)) == 130
     assert F.w_mpjpe(joints + jump, joints, chunk=130).max() > 1000
+    early = torch.where(torch.arange(130)[:, None, None] < 50, 0.0, 5.0)
+    assert F.w_mpjpe(joints + early, joints).max() > 1000, "not before"
 
 
 def test_w_mpjpe_is_aligned_on_the_first_two_frames_and_wa_mpjpe_on_all():
