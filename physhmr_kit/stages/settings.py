@@ -36,7 +36,24 @@ def check_share(settings, *keys: str) -> None:
             raise KitError(f"{key} is {getattr(settings, key)}; it must be between 0 and 1")
 
 
-# ---- groups that several stages share
+# ---- what several stages share
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What every stage has."""
+
+    iterations: int = 100
+    """Iterations of the run; one is a rollout and its updates, or an optimiser step of the encoder."""
+    seed: int = 0
+    """Seed of every random number."""
+    validate_every: int | None = None
+    """Iterations between two validations, which also choose the best weights; null for none. A policy follows every clip."""
+    checkpoint_every: int = 10
+    """Iterations between two checkpoints."""
+
+    def __post_init__(self):
+        check_range(self, iterations=1, validate_every=1, checkpoint_every=1)
 
 
 @dataclass(frozen=True)
@@ -179,31 +196,23 @@ class EncoderOptimisation:
 
 
 @dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(RunSettings):
     """Settings of the encoder stage."""
 
     iterations: int = 2000
-    """Optimiser steps, each on newly filmed motion."""
-    seed: int = 0
-    """Seed of every random number."""
     validate_every: int | None = 200
-    """Iterations between two validations; null for none."""
     checkpoint_every: int = 50
-    """Iterations between two checkpoints."""
     data: EncoderData = field(default_factory=EncoderData)
     network: EncoderNetwork = field(default_factory=EncoderNetwork)
     optim: EncoderOptimisation = field(default_factory=EncoderOptimisation)
-
-    def __post_init__(self):
-        check_range(self, iterations=1, validate_every=1, checkpoint_every=1)
 
 
 # ---- expert
 
 
 @dataclass(frozen=True)
-class PPO:
-    """Proximal policy optimisation of the expert."""
+class ClippedPPO:
+    """What PPO of the expert and of the student share."""
 
     horizon: int = 32
     """Control steps of each environment in a rollout; an iteration is num_envs x horizon samples."""
@@ -212,23 +221,34 @@ class PPO:
     minibatch_size: int = 2048
     """Samples in a gradient step, in each process."""
     learning_rate: float = 1e-4
-    """Initial learning rate of the actor; it then adapts to `desired_kl`."""
+    """Learning rate of the actor, at first."""
     critic_learning_rate: float = 1e-3
     """Learning rate of the critic."""
-    desired_kl: float | None = 0.1
-    """Wanted KL divergence of an update: the actor's learning rate falls above twice this and rises below half of it. null keeps the rate."""
-    final_desired_kl: float | None = None
-    """Wanted KL divergence at the end of the run, to which it falls linearly over the last 60 % of the iterations; null keeps `desired_kl`."""
     gamma: float = 0.97
     """Discount factor."""
     gae_lambda: float = 0.95
     """Lambda of generalised advantage estimation."""
     clip_range: float = 0.2
     """Clipping range of the probability ratio."""
-    bounds_coef: float = 0.01
-    """Weight of the loss on mean actions beyond +-2."""
     max_grad_norm: float = 1.0
     """Gradients of actor and critic are each clipped to this norm."""
+
+    def __post_init__(self):
+        check_range(self, horizon=1, epochs=1, minibatch_size=1)
+        check_positive(self, "learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm")
+        check_share(self, "gamma", "gae_lambda")
+
+
+@dataclass(frozen=True)
+class PPO(ClippedPPO):
+    """Proximal policy optimisation of the expert."""
+
+    desired_kl: float | None = 0.1
+    """Wanted KL divergence of an update: the actor's learning rate falls above twice this and rises below half of it. null keeps the rate."""
+    final_desired_kl: float | None = None
+    """Wanted KL divergence at the end of the run, to which it falls linearly over the last 60 % of the iterations; null keeps `desired_kl`."""
+    bounds_coef: float = 0.01
+    """Weight of the loss on mean actions beyond +-2."""
     ema_decay: float = 0.96
     """Decay of the exponential moving average of the weights, which is what is evaluated and kept: single updates are mostly noise."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
@@ -236,9 +256,9 @@ class PPO:
     updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
 
     def __post_init__(self):
-        check_range(self, horizon=1, epochs=1, minibatch_size=1, bounds_coef=0, desired_kl=0, final_desired_kl=0)
-        check_positive(self, "learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm")
-        check_share(self, "gamma", "gae_lambda", "ema_decay")
+        super().__post_init__()
+        check_range(self, bounds_coef=0, desired_kl=0, final_desired_kl=0)
+        check_share(self, "ema_decay")
 
 
 @dataclass(frozen=True)
@@ -261,17 +281,10 @@ class MotionPrior:
 
 
 @dataclass(frozen=True)
-class ExpertConfig:
+class ExpertConfig(RunSettings):
     """Settings of the expert stage."""
 
     iterations: int = 150
-    """Rollouts, each followed by its updates."""
-    seed: int = 0
-    """Seed of every random number."""
-    validate_every: int | None = None
-    """Iterations between two evaluations of all clips, which also choose the best weights; null for none."""
-    checkpoint_every: int = 10
-    """Iterations between two checkpoints."""
     data: MotionData = field(default_factory=MotionData)
     sim: Simulation = field(default_factory=Simulation)
     env: EpisodeConfig = field(
@@ -280,9 +293,6 @@ class ExpertConfig:
     policy: ExpertPolicy = field(default_factory=ExpertPolicy)
     ppo: PPO = field(default_factory=PPO)
     prior: MotionPrior = field(default_factory=MotionPrior)
-
-    def __post_init__(self):
-        check_range(self, iterations=1, validate_every=1, checkpoint_every=1)
 
 
 # ---- distill
@@ -311,17 +321,9 @@ class Distillation:
 
 
 @dataclass(frozen=True)
-class DistillConfig:
+class DistillConfig(RunSettings):
     """Settings of the distillation stage."""
 
-    iterations: int = 100
-    """Rollouts, each followed by its updates."""
-    seed: int = 0
-    """Seed of every random number."""
-    validate_every: int | None = None
-    """Iterations between two evaluations of all clips, which also choose the best weights; null for none."""
-    checkpoint_every: int = 10
-    """Iterations between two checkpoints."""
     expert: str | None = None
     """Weights of the expert that labels the visited states; the bundled ones by default."""
     data: MotionData = field(default_factory=MotionData)
@@ -334,60 +336,33 @@ class DistillConfig:
     policy: StudentPolicy = field(default_factory=StudentPolicy)
     optim: Distillation = field(default_factory=Distillation)
 
-    def __post_init__(self):
-        check_range(self, iterations=1, validate_every=1, checkpoint_every=1)
-
 
 # ---- finetune
 
 
 @dataclass(frozen=True)
-class FinetunePPO:
+class FinetunePPO(ClippedPPO):
     """PPO of the student, with an imitation loss that keeps it near the expert."""
 
-    horizon: int = 32
-    """Control steps of each environment in a rollout; an iteration is num_envs x horizon samples."""
     epochs: int = 3
-    """Passes over each rollout."""
-    minibatch_size: int = 2048
-    """Samples in a gradient step, in each process."""
     learning_rate: float = 5e-5
-    """Learning rate of the actor."""
-    critic_learning_rate: float = 1e-3
-    """Learning rate of the critic."""
     critic_hidden: tuple[int, ...] = (512, 256)
     """Widths of the critic's hidden layers."""
     critic_warmup: int = 10
     """Iterations in which only the critic learns; the actor's first advantages would be noise."""
     imitation_coef: float = 10.0
     """Lambda: weight of the imitation loss beside the PPO loss."""
-    gamma: float = 0.97
-    """Discount factor."""
-    gae_lambda: float = 0.95
-    """Lambda of generalised advantage estimation."""
-    clip_range: float = 0.2
-    """Clipping range of the probability ratio."""
-    max_grad_norm: float = 1.0
-    """Gradients of actor and critic are each clipped to this norm."""
 
     def __post_init__(self):
-        check_range(self, horizon=1, epochs=1, minibatch_size=1, critic_warmup=0, imitation_coef=0)
-        check_positive(self, "learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm")
-        check_share(self, "gamma", "gae_lambda")
+        super().__post_init__()
+        check_range(self, critic_warmup=0, imitation_coef=0)
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(RunSettings):
     """Settings of the fine-tuning stage."""
 
     iterations: int = 60
-    """Rollouts, each followed by its updates."""
-    seed: int = 0
-    """Seed of every random number."""
-    validate_every: int | None = None
-    """Iterations between two evaluations of all clips, which also choose the best weights; null for none."""
-    checkpoint_every: int = 10
-    """Iterations between two checkpoints."""
     expert: str | None = None
     """Weights of the expert that labels the visited states; the bundled ones by default."""
     data: MotionData = field(default_factory=MotionData)
@@ -398,9 +373,6 @@ class FinetuneConfig:
     )
     policy: StudentPolicy = field(default_factory=lambda: StudentPolicy(std=0.02))
     ppo: FinetunePPO = field(default_factory=FinetunePPO)
-
-    def __post_init__(self):
-        check_range(self, iterations=1, validate_every=1, checkpoint_every=1)
 
 
 CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
