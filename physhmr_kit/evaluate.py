@@ -113,6 +113,7 @@ def report_pushes(recoveries: list[Recovery], test: PushTest, title: str, notes:
     """Print the push test's table, one row for each clip, and return it as Markdown, and every push as CSV."""
     from physhmr_kit.env.recovery import BACK_DISTANCE, CLOSE_DISTANCE
     from physhmr_kit.metrics import to_csv
+    from physhmr_kit.utils.markdown import markdown_table
 
     clips = list(dict.fromkeys(found.clip for found in recoveries))
     rows = [_push_row(clip, [found for found in recoveries if found.clip == clip]) for clip in clips]
@@ -128,11 +129,9 @@ def report_pushes(recoveries: list[Recovery], test: PushTest, title: str, notes:
         "those that recovered. largest: the largest such distance after a push, mean and worst of the same.",
         *notes,
     ]
-    heads = ["clip", "unpushed", "pushes", "stayed up", "recovered", "back within s", "largest mm"]
-    lines = [" | ".join(heads), "|".join(["---", "---", *["---:"] * 5]), *(" | ".join(row) for row in rows)]
-    markdown = "\n".join(
-        [f"# {title}", "", *(f"| {line} |" for line in lines), "", *(f"- {word}" for word in words), ""]
-    )
+    heads = ("clip", "unpushed", "pushes", "stayed up", "recovered", "back within s", "largest mm")
+    table = markdown_table(heads, rows, "llr")
+    markdown = "\n".join([f"# {title}", "", table, "", *(f"- {word}" for word in words), ""])
     print(markdown)
     return markdown, to_csv([asdict(found) for found in recoveries])
 
@@ -148,7 +147,7 @@ def _push_row(name: str, found: list[Recovery]) -> list[str]:
     back, largest = [f.back_s for f in found if f.recovered], [f.largest_mm for f in found if f.recovered]
     stayed, recovered = sum(f.stayed_up for f in found), sum(f.recovered for f in found)
     words = (name, unpushed, len(found), stayed, recovered, both(back, 1), both(largest, 0))
-    return [str(word).replace("|", "\\|") for word in words]
+    return [str(word) for word in words]
 
 
 def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, folder: Path) -> None:

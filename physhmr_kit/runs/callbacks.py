@@ -9,6 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint, RichProgressBar, TQDMProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from physhmr_kit.metrics.followed import ClipScore, total, worst_first
@@ -62,7 +63,7 @@ class ClipEvaluation(pl.Callback):
             cut_evaluations(self.folder / "evaluations.csv", trainer.current_epoch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.fit_loop.epoch_progress.current.started:  # Trainer.validate
+        if trainer.state.fn != TrainerFn.FITTING:  # Trainer.validate
             return
         reward = float(pl_module.collector.batch.reward.mean())
         minutes, totals = pl_module.seconds / 60, total(pl_module.scores)

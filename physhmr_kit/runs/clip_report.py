@@ -10,6 +10,7 @@ from physhmr_kit.env.rollout import Rollout
 from physhmr_kit.metrics.followed import ClipScore, worst_first
 from physhmr_kit.runs.history import Milestone, best_of
 from physhmr_kit.utils.files import write_text
+from physhmr_kit.utils.markdown import markdown_table
 
 _NOTES = (
     "Worst first: lost clips before the others, the earlier (as a share of the clip) the sooner, then by error. "
@@ -52,15 +53,13 @@ def clip_table(milestones: Sequence[Milestone], scores: Sequence[ClipScore], bef
         f"({_mm(now.totals.success_mm)} mm over the successful clips). "
         f"Best so far: {best.totals.words()} at iteration {best.iteration}.",
         "",
-        f"| clip | frames | outcome | tracking mm | {since} |",
-        "|---|---:|---|---:|---|",
     ]
-    for i in worst_first(scores):
-        s = scores[i]
+    rows = []
+    for s in (scores[i] for i in worst_first(scores)):
         outcome = s.moment if s.success else f"{s.moment} ({100 * s.share:.0f} %)"
-        name = s.clip.replace("|", "\\|")
-        lines.append(f"| {name} | {s.frames} | {outcome} | {_mm(s.tracking_mm)} | {_change(s, was.get(s.clip))} |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in _NOTES), ""])
+        rows.append((s.clip, s.frames, outcome, _mm(s.tracking_mm), _change(s, was.get(s.clip))))
+    table = markdown_table(("clip", "frames", "outcome", "tracking mm", since), rows, "lrlrl")
+    return "\n".join([*lines, table, "", *(f"- {note}" for note in _NOTES), ""])
 
 
 def _change(now: ClipScore, was: ClipScore | None) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from physhmr_kit.runs.history import Milestone
+from physhmr_kit.utils.markdown import markdown_table
 
 MINUTES = (1, 5, 20, 60, 180)
 """On the wall clock of training, evaluations included."""
@@ -95,18 +96,17 @@ def reference_section(
     nearest = lambda r: (r.clip_set == own_set, r.simulator == simulator)  # noqa: E731
     reference = max(references, key=nearest, default=None)
     same = reference is not None and reference.clip_set == own_set
-    lines = ["## Beside a reference run", "", *_about(reference, same), ""]
-    head = ("minutes", "", "samples", "success", "frames followed", "error mm", "reward")
-    lines += ["| " + " | ".join(head) + " |", "|---:|---|" + "---:|" * 5]
-    expected = {} if reference is None else {row.minutes: row for row in reference.rows}
+    rows, expected = [], {} if reference is None else {row.minutes: row for row in reference.rows}
     for moment in sorted({*MINUTES, *expected}):
         if reference is not None:
-            lines.append(_row(f"{moment:g}", "reference", expected.get(moment)))
+            rows.append(_row(f"{moment:g}", "reference", expected.get(moment)))
         own = reached(milestones, moment) if minutes >= moment else None
-        lines.append(_row(f"{moment:g}", "this run" + (f" (at {own.minutes:.1f})" if own else ""), own))
+        rows.append(_row(f"{moment:g}", "this run" + (f" (at {own.minutes:.1f})" if own else ""), own))
     if milestones:
         end = reached(milestones, math.inf)
-        lines.append(_row(f"{minutes:.1f}", f"this run, its last evaluation (at {end.minutes:.1f})", end))
+        rows.append(_row(f"{minutes:.1f}", f"this run, its last evaluation (at {end.minutes:.1f})", end))
+    head = ("minutes", "", "samples", "success", "frames followed", "error mm", "reward")
+    lines = ["## Beside a reference run", "", *_about(reference, same), "", markdown_table(head, rows, "rlr")]
     notes = [
         "Each row is the last evaluation before that minute of training; error: E_g-mpjpe over the frames followed. "
         "Minutes depend on the machine and on what else it does: if they differ, compare by samples.",
@@ -124,11 +124,9 @@ def _about(reference: ReferenceRun | None, same: bool) -> list[str]:
     return [f"Reference run: {reference.clips}, {reference.machine}, `{reference.command}`.{other}"]
 
 
-def _row(minutes: str, who: str, e: Expected | None) -> str:
+def _row(minutes: str, who: str, e: Expected | None) -> tuple[str, ...]:
     if e is None:
-        return f"| {minutes} | {who} | - | - | - | - | - |"
+        return (minutes, who, "-", "-", "-", "-", "-")
     error, reward = (f"{v:.{d}f}" if math.isfinite(v) else "-" for v, d in ((e.error_mm, 0), (e.reward, 2)))
-    return (
-        f"| {minutes} | {who} | {e.samples / 1e6:.2f} M | {100 * e.success:.0f} % | {100 * e.covered:.0f} % "
-        f"| {error} | {reward} |"
-    )
+    shares = (f"{100 * e.success:.0f} %", f"{100 * e.covered:.0f} %")
+    return (minutes, who, f"{e.samples / 1e6:.2f} M", *shares, error, reward)

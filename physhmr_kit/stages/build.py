@@ -37,7 +37,7 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
     else:
         assert isinstance(config, DistillConfig)
         stage = DistillModule(config, teacher, read_policy("distill", init) if init else None)
-    return stage, FilmedMotionDataModule.film(config.data, config.cameras, config.seed)
+    return stage, FilmedMotionDataModule.load(config.data, config.cameras, config.seed)
 
 
 def read_policy(stage: str, given: str | None) -> Policy:

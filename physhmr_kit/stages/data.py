@@ -107,7 +107,7 @@ class FilmedMotionDataModule(MotionDataModule):
         """The validation view of each clip, for the viewer."""
 
     @classmethod
-    def film(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
+    def load(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
         """Read the clips and film them.
 
         Raises:
