@@ -394,6 +394,6 @@ def from_plain(kind: type, values: Any) -> Any:
     for name, value in values.items():
         hint = hints[name]
         arguments[name] = (
-            from_plain(hint, value) if is_dataclass(hint) else tuple(value) if isinstance(value, list) else value
+            from_plain(hint, value) if isinstance(hint, type) and is_dataclass(hint) else tuple(value) if isinstance(value, list) else value
         )
     return kind(**arguments)

@@ -64,6 +64,7 @@ def coco_from_bodies(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Te
         (..., 17, 3) m, world.
     """
     points = []
+    offset: tuple[float, float, float] | None
     for name in COCO_NAMES:
         if name in _FACE:
             joint, frame, offset = "head", "head", _FACE[name]
