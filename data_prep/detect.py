@@ -131,7 +131,9 @@ class Detections:
         believed = np.isfinite(data["keypoints"]).all((1, 2))  # a body with NaN in it was not seen
         width, height = (int(v) for v in data["image_size"])
         notes = tuple(str(n) for n in data["notes"])
-        return cls(data["times"], data["spread"], data["frame"][believed], data["keypoints"][believed], (width, height), notes)
+        return cls(
+            data["times"], data["spread"], data["frame"][believed], data["keypoints"][believed], (width, height), notes
+        )
 
 
 def find_detector(name: str, weights: str | os.PathLike | None) -> Detector:

@@ -101,11 +101,9 @@ def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str,
         KitError: more bits would be needed than a filter has.
     """
     bits, left = dict.fromkeys(names, 0), sorted(tuple(sorted(p, key=names.index)) for p in pairs)
-    for bit in itertools.count():
+    for bit in range(_FILTER_BITS):
         if not left:
-            return bits
-        if bit == _FILTER_BITS:
-            raise KitError(f"isaac_gym: the excluded pairs need more than {_FILTER_BITS} collision filter bits")
+            break
         clique = list(left[0])
         open_pairs = {frozenset(p) for p in left}
         while grown := [n for n in names if n not in clique and all(frozenset((n, c)) in pairs for c in clique)]:
@@ -113,3 +111,6 @@ def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str,
         for name in clique:
             bits[name] |= 1 << bit
         left = [p for p in left if not set(p) <= set(clique)]
+    if left:
+        raise KitError(f"isaac_gym: the excluded pairs need more than {_FILTER_BITS} collision filter bits")
+    return bits
