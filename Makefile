@@ -34,10 +34,11 @@ test: $(VENV)/.installed-dev ## run the tests
 mutants: $(VENV)/.installed-dev ## break the kit one line at a time: do the tests notice?
 	$(BIN)/python tests/mutants/run.py $(MUTANTS_ARGS)
 
-lint: $(VENV)/.installed-dev ## style (ruff) and import order of the rooms (import-linter)
+lint: $(VENV)/.installed-dev ## style (ruff), import order of the rooms (import-linter) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 notebooks: $(VENV)/.installed-dev ## build notebooks/*.ipynb from the lessons in tutorials/*.py
 	$(BIN)/python notebooks/build.py
@@ -55,7 +56,7 @@ constraints: ## after a change of the dependencies: resolve them anew and pin wh
 	(sed -n '/^#/p' constraints.txt && cat build/pins.txt) > build/constraints.txt && mv build/constraints.txt constraints.txt
 
 clean: ## remove the environment and the caches (never runs/)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache MUJOCO_LOG.TXT
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache MUJOCO_LOG.TXT
 	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
 
 # A stamp is newer than the pins it was installed from, so a second `make` installs nothing.

@@ -86,8 +86,8 @@ class _Chain:
         turns = [rotations[:, 0]]
         for joint in (1, 2):
             turns.append(roma.quat_product(turns[-1], rotations[:, joint]))
-        turns = torch.stack(turns, dim=1)
-        return turns, roma.quat_action(turns, self.bones.expand(len(turns), 3, 3)).cumsum(1)
+        stacked = torch.stack(turns, dim=1)
+        return stacked, roma.quat_action(stacked, self.bones.expand(len(stacked), 3, 3)).cumsum(1)
 
 
 def _at_fault(angles: torch.Tensor, chain: _Chain, rate: float) -> np.ndarray:
@@ -120,6 +120,7 @@ def _way(angles: torch.Tensor, free: torch.Tensor, chain: _Chain, seen: torch.Te
                 + (speed.diff(dim=0) * rate).square().sum() / _ACCELERATION**2
             )
         total.backward()
+        assert x.grad is not None
         return total.item(), x.grad.numpy().ravel()
 
     begin = torch.cat([_unwrapped(angles[part], chain) for part in _stretches(free)])

@@ -97,7 +97,9 @@ def _parse_hierarchy(head: str) -> list[Joint]:
             channels = [next(words).lower() for _ in range(int(next(words)))]
             if any(c[0] not in "xyz" or c[1:] not in ("position", "rotation") for c in channels):
                 raise ValueError(f"unknown channel among {' '.join(channels)}")
-            joints[open_joints[-1]].channels = channels
+            if (joint := open_joints[-1]) is None:
+                raise ValueError("CHANNELS in an End Site")
+            joints[joint].channels = channels
         elif word != "HIERARCHY":
             raise ValueError(f"'{word}' not understood")
     if open_joints:
@@ -135,8 +137,8 @@ def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, f
     except ValueError as fault:
         raise KitError(f"{path}: the MOTION section holds something that is not a number ({fault})") from fault
     if len(rows) != frames:
-        fault = "is cut short" if len(rows) < frames else "holds more than it declares"
-        raise KitError(f"{path}: {len(rows)} frames where {frames} are declared: the file {fault}")
+        what = "is cut short" if len(rows) < frames else "holds more than it declares"
+        raise KitError(f"{path}: {len(rows)} frames where {frames} are declared: the file {what}")
     values = values.reshape(frames, channels)
     bad = ~np.isfinite(values).all(1)
     if bad.any():

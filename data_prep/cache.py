@@ -65,7 +65,9 @@ def keep(path: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
     """Keep arrays and a record (JSON) for the next run. A folder that cannot be written keeps nothing, and nothing is said."""
     fresh = not path.parent.exists()
     with suppress(KitError), atomic(path) as part, open(part, "wb") as file:
-        np.savez(file, **arrays, record=np.array(json.dumps(record)))  # uncompressed: read far more often than written
+        arrays = {**arrays, "record": np.array(json.dumps(record))}
+        # uncompressed: read far more often than written; NumPy's stub holds any keyword to be `allow_pickle`
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     if fresh:
         _forget_other_versions(path.parent)
 

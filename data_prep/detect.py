@@ -129,9 +129,11 @@ class Detections:
         if not whole or frames == 0:
             raise KitError(f"{path}: times, frames and keypoints of the detections do not fit together")
         believed = np.isfinite(data["keypoints"]).all((1, 2))  # a body with NaN in it was not seen
-        size = tuple(int(v) for v in data["image_size"])
+        width, height = (int(v) for v in data["image_size"])
         notes = tuple(str(n) for n in data["notes"])
-        return cls(data["times"], data["spread"], data["frame"][believed], data["keypoints"][believed], size, notes)
+        return cls(
+            data["times"], data["spread"], data["frame"][believed], data["keypoints"][believed], (width, height), notes
+        )
 
 
 def find_detector(name: str, weights: str | os.PathLike | None) -> Detector:
@@ -223,6 +225,7 @@ def _run_script(detector: Detector, words: list[str], folder: Path, show: Callab
         log = folder / "log.txt"
         started = False
         with open(log, "wb") as complaints, _child([*command, *words], complaints, folder) as process:
+            assert process.stdout is not None  # a pipe
             for line in process.stdout:
                 started = started or line.strip() == "ready"
                 show(line.strip())
@@ -278,7 +281,8 @@ def _end(process: subprocess.Popen) -> None:
                 process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(5)
-    process.stdout.close()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 @contextlib.contextmanager

@@ -63,7 +63,8 @@ def read_gvhmr(
     shape, notes = find_shape("SMPL-X", told["global", "betas"], body_model, scale)
     root = {side: roma.rotvec_to_unitquat(told[side, "global_orient"]) for side in ("global", "incam")}
     pelvis = {side: told[side, "transl"] + shape.pelvis for side in ("global", "incam")}
-    size = image_size or tuple(int(v) for v in (2 * K[0, :2, 2]).round())
+    width, height = image_size or (int(v) for v in (2 * K[0, :2, 2]).round())
+    size = (width, height)
     camera = camera_between(root["global"], pelvis["global"], root["incam"], pelvis["incam"], K, size, str(path))
     local = torch.cat([told["global", "body_pose"], torch.zeros(len(K), 6)], dim=-1).unflatten(-1, (23, 3))
     joint_rot = torch.cat([root["global"].unsqueeze(1), roma.rotvec_to_unitquat(local)], dim=1)

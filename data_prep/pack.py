@@ -97,7 +97,7 @@ def pack(
         index = LibraryIndex(entries, f"states-{key}.npy", f"torques-{key}.npy", refused, importer_version())
         arrays = [out / index.states, out / index.torques]
         if not all(array.is_file() for array in arrays):
-            _write_arrays(*arrays, fit, index.frames, work, lambda n: show(len(paths) + n, 2 * len(paths)))
+            _write_arrays(arrays[0], arrays[1], fit, index.frames, work, lambda n: show(len(paths) + n, 2 * len(paths)))
     write_index(out, index)
     _remove_others(out, {array.name for array in arrays})
     fresh = [one for one in fit if one.seconds]

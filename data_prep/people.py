@@ -128,7 +128,9 @@ def tracklets(bodies: Bodies) -> tuple[list[list[int]], list[tuple[int, int]]]:
         here = np.flatnonzero(bodies.frame == frame)
         now = bodies.times[here[0]]
         live = [n for n in live if now - bodies.times[last[n]] <= _SHORT]
-        score = np.array([[similarity(bodies, last[n], b, _velocity(bodies, done[n])) for b in here] for n in live])
+        score = np.array(
+            [[similarity(bodies, last[n], int(b), _velocity(bodies, done[n])) for b in here] for n in live]
+        )
         score = score.reshape(len(live), len(here))
         taken = dict(zip(*reversed(linear_sum_assignment(score, maximize=True)), strict=True))
         for column, body in enumerate(here):

@@ -114,7 +114,7 @@ def _cell(value) -> str:
 def make_table(rows: list[dict]) -> str:
     """The table in Markdown, one row for each clip and a last one of medians."""
     header = [f"{name} ({unit})" if unit else name for name, unit in COLUMNS.items()]
-    medians = {"clip": f"**median of {len(rows)}**", "note": ""}
+    medians: dict[str, str | float] = {"clip": f"**median of {len(rows)}**", "note": ""}
     for name in COLUMNS:
         if name not in medians:
             known = [row[name] for row in rows if not math.isnan(row[name])]

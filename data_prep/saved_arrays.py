@@ -18,6 +18,7 @@ from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ _COMPRESSION = {
 }  # fmt: skip
 
 
-def read_torch(path: str | os.PathLike) -> object:
+def read_torch(path: str | os.PathLike) -> Any:
     """What `torch.save` wrote: tensors, NumPy arrays and containers, on the CPU.
 
     Raises:

@@ -53,8 +53,8 @@ def read_camera(path: Path, up: tuple[float, float, float] | None = None) -> Cam
     middle = take(data, path, "img_center", shape=(2,))
     K = torch.diag(torch.cat([focal, focal, torch.ones(1)]))
     K[:2, 2] = middle
-    size = tuple(int(v) for v in (2 * middle).round())
-    camera = Camera(K, turn, -(turn @ centre.unsqueeze(-1)).squeeze(-1), torch.zeros(5), size, str(path))
+    width, height = (int(v) for v in (2 * middle).round())
+    camera = Camera(K, turn, -(turn @ centre.unsqueeze(-1)).squeeze(-1), torch.zeros(5), (width, height), str(path))
     return camera.in_world(to_z_up() if up is None else upright(torch.tensor(up)))
 
 

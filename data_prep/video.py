@@ -111,6 +111,8 @@ def keypoints_of(
     Raises:
         KitError: not a video, too short, nobody in it, no such person, no environment or no weights for the detector.
     """
+    import torch
+
     from data_prep.detect import Span, detect, find_detector
     from data_prep.people import follow
     from physhmr_kit.vision.keypoints import KeypointTrack
@@ -133,7 +135,7 @@ def keypoints_of(
     if progress:
         for note in notes:
             print(f"{video}: {note}", file=sys.stderr)
-    return KeypointTrack(rows, fps, found.image_size, str(video))
+    return KeypointTrack(torch.from_numpy(rows).float(), fps, found.image_size, str(video))
 
 
 def _evenly(stamps: list[float]) -> bool:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from physhmr_kit import __version__
@@ -206,7 +207,7 @@ def examine() -> dict[str, list[Finding]]:
     return {
         f"physhmr_kit {__version__} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores": [
             check_python(),
-            *(guarded(name, lambda n=name, m=module: check_package(n, m), INSTALL, True) for name, module in PACKAGES),
+            *(guarded(name, partial(check_package, name, module), INSTALL, True) for name, module in PACKAGES),
             guarded("cuda", check_cuda, "", False),
         ],
         "simulators": [
@@ -217,7 +218,7 @@ def examine() -> dict[str, list[Finding]]:
         "weights": [
             guarded(
                 f"weights {n}",
-                lambda n=n: check_weights(n),
+                partial(check_weights, n),
                 f"git checkout -- physhmr_kit/weights/{n}.safetensors",
                 True,
             )

@@ -105,6 +105,7 @@ def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: Ke
     from physhmr_kit.vision.uncalibrated import estimate_camera
 
     if args.camera:
+        assert known is not None  # read from that file
         return track_from_keypoints(keypoints, known, encoder, args.scale)
     found = estimate_camera(keypoints, encoder, args.focal, known)
     print(found)

@@ -114,6 +114,7 @@ def test_every_room_has_its_place_in_the_one_import_contract_and_none_is_excused
         ("fit", "-m physhmr_kit.fit --stage distill --short"),
         ("test", "-m pytest"),
         ("lint", "lint-imports"),
+        ("lint", "bin/mypy"),
         ("notebooks-run", "--nbmake"),
     ],
 )

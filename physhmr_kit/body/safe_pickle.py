@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class _Chumpy:
 
 class _Sparse:
     """Stand-in for SciPy's compressed sparse column matrix, made dense."""
+
+    data: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -67,7 +72,7 @@ def _reconstruct(cls, base, state):
     return cls.__new__(cls)
 
 
-def load_pickle(path: str | os.PathLike) -> object:
+def load_pickle(path: str | os.PathLike) -> Any:
     """Read a third-party pickle (strings of Python 2 as latin-1).
 
     Raises:

@@ -25,6 +25,9 @@ class RunningNorm(nn.Module):
     def __init__(self, width: int, clip: float = 5.0):
         super().__init__()
         self.clip = clip
+        self.mean: torch.Tensor
+        self.var: torch.Tensor
+        self.count: torch.Tensor
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("var", torch.ones(width))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -74,6 +77,7 @@ class Policy(nn.Module):
         width = sum(GROUP_SIZES[g] for g in self.groups)
         self.norm = RunningNorm(width)
         self.net = mlp([width, *hidden, NUM_DOFS], last_gain=0.01)
+        self.std: torch.Tensor
         self.register_buffer("std", torch.tensor(float(std)))
 
     @property

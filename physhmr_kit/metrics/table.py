@@ -145,7 +145,7 @@ def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
 
 def _values(metrics: MetricCollection, any_clip: bool) -> dict[str, float]:
     if not any_clip:  # computing a metric without values makes torchmetrics warn
-        return {name: math.nan for name in metrics}
+        return {str(name): math.nan for name in metrics}
     return {name: float(value) for name, value in metrics.compute().items()}
 
 

@@ -74,7 +74,7 @@ def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
     lowest, mass_height = _heights(clip)
     floor = floor_height(lowest, clip.fps)
     if abs(floor) > FLOOR_ERROR:
-        clip, lowest = replace(clip, trans=clip.trans - np.float32([0, 0, floor])), lowest - floor
+        clip, lowest = replace(clip, trans=clip.trans - np.array([0, 0, floor], np.float32)), lowest - floor
         done, was = ("lowered", "above") if floor > 0 else ("raised", "below")
         lines.append(f"{done} by {100 * abs(floor):.1f} cm: its floor lay that far {was} z = 0")
     lead = _unfit_start(lowest, mass_height, clip.fps)

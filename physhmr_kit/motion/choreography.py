@@ -162,8 +162,8 @@ class Choreography:
 
     def shift(self, start: float, stop: float, onto: str | float) -> None:
         """Shift the weight onto 'left', 'right', 'both', or a share on the left."""
-        share = {"left": 1.0, "right": 0.0, "both": 0.5}.get(onto, onto)
-        self.move(start, stop, weight=share)
+        shares = {"left": 1.0, "right": 0.0, "both": 0.5}
+        self.move(start, stop, weight=shares[onto] if isinstance(onto, str) else onto)
 
     def step(
         self, side: str, start: float, stop: float, *, lift: float = 0.05, heel: float = 0.0, toe: float = 0.0,

@@ -199,8 +199,8 @@ def _root_correction(corners: torch.Tensor, weight: torch.Tensor, fps: float) ->
     weighted = _smooth((weight.unsqueeze(-1) * error).sum(1).numpy(), 0.15, fps)
     total = _smooth(weight.sum(1).numpy(), 0.15, fps)
     frames, known = np.arange(len(total)), np.flatnonzero(total > 1e-3)
-    bridged = [np.interp(frames, known, weighted[known, k] / total[known]) for k in range(3)]
-    bridged = _smooth(np.stack(bridged, axis=1), 0.05, fps)
+    axes = [np.interp(frames, known, weighted[known, k] / total[known]) for k in range(3)]
+    bridged = _smooth(np.stack(axes, axis=1), 0.05, fps)
     slip = bridged[:, :2]
     slip = slip / (1 + (_LEGS_SLIP / np.maximum(np.linalg.norm(slip, axis=1, keepdims=True), 1e-6)) ** 2)
     drift = np.concatenate([np.zeros((1, 2)), np.cumsum((slip[1:] + slip[:-1]) / 2, axis=0) / fps])

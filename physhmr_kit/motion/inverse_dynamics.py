@@ -51,7 +51,8 @@ def reference_torques(states: BodyState, humanoid: Humanoid, fps: float = 30.0) 
             points = data.xpos[body] + corners[joint] @ data.xmat[body].reshape(3, 3).T
             for point in points:
                 mujoco.mj_jac(model, data, jacobian, None, point, body)
-                if LOAD(point[2], np.linalg.norm(jacobian @ data.qvel)):
+                speed = np.linalg.norm(jacobian @ data.qvel)
+                if LOAD(point[2], speed):  # type: ignore[arg-type]  # one point: numbers do as well as tensors
                     columns += list(_EDGES @ jacobian)
         if columns:
             edges = np.array(columns).T  # (nv, edges)

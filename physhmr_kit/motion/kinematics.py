@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import roma
@@ -65,7 +66,7 @@ def _hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tenso
     a1, a2, a3 = axes.unbind(1)
     carried = torch.linalg.cross
     turning = [a1, a2, carried(a1, a2), a3, carried(a1, a3), carried(a2, a3)]
-    return tuple(torch.stack(c, dim=-1).to(device, dtype) for c in (columns, turning))
+    return torch.stack(columns, dim=-1).to(device, dtype), torch.stack(turning, dim=-1).to(device, dtype)
 
 
 def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
@@ -139,7 +140,7 @@ def hinge_kinematics(
         offsets: (24, 3) m.
     """
     parts = (root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel)
-    return _bodies(*(p.T.contiguous() for p in parts), offsets, spin=False)
+    return _bodies([p.T.contiguous() for p in parts], offsets, spin=False)
 
 
 def coordinate_kinematics(columns: torch.Tensor, offsets: torch.Tensor) -> BodyState:
@@ -150,11 +151,12 @@ def coordinate_kinematics(columns: torch.Tensor, offsets: torch.Tensor) -> BodyS
             angular velocity 3 rad/s in the root's OWN frame, hinge velocities 69 rad/s.
         offsets: (24, 3) m.
     """
-    return _bodies(*columns.split([3, 4, NUM_DOFS, 3, 3, NUM_DOFS]), offsets, spin=True)
+    return _bodies(columns.split([3, 4, NUM_DOFS, 3, 3, NUM_DOFS]), offsets, spin=True)
 
 
-def _bodies(root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel, offsets, spin: bool) -> BodyState:
+def _bodies(columns: Sequence[torch.Tensor], offsets: torch.Tensor, spin: bool) -> BodyState:
     """The environment comes last here: (entry, joint, environment), or joint first where each joint has its own matrix."""
+    root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel = columns
     to_quat, to_turning = _hinge_tables(dof_pos.dtype, dof_pos.device)
     above = _parents(dof_pos.device)[1:]
     angle, speed = dof_pos.unflatten(0, (23, 3)), dof_vel.unflatten(0, (23, 3))
@@ -179,7 +181,8 @@ def _bodies(root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel, of
     ang = ang + (action(frames[:, :, 0], root_ang_vel) if spin else root_ang_vel).unsqueeze(1)
     lin = _sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.unsqueeze(1)
     bodies = (place + root_pos.unsqueeze(1), rot, lin, ang)
-    return BodyState(*(b.permute(2, 1, 0) for b in bodies), dof_pos.T, dof_vel.T)
+    pos, rot, lin, ang = (b.permute(2, 1, 0) for b in bodies)
+    return BodyState(pos, rot, lin, ang, dof_pos.T, dof_vel.T)
 
 
 def linear_velocity(position: torch.Tensor, fps: float) -> torch.Tensor:

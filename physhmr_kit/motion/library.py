@@ -109,8 +109,9 @@ class MotionLibrary:
         lengths = [n for library in libraries for n in library.lengths.tolist()]
         packed = torch.cat([library._packed[library._every_row()].cpu() for library in libraries])
         joined._fill(names, lengths, packed, libraries[0].offsets.cpu())
-        if all(library._torques is not None for library in libraries):
-            joined._torques = torch.cat([library._torques[library._every_row()].cpu() for library in libraries])
+        torques = [x._torques[x._every_row()].cpu() for x in libraries if x._torques is not None]
+        if len(torques) == len(libraries):
+            joined._torques = torch.cat(torques)
         return joined
 
     def _every_row(self) -> torch.Tensor | slice:

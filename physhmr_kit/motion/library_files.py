@@ -10,6 +10,7 @@ The index is written last and names its arrays, so a library is whole at every i
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def is_library(path: str | Path) -> bool:
         return FORMAT[:-2] in file.read(200)
 
 
-def read_index(folder: str | Path) -> LibraryIndex:
+def read_index(folder: str | os.PathLike) -> LibraryIndex:
     """The index of a library.
 
     Raises:
@@ -91,7 +92,7 @@ def write_index(folder: str | Path, index: LibraryIndex) -> None:
     write_text(Path(folder) / INDEX, json.dumps({"format": FORMAT, **asdict(index)}, indent=1))
 
 
-def map_array(folder: str | Path, name: str, shape: tuple[int, int]) -> np.ndarray:
+def map_array(folder: str | os.PathLike, name: str, shape: tuple[int, int]) -> np.ndarray:
     """An array of a library, mapped into memory: nothing is read until it is looked at, and writing changes no file.
 
     Raises:

@@ -68,8 +68,8 @@ class BodyState:
         side over all rows, which is what arithmetic on many environments wants (see `body.quaternions`)."""
         columns = rows.T.contiguous()
         pos, rot, lin, ang, dof_pos, dof_vel = columns.split([72, 96, 72, 72, 69, 69])
-        bodies = (part.unflatten(0, (part.shape[0] // 24, 24)).permute(2, 1, 0) for part in (pos, rot, lin, ang))
-        return BodyState(*bodies, dof_pos.T, dof_vel.T)
+        pos, rot, lin, ang = (p.unflatten(0, (p.shape[0] // 24, 24)).permute(2, 1, 0) for p in (pos, rot, lin, ang))
+        return BodyState(pos, rot, lin, ang, dof_pos.T, dof_vel.T)
 
     def to(self, device):
         """The same state on another device."""

@@ -50,7 +50,7 @@ def leaves(kind: type, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(kind)
     for f in fields(kind):
         name, hint = prefix + f.name, hints[f.name]
-        found |= leaves(hint, name + ".") if is_dataclass(hint) else {name: hint}
+        found |= leaves(hint, name + ".") if isinstance(hint, type) and is_dataclass(hint) else {name: hint}
     return found
 
 

@@ -393,7 +393,8 @@ def from_plain(kind: type, values: Any) -> Any:
     hints, arguments = get_type_hints(kind), {}
     for name, value in values.items():
         hint = hints[name]
-        arguments[name] = (
-            from_plain(hint, value) if is_dataclass(hint) else tuple(value) if isinstance(value, list) else value
-        )
+        if isinstance(hint, type) and is_dataclass(hint):
+            arguments[name] = from_plain(hint, value)
+        else:
+            arguments[name] = tuple(value) if isinstance(value, list) else value
     return kind(**arguments)

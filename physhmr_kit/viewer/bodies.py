@@ -6,6 +6,7 @@ All arrays are in the kit's world (z-up, metres), SMPL order; `Times` carries th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import rerun as rr
@@ -62,7 +63,7 @@ def log_solid(rec: rr.RecordingStream, path: str, times: Times, pos, rot, shapes
 
 
 def _solid(shape: Shape, colour) -> rr.AsComponents:
-    style = {"colors": [colour], "fill_mode": "solid"}
+    style: dict[str, Any] = {"colors": [colour], "fill_mode": "solid"}
     if shape.kind == "box":
         return rr.Boxes3D(centers=[shape.centre], half_sizes=[shape.size], **style)
     if shape.kind == "sphere":

@@ -32,13 +32,13 @@ def humanoid_shapes(humanoid: Humanoid | None = None) -> list[Shape]:
     """The 24 shapes of a humanoid (the mean shape when omitted), SMPL order."""
     tree = ElementTree.fromstring((humanoid or Humanoid.mean()).mjcf())
     bodies = {body.get("name"): body for body in tree.iter("body")}
-    return [_shape(bodies[name].find("geom")) for name in BODY_NAMES]
+    return [_shape(bodies[name].findall("geom")[0]) for name in BODY_NAMES]
 
 
 def _shape(geom: ElementTree.Element) -> Shape:
-    kind, size = geom.get("type"), _numbers(geom.get("size"))
+    kind, size = geom.attrib["type"], _numbers(geom.attrib["size"])
     if kind == "capsule":
-        ends = _numbers(geom.get("fromto"))
+        ends = _numbers(geom.attrib["fromto"])
         return Shape(kind, ends[:3], size[:1], ends[3:])
     return Shape(kind, _numbers(geom.get("pos", "0 0 0")), size)
 

@@ -157,8 +157,11 @@ class VisionEncoder(nn.Module):
         if frames <= WINDOW:
             return self.context(tokens.unsqueeze(0), None if image is None else image.unsqueeze(0))[0]
         starts = [*range(0, frames - WINDOW, WINDOW // 2), frames - WINDOW]
-        cut = [None if x is None else torch.stack([x[s : s + WINDOW] for s in starts]) for x in (tokens, image)]
-        windows = self.context(*cut)
+
+        def cut(x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([x[s : s + WINDOW] for s in starts])
+
+        windows = self.context(cut(tokens), None if image is None else cut(image))
         ramp = torch.arange(1, WINDOW + 1).to(tokens)
         fade = torch.minimum(ramp, ramp.flip(0)).unsqueeze(-1)
         total, weight = tokens.new_zeros(frames, FEATURE_DIM), tokens.new_zeros(frames, 1)

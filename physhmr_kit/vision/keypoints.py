@@ -64,6 +64,7 @@ def coco_from_bodies(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Te
         (..., 17, 3) m, world.
     """
     points = []
+    offset: tuple[float, float, float] | None
     for name in COCO_NAMES:
         if name in _FACE:
             joint, frame, offset = "head", "head", _FACE[name]
@@ -178,7 +179,8 @@ class KeypointTrack:
             )
         if arrays["image_size"].shape != (2,) or arrays["fps"].size != 1:
             raise KitError(f"{path}: image_size must hold width and height, and fps one number")
-        return cls(arrays["keypoints"], arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path))
+        keypoints = torch.as_tensor(arrays["keypoints"], dtype=torch.float32)
+        return cls(keypoints, arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path))
 
 
 def person_size(keypoints: torch.Tensor, threshold: float = 0.05) -> float:

@@ -126,6 +126,9 @@ def test_a_rest_pose_in_front_of_the_motion_is_dropped(walk, tmp_path):
 FAULTS = {
     "no HIERARCHY section": lambda t: t.replace("HIERARCHY", "HIERARCHIE"),
     "no MOTION section": lambda t: t[: t.index("MOTION")],
+    "the HIERARCHY section cannot be read .*CHANNELS in an End Site": lambda t: t.replace(
+        "}\nMOTION", "End Site { CHANNELS 1 Xrotation } }\nMOTION"
+    ),
     "the HIERARCHY section cannot be read .*brace": lambda t: t.replace("}\nMOTION", "MOTION"),
     r"frame 60 holds 40 values where the hierarchy declares 75 channels: the file is cut short": lambda t: cut(
         t, 60, 40

@@ -303,7 +303,8 @@ def test_the_worker_is_python_3_8_and_knows_nothing_of_the_kit():
     order = [n.lineno for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
     lines = WORKER.read_text().splitlines()
     inner = [lines[k - 1].split()[1] for k in sorted(order) if lines[k - 1].startswith(" ")]
-    assert inner == ["isaacgym", "isaacgym", "numpy", "torch"], "torch comes after isaacgym"
+    assert inner[:4] == ["isaacgym", "isaacgym", "numpy", "torch"], "torch comes after isaacgym"
+    assert set(inner[4:]) == {"isaacgym"}, "by then it is imported"
 
 
 def test_the_worker_needs_no_library_newer_than_python_3_8():

@@ -89,7 +89,7 @@ def _balance(states: BodyState, corners: np.ndarray, fps: float) -> str:
     push = (acceleration(com, fps) + np.array([0, 0, GRAVITY]))[1:-1]
     weights = load[1:-1] / (masses.sum() * GRAVITY)
     down = corners[..., 2] < TOUCHES
-    stands = down.any(1)
+    stands = np.asarray(down.any(1))
     inside = np.concatenate(
         [stands[:1], stands[:-2] & stands[1:-1] & stands[2:], stands[-1:]]
     )  # of a contact, not its ends

@@ -35,7 +35,7 @@ def isaac_mjcf(humanoid: Humanoid) -> str:
     ET.SubElement(default, "motor", ctrllimited="false")
     ET.SubElement(default, "geom", condim="3", friction="1 0.005 0.0001", contype="1", conaffinity="1")
     ET.SubElement(default, "joint", type="hinge", stiffness="0", damping="0", armature="0", limited="true")
-    pelvis = root.find("worldbody/body")
+    pelvis = root.findall("worldbody/body")[0]
     limits = {name: row for name, row in zip(DRIVE_NAMES, exp_map_limits().rad2deg().tolist(), strict=True)}
     for body in pelvis.iter("body"):
         for joint in body.findall("joint"):
@@ -60,13 +60,13 @@ def isaac_mjcf(humanoid: Humanoid) -> str:
 
 def _volume(geom: ET.Element) -> float:
     """Volume of a box, sphere or capsule (fromto), m^3."""
-    size = [float(v) for v in geom.get("size").split()]
+    size = [float(v) for v in geom.attrib["size"].split()]
     if geom.get("type") == "box":
         return 8 * math.prod(size)
     ball = 4 / 3 * math.pi * size[0] ** 3
     if geom.get("type") == "sphere":
         return ball
-    ends = [float(v) for v in geom.get("fromto").split()]
+    ends = [float(v) for v in geom.attrib["fromto"].split()]
     return math.pi * size[0] ** 2 * math.dist(ends[:3], ends[3:]) + ball
 
 
@@ -87,7 +87,7 @@ def exp_map_limits() -> torch.Tensor:
 
 def excluded_pairs(humanoid: Humanoid) -> set[frozenset[str]]:
     """Pairs of bodies that must not collide, as the humanoid's own MJCF names them."""
-    return {frozenset((e.get("body1"), e.get("body2"))) for e in ET.fromstring(humanoid.mjcf()).iter("exclude")}
+    return {frozenset((e.attrib["body1"], e.attrib["body2"])) for e in ET.fromstring(humanoid.mjcf()).iter("exclude")}
 
 
 def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str, int]:
@@ -101,11 +101,9 @@ def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str,
         KitError: more bits would be needed than a filter has.
     """
     bits, left = dict.fromkeys(names, 0), sorted(tuple(sorted(p, key=names.index)) for p in pairs)
-    for bit in itertools.count():
+    for bit in range(_FILTER_BITS):
         if not left:
-            return bits
-        if bit == _FILTER_BITS:
-            raise KitError(f"isaac_gym: the excluded pairs need more than {_FILTER_BITS} collision filter bits")
+            break
         clique = list(left[0])
         open_pairs = {frozenset(p) for p in left}
         while grown := [n for n in names if n not in clique and all(frozenset((n, c)) in pairs for c in clique)]:
@@ -113,3 +111,6 @@ def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str,
         for name in clique:
             bits[name] |= 1 << bit
         left = [p for p in left if not set(p) <= set(clique)]
+    if left:
+        raise KitError(f"isaac_gym: the excluded pairs need more than {_FILTER_BITS} collision filter bits")
+    return bits

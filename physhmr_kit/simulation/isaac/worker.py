@@ -35,7 +35,8 @@ class Worker:
         import numpy  # isort: skip
         import torch  # isort: skip
 
-        self.np, self.torch, self.gymapi, self.gymtorch = numpy, torch, gymapi, gymtorch
+        self.np, self.torch, self.gymtorch = numpy, torch, gymtorch
+        self.gym = gymapi.acquire_gym()
         self.standin = bool(getattr(isaacgym, "STANDIN", False))
         self.setup = setup
         self.count = setup["num_envs"]
@@ -48,13 +49,14 @@ class Worker:
 
     def load(self):
         """Start the engine and read the asset; which names it has, in its own order."""
-        gymapi, setup = self.gymapi, self.setup
+        from isaacgym import gymapi
+
+        setup = self.setup
         gpu = self.torch.cuda.is_available()
         if setup["need_cuda"] and not gpu:
             return {"error": f"no CUDA device for torch {self.torch.__version__} of this interpreter"}
         self.gpu = gpu
         self.device = "cuda:" + str(setup["device_index"]) if gpu else "cpu"
-        self.gym = gymapi.acquire_gym()
         params = gymapi.SimParams()
         params.dt = setup["timestep"]
         params.substeps = 1  # a control step calls simulate several times
@@ -86,7 +88,7 @@ class Worker:
         options.angular_damping = 0.01
         options.max_angular_velocity = 1000.0
         options.max_linear_velocity = 1000.0
-        options.default_dof_drive_mode = gymapi.DOF_MODE_NONE
+        options.default_dof_drive_mode = int(gymapi.DOF_MODE_NONE)
         self.asset = self.gym.load_asset(self.sim, setup["asset_folder"], setup["asset_file"], options)
         if self.asset is None:
             return {"error": "load_asset could not read the humanoid"}
@@ -102,7 +104,9 @@ class Worker:
             drives: for each dof (stiffness, damping, armature, largest torque).
             filters: for each body its collision filter.
         """
-        gym, gymapi, np = self.gym, self.gymapi, self.np
+        from isaacgym import gymapi
+
+        gym, np = self.gym, self.np
         stiffness, damping, armature, effort = np.array(drives, dtype=np.float32).T
         shapes = gym.get_asset_rigid_body_shape_indices(self.asset)
         half = SPACING / 2
@@ -155,6 +159,8 @@ class Worker:
 
     def step(self, substeps, with_bodies=False, pushed=False):
         """Place the pending rows, then simulate, with forces from outside if `pushed`; the arrays hold the new state."""
+        from isaacgym import gymapi
+
         gym, torch = self.gym, self.torch
         self._place()
         # the tensor must outlive the call
@@ -165,7 +171,7 @@ class Worker:
         for _ in range(substeps):
             if pushed:  # at the centres of mass, axes of the world; forgotten after one simulate
                 force = self.gymtorch.unwrap_tensor(self.push)
-                gym.apply_rigid_body_force_tensors(self.sim, force, None, self.gymapi.ENV_SPACE)
+                gym.apply_rigid_body_force_tensors(self.sim, force, space=gymapi.ENV_SPACE)
             gym.simulate(self.sim)
             if not self.gpu:
                 gym.fetch_results(self.sim, True)
