@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": "how well a policy follows motions, clip by clip",
     "reconstruct": "the motion of a person in a video, in simulation",
     "view": "a clip, a rollout, a run or a recording",
-    "doctor": "what works here, what is missing, and the command that mends it",
+    "doctor": "what works here, what is missing, and the command that fixes it",
 }
 """The modules of physhmr_kit that are commands; the lines stand here so that the list costs no import."""
 
@@ -33,7 +33,7 @@ DATA_COMMANDS = {
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Run a command's `main` and turn what the user can mend into one line on stderr.
+    """Run a command's `main` and turn what the user can fix into one line on stderr.
 
     Returns:
         the exit code: main's own (None counts as 0), 2 for a `KitError`, 130 when interrupted from the keyboard.
@@ -108,12 +108,29 @@ def make_parser(name: str, description: str, **options):
 
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+    prog = f"python -m physhmr_kit.{name}"
+
     class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         pass
 
     class Parser(ArgumentParser):
-        def error(self, message, ex=None):
-            raise KitError(f"{message} (see python -m physhmr_kit.{name} --help)") from ex
+        def parse_args(self, args=None, *more, **options):
+            known = {option for action in self._actions for option in action.option_strings}
+            words = [spelled_as_known(word, known) for word in (sys.argv[1:] if args is None else args)]
+            return super().parse_args(words, *more, **options)
 
-    prog = f"python -m physhmr_kit.{name}"
+        def error(self, message, ex=None):
+            raise KitError(f"{message} (see {prog} --help)") from ex
+
     return Parser(prog=prog, description=description, formatter_class=Formatter, **options)
+
+
+def spelled_as_known(word: str, known: set[str]) -> str:
+    """An option with its dashes and underscores as the parser knows it: `--held-out=5` becomes `--held_out=5`."""
+    option, equals, value = word.partition("=")
+    if not option.startswith("--") or option in known:
+        return word
+    for other in ("--" + option[2:].replace("-", "_"), "--" + option[2:].replace("_", "-")):
+        if other in known:
+            return other + equals + value
+    return word

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from physhmr_kit import cli
+from physhmr_kit.cli import spelled_as_known
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,3 +87,13 @@ def test_a_fault_of_the_kit_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(importlib.import_module("physhmr_kit.doctor"), "main", main)
     with pytest.raises(RuntimeError, match="ours"):
         cli.main(["doctor"])
+
+
+def test_dashes_and_underscores_are_the_same_in_every_option():
+    from physhmr_kit import evaluate
+
+    args = evaluate._parser().parse_args(["--stage", "expert", "--held-out=5", "--push-seconds", "0.2"])
+    assert args.held_out == 5 and args.push_seconds == 0.2
+    assert spelled_as_known("--detector_weights", {"--detector-weights"}) == "--detector-weights"
+    assert spelled_as_known("--colour-red", {"--held_out"}) == "--colour-red"
+    assert spelled_as_known("walk-1.bvh", {"--walk_1.bvh"}) == "walk-1.bvh"
