@@ -126,7 +126,7 @@ def broken_clip(folder, fault):
         return path, "not a readable"
     if fault == "text":
         path.write_text("poses: none")
-        return path, "not a readable"
+        return path, "not an .npz clip but a text file"
     if fault == "nan":
         poses[4, 7] = np.nan
     words = {

@@ -1,6 +1,5 @@
 """Small videos made on the spot, and a detector that needs nothing but Python."""
 
-import os
 import struct
 import sys
 from fractions import Fraction
@@ -106,13 +105,13 @@ if mode == "half":
 '''
 
 
-def put_uv_on_path(folder: Path, monkeypatch, first: str = "") -> None:
-    """Put a `uv` of our own in front on the PATH: it runs `first` (a line of shell), then the script with this interpreter."""
+def use_uv_of_ours(folder: Path, monkeypatch, first: str = "") -> None:
+    """Let the kit find a `uv` of our own: it runs `first` (a line of shell), then the script with this interpreter."""
     folder.mkdir(exist_ok=True)
     run = f'while [ "$1" != --script ]; do shift; done; shift; exec {sys.executable} "$@"'
     (folder / "uv").write_text(f"#!/bin/sh\n{first}\n{run}\n")
     (folder / "uv").chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setattr("data_prep.environments.find_uv", lambda: str(folder / "uv"))
 
 
 def fake_detector(folder: Path, name: str = "fake", alone: bool = False):

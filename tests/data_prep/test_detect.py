@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import FAKE_DETECTOR, fake_detector, film, grey, put_uv_on_path
+from films import FAKE_DETECTOR, fake_detector, film, grey, use_uv_of_ours
 
 from data_prep import detect as module
 from data_prep.detect import DETECTORS, Detections, Span, detect, find_detector, main, prepare
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="shell scripts and proce
 @pytest.fixture(autouse=True)
 def uv(tmp_path, monkeypatch):
     """Detectors run in this interpreter."""
-    put_uv_on_path(tmp_path / "bin", monkeypatch)
+    use_uv_of_ours(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_the_last_words_are_those_that_say_what_is_wrong():
 def test_uv_is_asked_without_the_network_first_and_then_with_it(tmp_path, video, monkeypatch):
     log = tmp_path / "uv.txt"
     offline_fails = '[ "$2" = --offline ] && { echo "error: not cached" >&2; exit 1; }'
-    put_uv_on_path(tmp_path / "bin", monkeypatch, f'echo "$@" >> {log}\n{offline_fails}')
+    use_uv_of_ours(tmp_path / "bin", monkeypatch, f'echo "$@" >> {log}\n{offline_fails}')
     found = detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
     assert len(found.frame) == 12
     asked = log.read_text().splitlines()
@@ -186,7 +186,7 @@ def test_uv_is_asked_without_the_network_first_and_then_with_it(tmp_path, video,
 
 
 def test_an_environment_that_cannot_be_built_says_which_command_to_run(tmp_path, video, monkeypatch, capsys):
-    put_uv_on_path(tmp_path / "bin", monkeypatch, 'echo "error: Failed to fetch nonesuch" >&2; exit 1')
+    use_uv_of_ours(tmp_path / "bin", monkeypatch, 'echo "error: Failed to fetch nonesuch" >&2; exit 1')
     fake = fake_detector(tmp_path)
     assert run(lambda: detect(video, fake, cache=tmp_path / "cache")) == 2
     said = capsys.readouterr().err.splitlines()

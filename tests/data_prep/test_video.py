@@ -4,7 +4,7 @@ import wave
 
 import numpy as np
 import pytest
-from films import fake_detector, film, grey, lay_down, put_uv_on_path
+from films import fake_detector, film, grey, lay_down, use_uv_of_ours
 
 from data_prep.detect import DETECTORS
 from data_prep.people import LOW
@@ -17,7 +17,7 @@ from physhmr_kit.vision.keypoints import KeypointTrack
 @pytest.fixture(autouse=True)
 def fake(tmp_path, monkeypatch):
     """The default detector is the fake one, and what it sees is kept where the test is."""
-    put_uv_on_path(tmp_path / "bin", monkeypatch)
+    use_uv_of_ours(tmp_path / "bin", monkeypatch)
     monkeypatch.setitem(DETECTORS, "mediapipe", fake_detector(tmp_path, "mediapipe", alone=True))
     monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "cache"))
 
