@@ -206,6 +206,15 @@ def test_a_foot_the_reference_lifts_must_be_lifted(still):
     assert rewards.foot_contact(still, reference, pressed(still, 350, 350)).tolist() == [0.5, 0.5]
 
 
+def test_a_reference_on_its_toes_stands(still):
+    """The left heel 20 cm up, the toes on the floor: one of the two is enough."""
+    tiptoe = still.body_pos.clone()
+    tiptoe[:, 7, 2] += 0.2
+    reference = replace(still, body_pos=tiptoe)
+    assert rewards.reference_contact(reference).tolist() == [[False, True, True, True]] * 2
+    assert rewards.foot_contact(still, reference, pressed(still, 350, 350)).tolist() == [1, 1]
+
+
 def test_a_fast_reference_foot_is_not_in_contact(still):
     moving = replace(still, body_lin_vel=still.body_lin_vel.index_fill(1, torch.tensor([8]), 1.0))
     assert rewards.reference_contact(moving).tolist() == [[True, False, True, True]] * 2
@@ -237,6 +246,7 @@ def test_the_mean_of_twenty_bodies_decides_in_evaluation():
     here[1, :, 2] = 0.49
     here[2, [10, 11, 22, 23], 2] = 100.0  # toes and hands do not count
     assert terminations.mean_body_far(here, there, 0.5).tolist() == [True, False, False]
+    assert terminations.mean_body_far(here, there, 0.4).tolist() == [True, True, False]
     here[2] = 0
     here[2, 0, 0] = 20 * 0.51  # one body as far off as twenty together
     assert terminations.mean_body_far(here, there, 0.5)[2]

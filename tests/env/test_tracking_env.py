@@ -333,3 +333,25 @@ def test_an_episode_can_start_from_a_given_state():
     env.close()
     assert moved[0].abs().max() == 0
     torch.testing.assert_close(moved[1], torch.tensor([0.3, 0.0, 0.0]), atol=1e-4, rtol=0)
+
+
+def test_an_episode_that_fails_at_its_last_frame_is_terminated_and_not_truncated():
+    env = TrackingEnv(
+        MotionLibrary([rest_clip(10)]),
+        make_simulator("mujoco_cpu", num_envs=1),
+        TrackingConfig(termination_distance=0.0),
+    )
+    env.reset(seed=0, options={"clip": [0], "frame": [8]})
+    _, _, terminated, truncated, _ = env.step(torch.zeros(1, 69))
+    env.close()
+    assert terminated.tolist() == [True] and truncated.tolist() == [False]
+
+
+def test_a_seed_forgets_which_clips_have_failed():
+    env = TrackingEnv(MotionLibrary([rest_clip(10)]), make_simulator("mujoco_cpu", num_envs=1), TrackingConfig())
+    env.sampler.failure.fill_(0.9)
+    env.reset()
+    assert env.sampler.failure.tolist() == pytest.approx([0.9])
+    env.reset(seed=1)
+    env.close()
+    assert env.sampler.failure.tolist() == [0.5]

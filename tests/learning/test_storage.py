@@ -38,6 +38,7 @@ def test_half_precision_halves_the_file_and_comes_back_in_single(policy, tmp_pat
     back = load_policy(half)
     weight = policy.net[0].weight
     assert back.net[0].weight.dtype == torch.float32
+    assert {t.dtype for t in read_weights(half)[0].values() if t.is_floating_point()} <= {torch.float32, torch.float64}
     torch.testing.assert_close(back.net[0].weight, weight, atol=1e-3, rtol=1e-3)
     assert not torch.equal(back.net[0].weight, weight)
     assert torch.equal(back.norm.var, policy.norm.var), "statistics stay exact"

@@ -521,5 +521,16 @@ SABOTAGES = [
 TOGETHER: list[tuple[list[tuple[str, str, str]], str]] = [(SABOTAGES, LEARNING)]
 """Several faults at once, and the tests."""
 
-REASONS: dict[tuple[str, str, str], str] = {}
+REASONS: dict[tuple[str, str, str], str] = {
+    (
+        "env/rewards.py",
+        "torch.where(touching, (-slip_scale",
+        "torch.where(wanted, (-slip_scale",
+    ): "equivalent: the discount only counts where a foot touches as wanted",
+    (
+        "motion/library.py",
+        "(seconds * CONTROL_FPS).clamp(min=0)",
+        "(seconds * CONTROL_FPS)",
+    ): "equivalent: frames before the first one are held there anyway",
+}
 """(file, fragment, what it becomes) -> why it may survive."""
