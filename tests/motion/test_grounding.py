@@ -10,7 +10,7 @@ import torch
 from physhmr_kit.body import Humanoid
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip
-from physhmr_kit.motion.grounding import ground, level, plant_feet, settle_feet, stance_of
+from physhmr_kit.motion.grounding import _foot_corrections, ground, level, plant_feet, settle_feet, stance_of
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.soles import measure_soles
 
@@ -128,3 +128,18 @@ def test_bones_keep_their_length_and_the_legs_reach():
     for upper, lower in ((1, 4), (4, 7), (2, 5), (5, 8)):
         length = (pos[:, lower] - pos[:, upper]).norm(dim=-1)
         assert torch.allclose(length, Humanoid.mean().offsets[lower].norm().expand(len(after)), atol=1e-4)
+
+
+def test_a_standing_foot_above_the_floor_is_brought_down_to_it():
+    corners = torch.zeros(20, 2, 4, 3)
+    corners[:, 0, :, 2], corners[:, 1, :, 2] = 0.02, -0.01
+    shift = _foot_corrections(corners, torch.ones(20, 2, dtype=torch.bool), 30.0)
+    torch.testing.assert_close(shift[:, 0, 2], torch.full((20,), -0.02, dtype=shift.dtype), atol=1e-4, rtol=0)
+    torch.testing.assert_close(shift[:, 1, 2], torch.full((20,), 0.01, dtype=shift.dtype), atol=1e-4, rtol=0)
+
+
+def test_a_levelled_clip_starts_above_the_origin():
+    clip = demo_clip("squat")
+    root = clip.root_pos + torch.tensor([3.0, -2.0, 0.0])
+    start = level(Clip.from_joints(root, clip.joint_rot, clip.fps, clip.name)).root_pos[0]
+    assert start[:2].abs().max() < 1e-4 and start[2] > 0.8

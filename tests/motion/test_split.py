@@ -13,3 +13,7 @@ def test_every_clip_is_held_out_once_and_the_parts_are_about_equal():
 
 def test_nothing_is_held_out_unless_asked_for():
     assert not any(is_held_out(name, 0) for name in NAMES)
+
+
+def test_one_clip_in_one_is_every_clip():
+    assert all(is_held_out(name, 1) for name in NAMES)
