@@ -67,7 +67,7 @@ def keep(path: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
     with suppress(KitError), atomic(path) as part, open(part, "wb") as file:
         arrays = {**arrays, "record": np.array(json.dumps(record))}
         # uncompressed: read far more often than written; NumPy's stub holds any keyword to be `allow_pickle`
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stubs take a name for allow_pickle
     if fresh:
         _forget_other_versions(path.parent)
 
