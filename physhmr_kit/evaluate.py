@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physhmr_kit import cli
-from physhmr_kit.env.settings import VISUAL_GROUPS, TrackingConfig
+from physhmr_kit.env.settings import ESTIMATE_GROUPS, ESTIMATES, VISUAL_GROUPS, TrackingConfig
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
@@ -37,16 +37,29 @@ def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig,
     Raises:
         KitError: no weights, not weights, or those of another stage.
     """
-    from physhmr_kit.learning.storage import load_policy, read_weights
-    from physhmr_kit.stages.build import find_weights
+    from physhmr_kit.learning.storage import read_weights
+    from physhmr_kit.stages.build import find_weights, read_policy
 
     path = find_weights(stage, given)
-    policy, settings = load_policy(path), read_weights(path)[1]
+    settings = read_weights(path)[1]
     if settings.get("stage", stage) != stage:
         raise KitError(
             f"{path}: weights of stage '{settings['stage']}', not of '{stage}'; say --stage {settings['stage']}"
         )
+    policy = read_policy(stage, path)
     return policy, TrackingConfig(groups=policy.groups, control=policy.control), settings
+
+
+def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
+    """An expert that follows the encoder's estimate instead of the reference: PhysHMR's two-stage baseline.
+
+    Raises:
+        KitError: the policy is a student, which knows no reference.
+    """
+    if "reference" not in policy.groups:
+        raise KitError("two stages are an expert that follows the encoder's estimate; say --stage expert")
+    policy = policy.reading([ESTIMATES.get(group, group) for group in policy.groups])
+    return policy, TrackingConfig(groups=policy.groups, control=policy.control)
 
 
 def evaluate(
@@ -168,6 +181,11 @@ def _parser():
         "--weights", type=Path, help="a .safetensors file or a run folder; the bundled weights by default"
     )
     parser.add_argument(
+        "--two_stage",
+        action="store_true",
+        help="show an expert the encoder's estimate through a synthetic camera instead of the reference",
+    )
+    parser.add_argument(
         "--clips",
         nargs="+",
         default=["demo"],
@@ -224,14 +242,16 @@ def main(argv: list[str] | None = None) -> int:
 
     test = None if args.push is None else PushTest(args.push, args.push_seconds, args.pushes, args.seed)
     policy, config, settings = find_policy(args.stage, args.weights)
-    sees = any(group in VISUAL_GROUPS for group in policy.groups)
+    if args.two_stage:
+        policy, config = two_stage(policy)
+    sees = any(group in (*VISUAL_GROUPS, *ESTIMATE_GROUPS) for group in policy.groups)
     encoder = load_encoder(args.encoder) if sees else None
     library = _library(args)
     tracks = film_library(library, encoder, 1, args.seed)[1] if encoder is not None else None
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))
     world = (tracks, args.simulator, substeps, args.device)
-    title = f"Stage {args.stage} on {library.num_clips} clips"
+    title = f"{'Two stages' if args.two_stage else f'Stage {args.stage}'} on {library.num_clips} clips"
     notes = [f"seen through one synthetic camera for each clip, seed {args.seed}; {KeypointNoise()}"] if sees else []
     if test:
         rollouts, recoveries = evaluate_pushed(policy, config, library, test, *world)

@@ -56,3 +56,8 @@ def reference_targets(
 def residual_target(action: torch.Tensor, reference_target: torch.Tensor) -> torch.Tensor:
     """PD target of a residual action: the reference's target (`reference_targets`) one control step ahead + 0.5 x action."""
     return reference_target + RESIDUAL_SCALE * action
+
+
+def residual_action(target: torch.Tensor, reference_target: torch.Tensor) -> torch.Tensor:
+    """The residual action that asks for a PD target; the inverse of `residual_target`."""
+    return (target - reference_target) / RESIDUAL_SCALE

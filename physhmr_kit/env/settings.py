@@ -10,12 +10,19 @@ GROUP_SIZES = {
     "proprioception": 358,
     "reference": 576,
     "preview": 81,
+    "estimate": 576,
+    "estimate_preview": 81,
     "rays": 36,
     "ray_confidence": 12,
     "feature": 512,
     "root_orientation": 6,
 }
 """The named observation groups and their widths."""
+
+ESTIMATES = {"reference": "estimate", "preview": "estimate_preview"}
+"""The groups that say of an estimate what others say of the true motion; their layout is the same."""
+
+ESTIMATE_GROUPS = tuple(ESTIMATES.values())
 
 VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
 """The groups that come from a camera; an environment needs a `VisualLibrary` for them."""
@@ -24,7 +31,10 @@ EXPERT_GROUPS = ("proprioception", "reference", "preview")
 """All an expert may read; the preview is optional."""
 
 STUDENT_GROUPS = ("proprioception", *VISUAL_GROUPS)
-"""What the student reads: 924 numbers, PhysHMR's variant 358."""
+"""What PhysHMR's student reads: 924 numbers, its variant 358."""
+
+ESTIMATE_STUDENT_GROUPS = ("proprioception", *ESTIMATE_GROUPS, "rays", "ray_confidence", "feature")
+"""What a student reads that follows the encoder's estimate: 1575 numbers."""
 
 
 @dataclass(frozen=True)

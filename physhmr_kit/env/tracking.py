@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import fields
-from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -16,10 +15,10 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
-from physhmr_kit.env.feedforward import library_targets
+from physhmr_kit.env.guide import Estimates, Guide, Place
 from physhmr_kit.env.pushes import RandomPushes
 from physhmr_kit.env.sampling import StartSampler
-from physhmr_kit.env.settings import VISUAL_GROUPS, RewardWeights, TrackingConfig
+from physhmr_kit.env.settings import ESTIMATE_GROUPS, VISUAL_GROUPS, RewardWeights, TrackingConfig
 from physhmr_kit.env.virtual_model import virtual_model_targets
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.kinematics import heading
@@ -35,14 +34,6 @@ __all__ = ["RewardWeights", "TrackingConfig", "TrackingEnv"]
 _AUTORESET = {
     "same_step": AutoresetMode.SAME_STEP, "next_step": AutoresetMode.NEXT_STEP, "disabled": AutoresetMode.DISABLED,
 }  # fmt: skip
-
-
-class _Place(NamedTuple):
-    """Where episodes are: (M,) each."""
-
-    clip: torch.Tensor
-    frame: torch.Tensor
-    view: torch.Tensor
 
 
 _BODIES = ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel")
@@ -79,6 +70,10 @@ class TrackingEnv(VectorEnv):
       first observation of its new episode with reward 0. Such steps are not to be learned from.
     - `disabled`: it returns the last observation, and the caller resets with `options={"reset_mask": ...}`.
 
+    Rewards, failures and the end of an episode follow the true reference, `library`. A policy that reads the groups
+    `estimate` and `estimate_preview` is told an estimate of it instead, and its residual or balanced actions are added to
+    targets that follow the estimate.
+
     Observations are also what a `state_dict` keeps: do not write into them. `last_state` and `reward_terms` are inference
     tensors (PyTorch): clone them to write into them or to differentiate.
 
@@ -87,11 +82,13 @@ class TrackingEnv(VectorEnv):
         simulator: built for the wanted number of environments.
         config: what an episode is.
         visual: what cameras saw; needed for the visual groups.
+        estimates: what is believed of the motions, as many views of each clip as `visual` has; the encoder's estimates of
+            `visual` when omitted. With neither, an estimate is the reference itself.
         seed: of the environment's own generator.
         autoreset: 'same_step', 'next_step' or 'disabled'.
 
     Raises:
-        KitError: visual groups without a VisualLibrary, an action of the wrong shape.
+        KitError: visual groups without a VisualLibrary, an action of the wrong shape, other views than estimates.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": [], "render_fps": 30}
@@ -104,9 +101,14 @@ class TrackingEnv(VectorEnv):
         visual: VisualLibrary | None = None,
         seed: int = 0,
         autoreset: str = "same_step",
+        estimates: Estimates | None = None,
     ):
         if visual is None and any(g in VISUAL_GROUPS for g in config.groups):
             raise KitError("the observation asks for a camera's view but no visual tracks were given")
+        if visual is not None and estimates is None and any(g in ESTIMATE_GROUPS for g in config.groups):
+            estimates = visual.estimates
+        if visual is not None and estimates is not None and visual.num_views != estimates.num_views:
+            raise KitError(f"{visual.num_views} views of each clip but {estimates.num_views} estimates")
         if autoreset not in _AUTORESET:
             raise KitError(f"autoreset is '{autoreset}'; choose one of: {', '.join(_AUTORESET)}")
         self.simulator, self.config, self.device = simulator, config, simulator.device
@@ -122,8 +124,11 @@ class TrackingEnv(VectorEnv):
         humanoid: Humanoid = simulator.humanoid
         self._scale = action_maps.absolute_scale(humanoid).to(self.device)
         self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
-        self._targets: torch.Tensor | None = None
-        self._glimpses: torch.Tensor | None = None
+        self._true = Guide(self.library)
+        self._estimated = self._true if estimates is None else Guide(estimates.library.to(self.device), estimates.num_views)
+        self._followed = self._estimated if any(g in ESTIMATE_GROUPS for g in config.groups) else self._true
+        shown = visual or estimates
+        self._num_views = 0 if shown is None else shown.num_views
         self.sampler = StartSampler(
             self.library.lengths,
             config.failure_weighted_prob,
@@ -231,9 +236,9 @@ class TrackingEnv(VectorEnv):
 
         Their last observations are made in one go with everybody's present ones, in rows of their own behind the others.
         """
-        last, clip = _Place(*(x[ended] for x in self._place)), self._clip.clone()
+        last, clip = Place(*(x[ended] for x in self._place)), self._clip.clone()
         sim = self._restarted(_with_last(sim, ended), ended)
-        places = _Place(*map(torch.cat, zip(self._place, last, strict=True)))
+        places = Place(*map(torch.cat, zip(self._place, last, strict=True)))
         both = self._observe(sim, places, self._look_ahead(places), self.config.groups)
         obs = {g: v[: self.num_envs] for g, v in both.items()}
         final = {g: obs[g].index_copy(0, ended, v[self.num_envs :]) for g, v in both.items()}
@@ -262,11 +267,16 @@ class TrackingEnv(VectorEnv):
         """PD targets (N, 69) rad that these actions ask for, by the configured control."""
         if self.config.control == "absolute":
             return action_maps.absolute_target(actions, self._scale)
-        return self._expert_target(actions, self.config.control)
+        return self._guided_target(self._followed, actions, self.config.control)
 
-    def absolute_label(self, actions: torch.Tensor, control: str = "residual") -> torch.Tensor:
-        """The absolute actions (N, 69) that ask for the same targets as an expert's, whose control is another."""
-        return action_maps.absolute_action(self._expert_target(actions, control), self._scale)
+    def label(self, actions: torch.Tensor, control: str = "residual") -> torch.Tensor:
+        """The actions (N, 69) of this environment's control that ask for the same targets as an expert's, who follows the
+        true reference by a control of its own."""
+        target = self._guided_target(self._true, actions, control)
+        if self.config.control == "absolute":
+            return action_maps.absolute_action(target, self._scale)
+        rest = self._guided_target(self._followed, torch.zeros_like(actions), self.config.control)
+        return action_maps.residual_action(target, rest)
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Any observation groups of the present state, also ones the policy does not read (an expert's, a critic's)."""
@@ -332,19 +342,18 @@ class TrackingEnv(VectorEnv):
 
     # ---- parts of a step
 
-    def _expert_target(self, actions: torch.Tensor, control: str) -> torch.Tensor:
-        if self._targets is None:  # inverse dynamics of the whole library; only experts need it
-            self._targets = library_targets(self.library, self.simulator.humanoid).to(self.device)
-        target = action_maps.residual_target(actions, self._targets.index_select(0, self._ahead_rows))
+    def _guided_target(self, guide: Guide, actions: torch.Tensor, control: str) -> torch.Tensor:
+        """PD targets (N, 69) of actions around the motion that is followed."""
+        humanoid, rows = self.simulator.humanoid, guide.rows(self._place, 1)
+        target = action_maps.residual_target(actions, guide.targets(rows, humanoid))
         if control == "balanced":
-            now = self.reference_state
-            state = self._without_diverged(self.simulator.state, now)
-            target = target + virtual_model_targets(state, now, self.simulator.humanoid)
+            now = guide.at(guide.rows(self._place))
+            target = target + virtual_model_targets(self._without_diverged(self.simulator.state, now), now, humanoid)
         return target
 
     @property
-    def _place(self) -> _Place:
-        return _Place(self._clip, self._frame, self._view)
+    def _place(self) -> Place:
+        return Place(self._clip, self._frame, self._view)
 
     def _begin(self, rows: torch.Tensor, options: dict) -> BodyState:
         """Start an episode in some environments (K,); returns the states they start in."""
@@ -354,8 +363,8 @@ class TrackingEnv(VectorEnv):
         drawn = dict(zip(("clip", "frame"), self.sampler.draw(len(rows), self.generator, clips), strict=True))
         if self.config.start == "first":
             drawn["frame"] = torch.zeros_like(drawn["frame"])
-        if self.visual is not None:
-            views = (self.visual.num_views, (len(rows),))
+        if self._num_views:
+            views = (self._num_views, (len(rows),))
             drawn["view"] = torch.randint(*views, generator=self.generator, device=self.device)
         for key, place in (("clip", self._clip), ("frame", self._frame), ("view", self._view)):
             if key in drawn:
@@ -368,18 +377,17 @@ class TrackingEnv(VectorEnv):
         self.simulator.reset(rows, starts, settled=True)
         return starts
 
-    def _look_ahead(self, place: _Place) -> BodyState:
+    def _look_ahead(self, place: Place) -> BodyState:
         """The reference one control step ahead of M places, whose first N are the environments.
 
-        Their part is kept: the next step's targets are made from it, and the step is measured against it.
+        Their part is kept: the next step is measured against it.
         """
-        rows = self.library.rows(place.clip, place.frame + 1)
-        ahead, n = self.library.at(rows), self.num_envs
-        self._ahead_rows, self._ahead = (rows, ahead) if len(rows) == n else (rows[:n], ahead[:n])
+        ahead, n = self._true.at(self._true.rows(place, 1)), self.num_envs
+        self._ahead = ahead if len(place.clip) == n else ahead[:n]
         return ahead
 
     def _observe(
-        self, sim: BodyState, place: _Place, ahead: BodyState, groups: tuple[str, ...]
+        self, sim: BodyState, place: Place, ahead: BodyState, groups: tuple[str, ...]
     ) -> dict[str, torch.Tensor]:
         """Observation groups of M bodies at their places, with the reference one control step ahead of them."""
         yaw = heading(sim.root_rot)
@@ -389,23 +397,18 @@ class TrackingEnv(VectorEnv):
         if "reference" in groups:
             obs["reference"] = observations.reference(sim, ahead, yaw)
         if "preview" in groups:
-            obs["preview"] = observations.preview(sim, self._glimpse(place), yaw)
+            obs["preview"] = observations.preview(sim, self._true.glimpse(place), yaw)
+        if "estimate" in groups:
+            exact = self._estimated is self._true
+            told = ahead if exact else self._estimated.at(self._estimated.rows(place, 1))
+            obs["estimate"] = observations.reference(sim, told, yaw)
+        if "estimate_preview" in groups:
+            obs["estimate_preview"] = observations.preview(sim, self._estimated.glimpse(place), yaw)
         if any(g in VISUAL_GROUPS for g in groups):
             obs |= self._look(sim, yaw, place)
         return {g: obs[g] for g in groups}
 
-    def _glimpse(self, place: _Place) -> torch.Tensor:
-        """The reference at the preview's steps ahead, (M, K, 9, 3); held at the end of a clip."""
-        if self._glimpses is None:
-            parts = torch.arange(self.library.num_frames, device=self.device).split(
-                65536
-            )  # hours would not fit at once
-            self._glimpses = torch.cat([observations.glimpse(self.library.at(rows)) for rows in parts])
-        steps = observations.PREVIEW_STEPS
-        rows = torch.cat([self.library.rows(place.clip, place.frame + k) for k in steps])
-        return self._glimpses.index_select(0, rows).unflatten(0, (len(steps), -1)).transpose(0, 1)
-
-    def _look(self, sim: BodyState, yaw: torch.Tensor, place: _Place) -> dict[str, torch.Tensor]:
+    def _look(self, sim: BodyState, yaw: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
         """The groups that a camera gives, one control step ahead."""
         visual = self.visual
         at = visual.rows(place.clip, place.view, place.frame + 1)

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
+from physhmr_kit.env.guide import Estimates
+from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.vision.placement import estimated_clip
 from physhmr_kit.vision.track import VisualTrack
 
 
@@ -27,7 +30,8 @@ class VisualLibrary:
         if len(counts) != 1 or counts == {0}:
             raise KitError("visual library: every clip needs the same number of views, at least one")
         self.num_views = counts.pop()
-        tracks = [track for clip in views for track in clip]
+        self._tracks = tracks = [track for clip in views for track in clip]
+        self._estimates: Estimates | None = None
         for i, track in enumerate(tracks):
             expected = int(lengths[i // self.num_views])
             if len(track) != expected:
@@ -42,6 +46,15 @@ class VisualLibrary:
         self.centre = torch.cat([torch.as_tensor(t.centre, dtype=torch.float32) for t in tracks])
         self.feature = torch.cat([torch.as_tensor(t.feature, dtype=torch.float32) for t in tracks])
         self.root_rot = torch.cat([torch.as_tensor(t.root_rot, dtype=torch.float32) for t in tracks])
+
+    @property
+    def estimates(self) -> Estimates:
+        """The motions that the encoder sees in the views (`placement.estimated_clip`); made when first asked for."""
+        if self._estimates is None:
+            library = MotionLibrary([estimated_clip(track) for track in self._tracks])
+            lengths = self._lengths[:: self.num_views].cpu()
+            self._estimates = Estimates(library, self.num_views, lengths)
+        return self._estimates
 
     def to(self, device: str | torch.device) -> VisualLibrary:
         """The same views on another device; itself when they are there already."""

@@ -87,6 +87,39 @@ class Policy(nn.Module):
             "groups": list(self.groups), "hidden": list(self.hidden), "std": float(self.std), "control": self.control,
         }  # fmt: skip
 
+    def reading(self, groups: Sequence[str]) -> Policy:
+        """The same network with other names for the groups it reads, e.g. estimates in place of the reference.
+
+        Raises:
+            ValueError: a group of another width than the one it stands for.
+        """
+        if [GROUP_SIZES[g] for g in groups] != [GROUP_SIZES[g] for g in self.groups]:
+            raise ValueError(f"{', '.join(groups)} cannot stand for {', '.join(self.groups)}: their widths differ")
+        other = Policy(groups, self.hidden, float(self.std), self.control)
+        other.load_state_dict(self.state_dict())
+        return other.train(self.training)
+
+    def widened(self, groups: Sequence[str], trust: float = 1e5) -> Policy:
+        """A policy that reads further groups behind its own. Their weights are zero, so that it acts as before.
+
+        Args:
+            groups: the further ones.
+            trust: samples that the normaliser's statistics are taken to rest on, so that it adapts to the new inputs.
+        """
+        other = Policy((*self.groups, *groups), self.hidden, float(self.std), self.control)
+        state, old = other.state_dict(), self.state_dict()
+        width = self.norm.mean.numel()
+        for key, value in old.items():
+            if key in ("norm.mean", "norm.var"):
+                state[key][:width] = value
+            elif key == "net.0.weight":
+                state[key].zero_()[:, :width] = value
+            else:
+                state[key] = value
+        state["norm.count"] = old["norm.count"].clamp(max=trust)
+        other.load_state_dict(state)
+        return other.train(self.training)
+
     def flatten(self, obs: Observation) -> torch.Tensor:
         """The groups it reads, side by side: (..., width)."""
         return torch.cat([obs[g] for g in self.groups], dim=-1)

@@ -158,7 +158,9 @@ class PolicyStage(Stage):
         sim, seed = self.config.sim, self.config.seed + _SEED_STRIDE * rank
         self.generator = torch.Generator(device).manual_seed(seed)
         simulator = make_simulator(sim.simulator, None, sim.num_envs, device, sim.substeps)
-        self.env = TrackingEnv(data.library, simulator, self.training_episode, data.visual, seed)
+        self.env = TrackingEnv(
+            data.library, simulator, self.training_episode, data.visual, seed, estimates=data.estimates
+        )
         self.make_collector()
 
     @property
@@ -267,8 +269,8 @@ class LabelledStage(PolicyStage):
         return TrackingConfig.of(self.config.env, tuple(groups), self.policy.control)
 
     def label(self, obs: Observation) -> torch.Tensor:
-        """The absolute action that asks for the target the expert would set: (N, 69)."""
-        return self.env.absolute_label(self.teacher(obs), self.teacher.control)
+        """The student's action that asks for the target the expert would set: (N, 69)."""
+        return self.env.label(self.teacher(obs), self.teacher.control)
 
 
 def _quality(rollout: Rollout) -> tuple:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from physhmr_kit.env.settings import EXPERT_GROUPS, STUDENT_GROUPS
+from physhmr_kit.env.settings import ESTIMATE_STUDENT_GROUPS, ESTIMATES, EXPERT_GROUPS, STUDENT_GROUPS
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.stages.base import Stage
@@ -16,6 +16,7 @@ from physhmr_kit.stages.encoder import EncoderModule
 from physhmr_kit.stages.expert import expert_module
 from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.settings import DistillConfig, EncoderConfig, ExpertConfig, FinetuneConfig
+from physhmr_kit.stages.student import fresh_student
 from physhmr_kit.utils.errors import KitError
 
 
@@ -30,10 +31,11 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
     init = config.policy.init
     if isinstance(config, ExpertConfig):
         policy = read_policy("expert", init) if init else None
-        return expert_module(config, policy), MotionDataModule.load(config.data)
+        return expert_module(config, policy), MotionDataModule.load(config.data, config.noise, config.seed)
     teacher = read_policy("expert", config.expert)
     if isinstance(config, FinetuneConfig):
-        stage: Stage = FinetuneModule(config, teacher, read_policy("distill", init))
+        student = fresh_student(config.policy, teacher) if config.policy.student == "estimate" and not init else None
+        stage: Stage = FinetuneModule(config, teacher, student or read_policy("distill", init))
     else:
         assert isinstance(config, DistillConfig)
         stage = DistillModule(config, teacher, read_policy("distill", init) if init else None)
@@ -51,10 +53,14 @@ def read_policy(stage: str, given: str | None) -> Policy:
     """
     path = find_weights(stage, given)
     policy = load_policy(path)
+    of_estimate = {estimate: true for true, estimate in ESTIMATES.items()}
     if stage == "expert":
+        policy = policy.reading([of_estimate.get(g, g) for g in policy.groups])  # one that was trained on noise
         needed, allowed, controls = EXPERT_GROUPS[:2], EXPERT_GROUPS, ("residual", "balanced")
     else:
-        needed, allowed, controls = STUDENT_GROUPS, STUDENT_GROUPS, ("absolute",)
+        follows = set(ESTIMATES.values()) & set(policy.groups)
+        needed = allowed = ESTIMATE_STUDENT_GROUPS if follows else STUDENT_GROUPS
+        controls = ("residual", "balanced") if follows else ("absolute",)
     if not set(needed) <= set(policy.groups) <= set(allowed) or policy.control not in controls:
         reads = ", ".join(policy.groups)
         raise KitError(

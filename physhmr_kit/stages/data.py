@@ -8,8 +8,11 @@ import pytorch_lightning as pl
 from torch.utils.data import IterableDataset
 
 from data_prep import sources
+from physhmr_kit.env.guide import Estimates
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.noise import noisy_library
+from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.stages.settings import CameraData, EncoderData, MotionData
 from physhmr_kit.stages.views import film_library
@@ -66,21 +69,26 @@ class MotionDataModule(IterationDataModule):
     """The figure that tells the best weights, and whether it should be large."""
     visual: VisualLibrary | None = None
     """What the training cameras saw."""
+    estimates: Estimates | None = None
+    """Noisy versions of the clips, which a policy sees in training instead of the clips; validation is exact."""
     validation_visual: VisualLibrary | None = None
     """What a camera of its own for each clip saw, for validation."""
 
-    def __init__(self, library: MotionLibrary):
+    def __init__(self, library: MotionLibrary, estimates: Estimates | None = None):
         super().__init__()
-        self.library = library
+        self.library, self.estimates = library, estimates
 
     @classmethod
-    def load(cls, data: MotionData) -> MotionDataModule:
-        """Read the clips that are not held out.
+    def load(cls, data: MotionData, noise: MotionNoise | None = None, seed: int = 0) -> MotionDataModule:
+        """Read the clips that are not held out, and make noisy versions of them where `noise` asks for any.
 
         Raises:
             KitError: a clip that cannot be read, or nothing left to train on.
         """
-        return cls(load_library(data))
+        library = load_library(data)
+        if noise is None or noise.versions == 1:
+            return cls(library)
+        return cls(library, Estimates(noisy_library(library, noise, seed), noise.versions, library.lengths))
 
     def val_dataloader(self) -> Batches:
         """Batches of clip ids for this process, long clips together."""
@@ -174,7 +182,9 @@ def load_library(data: MotionData) -> MotionLibrary:
         KitError: a clip that cannot be read, or nothing left to train on.
     """
     library = sources.load_library(list(data.clips))
-    wanted = [not is_held_out(name, data.held_out, data.fold) for name in library.names]
+    wanted = [
+        not is_held_out(name, data.held_out, data.fold) and not name.startswith(data.leave_out) for name in library.names
+    ]
     if not any(wanted):
-        raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or set held_out to 0")
+        raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or hold out fewer")
     return library.only(wanted)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.settings import STUDENT_GROUPS
 from physhmr_kit.learning.buffer import RingBuffer
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.stages.base import LabelledStage, as_policy
 from physhmr_kit.stages.settings import DistillConfig, from_plain
+from physhmr_kit.stages.student import fresh_student
 
 
 class DistillModule(LabelledStage):
@@ -40,7 +40,7 @@ class DistillModule(LabelledStage):
         student = as_policy(policy)
         if student is None:
             torch.manual_seed(config.seed)
-            student = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
+            student = fresh_student(config.policy, teacher)
         student.std.fill_(config.policy.std)
         super().__init__(config, student.train(), teacher)
 

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from physhmr_kit.env.settings import EXPERT_GROUPS
+from physhmr_kit.env.settings import ESTIMATES, EXPERT_GROUPS, TrackingConfig
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.discriminator import Discriminator
@@ -32,7 +32,9 @@ class Minibatch(NamedTuple):
     """What one gradient step learns from, B samples."""
 
     obs: torch.Tensor
-    """(B, width) normalised observations, for actor and critic."""
+    """(B, width) normalised observations of the actor."""
+    critic_obs: torch.Tensor
+    """(B, width) normalised observations of the critic."""
     action: torch.Tensor
     """(B, 69) what was done."""
     mean: torch.Tensor
@@ -70,8 +72,11 @@ class ExpertModule(PolicyStage):
     def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
         config = from_plain(ExpertConfig, config or {})
         super().__init__(config, _initial_policy(config, as_policy(policy)))
-        self.critic = Critic(self.policy.groups, self.policy.hidden)
-        self.critic.norm = self.policy.norm  # both read the same numbers
+        if config.noise.versions > 1:  # the critic knows the truth beside what the actor is shown
+            self.critic = Critic((*self.policy.groups, "reference"), self.policy.hidden)
+        else:
+            self.critic = Critic(self.policy.groups, self.policy.hidden)
+            self.critic.norm = self.policy.norm  # both read the same numbers
 
     def configure_callbacks(self):
         return [IterationAverage(self.config.ppo.ema_decay)]
@@ -83,6 +88,10 @@ class ExpertModule(PolicyStage):
             {"params": list(self.critic.parameters()), "lr": ppo.critic_learning_rate},
         ]
         return torch.optim.Adam(groups, fused=True)
+
+    @property
+    def training_episode(self) -> TrackingConfig:
+        return TrackingConfig.of(self.config.env, self.critic.groups, self.policy.control)
 
     def make_collector(self) -> None:
         settings = self.config.ppo
@@ -97,6 +106,11 @@ class ExpertModule(PolicyStage):
         return self.config.ppo.epochs * self.minibatches_in_a_pass
 
     @property
+    def warming_up(self) -> bool:
+        """Whether only the critic learns in this iteration."""
+        return self.current_epoch < self.config.ppo.critic_warmup
+
+    @property
     def minibatches_in_a_pass(self) -> int:
         """Gradient steps in one pass over a rollout."""
         return -(-self.batch_size // self.config.ppo.minibatch_size)
@@ -105,7 +119,7 @@ class ExpertModule(PolicyStage):
         """Roll out, estimate advantages, and yield shuffled minibatches, `ppo.epochs` times."""
         settings = self.config.ppo
         if self.samples == 0:  # look at one rollout of the fresh policy before learning from any
-            self.policy.norm.update(self.collector.collect().policy_in)
+            self.update_normalisers(self.collector.collect())
         batch = self.collect()
         # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
         advantage = ppo.advantages(
@@ -115,7 +129,8 @@ class ExpertModule(PolicyStage):
         returns = (advantage + batch.value).flatten()
         self.explained_variance = ppo.explained_variance(batch.flat("value"), returns)
         samples = Minibatch(
-            self.policy.norm(batch.flat("policy_in")), *(batch.flat(k) for k in ("action", "mean", "log_prob")),
+            self.policy.norm(batch.flat("policy_in")), self.critic.norm(batch.flat("critic_in")),
+            *(batch.flat(k) for k in ("action", "mean", "log_prob")),
             normalised(advantage).flatten(), returns,
         )  # fmt: skip
         for _ in range(settings.epochs):
@@ -129,16 +144,16 @@ class ExpertModule(PolicyStage):
 
     def training_step(self, batch: Minibatch, batch_idx: int) -> torch.Tensor:
         settings = self.config.ppo
-        mean = self.policy.net(batch.obs)
-        log_prob = self.policy.log_prob(mean, batch.action)
-        losses = {
-            "policy": ppo.policy_loss(log_prob, batch.log_prob, batch.advantage, settings.clip_range),
-            "value": ppo.value_loss(self.critic.net(batch.obs).squeeze(-1), batch.returns),
-            "bounds": settings.bounds_coef * ppo.bounds_loss(mean, 2.0),
-        }
-        self._kl = ppo.gaussian_kl(mean.detach(), batch.mean, self.policy.std)
+        losses = {"value": ppo.value_loss(self.critic.net(batch.critic_obs).squeeze(-1), batch.returns)}
+        self._kl = torch.zeros(())
+        if not self.warming_up:
+            mean = self.policy.net(batch.obs)
+            log_prob = self.policy.log_prob(mean, batch.action)
+            losses["policy"] = ppo.policy_loss(log_prob, batch.log_prob, batch.advantage, settings.clip_range)
+            losses["bounds"] = settings.bounds_coef * ppo.bounds_loss(mean, 2.0)
+            self._kl = ppo.gaussian_kl(mean.detach(), batch.mean, self.policy.std)
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/kl": self._kl}
-        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=len(mean))
+        self.log_dict(shown, on_step=False, on_epoch=True, batch_size=len(batch.returns))
         return sum(losses.values())
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
@@ -158,7 +173,7 @@ class ExpertModule(PolicyStage):
     def adapt_learning_rate(self, kl: float) -> None:
         """Change the actor's learning rate by the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
         wanted, actor = self.desired_kl, self.trainer.optimizers[0].param_groups[0]
-        if wanted is None:
+        if wanted is None or self.warming_up:
             return
         if kl > 2 * wanted:
             actor["lr"] = max(actor["lr"] / 1.5, _LEARNING_RATES[0])
@@ -176,8 +191,14 @@ class ExpertModule(PolicyStage):
         return settings.desired_kl + (settings.final_desired_kl - settings.desired_kl) * falling
 
     def on_train_epoch_end(self) -> None:
-        self.policy.norm.update(self.collector.batch.policy_in)
+        self.update_normalisers(self.collector.batch)
         super().on_train_epoch_end()
+
+    def update_normalisers(self, batch: Batch) -> None:
+        """Merge what a rollout observed into the normalisers of actor and critic."""
+        self.policy.norm.update(batch.policy_in)
+        if self.critic.norm is not self.policy.norm:
+            self.critic.norm.update(batch.critic_in)
 
     def iteration_values(self) -> dict[str, float]:
         return {
@@ -233,4 +254,6 @@ def _initial_policy(config: ExpertConfig, policy: Policy | None) -> Policy:
         policy = Policy(groups, settings.hidden, settings.std, settings.control or "balanced")
     policy.control = settings.control or policy.control
     policy.std.fill_(settings.std)
+    if config.noise.versions > 1:
+        policy = policy.reading([ESTIMATES.get(group, group) for group in policy.groups])
     return policy.train()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
 from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, EpisodeConfig
+from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.settings import Augmentation, Filming
 
@@ -66,6 +67,8 @@ class MotionData:
     """Keep one clip in this many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
     fold: int = 0
     """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    leave_out: tuple[str, ...] = ()
+    """Clips to keep out of training by the beginnings of their names: '08_ 10_' leaves out all of CMU's subjects 08 and 10."""
 
     def __post_init__(self):
         check_range(self, held_out=0, fold=0)
@@ -125,8 +128,11 @@ class ExpertPolicy:
 class StudentPolicy:
     """The student's network."""
 
+    student: Literal["paper", "estimate"] = "paper"
+    """A fresh student: 'paper' reads what PhysHMR's does and sets absolute targets; 'estimate' begins as the expert, is shown
+    the encoder's estimate in place of the reference, and reads rays and features beside it."""
     init: str | None = None
-    """Weights to start from."""
+    """Weights to start from, a student's of either kind."""
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the hidden layers of a fresh network."""
     std: float = 0.01
@@ -232,9 +238,11 @@ class ClippedPPO:
     """Clipping range of the probability ratio."""
     max_grad_norm: float = 1.0
     """Gradients of actor and critic are each clipped to this norm."""
+    critic_warmup: int = 0
+    """Iterations in which only the critic learns; a trained actor's first advantages would be noise."""
 
     def __post_init__(self):
-        check_range(self, horizon=1, epochs=1, minibatch_size=1)
+        check_range(self, horizon=1, epochs=1, minibatch_size=1, critic_warmup=0)
         check_positive(self, "learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm")
         check_share(self, "gamma", "gae_lambda")
 
@@ -286,6 +294,7 @@ class ExpertConfig(RunSettings):
 
     iterations: int = 150
     data: MotionData = field(default_factory=MotionData)
+    noise: MotionNoise = field(default_factory=MotionNoise)
     sim: Simulation = field(default_factory=Simulation)
     env: EpisodeConfig = field(
         default_factory=lambda: EpisodeConfig(failure_weighted_prob=0.7, pre_failure_prob=0.3, reward=EXPERT_REWARD)
@@ -349,13 +358,12 @@ class FinetunePPO(ClippedPPO):
     critic_hidden: tuple[int, ...] = (512, 256)
     """Widths of the critic's hidden layers."""
     critic_warmup: int = 10
-    """Iterations in which only the critic learns; the actor's first advantages would be noise."""
     imitation_coef: float = 10.0
     """Lambda: weight of the imitation loss beside the PPO loss."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_range(self, critic_warmup=0, imitation_coef=0)
+        check_range(self, imitation_coef=0)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ a small least-squares problem (`rays.place_on_rays`), and feet in contact add th
 
 from __future__ import annotations
 
+import roma
 import torch
+from scipy.ndimage import gaussian_filter1d, median_filter
 
 from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import mean_offsets
@@ -18,6 +20,7 @@ from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.rays import place_on_rays, ray_direction
 from physhmr_kit.vision.track import VisualTrack
 
+_MEDIAN_FRAMES, _SMOOTH_FRAMES = 15, 2.0
 _CONTACT_WEIGHT = 4.0  # of a foot that is certainly in contact, against 1 for a keypoint that is certainly detected
 
 
@@ -37,6 +40,19 @@ def bodies_on_rays(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
 def kinematic_clip(track: VisualTrack) -> Clip:
     """The encoder's estimate as a motion, without physics: the reference of a tracking policy."""
     return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)
+
+
+def estimated_clip(track: VisualTrack) -> Clip:
+    """The encoder's estimate, smoothed so that a body can follow it: outliers of the pelvis's path removed by a median over
+    half a second, then everything averaged with a Gaussian of two frames."""
+    root = torch.from_numpy(median_filter(place(track).numpy(), (_MEDIAN_FRAMES, 1), mode="nearest"))
+    rot = track.joint_rot.clone()
+    for t in range(1, len(rot)):  # the same rotation may be written with either sign
+        rot[t] *= torch.where((rot[t] * rot[t - 1]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    smooth = [
+        torch.from_numpy(gaussian_filter1d(x.numpy(), _SMOOTH_FRAMES, axis=0, mode="nearest")) for x in (root, rot)
+    ]
+    return Clip.from_joints(smooth[0], roma.quat_normalize(smooth[1]), track.fps, track.name)
 
 
 def initial_pose(track: VisualTrack, frame: int = 0) -> BodyState:

@@ -246,7 +246,7 @@ def test_a_label_asks_a_student_for_the_very_targets_of_the_expert(build):
     expert, student = build(3), build(3, control="absolute")
     for env in (expert, student):
         start(env, [0, 1, 1], [0, 4, 9])
-    label = student.absolute_label(noise(1))
+    label = student.label(noise(1))
     torch.testing.assert_close(student.pd_targets(label), expert.pd_targets(noise(1)), atol=1e-6, rtol=1e-5)
     states = [env.step(action)[0]["proprioception"] for env, action in ((expert, noise(1)), (student, label))]
     torch.testing.assert_close(*states, atol=1e-4, rtol=1e-4)

@@ -154,3 +154,25 @@ def test_a_group_that_is_not_there_is_named():
 def test_the_critic_gives_one_value_for_each_row():
     critic = Critic(GROUPS, (8,))
     assert critic(critic.flatten(observation())).shape == (7,)
+
+
+def test_a_policy_reads_other_groups_of_the_same_layout_alike():
+    policy = Policy(("proprioception", "reference"), (16,), 0.1, "balanced")
+    other = policy.reading(("proprioception", "estimate"))
+    flat = torch.randn(5, 934)
+    assert torch.equal(policy.mean(flat), other.mean(flat)) and other.control == "balanced"
+    assert other.groups == ("proprioception", "estimate")
+    with pytest.raises(ValueError, match="widths differ"):
+        policy.reading(("proprioception", "preview"))
+
+
+def test_a_widened_policy_acts_as_before_and_learns_from_the_new_inputs():
+    policy = Policy(("proprioception", "reference"), (16,), 0.1, "balanced")
+    policy.norm.update(3 * torch.randn(300_000 // 100, 934) + 1)
+    policy.norm.count.fill_(1e9)
+    wide = policy.widened(("rays", "feature"))
+    obs = {"proprioception": torch.randn(5, 358), "reference": torch.randn(5, 576), "rays": torch.randn(5, 36), "feature": torch.randn(5, 512)}
+    torch.testing.assert_close(wide(obs), policy(obs))
+    assert wide.groups == ("proprioception", "reference", "rays", "feature") and float(wide.norm.count) == 1e5
+    wide(obs).sum().backward()
+    assert wide.net[0].weight.grad[:, 934:].abs().max() > 0

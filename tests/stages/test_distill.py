@@ -14,7 +14,7 @@ def test_labels_ask_for_the_targets_the_expert_would_have_set(opened):
     obs, _ = env.reset(seed=3)
     residual = module.teacher(obs)
     scale = env.pd_targets(torch.ones(4, 69))
-    without = env.absolute_label(torch.zeros(4, 69))
+    without = env.label(torch.zeros(4, 69))
     label = module.collector.collect(teacher=module.label).label
     assert label.shape == (4, 4, 69) and label.abs().max() > 0
 

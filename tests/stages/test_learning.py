@@ -68,7 +68,7 @@ class OneStep:
         over = torch.ones(ENVS, dtype=torch.bool)
         return self._observation(), self.earns(actions), over, ~over, {}
 
-    def absolute_label(self, actions, control):
+    def label(self, actions, control):
         label = torch.zeros(ENVS, 69)
         label[:, 0] = RIGHT
         return label
@@ -119,9 +119,9 @@ class Recorder(pl.Callback):
 def fit(monkeypatch, tmp_path):
     """Trains a stage in `OneStep`, on a batch made by hand if one is given: fit(module, iterations) -> Recorder."""
     monkeypatch.setattr(base, "make_simulator", lambda *_: None)
-    monkeypatch.setattr(base, "TrackingEnv", lambda *_: OneStep())
+    monkeypatch.setattr(base, "TrackingEnv", lambda *_, **__: OneStep())
     nowhere = IterationDataModule()
-    nowhere.library = nowhere.visual = None
+    nowhere.library = nowhere.visual = nowhere.estimates = None
 
     def run(module, iterations: int, batch=None, data=nowhere) -> Recorder:
         if batch is not None:
@@ -196,7 +196,7 @@ def hand_made(size: float = 1.0):
     returns = size * torch.randn(512, generator=draw)
     more = torch.randn(512, 576, generator=draw)
     return {
-        "expert": ExpertMinibatch(obs, action, mean, log_prob, advantage, returns),
+        "expert": ExpertMinibatch(obs, obs, action, mean, log_prob, advantage, returns),
         "finetune": FinetuneMinibatch(100 + 10 * obs, torch.cat([obs, more], 1), action, torch.zeros(512, 69), log_prob, advantage, returns),
     }  # fmt: skip
 
@@ -359,7 +359,7 @@ def test_labels_stay_with_the_states_they_are_of(fit, monkeypatch):
     def label(env, actions, control):
         return torch.full((ENVS, 69), float(env.time))
 
-    monkeypatch.setattr(OneStep, "absolute_label", label)
+    monkeypatch.setattr(OneStep, "label", label)
     for batch in (b for batches in fit(distill(), 3).minibatches for b in batches):
         assert torch.equal(batch["label"][:, 0], batch["obs"][:, 0])
 
@@ -372,7 +372,7 @@ def test_labels_are_the_teacher_s_answer_to_what_it_sees_in_terms_of_its_control
         assert torch.equal(actions, module.teacher(env.shown))
         return 2 * actions
 
-    monkeypatch.setattr(OneStep, "absolute_label", label)
+    monkeypatch.setattr(OneStep, "label", label)
     fit(module, 1)
     assert asked == ["balanced"] * STEPS and not any(p.requires_grad for p in module.teacher.parameters())
 

@@ -1,0 +1,24 @@
+"""The two kinds of students."""
+
+from __future__ import annotations
+
+from physhmr_kit.env.settings import ESTIMATE_STUDENT_GROUPS, ESTIMATES, STUDENT_GROUPS
+from physhmr_kit.learning.networks import Policy
+from physhmr_kit.stages.settings import StudentPolicy
+
+
+def fresh_student(settings: StudentPolicy, expert: Policy | None = None) -> Policy:
+    """A student before any training: PhysHMR's, or one that begins as the expert and follows the encoder's estimate.
+
+    Args:
+        expert: whose weights an estimate student begins with.
+
+    Raises:
+        ValueError: an estimate student without an expert.
+    """
+    if settings.student == "paper":
+        return Policy(STUDENT_GROUPS, settings.hidden, settings.std, "absolute")
+    if expert is None:
+        raise ValueError("a student of kind 'estimate' begins as an expert")
+    shown = expert.reading([ESTIMATES.get(group, group) for group in expert.groups])
+    return shown.widened([group for group in ESTIMATE_STUDENT_GROUPS if group not in shown.groups])

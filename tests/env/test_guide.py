@@ -1,0 +1,118 @@
+"""A policy that follows an estimate is told the estimate, and paid for the truth."""
+
+import pytest
+import torch
+from motions import rest_clip, waving_clip
+
+from physhmr_kit.env import TrackingConfig, TrackingEnv
+from physhmr_kit.env.guide import Estimates, Guide, Place
+from physhmr_kit.env.settings import ESTIMATES
+from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation import make_simulator
+from physhmr_kit.utils.errors import KitError
+
+TRUE, TOLD = tuple(ESTIMATES), tuple(ESTIMATES.values())
+
+
+def shifted(clip, metres):
+    from dataclasses import replace
+
+    return replace(clip, trans=clip.trans + [metres, 0, 0])
+
+
+@pytest.fixture(scope="module")
+def library():
+    return MotionLibrary([rest_clip(20), waving_clip(30)])
+
+
+@pytest.fixture(scope="module")
+def estimates(library):
+    """Two views of each clip, 0.1 and 0.2 m ahead of it along x."""
+    views = [shifted(clip, metres) for clip in library.clips() for metres in (0.1, 0.2)]
+    return Estimates(MotionLibrary(views), 2, library.lengths)
+
+
+@pytest.fixture
+def build(library):
+    made = []
+
+    def make(estimates=None, **config):
+        made.append(TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), estimates=estimates))
+        made[-1].reset(
+            seed=0, options={"clip": torch.tensor([0, 1, 1]), "frame": torch.tensor([0, 4, 9]), "view": torch.tensor([0, 1, 0])}
+        )
+        return made[-1]
+
+    yield make
+    for env in made:
+        env.close()
+
+
+def test_an_estimate_is_looked_up_by_clip_and_view(library, estimates):
+    guide = Guide(estimates.library, 2)
+    place = Place(torch.tensor([0, 1, 1]), torch.tensor([3, 29, 5]), torch.tensor([1, 0, 1]))
+    truth = Guide(library)
+    true, told = truth.at(truth.rows(place, 1)), guide.at(guide.rows(place, 1))
+    assert (told.root_pos - true.root_pos)[:, 0].tolist() == pytest.approx([0.2, 0.1, 0.2], abs=1e-5)
+    torch.testing.assert_close(told.root_pos[1], guide.at(guide.rows(place)).root_pos[1], msg="held at the last frame")
+
+
+def test_without_estimates_an_estimate_is_the_reference(build):
+    obs = build(groups=("proprioception", *TRUE, *TOLD)).observe((*TRUE, *TOLD))
+    for true, told in ESTIMATES.items():
+        assert torch.equal(obs[true], obs[told])
+
+
+def test_the_estimate_s_groups_differ_by_what_the_estimate_is_off(build, estimates):
+    env = build(estimates, groups=("proprioception", *TOLD))
+    obs = env.observe((*TRUE, *TOLD))
+    off = (obs["estimate"] - obs["reference"]).view(3, 24, 24)
+    assert off[:, :, :3].norm(dim=-1)[:, 0].tolist() == pytest.approx([0.1, 0.2, 0.1], abs=1e-4)
+    assert (off[:, :, 9:15]).abs().max() < 1e-4, "rotations are the same"
+    preview = (obs["estimate_preview"] - obs["preview"]).view(3, 3, 9, 3).norm(dim=-1)
+    assert preview[:, :, :6].mean((1, 2)).tolist() == pytest.approx([0.1, 0.2, 0.1], abs=1e-4)
+    assert preview[:, :, 6:].max() < 1e-4
+
+
+def test_rewards_and_failures_follow_the_truth(build, estimates):
+    """The body begins on the truth: what it is told costs nothing until it acts on it."""
+    told, true = build(estimates, groups=TOLD, control="absolute"), build(groups=TRUE, control="absolute")
+    for _ in range(3):
+        results = [env.step(torch.zeros(3, 69)) for env in (told, true)]
+        assert torch.equal(results[0][1], results[1][1]) and torch.equal(results[0][2], results[1][2])
+
+
+def test_balanced_targets_pull_towards_what_is_followed(build, estimates):
+    """A body on the truth is behind an estimate 0.1 and 0.2 m ahead; the virtual model of the truth has nothing to do."""
+    following = build(estimates, groups=TOLD, control="balanced")
+    exact = build(estimates, groups=TRUE, control="balanced")
+    for env in (following, exact):
+        env.step(torch.zeros(3, 69))  # so that the feet carry something
+    targets = [env.pd_targets(torch.zeros(3, 69)) for env in (following, exact)]
+    legs = (targets[0] - targets[1]).view(3, 23, 3)[:, [0, 1, 3, 4, 6, 7]].abs().amax((1, 2))
+    assert (legs > 0.02).all()
+
+
+@pytest.mark.parametrize("control", ["balanced", "absolute"])
+def test_a_label_asks_for_the_target_of_an_expert_who_knows_the_truth(build, estimates, control):
+    expert = build(groups=TRUE, control="balanced")
+    student = build(estimates, groups=TOLD, control=control)
+    action = 0.1 * torch.randn(3, 69, generator=torch.Generator().manual_seed(1))
+    wanted = expert.pd_targets(action)
+    torch.testing.assert_close(student.pd_targets(student.label(action, "balanced")), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_estimates_must_be_as_long_as_their_clips(library, estimates):
+    with pytest.raises(KitError, match="2 of each clip are needed"):
+        Estimates(library, 2, library.lengths)
+    with pytest.raises(KitError, match="1 of each clip are needed"):
+        Estimates(MotionLibrary([rest_clip(20), waving_clip(31)]), 1, library.lengths)
+
+
+def test_views_of_estimates_are_drawn(build, estimates):
+    env = build(estimates, groups=TOLD)
+    drawn = []
+    for seed in range(4):
+        env.reset(seed=seed)
+        drawn += env._view.tolist()
+    assert set(drawn) == {0, 1}

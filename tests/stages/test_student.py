@@ -1,0 +1,78 @@
+"""A student that begins as the expert and follows the encoder's estimate."""
+
+import pytest
+import torch
+from small_stages import CONFIGS, with_settings
+
+from physhmr_kit.env.settings import ESTIMATE_STUDENT_GROUPS, EXPERT_GROUPS, STUDENT_GROUPS
+from physhmr_kit.learning import Policy, save_policy
+from physhmr_kit.stages.build import read_policy
+from physhmr_kit.stages.data import FilmedMotionDataModule, MotionDataModule
+from physhmr_kit.stages.distill import DistillModule
+from physhmr_kit.stages.expert import expert_module
+from physhmr_kit.stages.finetune import FinetuneModule
+from physhmr_kit.stages.settings import StudentPolicy
+from physhmr_kit.stages.student import fresh_student
+from physhmr_kit.utils.errors import KitError
+
+
+@pytest.fixture
+def expert():
+    torch.manual_seed(0)
+    return Policy(EXPERT_GROUPS, (16,), 0.1, "balanced")
+
+
+def test_the_two_kinds(expert):
+    paper = fresh_student(StudentPolicy(hidden=(8,)))
+    assert paper.groups == STUDENT_GROUPS and paper.control == "absolute"
+    estimate = fresh_student(StudentPolicy(student="estimate"), expert)
+    assert set(estimate.groups) == set(ESTIMATE_STUDENT_GROUPS) and estimate.control == "balanced"
+    with pytest.raises(ValueError, match="begins as an expert"):
+        fresh_student(StudentPolicy(student="estimate"))
+
+
+@pytest.mark.parametrize("stage", ["distill", "finetune"])
+def test_it_trains_through_both_stages(expert, small_library, views, train, weights_of, stage):
+    student = fresh_student(StudentPolicy(student="estimate"), expert)
+    config = with_settings(CONFIGS[stage], student="estimate")
+    make = DistillModule if stage == "distill" else FinetuneModule
+    module = make(config, expert, student)
+    module.data = FilmedMotionDataModule(small_library, views)
+    before = weights_of(module.policy)
+    train(module, 2)
+    assert not torch.equal(before["net.0.weight"][:, -512:], module.policy.net[0].weight[:, -512:])
+
+
+def test_an_expert_trained_on_noise_is_saved_as_an_expert(small_library, train, tmp_path):
+    from physhmr_kit.env.guide import Estimates
+    from physhmr_kit.motion.noise import noisy_library
+
+    config = with_settings(CONFIGS["expert"], versions=3)
+    module = expert_module(config)
+    assert module.policy.groups == ("proprioception", "estimate", "estimate_preview")
+    assert module.critic.groups == (*module.policy.groups, "reference"), "the critic knows the truth"
+    module.data = MotionDataModule(small_library, Estimates(noisy_library(small_library, config.noise, 0), 3, small_library.lengths))
+    train(module, 2)
+    assert float(module.critic.norm.count) == float(module.policy.norm.count) > 0
+    path = save_policy(module.policy, tmp_path / "weights.safetensors", "expert")
+    assert read_policy("expert", str(path)).groups == EXPERT_GROUPS
+
+
+def test_while_the_critic_warms_up_the_expert_does_not_move(opened, build, train, weights_of):
+    module = build("expert", critic_warmup=1)
+    before = weights_of(module)
+    train(module, 1)
+    after = weights_of(module)
+    assert torch.equal(before["policy.net.0.weight"], after["policy.net.0.weight"])
+    assert not torch.equal(before["critic.net.0.weight"], after["critic.net.0.weight"])
+
+
+def test_a_student_that_reads_the_estimate_is_one_of_distill(expert, tmp_path):
+    student = fresh_student(StudentPolicy(student="estimate"), expert)
+    path = save_policy(student, tmp_path / "s.safetensors", "distill")
+    assert read_policy("distill", str(path)).groups == student.groups
+    with pytest.raises(KitError, match="not weights of stage 'expert'"):
+        read_policy("expert", str(path))
+    short = save_policy(Policy(("proprioception", "estimate"), (8,), control="balanced"), tmp_path / "t.safetensors", "distill")
+    with pytest.raises(KitError, match="not weights of stage 'distill'"):
+        read_policy("distill", str(short))
