@@ -78,6 +78,17 @@ def evaluate(
         return track_clips(policy, library, config, _seen(tracks, library), simulator, substeps, told, device)
 
 
+def no_policy(rollouts: list[Rollout]) -> str:
+    """The baseline of a table, in a line: the same targets with every action at zero."""
+    from physhmr_kit.metrics import summarise
+
+    whole, successful = summarise(rollouts)
+    return (
+        f"no policy, the same targets: {whole['outcome']}, {whole['tracking_mm']:.1f} mm "
+        f"({successful['tracking_mm']:.1f} mm over the successful clips)"
+    )
+
+
 def evaluate_pushed(
     policy: Policy,
     config: TrackingConfig,
@@ -93,6 +104,12 @@ def evaluate_pushed(
 
     with cli.progress_bar(f"{library.num_clips} clips x {test.pushes} pushes", int(library.lengths.max())) as told:
         return push_clips(policy, library, config, test, _seen(tracks, library), simulator, substeps, told, device)
+
+
+def _zero(obs):
+    """The action of no policy, whatever it observes."""
+    some = next(iter(obs.values()))
+    return some.new_zeros(len(some), 69)
 
 
 def _seen(tracks: list[VisualTrack] | None, library: MotionLibrary):
@@ -258,6 +275,8 @@ def main(argv: list[str] | None = None) -> int:
         markdown, table = report_pushes(recoveries, test, f"{title}, pushed", notes)
     else:
         rollouts = evaluate(policy, config, library, *world)
+        if config.control != "absolute":  # zero actions follow what the policy is told
+            notes.append(no_policy(evaluate(_zero, config, library, *world)))
         markdown, table = report(rollouts, title, notes)
     if args.csv:
         write_text(args.csv, table)

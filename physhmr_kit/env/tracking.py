@@ -15,6 +15,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
+from physhmr_kit.env.assist import assist_force
 from physhmr_kit.env.guide import Estimates, Guide, Place
 from physhmr_kit.env.pushes import RandomPushes
 from physhmr_kit.env.sampling import StartSampler
@@ -36,6 +37,9 @@ _AUTORESET = {
 }  # fmt: skip
 
 
+_TERMINATIONS = {
+    "any": terminations.any_body_far, "mean": terminations.mean_body_far, "relative": terminations.relative_body_far,
+}  # fmt: skip
 _BODIES = ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel")
 
 
@@ -103,8 +107,9 @@ class TrackingEnv(VectorEnv):
         autoreset: str = "same_step",
         estimates: Estimates | None = None,
     ):
-        if visual is None and any(g in VISUAL_GROUPS for g in config.groups):
-            raise KitError("the observation asks for a camera's view but no visual tracks were given")
+        sees = any(g in VISUAL_GROUPS for g in config.groups) or config.reward.rays != 0
+        if visual is None and sees:
+            raise KitError("the observation or the reward asks for a camera's view but no visual tracks were given")
         if visual is not None and estimates is None and any(g in ESTIMATE_GROUPS for g in config.groups):
             estimates = visual.estimates
         if visual is not None and estimates is not None and visual.num_views != estimates.num_views:
@@ -142,6 +147,8 @@ class TrackingEnv(VectorEnv):
             self._pushes = RandomPushes(
                 self.num_envs, config.push_force, config.push_steps, config.push_interval, self.device
             )
+        self.assist = config.assist
+        """Newtons at the pelvis at most, see `assist_force`; a stage that trains with help takes it away by and by."""
         self.num_diverged = 0
         self._clip, self._frame, self._view, self._steps = torch.zeros(
             4, self.num_envs, dtype=torch.long, device=self.device
@@ -199,6 +206,9 @@ class TrackingEnv(VectorEnv):
         if self._pushes is not None:
             drawn = self._pushes.draw(self.generator)
             push = drawn if push is None else drawn + push
+        if self.assist:
+            help_ = assist_force(self.simulator.state, self._ahead, self.simulator.humanoid.mass, self.assist)
+            push = help_ if push is None else help_ + push
         raw, ref = self.simulator.step(self.pd_targets(actions), push), self._ahead
         self._frame += 1
         self._steps += 1
@@ -421,16 +431,23 @@ class TrackingEnv(VectorEnv):
         }
 
     def _reward(self, sim: SimState, ref: BodyState) -> torch.Tensor:
-        step = rewards.Step(sim, ref, self._masses, self._steps)
+        step = rewards.Step(sim, ref, self._masses, self._steps, self._viewed())
         weights = {name: getattr(self.config.reward, name) for name in rewards.TERMS}
         self.reward_terms = {name: rewards.TERMS[name](step) for name, weight in weights.items() if weight != 0}
         nothing = torch.zeros(self.num_envs, device=self.device)
         return sum((weights[name] * value for name, value in self.reward_terms.items()), nothing)
 
+    def _viewed(self) -> rewards.View | None:
+        """What the camera sees at the present frame, if a reward asks for it."""
+        if self.visual is None or self.config.reward.rays == 0:
+            return None
+        at = self.visual.rows(self._clip, self._view, self._frame)
+        return rewards.View(self.visual.centre[at], self.visual.ray_point[at], self.visual.ray_confidence[at])
+
     def _failed(self, sim: SimState, ref: BodyState) -> torch.Tensor:
         if self.config.termination == "none":
             return torch.zeros_like(sim.diverged)
-        rule = terminations.any_body_far if self.config.termination == "any" else terminations.mean_body_far
+        rule = _TERMINATIONS[self.config.termination]
         return rule(sim.body_pos, ref.body_pos, self.config.termination_distance)
 
     def _without_diverged(self, sim: SimState, ref: BodyState, counted: torch.Tensor | None = None) -> SimState:
