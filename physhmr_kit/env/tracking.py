@@ -279,13 +279,18 @@ class TrackingEnv(VectorEnv):
             return action_maps.absolute_target(actions, self._scale)
         return self._guided_target(self._followed, actions, self.config.control)
 
-    def label(self, actions: torch.Tensor, control: str = "residual") -> torch.Tensor:
-        """The actions (N, 69) of this environment's control that ask for the same targets as an expert's, who follows the
-        true reference by a control of its own."""
-        target = self._guided_target(self._true, actions, control)
-        if self.config.control == "absolute":
+    def label(self, actions: torch.Tensor, control: str = "residual", learner: str | None = None) -> torch.Tensor:
+        """The actions (N, 69) by which a learner asks for the same targets as an expert, who follows the true reference.
+
+        Args:
+            actions: (N, 69) the expert's.
+            control: the expert's.
+            learner: the learner's control; that of this environment when omitted.
+        """
+        target, learner = self._guided_target(self._true, actions, control), learner or self.config.control
+        if learner == "absolute":
             return action_maps.absolute_action(target, self._scale)
-        rest = self._guided_target(self._followed, torch.zeros_like(actions), self.config.control)
+        rest = self._guided_target(self._followed, torch.zeros_like(actions), learner)
         return action_maps.residual_action(target, rest)
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
