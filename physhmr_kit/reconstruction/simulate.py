@@ -39,12 +39,14 @@ class Reconstruction:
             floor), not ground truth.
         restarts: (frame, reason) for each time the body was reset to the encoder's pose.
         method: 'physics', or 'kinematic' for the encoder's estimate itself.
+        assist: largest force in N that helped the pelvis.
     """
 
     track: VisualTrack
     rollout: Rollout
     restarts: list[tuple[int, str]]
     method: str = "physics"
+    assist: float = 0.0
 
 
 @torch.no_grad()
@@ -80,6 +82,7 @@ def simulate_track(
         zero = torch.zeros(1, dtype=torch.long, device=env.device)
         env.reset(seed=0, options={"clip": zero, "frame": zero, "view": zero})
         physics.reset(zero, initial_pose(track, 0).to(env.device))
+        assist = env.assist
         states, terms, restarts = [physics.state.to("cpu")], [{}], []
         obs = env.observe(config.groups)
         for frame in range(1, len(track)):
@@ -96,7 +99,7 @@ def simulate_track(
             states.append(state)
             if progress and frame % 15 == 0:
                 progress(frame, len(track))
-    return Reconstruction(track, _rollout(track.name, estimate, states, terms, restarts), restarts)
+    return Reconstruction(track, _rollout(track.name, estimate, states, terms, restarts), restarts, assist=assist)
 
 
 def kinematic_estimate(track: VisualTrack) -> Reconstruction:

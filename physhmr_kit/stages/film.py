@@ -169,6 +169,8 @@ def practise(
         minutes: longest time of training.
         progress: called with (share of the time that is over, share of the film that is followed).
     """
+    if policy.control == "absolute":  # an action of 1 is much more than half a radian
+        config = replace(config, policy=replace(config.policy, std=0.02))
     data, best = FilmDataModule(track), _Best(progress)
     module = FilmModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
     enough = EarlyStopping("val/success", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False)
