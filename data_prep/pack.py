@@ -88,9 +88,9 @@ def pack(
             raise KitError(f"none of {len(paths)} motion files can be used; the first: {paths[0]}: {done[0].refusal}")
         names = iter(unique_names([name for one in fit for name, *_ in one.clips]))
         entries = [
-            ClipEntry(next(names), str(one.path), licences[one.path], frames, betas, gender)
+            ClipEntry(next(names), str(one.path), licences[one.path], frames, betas, gender, share)
             for one in fit
-            for _, frames, betas, gender in one.clips
+            for _, frames, betas, gender, share in one.clips
         ]
         refused = {str(one.path): one.refusal for one in done if one.refusal}
         key = hashlib.sha256("".join(one.digest for one in fit).encode()).hexdigest()[:12]
@@ -112,10 +112,11 @@ def pack(
 
 @dataclass(frozen=True)
 class _Done:
-    """What a worker says of a file: (name, frames, betas, gender) of each clip; seconds are 0 if it was kept from before."""
+    """What a worker says of a file: (name, frames, betas, gender, share without support) of each clip; seconds are 0 if it
+    was kept from before."""
 
     path: Path
-    clips: list[tuple[str, int, list[float], str]]
+    clips: list[tuple[str, int, list[float], str, float]]
     notes: tuple[str, ...]
     refusal: str
     digest: str
@@ -132,13 +133,14 @@ def _import_one(path: Path) -> _Done:
     seconds = 0.0 if imported.kept else time.process_time() - began
     digest = hashlib.sha256()
     clips = []
-    for clip in imported.clips:
+    for clip, share in zip(imported.clips, imported.unsupported, strict=True):
         for array in (clip.poses, clip.trans):
             digest.update(array.tobytes())
-        clips.append((clip.name, len(clip), clip.betas.tolist() if clip.betas.any() else [], clip.gender))
+        clips.append((clip.name, len(clip), clip.betas.tolist() if clip.betas.any() else [], clip.gender, share))
     if clips:
         _torques(imported, digest.hexdigest())  # kept, for the writing
-    return _Done(path, clips, imported.notes, imported.refusal, digest.hexdigest(), seconds)
+    notes = (*imported.notes, *imported.doubts)
+    return _Done(path, clips, notes, imported.refusal, digest.hexdigest(), seconds)
 
 
 def _torques(imported: Imported, digest: str) -> np.ndarray:

@@ -10,13 +10,14 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from data_prep.imported import Imported, import_file
+from data_prep.imported import Imported, import_file, left_out
 from data_prep.made import is_made, made_clips
 from data_prep.motion_file import READERS
+from data_prep.support import is_doubted
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary, unique_names
-from physhmr_kit.motion.library_files import is_library
+from physhmr_kit.motion.library_files import is_library, read_index
 from physhmr_kit.utils.errors import KitError
 
 _NO_MOTIONS = ("shape.npz", "*_stagei.npz", "track.npz", "rollout.npz", ".*")
@@ -100,7 +101,7 @@ def told(imported: Sequence[Imported]) -> list[str]:
     """What a user should know of files: their notes, files with the same note together, and those refused with the reason."""
     by_note: dict[str, list[Path]] = {}
     for one in imported:
-        for note in one.notes:
+        for note in (*one.notes, *one.doubts):
             by_note.setdefault(note, []).append(one.path)
     lines = []
     for note, paths in by_note.items():
@@ -114,7 +115,11 @@ def told(imported: Sequence[Imported]) -> list[str]:
 
 
 def load_clips(
-    specs: Sequence[str | Path], check: bool = True, strict: bool = False, cached: bool = True
+    specs: Sequence[str | Path],
+    check: bool = True,
+    strict: bool = False,
+    cached: bool = True,
+    skip_unsupported: bool = False,
 ) -> list[Clip]:
     """Clips at 30 fps from any mixture of sources, each with a name of its own.
 
@@ -126,6 +131,7 @@ def load_clips(
             repaired; without it a motion comes as it was read, to be looked at.
         strict: stop at a folder's first motion that is refused.
         cached: keep what was imported in the user's cache folder (`data_prep.cache`), and look there first.
+        skip_unsupported: leave out the clips whose support is doubted (`data_prep.support`), and list them on stderr.
 
     Returns:
         the clips in the order given; a second clip of the same name is called <name>_2, and so on.
@@ -137,19 +143,26 @@ def load_clips(
         specs = [specs]
     clips: list[Clip] = []
     lines: list[str] = []
+    skipped: list[str] = []
     for spec in specs:
         if is_made(str(spec)):
             clips += made_clips(str(spec))
         elif is_library(spec):
-            clips += MotionLibrary.open(spec).clips()
+            library, more = _open(spec, skip_unsupported)
+            clips += library.clips() if library else []
+            skipped += more
         else:
             imported = import_files(find_motion_files(spec), check, cached)
             _refuse(spec, imported, strict)
+            if skip_unsupported:
+                parts = [one.supported() for one in imported]
+                imported = [one for one, _ in parts]
+                skipped += [line for _, more in parts for line in more]
             clips += [clip for one in imported for clip in one.clips]
             lines += told(imported) if check else []
     if not clips:
-        raise KitError("no clips asked for; name files, folders or 'demo'")
-    _say(lines)  # after all were read, so that a refusal stands alone
+        raise _nothing_left(skipped) if skipped else KitError("no clips asked for; name files, folders or 'demo'")
+    _say(lines + _listed(skipped))  # after all were read, so that a refusal stands alone
     return _unique(clips)
 
 
@@ -163,18 +176,48 @@ def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
         )
 
 
-def load_library(specs: Sequence[str | Path], strict: bool = False) -> MotionLibrary:
+def load_library(specs: Sequence[str | Path], strict: bool = False, skip_unsupported: bool = False) -> MotionLibrary:
     """The motions of `load_clips` as a library, packed ones first; a single packed one is opened where it lies, whatever its size.
 
     Raises:
         KitError: see `load_clips`.
     """
     specs = [specs] if isinstance(specs, str | Path) else list(specs)
-    packed = [MotionLibrary.open(spec) for spec in specs if is_library(spec)]
+    opened = [_open(spec, skip_unsupported) for spec in specs if is_library(spec)]
+    packed = [library for library, _ in opened if library]
+    skipped = [line for _, lines in opened for line in lines]
     others = [spec for spec in specs if not is_library(spec)]
-    if others or not packed:
-        packed.append(MotionLibrary(load_clips(others, strict=strict)))
+    if others or not opened:
+        packed.append(MotionLibrary(load_clips(others, strict=strict, skip_unsupported=skip_unsupported)))
+    if not packed:
+        raise _nothing_left(skipped)
+    _say(_listed(skipped))
     return packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
+
+
+def _open(spec: str | Path, skip_unsupported: bool) -> tuple[MotionLibrary | None, list[str]]:
+    """A packed library, None where no clip of it is left, and a line for each clip that was left out of it."""
+    library = MotionLibrary.open(spec)
+    if not skip_unsupported:
+        return library, []
+    shares = [entry.unsupported for entry in read_index(spec).clips]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        raise KitError(f"{spec}: packed by a version that did not look at support; pack it again")
+    doubted = [is_doubted(share) for share in known]
+    named = zip(library.names, known, doubted, strict=True)
+    lines = [f"{spec}: {left_out(name, share)}" for name, share, leaves in named if leaves]
+    return (None if all(doubted) else library.only([not leaves for leaves in doubted])), lines
+
+
+def _listed(skipped: list[str]) -> list[str]:
+    return (
+        [f"{len(skipped)} clip(s) left out for lack of support:", *(f"  {line}" for line in skipped)] if skipped else []
+    )
+
+
+def _nothing_left(skipped: list[str]) -> KitError:
+    return KitError(f"all {len(skipped)} clips are left out for lack of support; the first: {skipped[0]}")
 
 
 def _unique(clips: list[Clip]) -> list[Clip]:

@@ -195,6 +195,11 @@ def _parser():
         "--strict", action="store_true", help="stop at a folder's first file that is refused; it is skipped otherwise"
     )
     parser.add_argument(
+        "--skip_unsupported",
+        action="store_true",
+        help="leave out and list the clips that sit, climb or hang on what is not there",
+    )
+    parser.add_argument(
         "--held_out",
         type=int,
         default=0,
@@ -222,7 +227,7 @@ def _library(args) -> MotionLibrary:
     from data_prep.sources import load_library
     from physhmr_kit.motion.split import is_held_out
 
-    library = load_library(args.clips, args.strict)
+    library = load_library(args.clips, args.strict, args.skip_unsupported)
     wanted = [not args.held_out or is_held_out(name, args.held_out, args.fold) for name in library.names]
     if not any(wanted):
         raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; nothing to evaluate")
