@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.cache import keep, kept_path, load_kept
 from data_prep.motion_file import read_file, to_clip
+from data_prep.own_shape import models_at_hand
 from data_prep.parts import cut
 from data_prep.retarget import refuse_teleport
 from data_prep.source import SourceMotion
@@ -77,7 +78,7 @@ def import_file(path: Path, check: bool = True, cached: bool = True) -> Imported
         cached: look into the cache first, and keep there what was read.
     """
     try:
-        kept = kept_path(_read_together(path), path.stem, path.suffix.lower(), check)
+        kept = kept_path(_read_together(path), path.stem, path.suffix.lower(), check, models_at_hand())
         before = load_kept(kept) if cached else None
         if before is not None:
             return _restore(path, *before)
