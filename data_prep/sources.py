@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 from data_prep.imported import Imported, import_file, left_out
-from data_prep.made import is_made, made_clips
-from data_prep.motion_file import READERS
+from data_prep.made import made_clips
+from data_prep.named import find_motion_files, is_made
 from data_prep.support import is_doubted
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.library_files import is_library, read_index
 from physhmr_kit.utils.errors import KitError
-
-_NO_MOTIONS = ("shape.npz", "*_stagei.npz", "track.npz", "rollout.npz", ".*")
-_POSES = ("pose", "trans", "joints", "positions", "results")
-
-
-def find_motion_files(spec: str | Path) -> list[Path]:
-    """The motion files a path names: itself, or all below a folder in sorted order, without what is no motion.
-
-    Raises:
-        KitError: no such path, a kind of file the kit cannot read, or a folder without motions.
-    """
-    path = Path(spec)
-    if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in READERS and p.is_file()]
-        motions = [p for p in found if not _is_no_motion(p)]
-        if not motions:
-            passed = f"; {len(found)} file(s) passed over hold none ({found[0].name} ...)" if found else ""
-            raise KitError(f"{path}: no motion files in this folder; expected {', '.join(READERS)}{passed}")
-        return motions
-    if path.suffix.lower() not in READERS:
-        known = ", ".join(READERS)
-        if path.exists():
-            raise KitError(f"{path}: not a motion file of a known kind ({known})")
-        raise KitError(
-            f"{path}: no such file or folder; expected {known}, a folder, 'demo', 'demo:<name>' or 'generated:<count>'"
-        )
-    if not path.is_file():
-        raise KitError(f"{path}: no such file")
-    return [path]
-
-
-def _is_no_motion(path: Path) -> bool:
-    """Whether a file in a folder is what lies beside motions: body shapes, calibrations, the kit's own tracks and
-    rollouts, hidden files.
-
-    Known by name, or an archive in which no array is named as poses or positions are. A damaged one is not passed over.
-    """
-    if any(fnmatch(path.name.lower(), pattern) for pattern in _NO_MOTIONS):
-        return True
-    if path.suffix.lower() != ".npz":
-        return False
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        names = [name.lower() for name in archive.namelist()]
-        return bool(names) and not any(word in name for name in names for word in _POSES)
-    return False
 
 
 def import_files(paths: Sequence[Path], check: bool = True, cached: bool = True) -> list[Imported]:

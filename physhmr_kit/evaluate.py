@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.env.settings import ESTIMATE_GROUPS, ESTIMATES, VISUAL_GROUPS, TrackingConfig
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
@@ -239,6 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
+    check_named(args.clips)
     from physhmr_kit.env.recovery import PushTest
     from physhmr_kit.stages.views import film_library
     from physhmr_kit.utils.files import write_text

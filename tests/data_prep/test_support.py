@@ -9,7 +9,7 @@ import torch
 from motions import rest_clip, sitting_clip
 
 from data_prep.imported import import_file
-from data_prep.pack import pack
+from data_prep.packing import pack
 from data_prep.sources import load_clips, load_library
 from data_prep.support import doubt_support, is_doubted, unsupported, unsupported_share
 from physhmr_kit.body.humanoid import Humanoid
