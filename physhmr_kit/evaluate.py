@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.env.settings import ESTIMATE_GROUPS, ESTIMATES, VISUAL_GROUPS, TrackingConfig
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
@@ -212,6 +213,11 @@ def _parser():
         "--strict", action="store_true", help="stop at a folder's first file that is refused; it is skipped otherwise"
     )
     parser.add_argument(
+        "--skip_unsupported",
+        action="store_true",
+        help="leave out and list the clips that sit, climb or hang on what is not there",
+    )
+    parser.add_argument(
         "--held_out",
         type=int,
         default=0,
@@ -239,7 +245,7 @@ def _library(args) -> MotionLibrary:
     from data_prep.sources import load_library
     from physhmr_kit.motion.split import is_held_out
 
-    library = load_library(args.clips, args.strict)
+    library = load_library(args.clips, args.strict, args.skip_unsupported)
     wanted = [not args.held_out or is_held_out(name, args.held_out, args.fold) for name in library.names]
     if not any(wanted):
         raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; nothing to evaluate")
@@ -251,6 +257,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
+    check_named(args.clips)
     from physhmr_kit.env.recovery import PushTest
     from physhmr_kit.stages.views import film_library
     from physhmr_kit.utils.files import write_text

@@ -24,6 +24,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 
+from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.utils.errors import KitError
 
@@ -285,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.print_config:
         print(_as_yaml(settings, options, command), end="")
         return 0
+    check_named(settings.data.clips)
     import pytorch_lightning as pl
     import torch
 

@@ -69,6 +69,10 @@ class MotionData:
     """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
     leave_out: tuple[str, ...] = ()
     """Clips to keep out of training by the beginnings of their names: '08_ 10_' leaves out all of CMU's subjects 08 and 10."""
+    skip_unsupported: bool = False
+    """Leave out and list the clips that sit, climb or hang on what is not there (data_prep/support.py)."""
+    strict: bool = False
+    """Stop at a folder's first file that is refused; it is skipped and listed otherwise."""
 
     def __post_init__(self):
         check_range(self, held_out=0, fold=0)
