@@ -132,12 +132,18 @@ def practised(args, policy, track: VisualTrack):
     from physhmr_kit.stages.film import practise
 
     started = time.monotonic()
-    with Progress(*Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as bar:
+    with Progress(
+        *Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), console=Console(stderr=True)
+    ) as bar:
         task = bar.add_task("practice", total=1.0, said="")
 
         def told(share: float, followed: float) -> None:
             left = 60 * args.adapt - (time.monotonic() - started)
-            bar.update(task, completed=share, said=f"{100 * followed:.0f} % of the film followed, at most {max(left, 0):.0f} s left")
+            bar.update(
+                task,
+                completed=share,
+                said=f"{100 * followed:.0f} % of the film followed, at most {max(left, 0):.0f} s left",
+            )
 
         return practise(policy, track, args.adapt, progress=told)
 

@@ -442,7 +442,9 @@ env = make_env("absolute", num_envs=2)
 obs, _ = env.reset(seed=0, options={"clip": torch.tensor([0, 1]), "frame": torch.tensor([0, 0])})
 with torch.no_grad():
     raw = expert(obs)
-right_target, wrong_target = (torch.rad2deg(env.pd_targets(a)) for a in (env.label(raw, expert.control, "absolute"), raw))
+right_target, wrong_target = (
+    torch.rad2deg(env.pd_targets(a)) for a in (env.label(raw, expert.control, "absolute"), raw)
+)
 env.close()
 gap = (right_target - wrong_target).abs()
 print(

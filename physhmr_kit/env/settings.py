@@ -101,7 +101,13 @@ class EpisodeConfig:
     """Weights of the reward terms."""
 
     def __post_init__(self):
-        for key, least in (("push_force", 0), ("assist", 0), ("push_steps", 1), ("push_interval", 1), ("termination_distance", 0)):
+        for key, least in (
+            ("push_force", 0),
+            ("assist", 0),
+            ("push_steps", 1),
+            ("push_interval", 1),
+            ("termination_distance", 0),
+        ):
             if not getattr(self, key) >= least:
                 raise KitError(f"{key} is {getattr(self, key)}; at least {least} is needed")
         for key in ("failure_weighted_prob", "pre_failure_prob", "first_frame_prob"):

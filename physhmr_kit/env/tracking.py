@@ -130,7 +130,9 @@ class TrackingEnv(VectorEnv):
         self._scale = action_maps.absolute_scale(humanoid).to(self.device)
         self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
         self._true = Guide(self.library)
-        self._estimated = self._true if estimates is None else Guide(estimates.library.to(self.device), estimates.num_views)
+        self._estimated = (
+            self._true if estimates is None else Guide(estimates.library.to(self.device), estimates.num_views)
+        )
         self._followed = self._estimated if any(g in ESTIMATE_GROUPS for g in config.groups) else self._true
         shown = visual or estimates
         self._num_views = 0 if shown is None else shown.num_views

@@ -173,7 +173,9 @@ def practise(
         config = replace(config, policy=replace(config.policy, std=0.02))
     data, best = FilmDataModule(track), _Best(progress)
     module = FilmModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
-    enough = EarlyStopping("val/success", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False)
+    enough = EarlyStopping(
+        "val/success", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False
+    )
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, max_epochs=-1, max_time=timedelta(minutes=minutes), logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=-1,
@@ -184,4 +186,6 @@ def practise(
         trainer.validate(module, datamodule=data, verbose=False)
     module.teardown("fit")
     chosen = best.policy or policy
-    return Practice(chosen.eval().requires_grad_(False), best.followed, module.samples, module.seconds / 60, module.assist)
+    return Practice(
+        chosen.eval().requires_grad_(False), best.followed, module.samples, module.seconds / 60, module.assist
+    )

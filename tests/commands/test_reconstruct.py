@@ -241,7 +241,9 @@ def test_two_stages_are_an_expert_that_follows_the_estimate(given, capsys, tmp_p
 def test_a_policy_practises_on_the_film_and_nothing_helps_in_what_is_written(given, capsys, tmp_path):
     assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--adapt", 0.03) == 0
     said = capsys.readouterr().out
-    assert "practised for 0." in said and "% of the film followed" in said and "force that helped the pelvis: 0 N" in said
+    assert (
+        "practised for 0." in said and "% of the film followed" in said and "force that helped the pelvis: 0 N" in said
+    )
 
 
 @pytest.mark.parametrize("words", [["--adapt", "0"], ["--adapt", "5", "--method", "kinematic"]])

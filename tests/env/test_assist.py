@@ -21,7 +21,11 @@ def test_the_force_is_a_spring_and_damper_at_the_pelvis(library):
     from dataclasses import replace
 
     ref = library.clip(0)[:2]
-    sim = replace(ref, body_pos=ref.body_pos - torch.tensor([0.01, 0, 0]), body_lin_vel=ref.body_lin_vel + torch.tensor([0, 0.02, 0]))
+    sim = replace(
+        ref,
+        body_pos=ref.body_pos - torch.tensor([0.01, 0, 0]),
+        body_lin_vel=ref.body_lin_vel + torch.tensor([0, 0.02, 0]),
+    )
     force = assist_force(sim, ref, 70.0, 1e3)
     assert force.shape == (2, 24, 3) and not force[:, 1:].any()
     expected = torch.tensor([70 * STIFFNESS * 0.01, -70 * DAMPING * 0.02, 0.0])
@@ -33,7 +37,11 @@ def test_the_force_is_a_spring_and_damper_at_the_pelvis(library):
 
 def height_after(library, assist, steps=12):
     """Height of a limp body, all of whose drives hold the rest pose but whose targets fold it."""
-    env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=2), TrackingConfig(termination="none", control="absolute", assist=assist))
+    env = TrackingEnv(
+        library,
+        make_simulator("mujoco_cpu", num_envs=2),
+        TrackingConfig(termination="none", control="absolute", assist=assist),
+    )
     env.reset(seed=0, options={"frame": torch.zeros(2, dtype=torch.long)})
     for _ in range(steps):
         env.step(torch.full((2, 69), 0.5))

@@ -1,5 +1,6 @@
 """A policy that follows an estimate is told the estimate, and paid for the truth."""
 
+import numpy as np
 import pytest
 import torch
 from motions import rest_clip, waving_clip
@@ -17,7 +18,7 @@ TRUE, TOLD = tuple(ESTIMATES), tuple(ESTIMATES.values())
 def shifted(clip, metres):
     from dataclasses import replace
 
-    return replace(clip, trans=clip.trans + [metres, 0, 0])
+    return replace(clip, trans=clip.trans + np.float32([metres, 0, 0]))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,18 @@ def build(library):
     made = []
 
     def make(estimates=None, **config):
-        made.append(TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), estimates=estimates))
+        made.append(
+            TrackingEnv(
+                library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), estimates=estimates
+            )
+        )
         made[-1].reset(
-            seed=0, options={"clip": torch.tensor([0, 1, 1]), "frame": torch.tensor([0, 4, 9]), "view": torch.tensor([0, 1, 0])}
+            seed=0,
+            options={
+                "clip": torch.tensor([0, 1, 1]),
+                "frame": torch.tensor([0, 4, 9]),
+                "view": torch.tensor([0, 1, 0]),
+            },
         )
         return made[-1]
 

@@ -260,7 +260,10 @@ def test_the_pose_is_compared_relative_to_the_root(still):
     bent = still.body_pos.clone()
     bent[:, 1:] += torch.tensor([0.1, 0.0, 0.0])
     torch.testing.assert_close(
-        rewards.pose(replace(still, body_pos=bent), still), torch.full((2,), math.exp(-100 * 0.01 * 23 / 24 / 3)), atol=1e-4, rtol=1e-4
+        rewards.pose(replace(still, body_pos=bent), still),
+        torch.full((2,), math.exp(-100 * 0.01 * 23 / 24 / 3)),
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 

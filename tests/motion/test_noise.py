@@ -52,7 +52,9 @@ def test_without_any_noise_nothing_changes():
 
 
 def test_the_root_drifts_smoothly_by_the_asked_for_spread():
-    drift = torch.cat([noisy(replace(NONE, root_drift=0.05), seed=s).root_pos - waving_clip(300).root_pos for s in range(8)])
+    drift = torch.cat(
+        [noisy(replace(NONE, root_drift=0.05), seed=s).root_pos - waving_clip(300).root_pos for s in range(8)]
+    )
     assert float(drift.std()) == pytest.approx(0.05, rel=0.15)
     one = noisy(replace(NONE, root_drift=0.05)).root_pos - waving_clip(300).root_pos
     assert (one[1:] - one[:-1]).norm(dim=-1).max() < 0.02, "from frame to frame it hardly moves"
@@ -60,7 +62,9 @@ def test_the_root_drifts_smoothly_by_the_asked_for_spread():
 
 def test_float_tilt_joints_and_jitter_have_their_sizes():
     clip = rest_clip(300)
-    heights = torch.stack([(noisy(replace(NONE, float_height=0.03), clip, seed=s).root_pos - clip.root_pos)[0] for s in range(40)])
+    heights = torch.stack(
+        [(noisy(replace(NONE, float_height=0.03), clip, seed=s).root_pos - clip.root_pos)[0] for s in range(40)]
+    )
     assert float(heights[:, 2].std()) == pytest.approx(0.03, rel=0.3) and heights[:, :2].abs().max() < 1e-6
     leans = torch.stack([turned(noisy(replace(NONE, tilt_degrees=4), clip, seed=s), clip)[0] for s in range(40)])
     assert float(leans[:, 0].square().mean().sqrt()) == pytest.approx(4 * 2**0.5, rel=0.25) and leans[:, 1:].max() < 0.1

@@ -146,13 +146,17 @@ RATES = {"learning_rate": 1e-2, "critic_learning_rate": 1e-2, "gamma": 0.0}
 
 
 def expert(policy: Policy | None = None, **settings) -> ExpertModule:
-    quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, desired_kl=None, ema_decay=0.5, critic_hidden=(16,), **RATES)
+    quick = dict(
+        horizon=STEPS, epochs=3, minibatch_size=256, desired_kl=None, ema_decay=0.5, critic_hidden=(16,), **RATES
+    )
     config = ExpertConfig(policy=ExpertPolicy(std=0.1), ppo=PPO(**(quick | settings)))
     return ExpertModule(config, policy or small_policy(std=0.3))  # the settings' spread takes the place of the policy's
 
 
 def finetune(**settings) -> FinetuneModule:
-    quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, critic_warmup=0, critic_hidden=(16,), ema_decay=0.0, **RATES)
+    quick = dict(
+        horizon=STEPS, epochs=3, minibatch_size=256, critic_warmup=0, critic_hidden=(16,), ema_decay=0.0, **RATES
+    )
     config = FinetuneConfig(
         policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings))
     )
@@ -197,7 +201,8 @@ def hand_made(size: float = 1.0):
     label = torch.zeros(512, 69)
     critic_obs = {"expert": obs, "finetune": torch.cat([obs, more], 1)}
     return {
-        stage: Minibatch(obs, seen, action, mean, label, log_prob, advantage, returns) for stage, seen in critic_obs.items()
+        stage: Minibatch(obs, seen, action, mean, label, log_prob, advantage, returns)
+        for stage, seen in critic_obs.items()
     }
 
 
