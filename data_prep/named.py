@@ -14,10 +14,10 @@ from physhmr_kit.motion.library_files import is_library
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.file_kinds import refuse_no_text, refuse_other_kind
 
-_PICKLE = ("a pickle", b"\x80", b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ", b"\x5d\x00", b"(", b"c")
+_PICKLE = ("a pickle", (b"\x80", b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ", b"\x5d\x00", b"(", b"c"))
 
-STARTS: dict[str, tuple[str | bytes, ...]] = {
-    ".npz": ("an .npz clip", b"PK"), ".bvh": (), ".amc": (), ".npy": ("an .npy array", b"\x93NUMPY"),
+STARTS: dict[str, tuple[str, tuple[bytes, ...]] | None] = {
+    ".npz": ("an .npz clip", (b"PK",)), ".bvh": None, ".amc": None, ".npy": ("an .npy array", (b"\x93NUMPY",)),
     ".pkl": _PICKLE, ".pickle": _PICKLE, ".joblib": _PICKLE,
 }  # fmt: skip
 """The kinds of files the kit reads, by suffix: what they are called and how they begin; nothing for text."""
@@ -55,7 +55,8 @@ def refuse_other_start(path: Path) -> None:
     """
     words = STARTS[path.suffix.lower()]
     if words:
-        refuse_other_kind(path, *words)
+        wanted, magic = words
+        refuse_other_kind(path, wanted, *magic)
     else:
         refuse_no_text(path)
 

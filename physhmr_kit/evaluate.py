@@ -24,6 +24,7 @@ from physhmr_kit.utils.errors import KitError
 if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
     from physhmr_kit.env import Rollout
     from physhmr_kit.env.recovery import PushTest, Recovery
+    from physhmr_kit.env.rollout import Policy as Acting
     from physhmr_kit.learning.networks import Policy
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.vision.track import VisualTrack
@@ -64,7 +65,7 @@ def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
 
 
 def evaluate(
-    policy: Policy,
+    policy: Acting,
     config: TrackingConfig,
     library: MotionLibrary,
     tracks: list[VisualTrack] | None = None,

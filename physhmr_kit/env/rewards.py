@@ -59,15 +59,16 @@ def feet(sim: BodyState, ref: BodyState, scale: float = 50.0) -> torch.Tensor:
 
 def pose(sim: BodyState, ref: BodyState, scale: float = 100.0) -> torch.Tensor:
     """exp(-scale * mean squared distance in m^2 of body positions relative to the root), axes of the world."""
-    relative = (state.body_pos - state.body_pos[:, :1] for state in (sim, ref))
-    return _closeness(*relative, scale)
+    return _closeness(sim.body_pos - sim.body_pos[:, :1], ref.body_pos - ref.body_pos[:, :1], scale)
 
 
-def rays(sim: BodyState, view: View, scale: float = 60.0) -> torch.Tensor:
+def rays(sim: BodyState, view: View | None, scale: float = 60.0) -> torch.Tensor:
     """exp(-scale * d^2), d^2 the mean squared distance in m^2 of the 12 joints from their rays, weighted by confidence.
 
     Distances beyond `FARTHEST_RAY` do not count further: a wild detection is no fault of the body. 1 where nothing was detected.
     """
+    if view is None:
+        raise ValueError("a reward for rays needs a camera's view")
     joints = sim.body_pos[:, list(RAY_JOINTS)]
     off = perpendicular(joints, view.centre, view.point).square().sum(-1).clamp(max=FARTHEST_RAY**2)
     mean = (off * view.confidence).sum(1) / view.confidence.sum(1).clamp(min=1e-6)
