@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that --help answers at once
+    from physhmr_kit.learning.networks import Policy
     from physhmr_kit.reconstruction import Reconstruction
     from physhmr_kit.vision.camera import Camera
     from physhmr_kit.vision.encoder import VisionEncoder
@@ -124,28 +126,30 @@ def find_follower(args) -> tuple | None:
     return *two_stage(expert), settings
 
 
-def practised(args, policy, track: VisualTrack):
-    """What came of practising on this film, with a bar that shows how much of it is followed and how long it may take."""
+def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
+    """The policy after training on this film, with a bar that shows how much of it is followed and how long it may take."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
-    from physhmr_kit.stages.film import practise
+    from physhmr_kit.stages.film import FILM_CONFIG, adapt
 
-    started = time.monotonic()
-    with Progress(
-        *Progress.get_default_columns()[:2], TextColumn("{task.fields[said]}"), console=Console(stderr=True)
-    ) as bar:
-        task = bar.add_task("practice", total=1.0, said="")
+    config = replace(FILM_CONFIG, sim=replace(FILM_CONFIG.sim, simulator=args.simulator, substeps=substeps))
+    columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("adapting", total=1.0, state="")
 
-        def told(share: float, followed: float) -> None:
-            left = 60 * args.adapt - (time.monotonic() - started)
+        def show(share: float, followed: float) -> None:
+            left = 60 * args.adapt * max(1 - share, 0)
             bar.update(
-                task,
-                completed=share,
-                said=f"{100 * followed:.0f} % of the film followed, at most {max(left, 0):.0f} s left",
+                task, completed=share, state=f"follows {100 * followed:.0f} % of the film, at most {left:.0f} s left"
             )
 
-        return practise(policy, track, args.adapt, progress=told)
+        made = adapt(policy, track, args.adapt, config, args.device, show)
+    print(
+        f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); "
+        f"follows {100 * made.followed:.0f} % of the film before the body is lost"
+    )
+    return made.policy
 
 
 def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
@@ -156,14 +160,9 @@ def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
         return kinematic_estimate(track)
     policy, config, settings = found
     print(choose_simulator(args.simulator), file=sys.stderr)
-    if args.adapt:
-        made = practised(args, policy, track)
-        policy = made.policy
-        print(
-            f"practised for {made.minutes:.1f} min ({made.samples:,} control steps); "
-            f"{100 * made.followed:.0f} % of the film followed before the body is lost"
-        )
     substeps = int(settings.get("substeps", 4))
+    if args.adapt:
+        policy = adapted(args, policy, track, substeps)
     with cli.progress_bar(f"{len(track)} frames", len(track)) as progress:
         return simulate_track(policy, track, config, args.simulator, substeps, args.device, progress)
 
@@ -196,7 +195,7 @@ def _parser():
         "--adapt",
         type=float,
         metavar="MINUTES",
-        help="let the policy practise on this film for so long at most; Ctrl-C takes the best so far",
+        help="first train the policy on this film for at most this long; Ctrl-C takes the best so far",
     )
     add("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe", help="keypoint detector")
     add("--detector-weights", type=Path, help="local weights, required by rtmlib and vitpose")

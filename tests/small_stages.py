@@ -33,7 +33,7 @@ from physhmr_kit.vision.encoder import VisionEncoder
 SIM = Simulation(simulator="mujoco_cpu", num_envs=4)
 CONFIGS = {
     "expert": ExpertConfig(
-        iterations=4, sim=SIM, policy=ExpertPolicy(hidden=(16,)), ppo=PPO(horizon=4, epochs=2, minibatch_size=8, critic_hidden=(16,))
+        iterations=4, sim=SIM, policy=ExpertPolicy(hidden=(16,)), ppo=PPO(horizon=4, epochs=2, minibatch_size=8)
     ),
     "distill": DistillConfig(
         iterations=4, sim=SIM, policy=StudentPolicy(hidden=(16,)),

@@ -1,4 +1,7 @@
-"""A helping hand at the pelvis, for a body that has yet to learn a motion; annealed to nothing (after PTM, Ding et al. 2024)."""
+"""Assistive force at the pelvis, for a body that has yet to learn a motion; annealed to zero in training.
+
+Public work learns such a residual force with the policy (PTM, arXiv 2412.17377); here it is a spring and damper.
+"""
 
 from __future__ import annotations
 

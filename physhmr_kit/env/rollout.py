@@ -113,7 +113,7 @@ def evaluation_env(
     """
     rule = "relative" if config.termination == "relative" else "mean"
     rules = {"termination": rule, "termination_distance": LOST_DISTANCE, "episode_length": None}
-    config = replace(config, **rules, start="first", push_force=0.0, assist=0.0)
+    config = replace(config, **rules, start="first", push_force=0.0)
     count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
     physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)
     return TrackingEnv(library, physics, config, visual)

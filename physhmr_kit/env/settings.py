@@ -95,15 +95,12 @@ class EpisodeConfig:
     """Control steps that a push lasts."""
     push_interval: float = 90.0
     """Mean number of control steps between two pushes."""
-    assist: float = 0.0
-    """Largest force in newtons that helps the pelvis along the reference; training takes it away, nothing else uses it."""
     reward: RewardWeights = RewardWeights()
     """Weights of the reward terms."""
 
     def __post_init__(self):
         for key, least in (
             ("push_force", 0),
-            ("assist", 0),
             ("push_steps", 1),
             ("push_interval", 1),
             ("termination_distance", 0),

@@ -19,7 +19,7 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
 def relative_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
     """The mean distance of 20 bodies exceeds `distance` m once the root is moved above or below the reference's.
 
-    Heights count: a body that falls is found, one that is right in another place is not (PTM, Ding et al. 2024, ends episodes alike).
+    Heights count: a body that falls is found, one that is right in another place is not (as in PTM, arXiv 2412.17377).
     """
     shift = (ref_pos - sim_pos)[:, :1] * torch.tensor([1.0, 1.0, 0.0], device=sim_pos.device)
     return is_lost(sim_pos + shift, ref_pos, distance)

@@ -16,8 +16,8 @@ from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
 from physhmr_kit.env.assist import assist_force
-from physhmr_kit.env.guide import Estimates, Guide, Place
 from physhmr_kit.env.pushes import RandomPushes
+from physhmr_kit.env.reference_motion import Estimates, Place, ReferenceMotion
 from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.settings import ESTIMATE_GROUPS, VISUAL_GROUPS, RewardWeights, TrackingConfig
 from physhmr_kit.env.virtual_model import virtual_model_targets
@@ -129,9 +129,9 @@ class TrackingEnv(VectorEnv):
         humanoid: Humanoid = simulator.humanoid
         self._scale = action_maps.absolute_scale(humanoid).to(self.device)
         self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
-        self._true = Guide(self.library)
+        self._true = ReferenceMotion(self.library)
         self._estimated = (
-            self._true if estimates is None else Guide(estimates.library.to(self.device), estimates.num_views)
+            self._true if estimates is None else ReferenceMotion(estimates.library.to(self.device), estimates.num_views)
         )
         self._followed = self._estimated if any(g in ESTIMATE_GROUPS for g in config.groups) else self._true
         shown = visual or estimates
@@ -149,8 +149,8 @@ class TrackingEnv(VectorEnv):
             self._pushes = RandomPushes(
                 self.num_envs, config.push_force, config.push_steps, config.push_interval, self.device
             )
-        self.assist = config.assist
-        """Newtons at the pelvis at most, see `assist_force`; a stage that trains with help takes it away by and by."""
+        self.assist = 0.0
+        """Largest assistive force at the pelvis now, N (see `assist_force`); a stage that trains with it sets it anew and anneals it to zero."""
         self.num_diverged = 0
         self._clip, self._frame, self._view, self._steps = torch.zeros(
             4, self.num_envs, dtype=torch.long, device=self.device
@@ -209,8 +209,8 @@ class TrackingEnv(VectorEnv):
             drawn = self._pushes.draw(self.generator)
             push = drawn if push is None else drawn + push
         if self.assist:
-            help_ = assist_force(self.simulator.state, self._ahead, self.simulator.humanoid.mass, self.assist)
-            push = help_ if push is None else help_ + push
+            pull = assist_force(self.simulator.state, self._ahead, self.simulator.humanoid.mass, self.assist)
+            push = pull if push is None else pull + push
         raw, ref = self.simulator.step(self.pd_targets(actions), push), self._ahead
         self._frame += 1
         self._steps += 1
@@ -279,7 +279,7 @@ class TrackingEnv(VectorEnv):
         """PD targets (N, 69) rad that these actions ask for, by the configured control."""
         if self.config.control == "absolute":
             return action_maps.absolute_target(actions, self._scale)
-        return self._guided_target(self._followed, actions, self.config.control)
+        return self._target_around(self._followed, actions, self.config.control)
 
     def label(self, actions: torch.Tensor, control: str = "residual", learner: str | None = None) -> torch.Tensor:
         """The actions (N, 69) by which a learner asks for the same targets as an expert, who follows the true reference.
@@ -289,10 +289,10 @@ class TrackingEnv(VectorEnv):
             control: the expert's.
             learner: the learner's control; that of this environment when omitted.
         """
-        target, learner = self._guided_target(self._true, actions, control), learner or self.config.control
+        target, learner = self._target_around(self._true, actions, control), learner or self.config.control
         if learner == "absolute":
             return action_maps.absolute_action(target, self._scale)
-        rest = self._guided_target(self._followed, torch.zeros_like(actions), learner)
+        rest = self._target_around(self._followed, torch.zeros_like(actions), learner)
         return action_maps.residual_action(target, rest)
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -359,12 +359,12 @@ class TrackingEnv(VectorEnv):
 
     # ---- parts of a step
 
-    def _guided_target(self, guide: Guide, actions: torch.Tensor, control: str) -> torch.Tensor:
+    def _target_around(self, followed: ReferenceMotion, actions: torch.Tensor, control: str) -> torch.Tensor:
         """PD targets (N, 69) of actions around the motion that is followed."""
-        humanoid, rows = self.simulator.humanoid, guide.rows(self._place, 1)
-        target = action_maps.residual_target(actions, guide.targets(rows, humanoid))
+        humanoid, rows = self.simulator.humanoid, followed.rows(self._place, 1)
+        target = action_maps.residual_target(actions, followed.targets(rows, humanoid))
         if control == "balanced":
-            now = guide.at(guide.rows(self._place))
+            now = followed.at(followed.rows(self._place))
             target = target + virtual_model_targets(self._without_diverged(self.simulator.state, now), now, humanoid)
         return target
 

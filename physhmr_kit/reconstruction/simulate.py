@@ -39,7 +39,7 @@ class Reconstruction:
             floor), not ground truth.
         restarts: (frame, reason) for each time the body was reset to the encoder's pose.
         method: 'physics', or 'kinematic' for the encoder's estimate itself.
-        assist: largest force in N that helped the pelvis.
+        assist: largest assistive force at the pelvis, N; 0 unless asked for in the episode.
     """
 
     track: VisualTrack

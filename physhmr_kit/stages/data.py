@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch.utils.data import IterableDataset
 
 from data_prep import sources
-from physhmr_kit.env.guide import Estimates
+from physhmr_kit.env.reference_motion import Estimates
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.noise import noisy_library

@@ -31,10 +31,11 @@ class ExpertModule(PPOStage):
     def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
         config = from_plain(ExpertConfig, config or {})
         policy = _initial_policy(config, as_policy(policy))
+        hidden = config.ppo.critic_hidden or policy.hidden
         if config.noise.versions > 1:
-            critic = Critic((*policy.groups, "reference"), config.ppo.critic_hidden)
+            critic = Critic((*policy.groups, "reference"), hidden)
         else:
-            critic = Critic(policy.groups, config.ppo.critic_hidden)
+            critic = Critic(policy.groups, hidden)
             critic.norm = policy.norm  # both read the same numbers
         super().__init__(config, policy, critic)
 

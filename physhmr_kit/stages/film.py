@@ -1,15 +1,14 @@
-"""Stage `finetune` on one film, where no truth exists: the student practises on what the camera saw of one person.
+"""Stage `finetune` on one film, where no ground truth exists: a policy is adapted to what the camera saw of one person.
 
-Rewards come from the rays and from the encoder's estimate: its pose relative to the root, velocities and contacts; a body in another
-place than the estimate's is not at fault (`relative` termination). At first a force at the pelvis helps, and is taken away
-(after PTM, Ding et al. 2024). Validation follows the film from its first frame without any help.
+Rewards come from the rays and from the encoder's estimate: its pose relative to the root, velocities and contacts. Episodes end by the
+`relative` distance, so that a body in another place than the estimate does not fail. An assistive force at the pelvis is annealed to
+zero over the first half of the run (in the manner of PTM, arXiv 2412.17377). Validation follows the film from its first frame without it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -22,6 +21,7 @@ from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.metrics.reprojection import ray_distance
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.simulation.registry import accelerator_of
 from physhmr_kit.stages.data import Batches, MotionDataModule
 from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.settings import FinetuneConfig, FinetunePPO, Simulation, StudentPolicy
@@ -33,7 +33,7 @@ FILM_CONFIG = FinetuneConfig(
     validate_every=5,
     sim=Simulation(num_envs=256),
     env=EpisodeConfig(
-        termination="relative", termination_distance=0.3, pre_failure_prob=0.5, first_frame_prob=0.2, assist=300.0,
+        termination="relative", termination_distance=0.3, pre_failure_prob=0.5, first_frame_prob=0.2,
         reward=FILM_REWARD,
     ),
     policy=StudentPolicy(std=0.05),
@@ -42,9 +42,12 @@ FILM_CONFIG = FinetuneConfig(
         imitation_coef=0.0, ema_decay=0.8,
     ),
 )  # fmt: skip
-"""Settings with which a student practises on a film."""
+"""Settings of the adaptation to a film."""
 
-_ASSISTED = 0.5  # share of a run over which the help at the pelvis falls to nothing
+ASSIST = 300.0
+"""Largest assistive force at the beginning, N; less than half of the body's weight."""
+
+_ASSISTED = 0.5  # share of a run over which the assistive force falls to zero
 
 
 class FilmDataModule(MotionDataModule):
@@ -88,8 +91,8 @@ class FilmModule(FinetuneModule):
 
     @property
     def assist(self) -> float:
-        """Newtons of help at the pelvis at most, now."""
-        return self.config.env.assist * max(0.0, 1 - self.share_done / _ASSISTED)
+        """Largest assistive force now, N."""
+        return ASSIST * max(0.0, 1 - self.share_done / _ASSISTED)
 
     def on_train_epoch_start(self) -> None:
         self.env.assist = self.assist
@@ -118,26 +121,24 @@ class FilmModule(FinetuneModule):
 
 
 @dataclass(frozen=True)
-class Practice:
-    """What came of practising on a film.
+class Adaptation:
+    """A policy adapted to a film.
 
     Attributes:
-        policy: the best student of all validations.
+        policy: the best of all validations.
         followed: share of the film that it follows before it is lost, 0 to 1.
-        samples: control steps practised.
-        minutes: they took.
-        assist: newtons of help at the pelvis at the end of the run; a rollout of the policy has none.
+        samples: control steps of training.
+        minutes: of training.
     """
 
     policy: Policy
     followed: float
     samples: int
     minutes: float
-    assist: float
 
 
 class _Best(pl.Callback):
-    """Keeps the best student of all validations and tells how far the film is followed."""
+    """Keeps the best policy of all validations and reports how much of the film it follows."""
 
     def __init__(self, told: Callable[[float, float], None] | None):
         self.told, self.score, self.policy, self.followed = told, float("-inf"), None, 0.0
@@ -154,38 +155,47 @@ class _Best(pl.Callback):
             self.told(module.share_done, self.followed)
 
 
-def practise(
+def adapt(
     policy: Policy,
     track: VisualTrack,
     minutes: float,
     config: FinetuneConfig = FILM_CONFIG,
+    device: str | None = None,
     progress: Callable[[float, float], None] | None = None,
-) -> Practice:
-    """Let a student practise on a film until it follows the whole of it, or the time is over, or Ctrl-C is pressed.
+) -> Adaptation:
+    """Train a policy on a film until it follows the whole of it, or the time is over, or Ctrl-C is pressed.
 
     Args:
-        policy: the student to begin with; it is left as it is.
+        policy: to begin with; it is left as it is.
         track: what the camera saw.
         minutes: longest time of training.
+        config: settings; `iterations` is not used.
+        device: where simulator and networks live; where the simulator computes by default.
         progress: called with (share of the time that is over, share of the film that is followed).
     """
     if policy.control == "absolute":  # an action of 1 is much more than half a radian
         config = replace(config, policy=replace(config.policy, std=0.02))
     data, best = FilmDataModule(track), _Best(progress)
     module = FilmModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
-    enough = EarlyStopping(
+    whole = EarlyStopping(
         "val/success", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False
     )
+    accelerator = accelerator_of(config.sim.simulator)
+    if device:
+        accelerator = "gpu" if device.startswith("cuda") else "cpu"
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=-1, max_time=timedelta(minutes=minutes), logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=-1,
-        check_val_every_n_epoch=config.validate_every, callbacks=[best, enough],
+        accelerator=accelerator, devices=1, max_epochs=-1,
+        max_time=timedelta(minutes=minutes), logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=-1, check_val_every_n_epoch=config.validate_every,
+        callbacks=[best, whole],
     )  # fmt: skip
-    with suppress(SystemExit):  # Lightning's answer to Ctrl-C
+    try:
         trainer.fit(module, datamodule=data)
         trainer.validate(module, datamodule=data, verbose=False)
-    module.teardown("fit")
-    chosen = best.policy or policy
-    return Practice(
-        chosen.eval().requires_grad_(False), best.followed, module.samples, module.seconds / 60, module.assist
-    )
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C is exit(1)
+            raise
+    finally:
+        module.teardown("fit")
+    chosen = (best.policy or policy).cpu().eval().requires_grad_(False)
+    return Adaptation(chosen, best.followed, module.samples, module.seconds / 60)

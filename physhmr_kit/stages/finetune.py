@@ -39,7 +39,7 @@ class FinetuneModule(Labels, PPOStage):
             raise ValueError("fine-tuning starts from a student")
         student.std.fill_(config.policy.std)
         torch.manual_seed(config.seed)
-        critic = Critic((*student.groups, "reference"), config.ppo.critic_hidden)
+        critic = Critic((*student.groups, "reference"), config.ppo.critic_hidden or student.hidden)
         super().__init__(config, student.train(), critic)
         self.imitation_coef = config.ppo.imitation_coef
         self.teach(teacher)

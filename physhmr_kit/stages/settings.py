@@ -242,8 +242,8 @@ class PPO:
     """Clipping range of the probability ratio."""
     max_grad_norm: float = 1.0
     """Gradients of actor and critic are each clipped to this norm."""
-    critic_hidden: tuple[int, ...] = (512, 256)
-    """Widths of the critic's hidden layers."""
+    critic_hidden: tuple[int, ...] | None = None
+    """Widths of the critic's hidden layers; those of the policy by default."""
     critic_warmup: int = 0
     """Iterations in which only the critic learns; a trained actor's first advantages would be noise."""
     desired_kl: float | None = 0.1
@@ -353,6 +353,7 @@ class FinetunePPO(PPO):
     epochs: int = 3
     learning_rate: float = 5e-5
     desired_kl: float | None = None
+    critic_hidden: tuple[int, ...] | None = (512, 256)
     critic_warmup: int = 10
     imitation_coef: float = 10.0
     """Lambda: weight of the imitation loss beside the PPO loss."""

@@ -109,7 +109,7 @@ def test_a_policy_to_start_from_takes_the_spread_asked_for(tmp_path):
         data=MotionData(clips=("demo:stand",)), sim=Simulation(num_envs=2), policy=ExpertPolicy(init=str(file), std=0.1)
     )
     module, _ = build_stage(config)
-    assert module.policy.hidden == (16,)
+    assert module.policy.hidden == (16,) and module.critic.net[0].out_features == 16
     assert float(module.policy.std) == pytest.approx(0.1)
     seen = torch.randn(3, policy.norm.mean.numel())
     assert torch.allclose(module.policy.mean(seen), policy.mean(seen), atol=1e-5)

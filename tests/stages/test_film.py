@@ -1,4 +1,4 @@
-"""Practice on one film: rewards and resets without a truth, help that ends, the best student kept."""
+"""Adaptation to one film: rewards and resets without a ground truth, an assistive force that ends, the best policy kept."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 
 from physhmr_kit.env.settings import EXPERT_GROUPS
 from physhmr_kit.learning import Policy
-from physhmr_kit.stages.film import FILM_CONFIG, FilmDataModule, FilmModule, practise
+from physhmr_kit.stages.film import FILM_CONFIG, FilmDataModule, FilmModule, adapt
 from physhmr_kit.stages.settings import FinetunePPO, Simulation, StudentPolicy
 from physhmr_kit.stages.student import fresh_student
 from physhmr_kit.stages.views import film_library
@@ -31,7 +31,7 @@ def student():
     return fresh_student(StudentPolicy(student="estimate"), Policy(EXPERT_GROUPS, (16,), 0.1, "balanced"))
 
 
-def test_the_help_falls_to_nothing_over_half_of_a_run(track, student, train):
+def test_the_assistive_force_falls_to_zero_over_half_of_a_run(track, student, train):
     module, seen = FilmModule(SMALL, student), []
     module.data = FilmDataModule(track)
     collect = module.minibatches
@@ -55,10 +55,27 @@ def test_a_film_is_rewarded_by_rays_and_pose_and_not_by_the_place_of_the_root(tr
     module.teardown("fit")
 
 
-def test_practice_leaves_the_student_as_it_is_and_gives_back_the_best(track, student):
+def test_adaptation_leaves_the_policy_as_it_is_and_gives_back_the_best(track, student):
     before, told = {k: v.clone() for k, v in student.state_dict().items()}, []
-    made = practise(student, track, minutes=0.05, config=SMALL, progress=lambda *x: told.append(x))
+    made = adapt(student, track, minutes=0.05, config=SMALL, progress=lambda *x: told.append(x))
     assert all(torch.equal(before[k], v) for k, v in student.state_dict().items())
     assert 0 < made.followed <= 1 and made.policy.groups == student.groups
     assert told and told[0][0] == 0 and all(0 <= followed <= 1 for _, followed in told)
     assert not any(p.requires_grad for p in made.policy.parameters())
+
+
+def test_ctrl_c_gives_back_the_best_so_far(track, student):
+    def interrupt(share, followed):
+        if share > 0:
+            raise KeyboardInterrupt
+
+    made = adapt(student, track, minutes=5, config=SMALL, progress=interrupt)
+    assert made.followed > 0 and made.minutes < 1
+
+
+def test_another_exit_is_not_taken_for_ctrl_c(track, student):
+    def leave(share, followed):
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        adapt(student, track, minutes=5, config=SMALL, progress=leave)

@@ -146,9 +146,7 @@ RATES = {"learning_rate": 1e-2, "critic_learning_rate": 1e-2, "gamma": 0.0}
 
 
 def expert(policy: Policy | None = None, **settings) -> ExpertModule:
-    quick = dict(
-        horizon=STEPS, epochs=3, minibatch_size=256, desired_kl=None, ema_decay=0.5, critic_hidden=(16,), **RATES
-    )
+    quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, desired_kl=None, ema_decay=0.5, **RATES)
     config = ExpertConfig(policy=ExpertPolicy(std=0.1), ppo=PPO(**(quick | settings)))
     return ExpertModule(config, policy or small_policy(std=0.3))  # the settings' spread takes the place of the policy's
 

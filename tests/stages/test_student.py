@@ -44,7 +44,7 @@ def test_it_trains_through_both_stages(expert, small_library, views, train, weig
 
 
 def test_an_expert_trained_on_noise_is_saved_as_an_expert(small_library, train, tmp_path):
-    from physhmr_kit.env.guide import Estimates
+    from physhmr_kit.env.reference_motion import Estimates
     from physhmr_kit.motion.noise import noisy_library
 
     config = with_settings(CONFIGS["expert"], versions=3)
