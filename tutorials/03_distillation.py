@@ -55,12 +55,12 @@ logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARN
 # Both policies feel the same body. After that they part: the expert reads the reference (one step ahead, and a preview of the next half second), the student reads what a camera and the encoder made of it.
 
 # %%
+colours = dict(zip(dict.fromkeys(STUDENT_GROUPS + EXPERT_GROUPS), SERIES, strict=True))
 figure, axes = plt.subplots(figsize=(9, 2), layout="constrained")
 for row, groups in enumerate((STUDENT_GROUPS, EXPERT_GROUPS)):
     left = 0
     for group in groups:
-        colour = SERIES[list(GROUP_SIZES).index(group)]
-        axes.barh(row, GROUP_SIZES[group], left=left, color=unit(colour), edgecolor="white")
+        axes.barh(row, GROUP_SIZES[group], left=left, color=unit(colours[group]), edgecolor="white")
         if GROUP_SIZES[group] > 100:
             axes.text(
                 left + GROUP_SIZES[group] / 2,
