@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
@@ -32,24 +32,31 @@ from physhmr_kit.vision.track import VisualTrack
 _FRAMES_AT_ONCE = 4000  # of several tracks; more do not fit into the cache
 _BRIDGE_FRAMES = 1.5  # standard deviation of the average that fills in frames in which the encoder saw little
 _FACE = ("nose", "eye", "ear")
+_RATES = 0.0225, 0.03, 0.03  # m, rad, rad: first steps of root, root's turn, hinges
 _MOMENTUM, _MEMORY = 0.9, 0.98  # of Adam; a short run needs a short memory
+_SHARED_FRAMES = 8.0  # standard deviation over which frames share their second moment
 
 
 @dataclass(frozen=True)
 class Refinement:
     """What the refined motion is asked for, and how it is searched. A spread of infinity leaves its term out."""
 
-    steps: int = 50
-    """Steps of Adam."""
-    keypoint: float = 0.02
+    rounds: int = 2
+    """Times that the pose is refined and the path then solved anew for it; 0 leaves the encoder's pose on its path."""
+    steps: int = 25
+    """Steps of Adam in a round."""
+    coarse_frames: float = 6.0
+    """Standard deviation over which the first steps of a round are averaged in time, so that long stretches turn together;
+    falls to nothing by the end."""
+    keypoint: float = 0.01
     """m, of a keypoint from the ray through it, at the person's distance."""
     keypoint_outlier: float = 0.10
     """m, from which on a keypoint is an outlier; four times as much at first, so that limbs far away are pulled too."""
-    encoder: float = 0.10
+    encoder: float = 0.05
     """m, of a joint from where the encoder has it, relative to the pelvis."""
-    hinge: float = 0.3
+    hinge: float = 0.15
     """rad, of a hinge from the encoder's; it holds what no point shows, such as the twist of a hand."""
-    acceleration: float = 8.0
+    acceleration: float = 15.0
     """m/s^2, of a joint."""
     limit: float = 0.05
     """rad, of a hinge beyond its anatomical limit."""
@@ -61,6 +68,10 @@ class Refinement:
     """m, of a sole below the floor."""
     velocity: float = 0.03
     """m/frame, of the pelvis from the encoder's velocity."""
+    path: float = 0.02
+    """m, of the pelvis from its robust path."""
+    path_spread: PathSpread = field(default_factory=PathSpread)
+    """The same beliefs while the path is solved."""
 
 
 def refined_clip(track: VisualTrack, settings: Refinement | None = None) -> Clip:
@@ -150,6 +161,11 @@ def velocity_term(root, velocity, weight, outlier: float = 0.06) -> torch.Tensor
     return (weight * error / (1 + error / outlier**2)).sum()
 
 
+def path_term(root, path) -> torch.Tensor:
+    """Pelvis off the robust path: (3, N) m each -> m^2."""
+    return (root - path).square().sum()
+
+
 # The search
 
 
@@ -158,6 +174,7 @@ class _Evidence:
     """What the terms compare with; N frames last, of one or several tracks behind one another."""
 
     centre: torch.Tensor
+    point: torch.Tensor
     direction: torch.Tensor
     confidence: torch.Tensor
     contact: torch.Tensor
@@ -167,65 +184,68 @@ class _Evidence:
     dof: torch.Tensor
     joints: torch.Tensor
     joint_seen: torch.Tensor
-    depth: torch.Tensor
 
 
 def _refine(tracks: list[VisualTrack], settings: Refinement) -> list[Clip]:
-    start, evidence = _start(tracks)
-    found = _adam(start, evidence, settings)
-    rot = torch.cat([found.root_rot.T.unsqueeze(1), dof_to_rotation(found.dof.T)], dim=1)
+    at, evidence = _start(tracks)
+    root = at.root_pos
+    for round_ in range(settings.rounds + 1):
+        if round_ > 0:
+            at = _adam(at, root, evidence, settings)
+        problem = _path_problem(at, evidence)
+        root = guessed_path(problem) if round_ == 0 else at.root_pos.T
+        root = solve_path(problem, root, settings.path_spread).T.contiguous()
+        at = at._replace(root_pos=root)
+    rot = torch.cat([at.root_rot.T.unsqueeze(1), dof_to_rotation(at.dof.T)], dim=1)
     lengths = [len(t) for t in tracks]
-    parts = zip(tracks, found.root_pos.T.split(lengths), rot.split(lengths), strict=True)
+    parts = zip(tracks, at.root_pos.T.split(lengths), rot.split(lengths), strict=True)
     return [Clip.from_joints(p, r, t.fps, t.name) for t, p, r in parts]
 
 
 def _start(tracks: list[VisualTrack]) -> tuple[Coordinates, _Evidence]:
-    """The encoder's pose, bridged where nothing was seen, on a robust path; and the evidence."""
-    rot, seen = [], []
-    for track in tracks:
-        share = track.keypoints[:, RAY_COCO, 2].mean(1)
-        rot.append(bridged(track.joint_rot, share))
-        seen.append(share)
-    linked = torch.ones(sum(map(len, tracks)) - 1, dtype=torch.bool)
-    ends = torch.tensor([len(t) for t in tracks]).cumsum(0)[:-1]
-    linked[ends - 1] = False
-    pose = torch.cat(rot)
-    dof = rotation_to_dof(pose[:, 1:])
-    root_rot, dof = pose[:, 0].T.contiguous(), dof.T.contiguous()
-    seen = torch.cat(seen)
+    """The encoder's pose with the pelvis at the origin, bridged where nothing was seen, and the evidence."""
 
     def join(value: Callable[[VisualTrack], torch.Tensor]) -> torch.Tensor:
-        return torch.cat([value(t) for t in tracks])
+        return torch.cat([value(t) for t in tracks]).movedim(0, -1).contiguous()
 
-    keypoints, centre = join(lambda t: t.keypoints), join(lambda t: t.centre)
-    point = join(lambda t: lift(t.keypoints[..., :2], t.camera))
-    confidence = ray_confidence(point, centre, keypoints[..., 2])
-    velocity = join(lambda t: t.velocity / t.fps)
-    contact = join(lambda t: (2 * t.contact - 1).clamp(min=0))  # a foot that may be in the air does not count
-
-    local = pose_points(Coordinates(torch.zeros(3, len(seen)), root_rot, dof)).points
-    soles = local[:, SOLES].unflatten(1, (4, 4))
-    touch = torch.cat([soles[:2].mean(2), soles[2:].amin(2)])  # (3, 4, N): the box's middle, as high as its lowest corner
-    rays = list(RAY_COCO)
-    problem = PathProblem(
-        local[:, KEYPOINTS][:, rays].permute(2, 1, 0), centre, point[:, rays], confidence[:, rays], touch.permute(2, 1, 0),
-        contact, velocity, seen, linked,
-    )  # fmt: skip
-    root = solve_path(problem, guessed_path(problem), PathSpread())
+    linked = torch.ones(sum(map(len, tracks)) - 1, dtype=torch.bool)
+    linked[torch.tensor([len(t) for t in tracks]).cumsum(0)[:-1] - 1] = False
+    pose = torch.cat([bridged(t.joint_rot, _seen(t)) for t in tracks])
+    dof = rotation_to_dof(pose[:, 1:]).T.contiguous()
+    at = Coordinates(torch.zeros(3, len(pose)), pose[:, 0].T.contiguous(), dof)
+    rays = [(lift(t.keypoints[..., :2], t.camera), t.centre, t.keypoints[..., 2]) for t in tracks]
+    point, centre, confidence = (torch.cat(x) for x in zip(*rays, strict=True))
+    sure = ray_confidence(point, centre, confidence).T.contiguous()
     evidence = _Evidence(
-        centre.T.contiguous(),
-        ray_direction(point, centre).permute(2, 1, 0).contiguous(),
-        confidence.T.contiguous(),
-        contact.T.contiguous(),
-        velocity[1:].T.contiguous(),
-        seen,
-        linked,
-        dof,
-        local[:, JOINTS].contiguous(),
-        _informants() @ confidence.T,
-        (root - centre).norm(dim=-1),
+        centre=centre.T.contiguous(),
+        point=point.permute(2, 1, 0).contiguous(),
+        direction=ray_direction(point, centre).permute(2, 1, 0).contiguous(),
+        confidence=sure,
+        contact=join(lambda t: (2 * t.contact - 1).clamp(min=0)),  # a foot that may be in the air does not count
+        velocity=join(lambda t: t.velocity / t.fps),
+        seen=join(_seen),
+        linked=linked,
+        dof=dof,
+        joints=pose_points(at).points[:, JOINTS].contiguous(),
+        joint_seen=_informants() @ sure,
     )
-    return Coordinates(root.T.contiguous(), root_rot, dof.clone()), evidence
+    return at, evidence
+
+
+def _seen(track: VisualTrack) -> torch.Tensor:
+    """(T,) in 0..1: how much of the person a frame shows."""
+    return track.keypoints[:, RAY_COCO, 2].mean(1)
+
+
+def _path_problem(at: Coordinates, e: _Evidence) -> PathProblem:
+    """What `path` needs to know about bodies in these poses, wherever they are."""
+    local = pose_points(at._replace(root_pos=torch.zeros_like(at.root_pos))).points
+    soles = local[:, SOLES].unflatten(1, (4, 4))
+    touch = torch.cat([soles[:2].mean(2), soles[2:].amin(2)])  # the box's middle, as high as its lowest corner
+    rays = list(RAY_COCO)
+    joints, points, soles = (x.permute(2, 1, 0) for x in (local[:, KEYPOINTS][:, rays], e.point[:, rays], touch))
+    known = (e.centre.T, points, e.confidence[rays].T, soles, e.contact.T, e.velocity.T, e.seen, e.linked)
+    return PathProblem(joints, *known)
 
 
 def bridged(joint_rot: torch.Tensor, seen: torch.Tensor, frames: float = _BRIDGE_FRAMES) -> torch.Tensor:
@@ -271,14 +291,14 @@ def _keypoint_precision() -> torch.Tensor:
     return torch.tensor([share.get(n.split("_")[-1], 1.0) for n in COCO_NAMES]).unsqueeze(1)
 
 
-def _objective(at: Coordinates, points: torch.Tensor, e: _Evidence, s: Refinement, outlier: float) -> torch.Tensor:
+def _objective(at: Coordinates, points: torch.Tensor, root: torch.Tensor, e: _Evidence, s: Refinement, outlier: float) -> torch.Tensor:
     """The sum of all terms; differentiable in the points and the hinges."""
     joints, soles = points[:, JOINTS], points[:, SOLES].unflatten(1, (4, 4))
     doubt = (1.1 - e.joint_seen) * (0.1 + e.seen) / s.encoder**2
     weight = e.confidence * _keypoint_precision() / s.keypoint**2
     carry = (0.05 + torch.minimum(e.seen[1:], e.seen[:-1])) * e.linked / s.velocity**2
     return (
-        keypoint_term(points[:, KEYPOINTS], e.centre, e.direction, e.depth, weight, outlier)
+        keypoint_term(points[:, KEYPOINTS], e.centre, e.direction, (root - e.centre).norm(dim=0), weight, outlier)
         + encoder_term(joints, e.joints, doubt)
         + hinge_term(at.dof, e.dof, (0.1 + e.seen) / s.hinge**2)
         + acceleration_term(joints, e.linked) * (CONTROL_FPS**2 / s.acceleration) ** 2
@@ -286,36 +306,50 @@ def _objective(at: Coordinates, points: torch.Tensor, e: _Evidence, s: Refinemen
         + slip_term(soles, e.contact, e.linked) / s.foot_slip**2
         + height_term(soles, e.contact) / s.foot_height**2
         + floor_term(soles) / s.floor**2
-        + velocity_term(joints[:, 0], e.velocity, carry)
+        + velocity_term(joints[:, 0], e.velocity[:, 1:], carry)
+        + path_term(joints[:, 0], root) / s.path**2
     )
 
 
-def _adam(start: Coordinates, evidence: _Evidence, settings: Refinement) -> Coordinates:
-    """Adam (Kingma and Ba 2015) on the coordinates, the root's rotation in its own frame; the step length falls as a cosine."""
-    at = start
-    rates = (0.015, 0.02, 0.02)  # m, rad, rad: the first steps
+def _adam(at: Coordinates, root: torch.Tensor, evidence: _Evidence, settings: Refinement) -> Coordinates:
+    """Adam (Kingma and Ba 2015) on the coordinates, the root's rotation in its own frame; the step length falls as a cosine.
+
+    Two changes for motions: the gradient is averaged over time, widely at first, for a step that differs from frame to frame
+    is an acceleration and would be taken back; and neighbouring frames share the second moment, so that frames
+    which need no change get none.
+    """
     first = [torch.zeros_like(g) for g in (at.root_pos, at.root_pos, at.dof)]
     second = [torch.zeros_like(m) for m in first]
     for step in range(settings.steps):
         done = step / settings.steps
         outlier = settings.keypoint_outlier * max(1.0, 4 * (1 - 2 * done))
-        gradient = _gradient(at, evidence, settings, outlier)
+        gradient = _gradient(at, root, evidence, settings, outlier)
         scale = 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
         moves = []
-        for g, m, v, rate in zip(gradient, first, second, rates, strict=True):
+        for g, m, v, rate in zip(gradient, first, second, _RATES, strict=True):
+            g = spread_in_time(g, settings.coarse_frames * (1 - done))
             m.lerp_(g, 1 - _MOMENTUM)
-            v.lerp_(g.square(), 1 - _MEMORY)
+            v.lerp_(spread_in_time(g.square(), _SHARED_FRAMES), 1 - _MEMORY)
             mean, spread = m / (1 - _MOMENTUM ** (step + 1)), v / (1 - _MEMORY ** (step + 1))
             moves.append(-rate * scale * mean / (spread.sqrt() + 1e-8))
         at = Coordinates(at.root_pos + moves[0], turned(at.root_rot, moves[1]), at.dof + moves[2])
     return at
 
 
-def _gradient(at: Coordinates, evidence: _Evidence, settings: Refinement, outlier: float) -> Coordinates:
+def spread_in_time(x: torch.Tensor, frames: float) -> torch.Tensor:
+    """(K, N) averaged along the frames with a Gaussian of this standard deviation; as it is under a third of a frame."""
+    if frames < 0.3:
+        return x
+    reach = math.ceil(3 * frames)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / frames).square())
+    return F.conv1d(x.unsqueeze(1), (kernel / kernel.sum()).view(1, 1, -1), padding="same").squeeze(1)
+
+
+def _gradient(at: Coordinates, root: torch.Tensor, evidence: _Evidence, settings: Refinement, outlier: float) -> Coordinates:
     posed = pose_points(at)
     points, dof = posed.points.requires_grad_(), at.dof.detach().requires_grad_()
     with torch.enable_grad():
-        loss = _objective(at._replace(dof=dof), points, evidence, settings, outlier)
+        loss = _objective(at._replace(dof=dof), points, root, evidence, settings, outlier)
         force, direct = torch.autograd.grad(loss, (points, dof))
     pulled = pull_back(posed._replace(points=points.detach()), force)
     return pulled._replace(dof=pulled.dof + direct)
