@@ -33,6 +33,7 @@ _FRAMES_AT_ONCE = 4000  # of several tracks; more do not fit into the cache
 _BRIDGE_FRAMES = 1.5  # standard deviation of the average that fills in frames in which the encoder saw little
 _FACE = ("nose", "eye", "ear")
 _RATES = 0.0225, 0.03, 0.03  # m, rad, rad: first steps of root, root's turn, hinges
+_CALM = 100.0, 100.0, 10.0  # gradients under these make smaller steps: what is right stays as it is
 _MOMENTUM, _MEMORY = 0.9, 0.98  # of Adam; a short run needs a short memory
 _SHARED_FRAMES = 8.0  # standard deviation over which frames share their second moment
 
@@ -326,12 +327,12 @@ def _adam(at: Coordinates, root: torch.Tensor, evidence: _Evidence, settings: Re
         gradient = _gradient(at, root, evidence, settings, outlier)
         scale = 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
         moves = []
-        for g, m, v, rate in zip(gradient, first, second, _RATES, strict=True):
+        for g, m, v, rate, calm in zip(gradient, first, second, _RATES, _CALM, strict=True):
             g = spread_in_time(g, settings.coarse_frames * (1 - done))
             m.lerp_(g, 1 - _MOMENTUM)
             v.lerp_(spread_in_time(g.square(), _SHARED_FRAMES), 1 - _MEMORY)
             mean, spread = m / (1 - _MOMENTUM ** (step + 1)), v / (1 - _MEMORY ** (step + 1))
-            moves.append(-rate * scale * mean / (spread.sqrt() + 1e-8))
+            moves.append(-rate * scale * mean / (spread.sqrt() + calm))
         at = Coordinates(at.root_pos + moves[0], turned(at.root_rot, moves[1]), at.dof + moves[2])
     return at
 
@@ -341,8 +342,9 @@ def spread_in_time(x: torch.Tensor, frames: float) -> torch.Tensor:
     if frames < 0.3:
         return x
     reach = math.ceil(3 * frames)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / frames).square())
-    return F.conv1d(x.unsqueeze(1), (kernel / kernel.sum()).view(1, 1, -1), padding="same").squeeze(1)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / frames).square()).view(1, 1, -1)
+    share = F.conv1d(torch.ones(1, 1, x.shape[-1]), kernel, padding="same")  # less at the ends
+    return (F.conv1d(x.unsqueeze(1), kernel, padding="same") / share).squeeze(1)
 
 
 def _gradient(at: Coordinates, root: torch.Tensor, evidence: _Evidence, settings: Refinement, outlier: float) -> Coordinates:
