@@ -57,7 +57,7 @@ LEFT_OUT = {
     "without the encoder's velocity": Refinement(velocity=NO, path_spread=replace(BELIEFS, velocity=NO)),
     "without the pull to the path": Refinement(path=NO),
     "without averaged steps": Refinement(coarse_frames=0.0),
-    "one round": Refinement(rounds=1),
+    "one round instead of three": Refinement(rounds=1),
     "path only, the encoder's pose": Refinement(rounds=0),
 }
 

@@ -31,9 +31,10 @@ from physhmr_kit.vision.track import VisualTrack
 
 _FRAMES_AT_ONCE = 4000  # of several tracks; more do not fit into the cache
 _BRIDGE_FRAMES = 1.5  # standard deviation of the average that fills in frames in which the encoder saw little
+_UNSEEN = 0.1  # mean confidence of the limbs, up to which a frame shows nobody
 _FACE = ("nose", "eye", "ear")
 _RATES = 0.0225, 0.03, 0.03  # m, rad, rad: first steps of root, root's turn, hinges
-_CALM = 100.0, 100.0, 10.0  # gradients under these make smaller steps: what is right stays as it is
+_CALM = 1000.0, 1000.0, 100.0  # gradients under these make smaller steps: what is right stays as it is
 _MOMENTUM, _MEMORY = 0.9, 0.98  # of Adam; a short run needs a short memory
 _SHARED_FRAMES = 8.0  # standard deviation over which frames share their second moment
 
@@ -42,7 +43,7 @@ _SHARED_FRAMES = 8.0  # standard deviation over which frames share their second 
 class Refinement:
     """What the refined motion is asked for, and how it is searched. A spread of infinity leaves its term out."""
 
-    rounds: int = 2
+    rounds: int = 3
     """Times that the pose is refined and the path then solved anew for it; 0 leaves the encoder's pose on its path."""
     steps: int = 25
     """Steps of Adam in a round."""
@@ -63,7 +64,7 @@ class Refinement:
     """rad, of a hinge beyond its anatomical limit."""
     foot_slip: float = 0.02
     """m/frame, of a sole in contact."""
-    foot_height: float = 0.03
+    foot_height: float = 0.05
     """m, of a sole in contact from the floor."""
     floor: float = 0.01
     """m, of a sole below the floor."""
@@ -261,8 +262,10 @@ def bridged(joint_rot: torch.Tensor, seen: torch.Tensor, frames: float = _BRIDGE
     Returns:
         (T, J, 4) unit quaternions.
     """
-    turn = (joint_rot[1:] * joint_rot[:-1]).sum(-1, keepdim=True) < 0  # the same rotation, written with the other sign
-    sign = torch.cat([torch.ones_like(joint_rot[:1, :, :1]), torch.where(turn, -1.0, 1.0).cumprod(0)])
+    sign = torch.ones_like(joint_rot[..., :1])
+    trusted = joint_rot[seen > _UNSEEN]
+    turn = (trusted[1:] * trusted[:-1]).sum(-1, keepdim=True) < 0  # the same rotation, written with the other sign
+    sign[seen > _UNSEEN] = torch.cat([sign[: len(trusted[:1])], torch.where(turn, -1.0, 1.0).cumprod(0)])
     apart = torch.arange(-4 * math.ceil(frames), 4 * math.ceil(frames) + 1)
     kernel = torch.exp(-0.5 * (apart / frames).square()).to(joint_rot)
     weight = seen.square() + 1e-4
