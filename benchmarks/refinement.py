@@ -25,12 +25,12 @@ import torch
 from scipy.ndimage import gaussian_filter1d, median_filter
 
 from data_prep.sources import load_clips
+from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.utils.markdown import markdown_table
 from physhmr_kit.vision.build_track import track_from_keypoints
@@ -91,12 +91,8 @@ def on_video(motion: Clip, track: VisualTrack, truth: torch.Tensor) -> str:
     """MPJPE / PA-MPJPE / world of the 12 limb joints, mm: truth (T, 17, 3) m at the track's rate."""
     bodies = forward_kinematics(motion.root_pos, motion.joint_rot, mean_offsets())
     limbs = track.scale * coco_from_bodies(*bodies)[:, RAY_COCO]
-    true = truth[: len(limbs), RAY_COCO]
-    hips = slice(6, 8)
-    local = [x - x[:, hips].mean(1, keepdim=True) for x in (limbs, true)]
-    figures = (local[0] - local[1], limbs - true)
-    mpjpe, world = (1000 * float(d.norm(dim=-1).mean()) for d in figures)
-    return f"{mpjpe:.0f} / {float(F.pa_mpjpe(limbs, true).mean()):.0f} / {world:.0f}"
+    errors = F.limb_errors(limbs, truth[: len(limbs), RAY_COCO])
+    return " / ".join(f"{float(value.mean()):.0f}" for value in errors.values())
 
 
 def read_video(stem: Path, encoder) -> tuple[VisualTrack, torch.Tensor]:
