@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from data_prep.imported import import_file
-from data_prep.sources import find_motion_files
+from data_prep.named import find_motion_files
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import states_of

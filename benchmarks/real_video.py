@@ -23,8 +23,9 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies, person_size
-from physhmr_kit.vision.placement import encoder_clip, kinematic_clip
+from physhmr_kit.vision.placement import encoder_clip
 from physhmr_kit.vision.pretrained import load_encoder
+from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.uncalibrated import estimate_camera
 
 
@@ -61,7 +62,7 @@ def main() -> None:
         f"{track.name}: {len(track)} frames at 30 fps; the person is {track.scale:.3f} times the mean shape (estimated)"
     )
 
-    bodies = {"encoder": encoder_clip(track), "refined": kinematic_clip(track)}
+    bodies = {"encoder": encoder_clip(track), "refined": refined_clip(track)}
     library = MotionLibrary(list(bodies.values()))
     state = {name: library.clip(i) for i, name in enumerate(bodies)}
     if options.rollout:

@@ -81,7 +81,13 @@ def on_clips(motions: list[Clip], truth: list[BodyState]) -> list[str]:
         off = (pos - true.body_pos).norm(dim=-1).mean(-1)
         acceleration = torch.nn.functional.pad(F.accel(pos, true.body_pos, motion.fps), (1, 1), value=torch.nan)
         steps.append(pos[:, 0].diff(dim=0).norm(dim=-1).max())
-        columns = (F.mpjpe(pos, true.body_pos), F.pa_mpjpe(pos, true.body_pos), 1000 * off, 100.0 * (off > LOST_M), acceleration)
+        columns = (
+            F.mpjpe(pos, true.body_pos),
+            F.pa_mpjpe(pos, true.body_pos),
+            1000 * off,
+            100.0 * (off > LOST_M),
+            acceleration,
+        )
         rows.append(torch.stack(columns, dim=-1))
     mpjpe, pa, world, lost, acceleration = torch.cat(rows).nanmean(0).tolist()
     return [f"{mpjpe:.1f}", f"{pa:.1f}", f"{world:.1f}", f"{lost:.2f} %", f"{max(steps):.2f}", f"{acceleration:.1f}"]
@@ -107,7 +113,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--clips", nargs="+", required=True)
-    parser.add_argument("--video", type=Path, metavar="STEM", help="of STEM_keypoints.npz, STEM_camera.json, STEM_truth.npz")
+    parser.add_argument(
+        "--video", type=Path, metavar="STEM", help="of STEM_keypoints.npz, STEM_camera.json, STEM_truth.npz"
+    )
     parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

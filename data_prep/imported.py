@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.cache import keep, kept_path, load_kept
 from data_prep.motion_file import read_file, to_clip
+from data_prep.own_shape import models_at_hand
 from data_prep.parts import cut
 from data_prep.retarget import refuse_teleport
 from data_prep.source import SourceMotion
-from data_prep.support import doubt_support
+from data_prep.support import doubt_support, is_doubted, unsupported_share
 from physhmr_kit.motion.check import Teleport, check_clip
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.utils.errors import KitError
@@ -28,6 +29,7 @@ class Imported:
         notes: what was assumed, repaired or is doubtful, a line each, without the name of the file.
         refusal: why there is no clip, without the name of the file.
         kept: whether this was found in the cache.
+        unsupported: of each clip, the share of frames without support (`data_prep.support`); empty where nothing was checked.
     """
 
     path: Path
@@ -35,11 +37,36 @@ class Imported:
     notes: tuple[str, ...] = ()
     refusal: str = ""
     kept: bool = False
+    unsupported: tuple[float, ...] = ()
 
     @property
     def frames(self) -> int:
         """Frames at 30 fps."""
         return sum(map(len, self.clips))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """A line for each clip whose support is doubted, with the clip's name where the file holds several."""
+        pairs = zip(self.clips, self.unsupported, strict=False)
+        several = len(self.clips) > 1
+        return tuple(
+            f"{clip.name}: {line}" if several else line for clip, share in pairs for line in doubt_support(share)
+        )
+
+    def supported(self) -> tuple[Imported, list[str]]:
+        """This without the clips whose support is doubted, and a line for each of them."""
+        pairs = list(zip(self.clips, self.unsupported, strict=False))
+        fit = [(clip, share) for clip, share in pairs if not is_doubted(share)]
+        if len(fit) == len(pairs):
+            return self, []
+        lines = [f"{self.path}: {left_out(clip.name, share)}" for clip, share in pairs if is_doubted(share)]
+        clips, shares = tuple(clip for clip, _ in fit), tuple(share for _, share in fit)
+        return replace(self, clips=clips, unsupported=shares), lines
+
+
+def left_out(name: str, share: float) -> str:
+    """What is said of a clip that is left out because its support is doubted."""
+    return f"{name}, without support in {100 * share:.0f} % of its frames"
 
 
 def import_file(path: Path, check: bool = True, cached: bool = True) -> Imported:
@@ -51,7 +78,7 @@ def import_file(path: Path, check: bool = True, cached: bool = True) -> Imported
         cached: look into the cache first, and keep there what was read.
     """
     try:
-        kept = kept_path(_read_together(path), path.stem, path.suffix.lower(), check)
+        kept = kept_path(_read_together(path), path.stem, path.suffix.lower(), check, models_at_hand())
         before = load_kept(kept) if cached else None
         if before is not None:
             return _restore(path, *before)
@@ -81,7 +108,8 @@ def _import(path: Path, check: bool) -> Imported:
     if check:
         clips, lines = _check(clips)
         notes += lines
-    return Imported(path, tuple(clip.resample(CONTROL_FPS) for clip in clips), tuple(notes))
+    at_rate = tuple(clip.resample(CONTROL_FPS) for clip in clips)
+    return Imported(path, at_rate, tuple(notes), unsupported=tuple(map(unsupported_share, at_rate)) if check else ())
 
 
 def _whole(motion: Clip | SourceMotion, path: Path) -> tuple[list, list[str]]:
@@ -103,7 +131,6 @@ def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
             try:
                 clip, more = check_clip(clip)
                 fit.append(clip)
-                more += doubt_support(clip)
             except Teleport as fault:
                 pieces, more = cut(fault)
                 todo = pieces + todo
@@ -125,7 +152,8 @@ def _record(imported: Imported) -> tuple[dict[str, np.ndarray], dict]:
     for n, clip in enumerate(imported.clips):
         arrays |= {f"poses{n}": clip.poses, f"trans{n}": clip.trans, f"betas{n}": clip.betas}
         clips.append({"name": clip.name, "gender": clip.gender})
-    return arrays, {"clips": clips, "notes": imported.notes, "refusal": imported.refusal}
+    record = {"clips": clips, "notes": imported.notes, "refusal": imported.refusal}
+    return arrays, record | {"unsupported": imported.unsupported}
 
 
 def _restore(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Imported:
@@ -133,4 +161,5 @@ def _restore(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Importe
         Clip(arrays[f"poses{n}"], arrays[f"trans{n}"], CONTROL_FPS, c["name"], arrays[f"betas{n}"], c["gender"])
         for n, c in enumerate(record["clips"])
     ]
-    return Imported(path, tuple(clips), tuple(record["notes"]), record["refusal"], kept=True)
+    notes, shares = tuple(record["notes"]), tuple(record["unsupported"])
+    return Imported(path, tuple(clips), notes, record["refusal"], True, shares)

@@ -7,17 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from data_prep.cache import keep, kept_path, load_kept
+from data_prep.named import count_and_seed
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.generator import generated_clips
 from physhmr_kit.utils.errors import KitError
-
-KINDS = ("demo", "generated")
-
-
-def is_made(spec: str) -> bool:
-    """Whether the kit makes what is asked for: demo, demo:NAME, generated:COUNT or generated:COUNT:SEED."""
-    return spec.partition(":")[0] in KINDS
 
 
 def made_clips(spec: str) -> list[Clip]:
@@ -28,23 +22,13 @@ def made_clips(spec: str) -> list[Clip]:
     """
     kind, _, wanted = spec.partition(":")
     if kind == "generated":
-        count, seed = _count_and_seed(spec)
+        count, seed = count_and_seed(spec)
         return _kept(f"generated:{count}:{seed}", lambda: generated_clips(count, seed))
     clips = _kept("demo", demo_clips)
     found = [clip for clip in clips if wanted in ("", clip.name)]
     if not found:
         raise KitError(f"{spec}: no such demo motion; there are {', '.join(clip.name for clip in clips)}")
     return found
-
-
-def _count_and_seed(spec: str) -> tuple[int, int]:
-    try:
-        count, seed = (int(word) for word in (*spec.split(":")[1:], "0")[:2])
-        if spec.count(":") > 2 or count < 1 or seed < 0:
-            raise ValueError
-    except ValueError:
-        raise KitError(f"{spec}: expected generated:COUNT or generated:COUNT:SEED, e.g. generated:200") from None
-    return count, seed
 
 
 def _kept(what: str, make: Callable[[], list[Clip]]) -> list[Clip]:

@@ -11,6 +11,7 @@ from data_prep import bvh, cmu
 from data_prep.compare import compare
 from data_prep.joint_positions import source_of_positions
 from data_prep.lean import stand_over_feet
+from data_prep.named import refuse_other_start
 from data_prep.retarget import retarget
 from data_prep.saved_arrays import read_joblib, read_npz, read_object_array
 from data_prep.smpl_layouts import clips_of
@@ -18,7 +19,6 @@ from data_prep.source import SourceMotion
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.grounding import ground
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.utils.file_kinds import refuse_other_kind
 
 HUMANML_FPS = 20.0
 """Hz of HumanML3D's joint positions (`new_joints`); their files hold no rate."""
@@ -72,12 +72,12 @@ def _read_npz(path: Path) -> Found:
 
 
 def _read_pickle(path: Path) -> Found:
-    refuse_other_kind(path, "a pickle", b"\x80", b"\x78", b"\x1f\x8b", b"BZ", b"\xfd7zXZ", b"\x5d\x00", b"(", b"c")
+    refuse_other_start(path)
     return list(clips_of(read_joblib(path), path))
 
 
 def _read_npy(path: Path) -> Found:
-    refuse_other_kind(path, "an .npy array", b"\x93NUMPY")
+    refuse_other_start(path)
     data = read_object_array(path)
     if isinstance(data, dict):
         return list(clips_of(data, path))
@@ -100,4 +100,4 @@ READERS: dict[str, Callable[[Path], Found]] = {
     ".npz": _read_npz, ".bvh": _read_bvh, ".amc": _read_amc, ".npy": _read_npy,
     ".pkl": _read_pickle, ".pickle": _read_pickle, ".joblib": _read_pickle,
 }  # fmt: skip
-"""The kinds of files the kit reads, by suffix."""
+"""The reader of each kind of file in `named.STARTS`, by suffix."""

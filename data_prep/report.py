@@ -24,9 +24,9 @@ import torch
 from data_prep import bvh, cmu
 from data_prep.lean import stand_over_feet
 from data_prep.limbs import limb_direction_error
+from data_prep.named import find_motion_files
 from data_prep.retarget import beyond_limits, leg_length, retarget
 from data_prep.source import SourceMotion, mend_elbows
-from data_prep.sources import find_motion_files
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
 from physhmr_kit.cli import run
 from physhmr_kit.metrics.feasible import ankles_apart, beyond_support

@@ -1,23 +1,26 @@
 """A subject at rest: where the pelvis lies in the body model's own frame, and how large the body is beside the mean shape.
 
-Only joints are needed, so a body model file is read for three arrays: J = J_regressor (v_template + shapedirs betas).
+Only joints and the lowest vertex are needed, so a body model file is read for three arrays: J = J_regressor (v_template +
+shapedirs betas).
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from physhmr_kit.body.safe_pickle import load_pickle
-from physhmr_kit.body.skeleton import PELVIS_AT_REST, rest_joints
+from physhmr_kit.body.skeleton import PELVIS_AT_REST, SOLE_DEPTH, rest_joints
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import read_arrays
 
 _KINDS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
+_COUNT = 10  # betas that a clip holds
 _PELVIS = {"SMPL": PELVIS_AT_REST, "SMPL-X": (0.003, -0.351, 0.012)}
 """Pelvis of the mean shape, m. The two models put their origin elsewhere: 13 cm apart, so they must not be mixed up."""
 
@@ -30,11 +33,14 @@ class RestShape:
         joints: (22 or more, 3) m, SMPL's order.
         scale: size beside the mean shape, |J(beta) centred| / |J(0) centred|; more than 1 for a tall person.
         known: whether a body model said so, or the mean shape was taken.
+        sole: m, how far the sole lies below the ankle joints; the mean shape's `SOLE_DEPTH`, times what the model's lowest
+            vertex says of this shape beside the mean one.
     """
 
     joints: torch.Tensor
     scale: float
     known: bool
+    sole: float = SOLE_DEPTH
 
     @property
     def pelvis(self) -> torch.Tensor:
@@ -68,28 +74,42 @@ def read_rest_shape(path: str | os.PathLike, betas: torch.Tensor, kind: str) -> 
 
     Args:
         path: .pkl or .npz with v_template, shapedirs, J_regressor.
-        betas: (B,) shape. kind: 'SMPL' or 'SMPL-X', the model the betas belong to; their shape spaces differ.
+        betas: (B,) shape. kind: 'SMPL', 'SMPL-H' or 'SMPL-X', the model the betas belong to; their shape spaces differ.
 
     Raises:
         KitError: missing or unreadable file, missing arrays, or a model of another kind.
     """
     path = Path(path)
-    template, directions, regressor = _read(path)
+    template, directions, regressor = _read(path, _changed(path))
     found = _KINDS.get(len(regressor), f"{len(regressor)} joints")
     if found != kind:
         raise KitError(f"{path}: a {found} model, but these betas are of {kind}; name a {kind} model file")
-    count = min(len(betas), directions.shape[-1], 10)
+    count = min(len(betas), directions.shape[-1])
     offset = directions[..., :count] @ betas[:count].double().numpy()
     body = 24 if kind == "SMPL" else 22  # SMPL-X goes on with jaw and eyes where SMPL has its hands
-    mean, own = ((regressor @ v)[:body] for v in (template, template + offset))
+    bodies = (template, template + offset)
+    mean, own = ((regressor @ v)[:body] for v in bodies)
     size = [np.linalg.norm(j - j.mean(0)) for j in (own, mean)]
-    return RestShape(torch.from_numpy(own).float(), float(size[0] / size[1]), True)
+    depth = [j[[7, 8], 1].min() - v[:, 1].min() for j, v in zip((mean, own), bodies, strict=True)]
+    sole = SOLE_DEPTH * float(depth[1] / depth[0]) if depth[0] > 0 else SOLE_DEPTH
+    return RestShape(torch.from_numpy(own).float(), float(size[0] / size[1]), True, sole)
 
 
-def _read(path: Path) -> list[np.ndarray]:
+def _changed(path: Path) -> int:
+    """When the file last changed.
+
+    Raises:
+        KitError: there is none.
+    """
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as fault:
+        raise KitError(f"{path}: no such body model") from fault
+
+
+@lru_cache(maxsize=4)  # a data set asks for the same few models thousands of times
+def _read(path: Path, changed: int) -> list[np.ndarray]:
     keys = ("v_template", "shapedirs", "J_regressor")
-    if not path.is_file():
-        raise KitError(f"{path}: no such body model")
     data = read_arrays(path, "body model", keys) if path.suffix == ".npz" else load_pickle(path)
     missing = [k for k in keys if not isinstance(data, dict) or k not in data]
     if missing:
@@ -97,4 +117,4 @@ def _read(path: Path) -> list[np.ndarray]:
     template, directions, regressor = (np.asarray(data[k], np.float64) for k in keys)
     if template.ndim != 2 or directions.shape[:2] != template.shape or regressor.shape[1:] != template.shape[:1]:
         raise KitError(f"{path}: v_template, shapedirs and J_regressor do not fit together")
-    return [template, directions, regressor]
+    return [template, directions[..., :_COUNT].copy(), regressor]

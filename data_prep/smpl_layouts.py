@@ -14,6 +14,7 @@ import roma
 import torch
 
 from data_prep.axes import find_up, path_unit, upright_turn
+from data_prep.own_shape import on_mean_legs, own_shape
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
@@ -24,6 +25,7 @@ _WHOLE = ("poses", "pose_aa", "fullpose", "smpl_poses", "smpl_thetas", "pose")
 _ROOT = ("root_orient", "global_orient")
 _BODY = ("pose_body", "body_pose")
 _TRANS = ("trans", "transl", "trans_orig", "root_trans_offset", "root_trans", "root_translation", "smpl_trans")
+_PELVIS_ITSELF = "root_trans_offset"  # where the others are SMPL's translation, pelvis less j0
 _BETAS = ("betas", "beta", "shape", "smpl_betas")
 _JOINTS = (22, 24, 52, 55)
 _ROBOT = ("dof", "dof_pos", "dof_positions", "joint_pos")
@@ -66,24 +68,30 @@ def _clip_of(data: dict, path: Path, name: str, expected: torch.Tensor = _Z, wor
         clip = Clip(poses, trans, fps, name, _betas(data), _gender(data))
     except KitError as fault:
         raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault
-    clip, more = _upright_in_metres(clip, path, expected, world)
-    return clip, notes + more
+    shape, said = own_shape(clip.betas, clip.gender, _model_of(data, key=_has(data, *_WHOLE)))
+    knows_pelvis = shape is None or _has(data, *_TRANS) == _PELVIS_ITSELF
+    pelvis = PELVIS_AT_REST if knows_pelvis else tuple(shape.pelvis.tolist())
+    clip, more = _upright_in_metres(clip, path, expected, world, pelvis)
+    return clip if shape is None else on_mean_legs(clip, shape), [*notes, *more, *said]
 
 
-def _upright_in_metres(clip: Clip, path: Path, expected: torch.Tensor, world: str) -> tuple[Clip, list[str]]:
+def _upright_in_metres(
+    clip: Clip, path: Path, expected: torch.Tensor, world: str, pelvis_at_rest: tuple[float, ...]
+) -> tuple[Clip, list[str]]:
     lines = []
     at_origin = torch.zeros(len(clip), 3, dtype=torch.float64)
     limbs, _ = forward_kinematics(at_origin, clip.joint_rot.double(), mean_offsets().double())
     root = clip.root_pos.double()
     up, _ = find_up(limbs + root[:, None], clip.fps, expected, str(path))
     metres, unit = path_unit(root, limbs[:, [7, 8, 10, 11]], up, clip.fps)
+    own, mean = (torch.tensor(j0, dtype=torch.float64) for j0 in (pelvis_at_rest, PELVIS_AT_REST))
+    root = (root - mean) * metres + own
     if metres != 1.0:  # which the path may have hidden
-        pelvis = torch.tensor(PELVIS_AT_REST, dtype=torch.float64)
-        root = (root - pelvis) * metres + pelvis
         lines.append(f"trans is in {unit}: multiplied by {metres:g}")
         up, _ = find_up(limbs + root[:, None], clip.fps, expected, str(path))
     if torch.equal(up, _Z):
-        return (clip if metres == 1.0 else _moved(clip, root, clip.joint_rot)), lines
+        same = metres == 1.0 and torch.equal(own, mean)
+        return (clip if same else _moved(clip, root, clip.joint_rot)), lines
     turn = upright_turn(up, "z")
     quat = roma.rotmat_to_unitquat(turn)
     joint_rot = clip.joint_rot.double()
@@ -137,7 +145,7 @@ def _trans(data: dict, path: Path, frames: int) -> np.ndarray:
     trans = trans.reshape(len(trans), -1) if trans.ndim == 3 and len(trans) else trans
     if trans.shape != (frames, 3):
         raise KitError(f"{path}: {key} has shape {trans.shape}; expected ({frames}, 3)")
-    if key == "root_trans_offset":  # the pelvis itself
+    if key == _PELVIS_ITSELF:
         trans = trans - np.array(PELVIS_AT_REST)
     if key == "smpl_trans" and "smpl_scaling" in data:
         trans = trans / _numbers(data, "smpl_scaling", path).ravel()[0]
@@ -169,6 +177,15 @@ def _betas(data: dict) -> np.ndarray:
     given = given[:10]
     betas[: len(given)] = np.nan_to_num(given)
     return betas
+
+
+def _model_of(data: dict, key: str) -> str:
+    """The body model that a file's shape belongs to, by its own word or the number of its columns."""
+    said = str(np.ravel(np.asarray(data.get("surface_model_type", "")))[0]).lower()
+    columns = int(np.prod(np.shape(data[key])[1:])) if key else 0
+    if "smplx" in said or columns == 165:
+        return "SMPL-X"
+    return "SMPL-H" if "smplh" in said or columns == 156 else "SMPL"
 
 
 def _gender(data: dict) -> str:

@@ -3,66 +3,20 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
-from data_prep.imported import Imported, import_file
-from data_prep.made import is_made, made_clips
-from data_prep.motion_file import READERS
+from data_prep.imported import Imported, import_file, left_out
+from data_prep.made import made_clips
+from data_prep.named import find_motion_files, is_made
+from data_prep.support import is_doubted
 from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary, unique_names
-from physhmr_kit.motion.library_files import is_library
+from physhmr_kit.motion.library_files import is_library, read_index
 from physhmr_kit.utils.errors import KitError
-
-_NO_MOTIONS = ("shape.npz", "*_stagei.npz", "track.npz", "rollout.npz", ".*")
-_POSES = ("pose", "trans", "joints", "positions", "results")
-
-
-def find_motion_files(spec: str | Path) -> list[Path]:
-    """The motion files a path names: itself, or all below a folder in sorted order, without what is no motion.
-
-    Raises:
-        KitError: no such path, a kind of file the kit cannot read, or a folder without motions.
-    """
-    path = Path(spec)
-    if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in READERS and p.is_file()]
-        motions = [p for p in found if not _is_no_motion(p)]
-        if not motions:
-            passed = f"; {len(found)} file(s) passed over hold none ({found[0].name} ...)" if found else ""
-            raise KitError(f"{path}: no motion files in this folder; expected {', '.join(READERS)}{passed}")
-        return motions
-    if path.suffix.lower() not in READERS:
-        known = ", ".join(READERS)
-        if path.exists():
-            raise KitError(f"{path}: not a motion file of a known kind ({known})")
-        raise KitError(
-            f"{path}: no such file or folder; expected {known}, a folder, 'demo', 'demo:<name>' or 'generated:<count>'"
-        )
-    if not path.is_file():
-        raise KitError(f"{path}: no such file")
-    return [path]
-
-
-def _is_no_motion(path: Path) -> bool:
-    """Whether a file in a folder is what lies beside motions: body shapes, calibrations, the kit's own tracks and
-    rollouts, hidden files.
-
-    Known by name, or an archive in which no array is named as poses or positions are. A damaged one is not passed over.
-    """
-    if any(fnmatch(path.name.lower(), pattern) for pattern in _NO_MOTIONS):
-        return True
-    if path.suffix.lower() != ".npz":
-        return False
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        names = [name.lower() for name in archive.namelist()]
-        return bool(names) and not any(word in name for name in names for word in _POSES)
-    return False
 
 
 def import_files(paths: Sequence[Path], check: bool = True, cached: bool = True) -> list[Imported]:
@@ -100,7 +54,7 @@ def told(imported: Sequence[Imported]) -> list[str]:
     """What a user should know of files: their notes, files with the same note together, and those refused with the reason."""
     by_note: dict[str, list[Path]] = {}
     for one in imported:
-        for note in one.notes:
+        for note in (*one.notes, *one.doubts):
             by_note.setdefault(note, []).append(one.path)
     lines = []
     for note, paths in by_note.items():
@@ -114,7 +68,11 @@ def told(imported: Sequence[Imported]) -> list[str]:
 
 
 def load_clips(
-    specs: Sequence[str | Path], check: bool = True, strict: bool = False, cached: bool = True
+    specs: Sequence[str | Path],
+    check: bool = True,
+    strict: bool = False,
+    cached: bool = True,
+    skip_unsupported: bool = False,
 ) -> list[Clip]:
     """Clips at 30 fps from any mixture of sources, each with a name of its own.
 
@@ -126,6 +84,7 @@ def load_clips(
             repaired; without it a motion comes as it was read, to be looked at.
         strict: stop at a folder's first motion that is refused.
         cached: keep what was imported in the user's cache folder (`data_prep.cache`), and look there first.
+        skip_unsupported: leave out the clips whose support is doubted (`data_prep.support`), and list them on stderr.
 
     Returns:
         the clips in the order given; a second clip of the same name is called <name>_2, and so on.
@@ -137,19 +96,26 @@ def load_clips(
         specs = [specs]
     clips: list[Clip] = []
     lines: list[str] = []
+    skipped: list[str] = []
     for spec in specs:
         if is_made(str(spec)):
             clips += made_clips(str(spec))
         elif is_library(spec):
-            clips += MotionLibrary.open(spec).clips()
+            library, more = _open(spec, skip_unsupported)
+            clips += library.clips() if library else []
+            skipped += more
         else:
             imported = import_files(find_motion_files(spec), check, cached)
             _refuse(spec, imported, strict)
+            if skip_unsupported:
+                parts = [one.supported() for one in imported]
+                imported = [one for one, _ in parts]
+                skipped += [line for _, more in parts for line in more]
             clips += [clip for one in imported for clip in one.clips]
             lines += told(imported) if check else []
     if not clips:
-        raise KitError("no clips asked for; name files, folders or 'demo'")
-    _say(lines)  # after all were read, so that a refusal stands alone
+        raise _nothing_left(skipped) if skipped else KitError("no clips asked for; name files, folders or 'demo'")
+    _say(lines + _listed(skipped))  # after all were read, so that a refusal stands alone
     return _unique(clips)
 
 
@@ -163,18 +129,48 @@ def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
         )
 
 
-def load_library(specs: Sequence[str | Path], strict: bool = False) -> MotionLibrary:
+def load_library(specs: Sequence[str | Path], strict: bool = False, skip_unsupported: bool = False) -> MotionLibrary:
     """The motions of `load_clips` as a library, packed ones first; a single packed one is opened where it lies, whatever its size.
 
     Raises:
         KitError: see `load_clips`.
     """
     specs = [specs] if isinstance(specs, str | Path) else list(specs)
-    packed = [MotionLibrary.open(spec) for spec in specs if is_library(spec)]
+    opened = [_open(spec, skip_unsupported) for spec in specs if is_library(spec)]
+    packed = [library for library, _ in opened if library]
+    skipped = [line for _, lines in opened for line in lines]
     others = [spec for spec in specs if not is_library(spec)]
-    if others or not packed:
-        packed.append(MotionLibrary(load_clips(others, strict=strict)))
+    if others or not opened:
+        packed.append(MotionLibrary(load_clips(others, strict=strict, skip_unsupported=skip_unsupported)))
+    if not packed:
+        raise _nothing_left(skipped)
+    _say(_listed(skipped))
     return packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
+
+
+def _open(spec: str | Path, skip_unsupported: bool) -> tuple[MotionLibrary | None, list[str]]:
+    """A packed library, None where no clip of it is left, and a line for each clip that was left out of it."""
+    library = MotionLibrary.open(spec)
+    if not skip_unsupported:
+        return library, []
+    shares = [entry.unsupported for entry in read_index(spec).clips]
+    known = [share for share in shares if share is not None]
+    if len(known) < len(shares):
+        raise KitError(f"{spec}: packed by a version that did not look at support; pack it again")
+    doubted = [is_doubted(share) for share in known]
+    named = zip(library.names, known, doubted, strict=True)
+    lines = [f"{spec}: {left_out(name, share)}" for name, share, leaves in named if leaves]
+    return (None if all(doubted) else library.only([not leaves for leaves in doubted])), lines
+
+
+def _listed(skipped: list[str]) -> list[str]:
+    return (
+        [f"{len(skipped)} clip(s) left out for lack of support:", *(f"  {line}" for line in skipped)] if skipped else []
+    )
+
+
+def _nothing_left(skipped: list[str]) -> KitError:
+    return KitError(f"all {len(skipped)} clips are left out for lack of support; the first: {skipped[0]}")
 
 
 def _unique(clips: list[Clip]) -> list[Clip]:

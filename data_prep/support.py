@@ -42,10 +42,19 @@ def unsupported(clip: Clip) -> torch.Tensor:
     return found
 
 
-def doubt_support(clip: Clip) -> list[str]:
-    """A line where a worthwhile share of a clip has no support, or none."""
-    share = float(unsupported(clip).double().mean())
-    if share < SHARE:
+def unsupported_share(clip: Clip) -> float:
+    """The share of a clip's frames, 0 to 1, in which nothing that is there carries the body."""
+    return float(unsupported(clip).double().mean())
+
+
+def is_doubted(share: float) -> bool:
+    """Whether so large a share of a clip's frames lacks support that the clip is doubted; `--skip-unsupported` leaves it out."""
+    return share >= SHARE
+
+
+def doubt_support(share: float) -> list[str]:
+    """A line about a clip whose support is doubted, none about another; `share` is its `unsupported_share`."""
+    if not is_doubted(share):
         return []
     return [
         f"kept, but without support in {100 * share:.0f} % of its frames: does it sit, climb or hang on what is not there?"

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.env.settings import ESTIMATE_GROUPS, ESTIMATES, VISUAL_GROUPS, TrackingConfig
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
@@ -23,6 +24,7 @@ from physhmr_kit.utils.errors import KitError
 if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
     from physhmr_kit.env import Rollout
     from physhmr_kit.env.recovery import PushTest, Recovery
+    from physhmr_kit.env.rollout import Policy as Acting
     from physhmr_kit.learning.networks import Policy
     from physhmr_kit.motion.library import MotionLibrary
     from physhmr_kit.vision.track import VisualTrack
@@ -63,7 +65,7 @@ def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
 
 
 def evaluate(
-    policy: Policy,
+    policy: Acting,
     config: TrackingConfig,
     library: MotionLibrary,
     tracks: list[VisualTrack] | None = None,
@@ -76,6 +78,17 @@ def evaluate(
 
     with cli.progress_bar(f"{library.num_clips} clips", int(library.lengths.max())) as told:
         return track_clips(policy, library, config, _seen(tracks, library), simulator, substeps, told, device)
+
+
+def no_policy(rollouts: list[Rollout]) -> str:
+    """The baseline of a table, in a line: the same targets with every action at zero."""
+    from physhmr_kit.metrics import summarise
+
+    whole, successful = summarise(rollouts)
+    return (
+        f"no policy, the same targets: {whole['outcome']}, {whole['tracking_mm']:.1f} mm "
+        f"({successful['tracking_mm']:.1f} mm over the successful clips)"
+    )
 
 
 def evaluate_pushed(
@@ -93,6 +106,12 @@ def evaluate_pushed(
 
     with cli.progress_bar(f"{library.num_clips} clips x {test.pushes} pushes", int(library.lengths.max())) as told:
         return push_clips(policy, library, config, test, _seen(tracks, library), simulator, substeps, told, device)
+
+
+def _zero(obs):
+    """The action of no policy, whatever it observes."""
+    some = next(iter(obs.values()))
+    return some.new_zeros(len(some), 69)
 
 
 def _seen(tracks: list[VisualTrack] | None, library: MotionLibrary):
@@ -195,6 +214,11 @@ def _parser():
         "--strict", action="store_true", help="stop at a folder's first file that is refused; it is skipped otherwise"
     )
     parser.add_argument(
+        "--skip_unsupported",
+        action="store_true",
+        help="leave out and list the clips that sit, climb or hang on what is not there",
+    )
+    parser.add_argument(
         "--held_out",
         type=int,
         default=0,
@@ -222,7 +246,7 @@ def _library(args) -> MotionLibrary:
     from data_prep.sources import load_library
     from physhmr_kit.motion.split import is_held_out
 
-    library = load_library(args.clips, args.strict)
+    library = load_library(args.clips, args.strict, args.skip_unsupported)
     wanted = [not args.held_out or is_held_out(name, args.held_out, args.fold) for name in library.names]
     if not any(wanted):
         raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; nothing to evaluate")
@@ -234,6 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
+    check_named(args.clips)
     from physhmr_kit.env.recovery import PushTest
     from physhmr_kit.stages.views import film_library
     from physhmr_kit.utils.files import write_text
@@ -258,6 +283,8 @@ def main(argv: list[str] | None = None) -> int:
         markdown, table = report_pushes(recoveries, test, f"{title}, pushed", notes)
     else:
         rollouts = evaluate(policy, config, library, *world)
+        if config.control != "absolute":  # zero actions follow what the policy is told
+            notes.append(no_policy(evaluate(_zero, config, library, *world)))
         markdown, table = report(rollouts, title, notes)
     if args.csv:
         write_text(args.csv, table)

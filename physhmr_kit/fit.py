@@ -24,6 +24,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 
+from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.utils.errors import KitError
 
@@ -240,7 +241,7 @@ def _accelerator(asked: str, simulator: str | None) -> str:
     """
     import torch
 
-    from physhmr_kit.simulation.registry import choose_simulator
+    from physhmr_kit.simulation.registry import accelerator_of, choose_simulator
 
     name = None if simulator is None else choose_simulator(simulator).name
     if asked == "gpu" and name == "mujoco_cpu":
@@ -255,7 +256,7 @@ def _accelerator(asked: str, simulator: str | None) -> str:
         raise KitError(
             "mujoco_gpu: there is no CUDA device; take --simulator mujoco_cpu (or --trainer.accelerator cpu, which is slow)"
         )
-    return "gpu" if name != "mujoco_cpu" and torch.cuda.is_available() else "cpu"
+    return accelerator_of(name)
 
 
 def _strategy(trainer: TrainerOptions) -> str:
@@ -285,6 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.print_config:
         print(_as_yaml(settings, options, command), end="")
         return 0
+    check_named(settings.data.clips)
     import pytorch_lightning as pl
     import torch
 

@@ -10,23 +10,25 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.video import keypoints_of, read_video_info
 from physhmr_kit import cli
-from physhmr_kit.evaluate import STAGES, find_policy
+from physhmr_kit.evaluate import find_policy, two_stage
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that --help answers at once
+    from physhmr_kit.learning.networks import Policy
     from physhmr_kit.reconstruction import Reconstruction
     from physhmr_kit.vision.camera import Camera
     from physhmr_kit.vision.encoder import VisionEncoder
     from physhmr_kit.vision.keypoints import KeypointTrack
     from physhmr_kit.vision.track import VisualTrack
 
-METHODS = ("physics", "kinematic")
+METHODS = ("physics", "two_stage", "kinematic")
 
 
 def find_video(keypoints: Path) -> Path | None:
@@ -114,8 +116,44 @@ def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: Ke
     return with_scale(found.track, args.scale)
 
 
+def find_follower(args) -> tuple | None:
+    """The policy that follows the film, its episode and what its file says; None for the encoder's estimate alone."""
+    if args.method == "kinematic":
+        return None
+    if args.method == "physics":
+        return find_policy(args.stage, args.weights)
+    expert, _, settings = find_policy("expert", args.weights)
+    return *two_stage(expert), settings
+
+
+def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
+    """The policy after training on this film, with a bar that shows how much of it is followed and how long it may take."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    from physhmr_kit.stages.film import FILM_CONFIG, adapt
+
+    config = replace(FILM_CONFIG, sim=replace(FILM_CONFIG.sim, simulator=args.simulator, substeps=substeps))
+    columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("adapting", total=1.0, state="")
+
+        def show(share: float, followed: float) -> None:
+            left = 60 * args.adapt * max(1 - share, 0)
+            bar.update(
+                task, completed=share, state=f"follows {100 * followed:.0f} % of the film, at most {left:.0f} s left"
+            )
+
+        made = adapt(policy, track, args.adapt, config, args.device, show)
+    print(
+        f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); "
+        f"follows {100 * made.followed:.0f} % of the film before the body is lost"
+    )
+    return made.policy
+
+
 def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
-    """The track followed by a policy (of `find_policy`) in simulation, or the encoder's estimate alone."""
+    """The track followed by a policy (of `find_follower`) in simulation, or the encoder's estimate alone."""
     from physhmr_kit.reconstruction import kinematic_estimate, simulate_track
 
     if found is None:
@@ -123,6 +161,8 @@ def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
     policy, config, settings = found
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))
+    if args.adapt:
+        policy = adapted(args, policy, track, substeps)
     with cli.progress_bar(f"{len(track)} frames", len(track)) as progress:
         return simulate_track(policy, track, config, args.simulator, substeps, args.device, progress)
 
@@ -145,15 +185,26 @@ def _parser():
         "--focal", type=float, help="focal length in pixels when there is no camera file; the image diagonal by default"
     )
     add("--out", type=Path, help="output folder; out/VIDEO by default")
-    add("--method", choices=METHODS, default="physics", help="kinematic: the encoder's estimate without simulation")
+    add(
+        "--method",
+        choices=METHODS,
+        default="physics",
+        help="physics: a student follows the film; two_stage: an expert follows the encoder's estimate; kinematic: that estimate itself",
+    )
+    add(
+        "--adapt",
+        type=float,
+        metavar="MINUTES",
+        help="first train the policy on this film for at most this long; Ctrl-C takes the best so far",
+    )
     add("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe", help="keypoint detector")
     add("--detector-weights", type=Path, help="local weights, required by rtmlib and vitpose")
     add("--person", default="largest", help="which person: largest, centre or a number (0: the largest)")
     add(
         "--stage",
-        choices=STAGES,
+        choices=("distill", "finetune"),
         default="distill",
-        help="stage of the policy; an expert follows the encoder's estimate instead of the rays",
+        help="stage of the student",
     )
     add("--weights", type=Path, help="policy weights (.safetensors) or a run folder; the bundled policy by default")
     add("--encoder", type=Path, help="encoder weights (.safetensors); the bundled encoder by default")
@@ -176,6 +227,8 @@ def _parse(argv: list[str] | None):
         raise KitError(f"--scale {args.scale:g}: a person is between 0.1 and 10 times the mean shape")
     if args.focal is not None and not args.focal > 0:
         raise KitError(f"--focal {args.focal:g}: a focal length is a positive number of pixels")
+    if args.adapt is not None and not (args.adapt > 0 and args.method != "kinematic"):
+        raise KitError(f"--adapt {args.adapt:g}: a positive number of minutes, for a method with a policy")
     if sum(given is not None for given in (args.camera, args.lens, args.focal)) > 1:
         raise KitError("give one of --camera, --lens and --focal")
     return args
@@ -188,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.vision.pretrained import load_encoder
 
     # weights first: detection takes minutes
-    policy = find_policy(args.stage, args.weights) if args.method == "physics" else None
+    policy = find_follower(args)
     encoder = load_encoder(args.encoder)
     with step("keypoints"):
         keypoints, video = keypoints_and_video(args)
@@ -198,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.reconstruction import errors_over_time, summary
     from physhmr_kit.reconstruction.files import write_files
 
-    with step("simulation" if args.method == "physics" else "placement"):
+    with step("placement" if policy is None else "simulation"):
         result = simulate(args, track, policy)
     with step("writing"):
         errors = errors_over_time(result)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
@@ -60,6 +61,8 @@ def find_motion(what: str, want_npz: bool = False):
     path = Path(what)
     if path.is_dir():
         return _of_run(path, want_npz)
+    if path.suffix != ".rrd":
+        check_named([what])
     if path.suffix in (".npz", ".rrd"):
         from physhmr_kit.viewer.files import load_motion
 

@@ -14,6 +14,7 @@ torch.set_num_threads(1)
 def cache_of_the_tests(tmp_path_factory):
     """What tests import is kept, but not where the user keeps what he imports."""
     before = os.environ.get("PHYSHMR_CACHE")
+    os.environ.pop("PHYSHMR_BODY_MODELS", None)  # what a test gives has no other body than the test says
     os.environ["PHYSHMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     yield
     os.environ.pop("PHYSHMR_CACHE")

@@ -1,6 +1,8 @@
-"""Small motions for tests, made in no time: a body at rest, a body that waves its left arm."""
+"""Small motions for tests, made in no time: at rest, waving the left arm, sitting on nothing."""
 
 from __future__ import annotations
+
+import math
 
 import roma
 import torch
@@ -25,3 +27,11 @@ def waving_clip(frames: int = 60, name: str = "waving", rate: float = 3.0) -> Cl
     rot = still.joint_rot.clone()
     rot[:, 16] = roma.rotvec_to_unitquat(torch.stack([0 * t, 0 * t, 0.5 * (rate * t).sin()], dim=-1))
     return Clip.from_joints(still.root_pos, rot, 30.0, name)
+
+
+def sitting_clip(frames: int = 60, name: str = "sits") -> Clip:
+    """Upright on a chair that is not there: thighs level, shanks down, 0.566 m from the pelvis to the floor."""
+    rot = rest_clip(frames, name).joint_rot.clone()
+    for joint, angle in ((1, -math.pi / 2), (2, -math.pi / 2), (4, math.pi / 2), (5, math.pi / 2)):
+        rot[:, joint] = roma.rotvec_to_unitquat(torch.tensor([angle, 0.0, 0.0]))
+    return Clip.from_joints(torch.tensor([0.0, 0.0, 0.566]).expand(frames, 3), rot, 30.0, name)

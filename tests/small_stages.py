@@ -41,7 +41,7 @@ CONFIGS = {
     ),
     "finetune": FinetuneConfig(
         iterations=4, sim=SIM, policy=StudentPolicy(hidden=(16,), std=0.02),
-        ppo=FinetunePPO(horizon=4, epochs=2, minibatch_size=8, critic_hidden=(16,), critic_warmup=1),
+        ppo=FinetunePPO(horizon=4, epochs=2, minibatch_size=8, critic_hidden=(16,), critic_warmup=1, ema_decay=0.0),
     ),
 }  # fmt: skip
 

@@ -165,7 +165,7 @@ env = make_env(expert.control, num_envs=4)
 obs, _ = env.reset(seed=0)
 with torch.no_grad():
     action = expert(obs)
-label = env.label(action, expert.control)
+label = env.label(action, expert.control, "absolute")
 env.close()
 assert torch.allclose(env.pd_targets(action), label * absolute_scale(Humanoid.mean()), atol=1e-5)
 print(f"a label has a typical size of {label.std():.2f}, and the part that varies one of {label.std(0).mean():.2f}")
@@ -189,7 +189,7 @@ def demonstrations(student: Policy) -> tuple[torch.Tensor, torch.Tensor]:
     for _ in range(SAMPLES // env.num_envs):
         action = expert(obs)
         seen.append(student.flatten(obs))
-        labels.append(env.label(action, expert.control))
+        labels.append(env.label(action, expert.control, "absolute"))
         obs, *_ = env.step(action)
     env.close()
     return torch.cat(seen), torch.cat(labels)
@@ -358,7 +358,7 @@ def disagreement(student: Policy, driver: str, steps: int = 45, num_envs: int = 
     curve = []
     for _ in range(steps):
         answer, action = student(obs), expert(obs)
-        curve.append(degrees_apart(answer, env.label(action, expert.control)))
+        curve.append(degrees_apart(answer, env.label(action, expert.control, "absolute")))
         obs, *_ = env.step(action if driver == "expert" else answer)
     env.close()
     return np.array(curve)
@@ -442,7 +442,9 @@ env = make_env("absolute", num_envs=2)
 obs, _ = env.reset(seed=0, options={"clip": torch.tensor([0, 1]), "frame": torch.tensor([0, 0])})
 with torch.no_grad():
     raw = expert(obs)
-right_target, wrong_target = (torch.rad2deg(env.pd_targets(a)) for a in (env.label(raw, expert.control), raw))
+right_target, wrong_target = (
+    torch.rad2deg(env.pd_targets(a)) for a in (env.label(raw, expert.control, "absolute"), raw)
+)
 env.close()
 gap = (right_target - wrong_target).abs()
 print(

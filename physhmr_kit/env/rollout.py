@@ -105,13 +105,14 @@ def evaluation_env(
 ) -> TrackingEnv:
     """An environment in which whole clips are followed under PHC's evaluation rule (mean body distance beyond 0.5 m fails).
 
-    Observations, control and rewards are `config`'s; nobody pushes.
+    Where episodes end by the `relative` distance, as on a film, so they do here. Observations, control and rewards are `config`'s; nobody pushes.
 
     Args:
         num_envs: bodies side by side; one for each clip, at most 512, by default.
         simulator, substeps, device: see `make_simulator`.
     """
-    rules = {"termination": "mean", "termination_distance": LOST_DISTANCE, "episode_length": None}
+    rule = "relative" if config.termination == "relative" else "mean"
+    rules = {"termination": rule, "termination_distance": LOST_DISTANCE, "episode_length": None}
     config = replace(config, **rules, start="first", push_force=0.0)
     count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
     physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)

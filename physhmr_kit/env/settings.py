@@ -57,13 +57,19 @@ class RewardWeights:
     """Weight of: centre of mass over the line between the feet."""
     foot_contact: float = 0.0
     """Weight of: feet that stand when the reference stands, and do not slip."""
+    pose: float = 0.0
+    """Weight of: body positions relative to the root."""
+    rays: float = 0.0
+    """Weight of: joints on the camera's rays; needs views."""
 
 
-#                    position rotation velocity ang. velocity  power     feet  balance  foot contact
-PHYSHMR_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0005, 0.0, 0.0, 0.0)
+#                    position rotation velocity ang. velocity  power     feet  balance  foot contact  pose  rays
+PHYSHMR_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0005, 0.0, 0.0, 0.0, 0.0, 0.0)
 # PhysHMR trains on billions of samples; on millions its power cost keeps a policy from learning to track at all
-EXPERT_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0001, 0.0, 0.0, 0.0)
-FINETUNE_REWARD = RewardWeights(0.35, 0.2, 0.1, 0.1, -0.00005, 0.0, 0.1, 0.15)
+EXPERT_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0001, 0.0, 0.0, 0.0, 0.0, 0.0)
+FINETUNE_REWARD = RewardWeights(0.35, 0.2, 0.1, 0.1, -0.00005, 0.0, 0.1, 0.15, 0.0, 0.0)
+# on a film nobody knows where the root is: the pose is compared relative to it, and rays say where the body should be seen
+FILM_REWARD = RewardWeights(0.0, 0.2, 0.1, 0.05, -0.00005, 0.0, 0.05, 0.1, 0.25, 0.25)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ class EpisodeConfig:
     """When an episode starts and ends, what disturbs it, and what it is rewarded for."""
 
     termination: str = "any"
-    """An episode fails when 'any' of 20 bodies, or the 'mean' of 20 bodies, is too far from the reference; 'none' never fails."""
+    """An episode fails when 'any' of 20 bodies, or the 'mean' of 20 bodies, is too far from the reference, or their mean distance
+    with the roots above one another ('relative'); 'none' never fails."""
     termination_distance: float = 0.25
     """That distance in metres."""
     episode_length: int | None = 300
@@ -92,7 +99,12 @@ class EpisodeConfig:
     """Weights of the reward terms."""
 
     def __post_init__(self):
-        for key, least in (("push_force", 0), ("push_steps", 1), ("push_interval", 1), ("termination_distance", 0)):
+        for key, least in (
+            ("push_force", 0),
+            ("push_steps", 1),
+            ("push_interval", 1),
+            ("termination_distance", 0),
+        ):
             if not getattr(self, key) >= least:
                 raise KitError(f"{key} is {getattr(self, key)}; at least {least} is needed")
         for key in ("failure_weighted_prob", "pre_failure_prob", "first_frame_prob"):
@@ -100,7 +112,7 @@ class EpisodeConfig:
                 raise KitError(f"{key} is {getattr(self, key)}; it is a probability, between 0 and 1")
         if self.episode_length is not None and self.episode_length < 1:
             raise KitError(f"episode_length is {self.episode_length}; at least 1 is needed, or null for no limit")
-        check_choice(self, "termination", ("any", "mean", "none"))
+        check_choice(self, "termination", ("any", "mean", "relative", "none"))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,15 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
     return (body_distance(sim_pos, ref_pos) * all_but(FEET, sim_pos.device)).amax(1) > distance
 
 
+def relative_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
+    """The mean distance of 20 bodies exceeds `distance` m once the root is moved above or below the reference's.
+
+    Heights count: a body that falls is found, one that is right in another place is not (as in PTM, arXiv 2412.17377).
+    """
+    shift = (ref_pos - sim_pos)[:, :1] * torch.tensor([1.0, 1.0, 0.0], device=sim_pos.device)
+    return is_lost(sim_pos + shift, ref_pos, distance)
+
+
 def mean_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
     """The mean distance of 20 bodies exceeds `distance` m, or is not finite: PHC's rule of evaluation (`motion.following`)."""
     return is_lost(sim_pos, ref_pos, distance)

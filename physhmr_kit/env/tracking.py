@@ -15,8 +15,9 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import NUM_DOFS
 from physhmr_kit.env import actions as action_maps
 from physhmr_kit.env import observations, rewards, terminations
-from physhmr_kit.env.guide import Estimates, Guide, Place
+from physhmr_kit.env.assist import assist_force
 from physhmr_kit.env.pushes import RandomPushes
+from physhmr_kit.env.reference_motion import Estimates, Place, ReferenceMotion
 from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.env.settings import ESTIMATE_GROUPS, VISUAL_GROUPS, RewardWeights, TrackingConfig
 from physhmr_kit.env.virtual_model import virtual_model_targets
@@ -36,6 +37,9 @@ _AUTORESET = {
 }  # fmt: skip
 
 
+_TERMINATIONS = {
+    "any": terminations.any_body_far, "mean": terminations.mean_body_far, "relative": terminations.relative_body_far,
+}  # fmt: skip
 _BODIES = ("body_pos", "body_rot", "body_lin_vel", "body_ang_vel")
 
 
@@ -103,8 +107,9 @@ class TrackingEnv(VectorEnv):
         autoreset: str = "same_step",
         estimates: Estimates | None = None,
     ):
-        if visual is None and any(g in VISUAL_GROUPS for g in config.groups):
-            raise KitError("the observation asks for a camera's view but no visual tracks were given")
+        sees = any(g in VISUAL_GROUPS for g in config.groups) or config.reward.rays != 0
+        if visual is None and sees:
+            raise KitError("the observation or the reward asks for a camera's view but no visual tracks were given")
         if visual is not None and estimates is None and any(g in ESTIMATE_GROUPS for g in config.groups):
             estimates = visual.estimates
         if visual is not None and estimates is not None and visual.num_views != estimates.num_views:
@@ -124,8 +129,10 @@ class TrackingEnv(VectorEnv):
         humanoid: Humanoid = simulator.humanoid
         self._scale = action_maps.absolute_scale(humanoid).to(self.device)
         self._masses = (humanoid.segment_masses() / humanoid.mass).to(self.device)
-        self._true = Guide(self.library)
-        self._estimated = self._true if estimates is None else Guide(estimates.library.to(self.device), estimates.num_views)
+        self._true = ReferenceMotion(self.library)
+        self._estimated = (
+            self._true if estimates is None else ReferenceMotion(estimates.library.to(self.device), estimates.num_views)
+        )
         self._followed = self._estimated if any(g in ESTIMATE_GROUPS for g in config.groups) else self._true
         shown = visual or estimates
         self._num_views = 0 if shown is None else shown.num_views
@@ -142,6 +149,8 @@ class TrackingEnv(VectorEnv):
             self._pushes = RandomPushes(
                 self.num_envs, config.push_force, config.push_steps, config.push_interval, self.device
             )
+        self.assist = 0.0
+        """Largest assistive force at the pelvis now, N (see `assist_force`); a stage that trains with it sets it anew and anneals it to zero."""
         self.num_diverged = 0
         self._clip, self._frame, self._view, self._steps = torch.zeros(
             4, self.num_envs, dtype=torch.long, device=self.device
@@ -199,6 +208,9 @@ class TrackingEnv(VectorEnv):
         if self._pushes is not None:
             drawn = self._pushes.draw(self.generator)
             push = drawn if push is None else drawn + push
+        if self.assist:
+            pull = assist_force(self.simulator.state, self._ahead, self.simulator.humanoid.mass, self.assist)
+            push = pull if push is None else pull + push
         raw, ref = self.simulator.step(self.pd_targets(actions), push), self._ahead
         self._frame += 1
         self._steps += 1
@@ -267,15 +279,20 @@ class TrackingEnv(VectorEnv):
         """PD targets (N, 69) rad that these actions ask for, by the configured control."""
         if self.config.control == "absolute":
             return action_maps.absolute_target(actions, self._scale)
-        return self._guided_target(self._followed, actions, self.config.control)
+        return self._target_around(self._followed, actions, self.config.control)
 
-    def label(self, actions: torch.Tensor, control: str = "residual") -> torch.Tensor:
-        """The actions (N, 69) of this environment's control that ask for the same targets as an expert's, who follows the
-        true reference by a control of its own."""
-        target = self._guided_target(self._true, actions, control)
-        if self.config.control == "absolute":
+    def label(self, actions: torch.Tensor, control: str = "residual", learner: str | None = None) -> torch.Tensor:
+        """The actions (N, 69) by which a learner asks for the same targets as an expert, who follows the true reference.
+
+        Args:
+            actions: (N, 69) the expert's.
+            control: the expert's.
+            learner: the learner's control; that of this environment when omitted.
+        """
+        target, learner = self._target_around(self._true, actions, control), learner or self.config.control
+        if learner == "absolute":
             return action_maps.absolute_action(target, self._scale)
-        rest = self._guided_target(self._followed, torch.zeros_like(actions), self.config.control)
+        rest = self._target_around(self._followed, torch.zeros_like(actions), learner)
         return action_maps.residual_action(target, rest)
 
     def observe(self, groups: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -342,12 +359,12 @@ class TrackingEnv(VectorEnv):
 
     # ---- parts of a step
 
-    def _guided_target(self, guide: Guide, actions: torch.Tensor, control: str) -> torch.Tensor:
+    def _target_around(self, followed: ReferenceMotion, actions: torch.Tensor, control: str) -> torch.Tensor:
         """PD targets (N, 69) of actions around the motion that is followed."""
-        humanoid, rows = self.simulator.humanoid, guide.rows(self._place, 1)
-        target = action_maps.residual_target(actions, guide.targets(rows, humanoid))
+        humanoid, rows = self.simulator.humanoid, followed.rows(self._place, 1)
+        target = action_maps.residual_target(actions, followed.targets(rows, humanoid))
         if control == "balanced":
-            now = guide.at(guide.rows(self._place))
+            now = followed.at(followed.rows(self._place))
             target = target + virtual_model_targets(self._without_diverged(self.simulator.state, now), now, humanoid)
         return target
 
@@ -421,16 +438,23 @@ class TrackingEnv(VectorEnv):
         }
 
     def _reward(self, sim: SimState, ref: BodyState) -> torch.Tensor:
-        step = rewards.Step(sim, ref, self._masses, self._steps)
+        step = rewards.Step(sim, ref, self._masses, self._steps, self._viewed())
         weights = {name: getattr(self.config.reward, name) for name in rewards.TERMS}
         self.reward_terms = {name: rewards.TERMS[name](step) for name, weight in weights.items() if weight != 0}
         nothing = torch.zeros(self.num_envs, device=self.device)
         return sum((weights[name] * value for name, value in self.reward_terms.items()), nothing)
 
+    def _viewed(self) -> rewards.View | None:
+        """What the camera sees at the present frame, if a reward asks for it."""
+        if self.visual is None or self.config.reward.rays == 0:
+            return None
+        at = self.visual.rows(self._clip, self._view, self._frame)
+        return rewards.View(self.visual.centre[at], self.visual.ray_point[at], self.visual.ray_confidence[at])
+
     def _failed(self, sim: SimState, ref: BodyState) -> torch.Tensor:
         if self.config.termination == "none":
             return torch.zeros_like(sim.diverged)
-        rule = terminations.any_body_far if self.config.termination == "any" else terminations.mean_body_far
+        rule = _TERMINATIONS[self.config.termination]
         return rule(sim.body_pos, ref.body_pos, self.config.termination_distance)
 
     def _without_diverged(self, sim: SimState, ref: BodyState, counted: torch.Tensor | None = None) -> SimState:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
-from physhmr_kit.env.guide import Estimates
+from physhmr_kit.env.reference_motion import Estimates
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.refinement import refined_clips
@@ -30,7 +31,7 @@ class VisualLibrary:
         if len(counts) != 1 or counts == {0}:
             raise KitError("visual library: every clip needs the same number of views, at least one")
         self.num_views = counts.pop()
-        self._tracks = tracks = [track for clip in views for track in clip]
+        tracks = [track for clip in views for track in clip]
         self._estimates: Estimates | None = None
         for i, track in enumerate(tracks):
             expected = int(lengths[i // self.num_views])
@@ -45,6 +46,9 @@ class VisualLibrary:
         self.ray_confidence = torch.cat([torch.as_tensor(t.ray_confidence, dtype=torch.float32) for t in tracks])
         self.centre = torch.cat([torch.as_tensor(t.centre, dtype=torch.float32) for t in tracks])
         self.feature = torch.cat([torch.as_tensor(t.feature, dtype=torch.float32) for t in tracks])
+        # for the estimates; features are most of a track and are not held twice
+        parts = self.feature.split(sizes.tolist())
+        self._tracks = [replace(track, feature=part) for track, part in zip(tracks, parts, strict=True)]
         self.root_rot = torch.cat([torch.as_tensor(t.root_rot, dtype=torch.float32) for t in tracks])
 
     @property

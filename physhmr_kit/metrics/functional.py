@@ -118,7 +118,11 @@ def limb_errors(pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Ten
     """
     hips = slice(6, 8)
     local = [x - x[:, hips].mean(1, keepdim=True) for x in (pred, target)]
-    return {"mpjpe": _distance(*local), "pa_mpjpe": _distance(align(pred, target), target), "world": _distance(pred, target)}
+    return {
+        "mpjpe": _distance(*local),
+        "pa_mpjpe": _distance(align(pred, target), target),
+        "world": _distance(pred, target),
+    }
 
 
 def accel(pred_joints: torch.Tensor, target_joints: torch.Tensor, fps: float = 30.0) -> torch.Tensor:

@@ -177,11 +177,30 @@ def plant_feet(clip: Clip, stance: torch.Tensor) -> Clip:
     target = pos[:, [7, 8]] + root_shift[:, None] + foot_shift
     pos = pos + root_shift[:, None]
     pos[..., 2] -= _out_of_reach(pos[:, [1, 2]], target, clip.fps)[:, None]
+    return _with(clip, pos[:, 0], _legs_to(pos, rot, target))
+
+
+def stand_at(clip: Clip, root_pos: torch.Tensor, body_rot: torch.Tensor, ankles: torch.Tensor) -> Clip:
+    """The clip with its pelvis and its ankles at given places: legs bend as needed, all other bodies keep their turn.
+
+    A pelvis too high for both ankles is lowered by as much as needed, 5 cm at most.
+
+    Args:
+        root_pos: (T, 3) m, z-up. body_rot: (T, 24, 4) xyzw in the world. ankles: (T, 2, 3) m, left and right.
+    """
+    offsets = Humanoid.mean().offsets.double()
+    pos, _ = forward_kinematics(root_pos, local_rotations(body_rot), offsets)
+    pos[..., 2] -= _out_of_reach(pos[:, [1, 2]], ankles, clip.fps)[:, None]
+    return _with(clip, pos[:, 0], _legs_to(pos, body_rot, ankles))
+
+
+def _legs_to(pos: torch.Tensor, rot: torch.Tensor, ankles: torch.Tensor) -> torch.Tensor:
+    """World rotations (T, 24, 4) with which the ankles come to (T, 2, 3) m; thighs and shanks turn, nothing else does."""
     rot, offsets = rot.clone(), Humanoid.mean().offsets.double()
     for foot, (hip, knee, ankle, _) in enumerate(_LEGS):
         bones = offsets[knee], offsets[ankle]
-        rot[:, hip], rot[:, knee] = reach_with(pos[:, hip], target[:, foot], rot[:, hip], rot[:, knee], *bones)
-    return _with(clip, pos[:, 0], rot)
+        rot[:, hip], rot[:, knee] = reach_with(pos[:, hip], ankles[:, foot], rot[:, hip], rot[:, knee], *bones)
+    return rot
 
 
 _LEGS_SLIP = 0.08  # m/s: less is left to the legs, for a captured root is measured well and feet creep in any capture
@@ -265,8 +284,5 @@ def lift_sunken(clip: Clip, stance: torch.Tensor) -> Clip:
     lift = torch.from_numpy(lift)[:, None] * pos.new_tensor([0.0, 0.0, 1.0])
     held = torch.from_numpy(_smooth(stance.double().numpy(), 0.06, clip.fps)).clamp(0, 1).unsqueeze(-1)
     target = pos[:, [7, 8]] + lift[:, None] * (1 - held)
-    pos, rot, offsets = pos + lift[:, None], rot.clone(), Humanoid.mean().offsets.double()
-    for foot, (hip, knee, ankle, _) in enumerate(_LEGS):
-        bones = offsets[knee], offsets[ankle]
-        rot[:, hip], rot[:, knee] = reach_with(pos[:, hip], target[:, foot], rot[:, hip], rot[:, knee], *bones)
-    return _with(clip, pos[:, 0], rot)
+    pos = pos + lift[:, None]
+    return _with(clip, pos[:, 0], _legs_to(pos, rot, target))

@@ -30,7 +30,8 @@ class ClipEntry:
 
     Attributes:
         name: unique in the library. source: the file it came from. licence: what the packer was told of it.
-        frames: at 30 fps. betas, gender: of the body it was captured on, see `Clip`.
+        frames: at 30 fps. betas, gender: of the body whose legs it still needs, see `Clip`.
+        unsupported: share of its frames without support (`data_prep.support`); None in libraries packed before it was noted.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ClipEntry:
     frames: int
     betas: list[float] = field(default_factory=list)
     gender: str = "neutral"
+    unsupported: float | None = None
 
 
 @dataclass(frozen=True)

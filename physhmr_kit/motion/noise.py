@@ -29,7 +29,7 @@ def noisy_library(library: MotionLibrary, noise: MotionNoise, seed: int) -> Moti
     for clip in library.clips():
         generator = torch.Generator().manual_seed(zlib.crc32(clip.name.encode()) + seed)
         clips.append(clip)
-        for strength in torch.linspace(noise.least, 1.0, noise.versions - 1).tolist():
+        for strength in torch.linspace(1.0, noise.least, noise.versions - 1).flip(0).tolist():
             clips.append(noisy_clip(clip, noise, strength, generator))
     return MotionLibrary(clips, library.offsets)
 

@@ -11,8 +11,7 @@ from physhmr_kit.utils.errors import KitError
 class MotionNoise:
     """Noise on the motions that an expert is shown (motion/noise.py); what it is rewarded for stays exact.
 
-    Standard deviations at full strength. The smooth drift of the root is that of EgoHTR (0.05 m trains, more than 0.1 m does
-    not); jumps and gaps are what an estimate does where the detector drops out.
+    Standard deviations at full strength, chosen by hand; jumps and gaps are what an estimate does where the detector drops out.
     """
 
     versions: int = 1
@@ -47,6 +46,10 @@ class MotionNoise:
             raise KitError(f"versions is {self.versions}; at least 1 is needed")
         if not 0 <= self.least <= 1:
             raise KitError(f"least is {self.least}; it must be between 0 and 1")
+        sizes = ("root_drift", "float_height", "tilt_degrees", "joint_degrees", "jitter_degrees", "jump")
+        for key in sizes:
+            if not getattr(self, key) >= 0:
+                raise KitError(f"{key} is {getattr(self, key)}; it cannot be negative")
         for key in ("root_seconds", "joint_seconds", "jump_every", "jump_seconds", "gap_every"):
             if not getattr(self, key) > 0:
                 raise KitError(f"{key} is {getattr(self, key)}; it must be greater than 0")

@@ -59,4 +59,5 @@ def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
         "errors along the rays cannot be measured without ground truth",
         f"upright in {100 * errors['upright'].mean():.0f} % of the frames, reset to the encoder's pose {len(result.restarts)} time(s)"
         + (f": {resets}; at most {longest:.1f} s without a reset" if resets else ""),
+        f"largest assistive force: {result.assist:.0f} N",
     ]

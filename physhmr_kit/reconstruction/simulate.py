@@ -18,7 +18,8 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.vision.placement import initial_pose, kinematic_clip
+from physhmr_kit.vision.placement import initial_pose
+from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
 DIVERGED = "diverged"
@@ -38,12 +39,14 @@ class Reconstruction:
         rollout: simulated body; its reference is the estimate refined over time (`vision/refinement`), not ground truth.
         restarts: (frame, reason) for each time the body was reset to the estimate.
         method: 'physics', or 'kinematic' for the estimate itself.
+        assist: largest assistive force at the pelvis, N; 0 unless asked for in the episode.
     """
 
     track: VisualTrack
     rollout: Rollout
     restarts: list[tuple[int, str]]
     method: str = "physics"
+    assist: float = 0.0
 
 
 @torch.no_grad()
@@ -66,7 +69,7 @@ def simulate_track(
         config: the observation and control the policy was trained with.
         progress: called every 15 frames with (frames done, all frames).
     """
-    motion = kinematic_clip(track)
+    motion = refined_clip(track)
     library = MotionLibrary([motion])
     visual = VisualLibrary([[track]], library.lengths)
     config = replace(
@@ -80,6 +83,7 @@ def simulate_track(
         zero = torch.zeros(1, dtype=torch.long, device=env.device)
         env.reset(seed=0, options={"clip": zero, "frame": zero, "view": zero})
         physics.reset(zero, initial_pose(track, 0, motion).to(env.device))
+        assist = env.assist
         states, terms, restarts = [physics.state.to("cpu")], [{}], []
         obs = env.observe(config.groups)
         for frame in range(1, len(track)):
@@ -96,12 +100,12 @@ def simulate_track(
             states.append(state)
             if progress and frame % 15 == 0:
                 progress(frame, len(track))
-    return Reconstruction(track, _rollout(track.name, estimate, states, terms, restarts), restarts)
+    return Reconstruction(track, _rollout(track.name, estimate, states, terms, restarts), restarts, assist=assist)
 
 
 def kinematic_estimate(track: VisualTrack) -> Reconstruction:
-    """The estimate refined over time (`placement.kinematic_clip`), no physics."""
-    estimate = MotionLibrary([kinematic_clip(track)]).clip(0)
+    """The estimate refined over time (`refinement.refined_clip`), no physics."""
+    estimate = MotionLibrary([refined_clip(track)]).clip(0)
     count = len(track)
     forces = torch.zeros(count, len(JOINT_NAMES), 3), torch.zeros(count, NUM_DOFS)
     rollout = Rollout(track.name, estimate, estimate, *forces, {}, count, True, None, track.fps)

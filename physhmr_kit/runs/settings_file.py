@@ -81,6 +81,9 @@ def expand(argv: Sequence[str], settings: dict[str, Any], options: Sequence[str]
         typed = option[2:].replace("-", "_")
         name = typed if typed in options else names.get(typed, typed)
         hint = str(settings.get(name, ""))
+        if settings.get(name) is bool and not equals and rest[:1] not in (["true"], ["false"]):
+            result.append(f"--{name}=true")  # a switch
+            continue
         if not hint.startswith("tuple["):
             result.append(f"--{name}{equals}{value}")
             continue

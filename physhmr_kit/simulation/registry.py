@@ -60,6 +60,17 @@ def choose_simulator(name: str = "auto") -> Choice:
     return Choice("mujoco_gpu", f"CUDA device {torch.cuda.get_device_name(0)}")
 
 
+def accelerator_of(name: str = "auto") -> str:
+    """Where a simulator computes on this machine, in Lightning's words: 'gpu' or 'cpu'.
+
+    Raises:
+        KitError: unknown name.
+    """
+    import torch
+
+    return "gpu" if choose_simulator(name).name != "mujoco_cpu" and torch.cuda.is_available() else "cpu"
+
+
 def make_simulator(
     name: str = "auto",
     humanoid: Humanoid | None = None,

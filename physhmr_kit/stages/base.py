@@ -240,15 +240,11 @@ class PolicyStage(Stage):
         self.log("val/score", totals.value, **shared)
 
 
-class LabelledStage(PolicyStage):
-    """A stage whose student is labelled by an expert with the reference in view.
+class Labels:
+    """Mixed into a policy stage whose student is labelled by an expert with the reference in view."""
 
-    Args:
-        teacher: the expert; frozen. None only when a checkpoint is loaded to be evaluated.
-    """
-
-    def __init__(self, config: Any, policy: Policy, teacher: Policy | None = None):
-        super().__init__(config, policy)
+    def teach(self, teacher: Policy | None) -> None:
+        """Take an expert; it is frozen. None only where nobody is asked, e.g. when a checkpoint is loaded to be evaluated."""
         # in a tuple, so that it is not a submodule: it is not trained, averaged or saved
         self._teacher = (None if teacher is None else teacher.requires_grad_(False),)
 
@@ -260,13 +256,14 @@ class LabelledStage(PolicyStage):
         return self._teacher[0]
 
     def open(self, data: MotionDataModule, device: torch.device | str = "cpu", rank: int = 0) -> None:
-        self.teacher.to(device)
+        if self._teacher[0] is not None:
+            self.teacher.to(device)
         super().open(data, device, rank)
 
-    @property
-    def training_episode(self) -> TrackingConfig:
-        groups = dict.fromkeys((*self.policy.groups, "reference", *self.teacher.groups))
-        return TrackingConfig.of(self.config.env, tuple(groups), self.policy.control)
+    def labelled_episode(self, groups: tuple[str, ...] = ()) -> TrackingConfig:
+        """The episode to train in, which observes what student and expert read, and these groups."""
+        read = dict.fromkeys((*self.policy.groups, *groups, *self.teacher.groups))
+        return TrackingConfig.of(self.config.env, tuple(read), self.policy.control)
 
     def label(self, obs: Observation) -> torch.Tensor:
         """The student's action that asks for the target the expert would set: (N, 69)."""

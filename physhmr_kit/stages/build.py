@@ -42,7 +42,7 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
     return stage, FilmedMotionDataModule.load(config.data, config.cameras, config.seed)
 
 
-def read_policy(stage: str, given: str | None) -> Policy:
+def read_policy(stage: str, given: str | Path | None) -> Policy:
     """A policy that reads and acts as those of a stage do: an expert, or ('distill', perhaps fine-tuned) a student.
 
     Args:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from torch.utils.data import IterableDataset
 
 from data_prep import sources
-from physhmr_kit.env.guide import Estimates
+from physhmr_kit.env.reference_motion import Estimates
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.noise import noisy_library
@@ -181,9 +181,10 @@ def load_library(data: MotionData) -> MotionLibrary:
     Raises:
         KitError: a clip that cannot be read, or nothing left to train on.
     """
-    library = sources.load_library(list(data.clips))
+    library = sources.load_library(list(data.clips), data.strict, data.skip_unsupported)
     wanted = [
-        not is_held_out(name, data.held_out, data.fold) and not name.startswith(data.leave_out) for name in library.names
+        not is_held_out(name, data.held_out, data.fold) and not name.startswith(data.leave_out)
+        for name in library.names
     ]
     if not any(wanted):
         raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or hold out fewer")

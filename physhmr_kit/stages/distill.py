@@ -11,15 +11,16 @@ from collections.abc import Iterator
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.learning.buffer import RingBuffer
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Policy
-from physhmr_kit.stages.base import LabelledStage, as_policy
+from physhmr_kit.stages.base import Labels, PolicyStage, as_policy
 from physhmr_kit.stages.settings import DistillConfig, from_plain
 from physhmr_kit.stages.student import fresh_student
 
 
-class DistillModule(LabelledStage):
+class DistillModule(Labels, PolicyStage):
     """On-policy distillation on the clips and views of a `FilmedMotionDataModule`.
 
     Args:
@@ -42,13 +43,18 @@ class DistillModule(LabelledStage):
             torch.manual_seed(config.seed)
             student = fresh_student(config.policy, teacher)
         student.std.fill_(config.policy.std)
-        super().__init__(config, student.train(), teacher)
+        super().__init__(config, student.train())
+        self.teach(teacher)
 
     def configure_optimizers(self):
         settings = self.config.optim
         optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate, fused=True)
         falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=self.config.iterations)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": falling, "interval": "epoch"}}
+
+    @property
+    def training_episode(self) -> TrackingConfig:
+        return self.labelled_episode()
 
     def make_collector(self) -> None:
         settings = self.config.optim

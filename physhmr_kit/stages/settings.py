@@ -69,6 +69,10 @@ class MotionData:
     """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
     leave_out: tuple[str, ...] = ()
     """Clips to keep out of training by the beginnings of their names: '08_ 10_' leaves out all of CMU's subjects 08 and 10."""
+    skip_unsupported: bool = False
+    """Leave out and list the clips that sit, climb or hang on what is not there (data_prep/support.py)."""
+    strict: bool = False
+    """Stop at a folder's first file that is refused; it is skipped and listed otherwise."""
 
     def __post_init__(self):
         check_range(self, held_out=0, fold=0)
@@ -217,8 +221,8 @@ class EncoderConfig(RunSettings):
 
 
 @dataclass(frozen=True)
-class ClippedPPO:
-    """What PPO of the expert and of the student share."""
+class PPO:
+    """Proximal policy optimisation (Schulman et al. 2017)."""
 
     horizon: int = 32
     """Control steps of each environment in a rollout; an iteration is num_envs x horizon samples."""
@@ -238,19 +242,10 @@ class ClippedPPO:
     """Clipping range of the probability ratio."""
     max_grad_norm: float = 1.0
     """Gradients of actor and critic are each clipped to this norm."""
+    critic_hidden: tuple[int, ...] | None = None
+    """Widths of the critic's hidden layers; those of the policy by default."""
     critic_warmup: int = 0
     """Iterations in which only the critic learns; a trained actor's first advantages would be noise."""
-
-    def __post_init__(self):
-        check_range(self, horizon=1, epochs=1, minibatch_size=1, critic_warmup=0)
-        check_positive(self, "learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm")
-        check_share(self, "gamma", "gae_lambda")
-
-
-@dataclass(frozen=True)
-class PPO(ClippedPPO):
-    """Proximal policy optimisation of the expert."""
-
     desired_kl: float | None = 0.1
     """Wanted KL divergence of an update: the actor's learning rate falls above twice this and rises below half of it. null keeps the rate."""
     final_desired_kl: float | None = None
@@ -264,7 +259,9 @@ class PPO(ClippedPPO):
     updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
 
     def __post_init__(self):
-        super().__post_init__()
+        check_range(self, horizon=1, epochs=1, minibatch_size=1, critic_warmup=0)
+        check_positive(self, "learning_rate", "critic_learning_rate", "clip_range", "max_grad_norm")
+        check_share(self, "gamma", "gae_lambda")
         check_range(self, bounds_coef=0, desired_kl=0, final_desired_kl=0)
         check_share(self, "ema_decay")
 
@@ -350,13 +347,13 @@ class DistillConfig(RunSettings):
 
 
 @dataclass(frozen=True)
-class FinetunePPO(ClippedPPO):
+class FinetunePPO(PPO):
     """PPO of the student, with an imitation loss that keeps it near the expert."""
 
     epochs: int = 3
     learning_rate: float = 5e-5
-    critic_hidden: tuple[int, ...] = (512, 256)
-    """Widths of the critic's hidden layers."""
+    desired_kl: float | None = None
+    critic_hidden: tuple[int, ...] | None = (512, 256)
     critic_warmup: int = 10
     imitation_coef: float = 10.0
     """Lambda: weight of the imitation loss beside the PPO loss."""

@@ -70,13 +70,24 @@ def refuse_other_kind(path: str | Path, wanted: str, *magic: bytes) -> None:
         raise KitError(f"{path}: not {wanted} but {kind}" if kind else f"{path}: not {wanted}")
 
 
+def refuse_no_text(path: str | Path) -> None:
+    """Refuse a file that is known by its first bytes to be no text of its own, such as a Git-LFS pointer or a web page.
+
+    Raises:
+        KitError: such a file, or none at all.
+    """
+    kind = kind_of(first_bytes(path))
+    if kind not in ("", "a BVH", "a text file"):
+        raise KitError(f"{path}: not a readable text file but {kind}")
+
+
 def read_text(path: str | Path) -> str:
     """A text file whatever its encoding: UTF-8 with or without a byte order mark, UTF-16 with one, else Latin-1.
 
     Raises:
         KitError: no such file, a binary one, or an empty one.
     """
-    kind = kind_of(first_bytes(path))
+    refuse_no_text(path)
     try:
         data = Path(path).read_bytes()
     except OSError as fault:
@@ -86,8 +97,8 @@ def read_text(path: str | Path) -> str:
         if sum(c.isascii() for c in text[:512]) > 0.9 * len(text[:512]):
             return text
         data = b"\0"
-    if b"\0" in data or (kind and kind not in ("a BVH", "a text file")):
-        raise KitError(f"{path}: not a readable text file" + (f" but {kind}" if kind else ""))
+    if b"\0" in data:
+        raise KitError(f"{path}: not a readable text file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -77,7 +77,9 @@ def guessed_path(p: PathProblem) -> torch.Tensor:
     return place_on_rays(p.joints, p.centre, p.ray_point, p.confidence, (p.soles[..., 2], 4 * p.contact))
 
 
-def solve_path(problem: PathProblem, start: torch.Tensor, spread: PathSpread | None = None, rounds: int = 8) -> torch.Tensor:
+def solve_path(
+    problem: PathProblem, start: torch.Tensor, spread: PathSpread | None = None, rounds: int = 8
+) -> torch.Tensor:
     """Pelvis positions (N, 3) m from a first guess (N, 3) m; outliers are judged afresh in each round, loosely at first."""
     spread, root = spread or PathSpread(), start
     direction = ray_direction(problem.ray_point, problem.centre)
@@ -106,7 +108,11 @@ def _solve(p: PathProblem, d: torch.Tensor, root: torch.Tensor, spread: PathSpre
     slip = (step.unsqueeze(1) - foot_step).norm(dim=-1)
     stay = both * robust_weight(slip, loose * spread.foot_outlier) / spread.foot**2 * p.linked.unsqueeze(-1)
     wrong = (step - p.velocity[1:]).norm(dim=-1)
-    carry = p.linked * (0.05 + torch.minimum(p.seen[1:], p.seen[:-1])) * robust_weight(wrong, loose * spread.velocity_outlier)
+    carry = (
+        p.linked
+        * (0.05 + torch.minimum(p.seen[1:], p.seen[:-1]))
+        * robust_weight(wrong, loose * spread.velocity_outlier)
+    )
     carry = carry / spread.velocity**2
     link = stay.sum(-1) + carry
     pull = (stay.unsqueeze(-1) * foot_step).sum(1) + carry.unsqueeze(-1) * p.velocity[1:]

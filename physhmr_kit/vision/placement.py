@@ -16,7 +16,6 @@ from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.rays import place_on_rays, ray_direction
-from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
 _CONTACT_WEIGHT = 4.0  # of a foot that is certainly in contact, against 1 for a keypoint that is certainly detected
@@ -40,12 +39,6 @@ def encoder_clip(track: VisualTrack) -> Clip:
     return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)
 
 
-def kinematic_clip(track: VisualTrack) -> Clip:
-    """The estimate of a motion without physics, refined over time (`refinement`): what `--method kinematic` returns and what a
-    student or a tracking policy follows."""
-    return refined_clip(track)
-
-
 def initial_pose(track: VisualTrack, frame: int = 0, motion: Clip | None = None) -> BodyState:
     """The state to start the simulation from: one frame of a motion, feet not below the floor.
 
@@ -53,7 +46,7 @@ def initial_pose(track: VisualTrack, frame: int = 0, motion: Clip | None = None)
 
     Args:
         track: what was seen; its contact says whether the feet stand. frame: which one.
-        motion: an estimate of the whole track (`kinematic_clip`); the encoder's pose of this frame on its rays when omitted.
+        motion: an estimate of the whole track (`refinement.refined_clip`); the encoder's pose of this frame on its rays when omitted.
 
     Returns:
         BodyState of one row. The pelvis moves with the encoder's velocity, the hinges are at rest.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
@@ -77,7 +77,8 @@ class Refinement:
 
 
 def refined_clip(track: VisualTrack, settings: Refinement | None = None) -> Clip:
-    """The motion of one track, refined: see `refined_clips`."""
+    """The motion of one track, refined (`refined_clips`): what `reconstruct --method kinematic` returns, and what a tracking
+    policy or a student of kind 'estimate' follows."""
     return refined_clips([track], settings)[0]
 
 
@@ -295,7 +296,9 @@ def _keypoint_precision() -> torch.Tensor:
     return torch.tensor([share.get(n.split("_")[-1], 1.0) for n in COCO_NAMES]).unsqueeze(1)
 
 
-def _objective(at: Coordinates, points: torch.Tensor, root: torch.Tensor, e: _Evidence, s: Refinement, outlier: float) -> torch.Tensor:
+def _objective(
+    at: Coordinates, points: torch.Tensor, root: torch.Tensor, e: _Evidence, s: Refinement, outlier: float
+) -> torch.Tensor:
     """The sum of all terms; differentiable in the points and the hinges."""
     joints, soles = points[:, JOINTS], points[:, SOLES].unflatten(1, (4, 4))
     doubt = (1.1 - e.joint_seen) * (0.1 + e.seen) / s.encoder**2
@@ -350,7 +353,9 @@ def spread_in_time(x: torch.Tensor, frames: float) -> torch.Tensor:
     return (F.conv1d(x.unsqueeze(1), kernel, padding="same") / share).squeeze(1)
 
 
-def _gradient(at: Coordinates, root: torch.Tensor, evidence: _Evidence, settings: Refinement, outlier: float) -> Coordinates:
+def _gradient(
+    at: Coordinates, root: torch.Tensor, evidence: _Evidence, settings: Refinement, outlier: float
+) -> Coordinates:
     posed = pose_points(at)
     points, dof = posed.points.requires_grad_(), at.dof.detach().requires_grad_()
     with torch.enable_grad():

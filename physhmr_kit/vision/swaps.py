@@ -55,7 +55,9 @@ def _history(limbs: torch.Tensor, group: list[int], size: float) -> np.ndarray:
     if frames < 3:
         return np.zeros(frames, bool)
     mirror = [group.index(COCO_MIRROR[i]) for i in group]
-    x = torch.stack([limbs, limbs[:, mirror]]) / limbs.new_tensor([size, size, 1.0])  # (2, T, 6, 3), as seen and exchanged
+    x = torch.stack([limbs, limbs[:, mirror]]) / limbs.new_tensor(
+        [size, size, 1.0]
+    )  # (2, T, 6, 3), as seen and exchanged
     place, sure = x[..., :2], x[..., 2]
     # bend[a, b, c]: two frames ago in state a, one frame ago in b, now in c
     a, b, c = (v[:, k : frames - 2 + k] for k in range(3) for v in (place,))

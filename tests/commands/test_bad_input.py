@@ -335,4 +335,4 @@ def test_a_shell_sees_one_line_and_exit_code_2(tmp_path):
     argv = [sys.executable, "-m", "physhmr_kit.evaluate", "--stage", "expert", "--clips", str(tmp_path / "no.npz")]
     done = subprocess.run([*argv, "--weights", str(tmp_path / "no.safetensors")], capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "no.safetensors" in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "no.npz" in done.stderr

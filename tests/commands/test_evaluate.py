@@ -3,6 +3,7 @@ import csv
 import pytest
 import torch
 from material import STUDENT_GROUPS, rest_clip, run, weights
+from motions import sitting_clip
 
 from physhmr_kit import evaluate
 from physhmr_kit.env import Rollout
@@ -110,6 +111,15 @@ def test_the_push_test_says_how_often_each_clip_was_taken_up_again(given, capsys
     assert Rollout.load(tmp_path / "rolls" / "rocket_push2.npz").name == "rocket_push2"
     assert len(VisualTrack.load(tmp_path / "rolls" / "rest_push2_track.npz").centre) == 30
     assert len(VisualTrack.load(tmp_path / "rolls" / "rocket_push1_track.npz").centre) == 60
+
+
+def test_clips_without_support_are_left_out_when_asked_for(given, capsys, tmp_path):
+    rest_clip(name="rest").save(tmp_path / "clips" / "rest.npz")
+    sitting_clip().save(tmp_path / "clips" / "sits.npz")
+    argv = ["--stage", "expert", "--weights", given["expert"], "--clips", tmp_path / "clips", "--skip-unsupported"]
+    assert run(evaluate.main, *argv) == 0
+    told = capsys.readouterr()
+    assert "on 1 clips" in told.out and "sits, without support in 100 % of its frames" in told.err
 
 
 def test_a_push_test_without_pushes_is_refused(given, capsys):

@@ -8,11 +8,13 @@ import pytest
 import torch
 import yaml
 from material import rest_clip, run, weights
+from motions import sitting_clip
 
 from physhmr_kit import fit
 from physhmr_kit.env import Rollout
 from physhmr_kit.learning import load_policy, read_weights
 from physhmr_kit.runs.history import read_metrics
+from physhmr_kit.stages.data import load_library
 from physhmr_kit.stages.expert import ExpertModule
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.pretrained import load_encoder
@@ -150,6 +152,24 @@ def test_the_last_word_of_a_setting_is_enough_and_dashes_are_underscores():
     for name in ("--ppo.clip_range", "--clip_range", "--clip-range", "--ppo.clip-range"):
         assert settings("--stage", "expert", name, 0.3).ppo.clip_range == 0.3
         assert settings("--stage", "expert", f"{name}=0.3").ppo.clip_range == 0.3
+
+
+def test_a_switch_needs_no_value():
+    for words in (["--skip-unsupported"], ["--data.skip_unsupported", "true"], ["--skip_unsupported=true"]):
+        assert settings("--stage", "expert", *words, "--strict").data.skip_unsupported
+    made = settings("--stage", "distill", "--strict", "--skip_unsupported", "false", "--num_envs", 3)
+    assert made.data.strict and not made.data.skip_unsupported and made.sim.num_envs == 3
+
+
+def test_clips_without_support_are_not_trained_on_when_asked_for(tmp_path, capsys):
+    rest_clip(name="rest").save(tmp_path / "rest.npz")
+    sitting_clip().save(tmp_path / "sits.npz")
+    (tmp_path / "damaged.npz").write_text("half a fi")
+    argv = ["--stage", "expert", "--clips", tmp_path, "--skip-unsupported"]
+    assert load_library(settings(*argv).data).names == ["rest"]
+    assert "sits, without support in 100 % of its frames" in capsys.readouterr().err
+    with pytest.raises(KitError, match=r"damaged\.npz: not an"):
+        load_library(settings(*argv, "--strict").data)
 
 
 def test_null_is_none():

@@ -228,3 +228,23 @@ def _at(body, body_pos):
     from dataclasses import replace
 
     return replace(body, body_pos=body_pos)
+
+
+def test_two_stages_are_an_expert_that_follows_the_estimate(given, capsys, tmp_path):
+    words = [given["expert"] if w == given["distill"] else w for w in arguments(given, tmp_path / "out")]
+    assert run(reconstruct.main, *words, "--method", "two_stage") == 0
+    assert "upright in 100 %" in capsys.readouterr().out
+    assert run(reconstruct.main, *arguments(given, tmp_path / "no"), "--method", "two_stage") == 2
+    assert "of stage 'distill', not of 'expert'" in capsys.readouterr().err
+
+
+def test_a_policy_is_adapted_to_the_film_and_no_force_assists_what_is_written(given, capsys, tmp_path):
+    assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--adapt", 0.03) == 0
+    said = capsys.readouterr().out
+    assert "adapted in 0." in said and "% of the film before" in said and "largest assistive force: 0 N" in said
+
+
+@pytest.mark.parametrize("words", [["--adapt", "0"], ["--adapt", "5", "--method", "kinematic"]])
+def test_an_adaptation_that_cannot_be_is_refused(given, capsys, tmp_path, words):
+    assert run(reconstruct.main, *arguments(given, tmp_path / "out"), *words) == 2
+    assert "a positive number of minutes" in capsys.readouterr().err

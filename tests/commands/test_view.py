@@ -69,7 +69,7 @@ def test_rollouts_and_clips_are_told_apart_by_what_they_hold(tmp_path):
         (["demo:flying"], "demo:flying: no such demo motion"),
         (["demo"], "choose one, e.g. demo:"),
         (["{tmp}"], "no rollout.rrd in this folder"),
-        (["{tmp}/text.npz"], "text.npz: not a readable .npz"),
+        (["{tmp}/text.npz"], "text.npz: not an .npz clip but a text file"),
         (["demo:squat", "--save", "{tmp}/x.mp4"], "a recording ends in .rrd"),
         (["demo:squat", "--picture", "{tmp}/x.mp4"], "unknown kind of picture"),
         (["{tmp}/r.rrd", "--picture", "{tmp}/x.png"], "cannot be drawn from a recording"),

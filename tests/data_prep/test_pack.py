@@ -9,7 +9,8 @@ import torch
 from motions import rest_clip, waving_clip
 
 from data_prep import motion_file
-from data_prep.pack import main, pack
+from data_prep.pack import main
+from data_prep.packing import pack
 from data_prep.sources import load_clips, load_library
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.cli import run
@@ -98,7 +99,7 @@ def test_packing_that_fails_leaves_the_library_that_was_there(folder, tmp_path, 
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("data_prep.pack._write_one", fail)
+    monkeypatch.setattr("data_prep.packing._write_one", fail)
     with pytest.raises(KeyboardInterrupt):
         pack([folder], tmp_path / "library", workers=1)
     assert {p.name: p.read_bytes() for p in (tmp_path / "library").iterdir()} == before

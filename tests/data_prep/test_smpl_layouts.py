@@ -62,7 +62,7 @@ def test_an_npz_of_each_layout_is_the_motion_it_holds(name, walk, tmp_path):
     np.savez(tmp_path / "walk.npz", **LAYOUTS[name](walk))
     clip, lines = only(tmp_path / "walk.npz")
     assert_same(clip, walk)
-    assert lines == []
+    assert [line.split(",")[0] for line in lines] == (["its body shape (betas) is ignored"] if clip.betas.any() else [])
     if "gender" in name:
         assert clip.gender == ("male" if "list" in name else "neutral")
 

@@ -7,7 +7,8 @@ from motions import waving_clip
 from data_prep import imported as module
 from data_prep import motion_file
 from data_prep.cache import cache_folder
-from data_prep.sources import find_motion_files, load_clips
+from data_prep.named import STARTS, find_motion_files
+from data_prep.sources import load_clips
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip, demo_clips
 from physhmr_kit.motion.export import write_bvh
@@ -216,6 +217,10 @@ def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path, spec, said):
     with pytest.raises(KitError, match=said) as caught:
         load_clips([spec.format(tmp=tmp_path)])
     assert "\n" not in str(caught.value)
+
+
+def test_every_kind_that_is_named_can_be_read():
+    assert set(STARTS) == set(motion_file.READERS)
 
 
 def test_asking_for_nothing_is_refused():

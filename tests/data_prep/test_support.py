@@ -1,18 +1,25 @@
 """Support: who sits on a chair that is not there, or hangs in the air, is doubted; who stands, walks or lies is not."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import roma
 import torch
+from motions import rest_clip, sitting_clip
 
-from data_prep.support import doubt_support, unsupported
+from data_prep.imported import import_file
+from data_prep.packing import pack
+from data_prep.sources import load_clips, load_library
+from data_prep.support import doubt_support, is_doubted, unsupported, unsupported_share
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.grounding import lift_sunken
 from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.library_files import read_index, write_index
+from physhmr_kit.utils.errors import KitError
 
 
 def posed(height: float, frames: int = 60, root=(0.0, 0.0, 0.0), **turns) -> Clip:
@@ -25,24 +32,23 @@ def posed(height: float, frames: int = 60, root=(0.0, 0.0, 0.0), **turns) -> Cli
 
 
 def test_a_body_that_sits_on_nothing_is_doubted_with_its_share():
-    right = math.pi / 2
-    sits = posed(0.54, j1=(-right, 0.0, 0.0), j2=(-right, 0.0, 0.0), j4=(right, 0.0, 0.0), j5=(right, 0.0, 0.0))
+    sits = sitting_clip()
     assert unsupported(sits).all()
-    (line,) = doubt_support(sits)
+    (line,) = doubt_support(unsupported_share(sits))
     assert "without support in 100 % of its frames" in line
 
 
 def test_a_body_that_hangs_in_the_air_is_doubted():
-    assert "100 %" in doubt_support(posed(1.8))[0]
+    assert unsupported_share(posed(1.8)) == 1.0 and is_doubted(1.0)
 
 
 @pytest.mark.parametrize("name", ["stand", "walk_forward", "squat"])
 def test_who_stands_walks_or_squats_is_not(name):
-    assert doubt_support(demo_clip(name)) == []
+    assert doubt_support(unsupported_share(demo_clip(name))) == []
 
 
 def test_who_lies_on_the_floor_is_not():
-    assert doubt_support(posed(0.1, root=(-math.pi / 2, 0.0, 0.0))) == []
+    assert unsupported_share(posed(0.1, root=(-math.pi / 2, 0.0, 0.0))) == 0.0
 
 
 def test_a_body_that_stands_on_its_hands_under_the_floor_is_raised():
@@ -55,3 +61,59 @@ def test_a_body_that_stands_on_its_hands_under_the_floor_is_raised():
     assert float(low) == pytest.approx(0.05, abs=0.01)
     stands = demo_clip("stand")
     assert lift_sunken(stands, torch.ones(len(stands), 2, dtype=torch.bool)) is stands
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """One clip that stands and one that sits on nothing; what is said is said as if for the first time."""
+    monkeypatch.setattr("data_prep.sources._said", set())
+    rest_clip(60, "stands").save(tmp_path / "in" / "stands.npz")
+    sitting_clip().save(tmp_path / "in" / "sits.npz")
+    return tmp_path / "in"
+
+
+def test_the_share_of_a_clip_is_kept_with_it_in_the_cache(folder):
+    for _ in range(2):
+        found = import_file(folder / "sits.npz")
+        assert found.unsupported == (1.0,) and len(found.clips) == 1
+        assert found.notes == () and "kept, but without support in 100 %" in found.doubts[0]
+    assert found.kept
+
+
+def test_doubted_clips_are_kept_and_said_or_left_out_and_listed(folder, capsys):
+    assert [c.name for c in load_clips([folder])] == ["sits", "stands"]
+    assert capsys.readouterr().err.startswith(f"{folder / 'sits.npz'}: kept, but without support in 100 %")
+    assert [c.name for c in load_clips([folder], skip_unsupported=True)] == ["stands"]
+    assert capsys.readouterr().err.splitlines() == [
+        "1 clip(s) left out for lack of support:",
+        f"  {folder / 'sits.npz'}: sits, without support in 100 % of its frames",
+    ]
+
+
+def test_a_packed_library_knows_which_of_its_clips_are_doubted(folder, tmp_path, capsys):
+    library = tmp_path / "library"
+    assert "kept, but without support" in pack([folder], library, workers=1).lines[0]
+    assert [entry.unsupported for entry in read_index(library).clips] == [1.0, 0.0]
+    assert load_library([library]).names == ["sits", "stands"]
+    assert load_library([library], skip_unsupported=True).names == ["stands"]
+    assert "sits, without support in 100 % of its frames" in capsys.readouterr().err
+    assert load_library([library, folder], skip_unsupported=True).names == ["stands", "stands_2"]
+    assert [c.name for c in load_clips([library], skip_unsupported=True)] == ["stands"]
+
+
+def test_a_library_of_a_version_that_did_not_look_is_to_be_packed_again(folder, tmp_path):
+    library = tmp_path / "library"
+    pack([folder], library, workers=1)
+    index = read_index(library)
+    write_index(library, replace(index, clips=[replace(clip, unsupported=None) for clip in index.clips]))
+    assert len(load_library([library])) == 2
+    with pytest.raises(KitError, match="did not look at support; pack it again"):
+        load_library([library], skip_unsupported=True)
+
+
+def test_where_nothing_is_left_the_reason_is_told(folder, tmp_path):
+    with pytest.raises(KitError, match=r"all 1 clips are left out for lack of support; the first: .*sits\.npz"):
+        load_clips([folder / "sits.npz"], skip_unsupported=True)
+    pack([folder / "sits.npz"], tmp_path / "library", workers=1)
+    with pytest.raises(KitError, match="all 1 clips are left out for lack of support"):
+        load_library([tmp_path / "library"], skip_unsupported=True)

@@ -250,3 +250,51 @@ def test_the_mean_of_twenty_bodies_decides_in_evaluation():
     here[2] = 0
     here[2, 0, 0] = 20 * 0.51  # one body as far off as twenty together
     assert terminations.mean_body_far(here, there, 0.5)[2]
+
+
+# ---- a film: nobody knows the root
+
+
+def test_the_pose_is_compared_relative_to_the_root(still):
+    assert rewards.pose(shifted(still, 0.4), still).tolist() == pytest.approx([1, 1])
+    bent = still.body_pos.clone()
+    bent[:, 1:] += torch.tensor([0.1, 0.0, 0.0])
+    torch.testing.assert_close(
+        rewards.pose(replace(still, body_pos=bent), still),
+        torch.full((2,), math.exp(-100 * 0.01 * 23 / 24 / 3)),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+
+
+def test_joints_are_rewarded_for_lying_on_their_rays(still):
+    """Of 12 joints seen along +x from 5 m away, a body 0.2 m aside is 0.2 m off, and one nearer or farther is not off at all."""
+    joints = still.body_pos[:, list(rewards.RAY_JOINTS)]
+    centre = joints.mean(1) - torch.tensor([5.0, 0.0, 0.0])
+    view = rewards.View(centre, joints, torch.ones(2, 12))
+    assert rewards.rays(still, view).tolist() == pytest.approx([1, 1], abs=1e-5)
+    aside = replace(still, body_pos=still.body_pos + torch.tensor([0.0, 0.2, 0.0]))
+    assert rewards.rays(aside, view).tolist() == pytest.approx([math.exp(-60 * 0.04)] * 2, rel=0.05)
+    away = replace(still, body_pos=centre[:, None] + 1.1 * (still.body_pos - centre[:, None]))
+    assert rewards.rays(away, view).tolist() == pytest.approx([1, 1], abs=1e-4)
+
+
+def test_a_wild_detection_counts_little_and_one_without_confidence_not_at_all(still):
+    joints = still.body_pos[:, list(rewards.RAY_JOINTS)]
+    centre = joints.mean(1) - torch.tensor([5.0, 0.0, 0.0])
+    point, confidence = joints.clone(), torch.ones(2, 12)
+    point[:, 0] += torch.tensor([0.0, 3.0, 0.0])
+    view = rewards.View(centre, point, confidence)
+    assert rewards.rays(still, view).tolist() == pytest.approx([math.exp(-60 * 0.25 / 12)] * 2, rel=1e-3)
+    confidence[:, 0] = 0
+    assert rewards.rays(still, view).tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert rewards.rays(still, view._replace(confidence=torch.zeros(2, 12))).tolist() == [1, 1]
+
+
+def test_a_body_in_another_place_is_not_lost_on_a_film_but_one_that_has_fallen_is(still):
+    pos = still.body_pos
+    assert not terminations.relative_body_far(pos + torch.tensor([3.0, -2.0, 0.0]), pos, 0.3).any()
+    assert terminations.relative_body_far(pos - torch.tensor([0.0, 0.0, 0.31]), pos, 0.3).all()
+    flat = pos[..., [2, 1, 0]]
+    assert terminations.relative_body_far(flat, pos, 0.3).all()
+    assert terminations.relative_body_far(pos * math.nan, pos, 0.3).all()

@@ -171,7 +171,12 @@ def test_a_widened_policy_acts_as_before_and_learns_from_the_new_inputs():
     policy.norm.update(3 * torch.randn(300_000 // 100, 934) + 1)
     policy.norm.count.fill_(1e9)
     wide = policy.widened(("rays", "feature"))
-    obs = {"proprioception": torch.randn(5, 358), "reference": torch.randn(5, 576), "rays": torch.randn(5, 36), "feature": torch.randn(5, 512)}
+    obs = {
+        "proprioception": torch.randn(5, 358),
+        "reference": torch.randn(5, 576),
+        "rays": torch.randn(5, 36),
+        "feature": torch.randn(5, 512),
+    }
     torch.testing.assert_close(wide(obs), policy(obs))
     assert wide.groups == ("proprioception", "reference", "rays", "feature") and float(wide.norm.count) == 1e5
     wide(obs).sum().backward()

@@ -305,4 +305,6 @@ def test_limb_errors_are_about_the_hips_after_a_fit_and_as_they_are():
     assert off["pa_mpjpe"].max() < 1e-2  # a larger body elsewhere has the same pose
     local = true - true[:, 6:8].mean(1, keepdim=True)
     torch.testing.assert_close(off["mpjpe"], 100 * local.norm(dim=-1).mean(-1))
-    torch.testing.assert_close(F.limb_errors(true + torch.tensor([0.3, 0.0, 0.4]), true)["world"], torch.full((4,), 500.0))
+    torch.testing.assert_close(
+        F.limb_errors(true + torch.tensor([0.3, 0.0, 0.4]), true)["world"], torch.full((4,), 500.0)
+    )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import roma
 import torch
 from motions import rest_clip, waving_clip
 
@@ -36,11 +37,23 @@ def test_the_first_version_is_exact_and_the_others_grow():
         assert off[0] < 1e-5 and off[1] > 0.005 and off == sorted(off) and off[3] < 0.3
 
 
+def test_a_single_noisy_version_has_full_strength():
+    library = MotionLibrary([waving_clip(200)])
+    two, three = (noisy_library(library, MotionNoise(versions=n, least=0.01), 0) for n in (2, 3))
+    off = [
+        float((made.clip(k).body_pos - library.clip(0).body_pos).norm(dim=-1).mean())
+        for made, k in ((two, 1), (three, 1))
+    ]
+    assert off[0] > 10 * off[1]
+
+
 def test_a_version_depends_on_name_and_seed_alone():
     both = noisy_library(MotionLibrary([rest_clip(30), waving_clip(40)]), MotionNoise(versions=2), 0)
     alone = noisy_library(MotionLibrary([waving_clip(40)]), MotionNoise(versions=2), 0)
     other = noisy_library(MotionLibrary([waving_clip(40)]), MotionNoise(versions=2), 1)
     assert torch.equal(both.clip(3).body_pos, alone.clip(1).body_pos)
+    renamed = noisy_library(MotionLibrary([replace(waving_clip(40), name="other")]), MotionNoise(versions=2), 0)
+    assert not torch.equal(renamed.clip(1).body_pos, alone.clip(1).body_pos)
     assert not torch.equal(other.clip(1).body_pos, alone.clip(1).body_pos)
 
 
@@ -52,7 +65,9 @@ def test_without_any_noise_nothing_changes():
 
 
 def test_the_root_drifts_smoothly_by_the_asked_for_spread():
-    drift = torch.cat([noisy(replace(NONE, root_drift=0.05), seed=s).root_pos - waving_clip(300).root_pos for s in range(8)])
+    drift = torch.cat(
+        [noisy(replace(NONE, root_drift=0.05), seed=s).root_pos - waving_clip(300).root_pos for s in range(8)]
+    )
     assert float(drift.std()) == pytest.approx(0.05, rel=0.15)
     one = noisy(replace(NONE, root_drift=0.05)).root_pos - waving_clip(300).root_pos
     assert (one[1:] - one[:-1]).norm(dim=-1).max() < 0.02, "from frame to frame it hardly moves"
@@ -60,10 +75,18 @@ def test_the_root_drifts_smoothly_by_the_asked_for_spread():
 
 def test_float_tilt_joints_and_jitter_have_their_sizes():
     clip = rest_clip(300)
-    heights = torch.stack([(noisy(replace(NONE, float_height=0.03), clip, seed=s).root_pos - clip.root_pos)[0] for s in range(40)])
+    heights = torch.stack(
+        [(noisy(replace(NONE, float_height=0.03), clip, seed=s).root_pos - clip.root_pos)[0] for s in range(40)]
+    )
     assert float(heights[:, 2].std()) == pytest.approx(0.03, rel=0.3) and heights[:, :2].abs().max() < 1e-6
     leans = torch.stack([turned(noisy(replace(NONE, tilt_degrees=4), clip, seed=s), clip)[0] for s in range(40)])
     assert float(leans[:, 0].square().mean().sqrt()) == pytest.approx(4 * 2**0.5, rel=0.25) and leans[:, 1:].max() < 0.1
+    for seed in range(5):  # a lean turns about a horizontal axis
+        turn = roma.quat_product(
+            noisy(replace(NONE, tilt_degrees=4), clip, seed=seed).joint_rot[0, 0],
+            roma.quat_conjugation(clip.joint_rot[0, 0]),
+        )
+        assert turn[2].abs() < 1e-3 < turn[:2].norm()
     for name, frame_to_frame in (("joint_degrees", 1.5), ("jitter_degrees", 8)):
         bent = noisy(replace(NONE, **{name: 3.0}), clip)
         assert float(turned(bent, clip).square().mean().sqrt()) == pytest.approx(3 * 3**0.5, rel=0.1)
@@ -97,7 +120,9 @@ def test_smooth_noise_has_spread_1_whatever_its_smoothness():
         assert made.shape == (400, 60) and float(made.std()) == pytest.approx(1, rel=0.15)
 
 
-@pytest.mark.parametrize("wrong", [{"versions": 0}, {"least": 1.5}, {"gap_every": 0}, {"root_seconds": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"versions": 0}, {"jump": -0.1}, {"least": 1.5}, {"gap_every": 0}, {"root_seconds": -1}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(KitError, match=next(iter(wrong))):
         MotionNoise(**wrong)

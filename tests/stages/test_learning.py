@@ -17,9 +17,8 @@ from physhmr_kit.stages.data import EncoderDataModule, IterationDataModule
 from physhmr_kit.stages.distill import DistillModule
 from physhmr_kit.stages.encoder import LOSS_WEIGHTS, EncoderModule, losses
 from physhmr_kit.stages.expert import ExpertModule
-from physhmr_kit.stages.expert import Minibatch as ExpertMinibatch
 from physhmr_kit.stages.finetune import FinetuneModule
-from physhmr_kit.stages.finetune import Minibatch as FinetuneMinibatch
+from physhmr_kit.stages.ppo_stage import Minibatch
 from physhmr_kit.stages.settings import (
     PPO,
     Distillation,
@@ -153,7 +152,9 @@ def expert(policy: Policy | None = None, **settings) -> ExpertModule:
 
 
 def finetune(**settings) -> FinetuneModule:
-    quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, critic_warmup=0, critic_hidden=(16,), **RATES)
+    quick = dict(
+        horizon=STEPS, epochs=3, minibatch_size=256, critic_warmup=0, critic_hidden=(16,), ema_decay=0.0, **RATES
+    )
     config = FinetuneConfig(
         policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings))
     )
@@ -195,10 +196,12 @@ def hand_made(size: float = 1.0):
     advantage = size * torch.where(torch.arange(512) % 2 == 0, 1.0, -1.0)
     returns = size * torch.randn(512, generator=draw)
     more = torch.randn(512, 576, generator=draw)
+    label = torch.zeros(512, 69)
+    critic_obs = {"expert": obs, "finetune": torch.cat([obs, more], 1)}
     return {
-        "expert": ExpertMinibatch(obs, obs, action, mean, log_prob, advantage, returns),
-        "finetune": FinetuneMinibatch(100 + 10 * obs, torch.cat([obs, more], 1), action, torch.zeros(512, 69), log_prob, advantage, returns),
-    }  # fmt: skip
+        stage: Minibatch(obs, seen, action, mean, label, log_prob, advantage, returns)
+        for stage, seen in critic_obs.items()
+    }
 
 
 ONE_STEP = {"epochs": 1, "minibatch_size": ROLLOUT, "learning_rate": 1e-4, "critic_learning_rate": 1e-4}
@@ -207,18 +210,16 @@ ONE_STEP = {"epochs": 1, "minibatch_size": ROLLOUT, "learning_rate": 1e-4, "crit
 @pytest.mark.parametrize("stage, make", [("expert", expert), ("finetune", finetune)])
 def test_an_update_makes_good_actions_likelier_and_bad_ones_less(stage, make, fit):
     module, batch = make(**ONE_STEP), hand_made()[stage]
-    obs = batch.obs if stage == "expert" else module.policy.norm(batch.policy_in)
     fit(module, 1, batch)
     with torch.no_grad():
-        gain = module.policy.log_prob(module.policy.net(obs), batch.action) - batch.log_prob
+        gain = module.policy.log_prob(module.policy.net(batch.obs), batch.action) - batch.log_prob
     assert gain[batch.advantage > 0].mean() > 0 > gain[batch.advantage < 0].mean()
 
 
 @pytest.mark.parametrize("stage, make", [("expert", expert), ("finetune", finetune)])
 def test_an_update_brings_the_critic_nearer_to_the_returns(stage, make, fit):
     module, batch = make(**ONE_STEP), hand_made()[stage]
-    obs = batch.obs if stage == "expert" else batch.critic_in
-    far = lambda: float((module.critic.net(obs).squeeze(-1) - batch.returns).detach().square().mean())  # noqa: E731
+    far = lambda: float((module.critic.net(batch.critic_obs).squeeze(-1) - batch.returns).detach().square().mean())  # noqa: E731
     before = far()
     fit(module, 1, batch)
     assert far() < before
@@ -391,7 +392,7 @@ def test_the_critic_of_fine_tuning_sees_normalised_inputs_and_keeps_its_normalis
     module, inputs = finetune(), []
     module.critic.net.register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach()[:, 1:]))
     fit(module, 3)
-    # the first rollout twice, before it is learned from and after; then each iteration's
+    # one rollout to begin with, then each iteration's own
     assert float(module.critic.norm.count) == 4 * ROLLOUT
     learned = torch.cat([x for x in inputs if x.ndim == 2 and len(x) == 256])  # in updates
     assert (

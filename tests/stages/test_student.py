@@ -44,14 +44,16 @@ def test_it_trains_through_both_stages(expert, small_library, views, train, weig
 
 
 def test_an_expert_trained_on_noise_is_saved_as_an_expert(small_library, train, tmp_path):
-    from physhmr_kit.env.guide import Estimates
+    from physhmr_kit.env.reference_motion import Estimates
     from physhmr_kit.motion.noise import noisy_library
 
     config = with_settings(CONFIGS["expert"], versions=3)
     module = expert_module(config)
     assert module.policy.groups == ("proprioception", "estimate", "estimate_preview")
     assert module.critic.groups == (*module.policy.groups, "reference"), "the critic knows the truth"
-    module.data = MotionDataModule(small_library, Estimates(noisy_library(small_library, config.noise, 0), 3, small_library.lengths))
+    module.data = MotionDataModule(
+        small_library, Estimates(noisy_library(small_library, config.noise, 0), 3, small_library.lengths)
+    )
     train(module, 2)
     assert float(module.critic.norm.count) == float(module.policy.norm.count) > 0
     path = save_policy(module.policy, tmp_path / "weights.safetensors", "expert")
@@ -73,6 +75,8 @@ def test_a_student_that_reads_the_estimate_is_one_of_distill(expert, tmp_path):
     assert read_policy("distill", str(path)).groups == student.groups
     with pytest.raises(KitError, match="not weights of stage 'expert'"):
         read_policy("expert", str(path))
-    short = save_policy(Policy(("proprioception", "estimate"), (8,), control="balanced"), tmp_path / "t.safetensors", "distill")
+    short = save_policy(
+        Policy(("proprioception", "estimate"), (8,), control="balanced"), tmp_path / "t.safetensors", "distill"
+    )
     with pytest.raises(KitError, match="not weights of stage 'distill'"):
         read_policy("distill", str(short))

@@ -13,7 +13,16 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.soles import sole_corners
 from physhmr_kit.vision import refinement as R
-from physhmr_kit.vision.body_points import JOINTS, KEYPOINTS, NUM_POINTS, SOLES, Coordinates, pose_points, pull_back, turned
+from physhmr_kit.vision.body_points import (
+    JOINTS,
+    KEYPOINTS,
+    NUM_POINTS,
+    SOLES,
+    Coordinates,
+    pose_points,
+    pull_back,
+    turned,
+)
 from physhmr_kit.vision.build_track import synthesize_track
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
@@ -28,8 +37,13 @@ def walker(frames: int = FRAMES) -> Clip:
     """A body that glides forwards, bends its knees and waves: smooth, with its hands seen from everywhere."""
     dof = torch.zeros(frames, NUM_DOFS)
     phase = torch.arange(frames) / 12.0
-    for name, size, axis in (("left_knee", 0.4, 0), ("right_knee", 0.4, 0), ("left_elbow", -0.6, 1), ("right_elbow", 0.6, 1)):
-        dof[:, 3 * (JOINT_NAMES.index(name) - 1) + (0 if "knee" in name else 0)] = size * (1 + (phase + axis).sin())
+    for name, size, axis in (
+        ("left_knee", 0.4, 0),
+        ("right_knee", 0.4, 0),
+        ("left_elbow", -0.6, 1),
+        ("right_elbow", 0.6, 1),
+    ):
+        dof[:, 3 * (JOINT_NAMES.index(name) - 1)] = size * (1 + (phase + axis).sin())
     rot = torch.cat([torch.tensor(STANDING).expand(frames, 1, 4), dof_to_rotation(dof)], dim=1)
     root = torch.stack([0.015 * torch.arange(frames), 0 * phase, standing_height() + 0.2 + 0 * phase], dim=-1)
     return Clip.from_joints(root, rot, 30.0, "walker")
@@ -52,7 +66,9 @@ def seen():
 def random_coordinates(count: int = 5) -> Coordinates:
     generator = torch.Generator().manual_seed(1)
     turn = torch.nn.functional.normalize(torch.randn(4, count, generator=generator), dim=0)
-    return Coordinates(torch.randn(3, count, generator=generator), turn, 0.3 * torch.randn(NUM_DOFS, count, generator=generator))
+    return Coordinates(
+        torch.randn(3, count, generator=generator), turn, 0.3 * torch.randn(NUM_DOFS, count, generator=generator)
+    )
 
 
 # Points and the way back
@@ -60,7 +76,9 @@ def random_coordinates(count: int = 5) -> Coordinates:
 
 def test_points_are_joints_keypoints_and_soles():
     at = random_coordinates()
-    pos, rot = forward_kinematics(at.root_pos.T, torch.cat([at.root_rot.T.unsqueeze(1), dof_to_rotation(at.dof.T)], 1), mean_offsets())
+    pos, rot = forward_kinematics(
+        at.root_pos.T, torch.cat([at.root_rot.T.unsqueeze(1), dof_to_rotation(at.dof.T)], 1), mean_offsets()
+    )
     points = pose_points(at).points.permute(2, 1, 0)
     torch.testing.assert_close(points[:, JOINTS], pos, atol=1e-5, rtol=0)
     torch.testing.assert_close(points[:, KEYPOINTS], coco_from_bodies(pos, rot), atol=1e-5, rtol=0)
@@ -74,7 +92,9 @@ def test_a_pull_on_points_is_the_gradient_that_autograd_finds():
     step = Coordinates(torch.zeros(3, 5), torch.zeros(3, 5), torch.zeros(NUM_DOFS, 5))
     step = Coordinates(*(x.requires_grad_() for x in step))
     turn = roma.rotvec_to_unitquat(step.root_rot.T).T
-    moved = Coordinates(at.root_pos + step.root_pos, product(at.root_rot[:, None], turn[:, None])[:, 0], at.dof + step.dof)
+    moved = Coordinates(
+        at.root_pos + step.root_pos, product(at.root_rot[:, None], turn[:, None])[:, 0], at.dof + step.dof
+    )
     (pose_points(moved).points * force).sum().backward()
     found = pull_back(pose_points(at), force)
     for ours, theirs in zip(found, step, strict=True):
@@ -160,7 +180,9 @@ def test_standing_soles_stay_and_lie_on_the_floor_and_none_is_below():
 def test_the_pelvis_moves_as_the_velocity_says_and_stays_near_its_path():
     root = torch.arange(4.0).expand(3, 4) * 0.01
     assert float(R.velocity_term(root, torch.full((3, 3), 0.01), torch.ones(3))) < 1e-12
-    assert float(R.velocity_term(root, torch.zeros(3, 3), torch.tensor([1.0, 0, 0]))) == pytest.approx(3e-4 / (1 + 3e-4 / 0.06**2))
+    assert float(R.velocity_term(root, torch.zeros(3, 3), torch.tensor([1.0, 0, 0]))) == pytest.approx(
+        3e-4 / (1 + 3e-4 / 0.06**2)
+    )
     assert float(R.path_term(root, root + 0.1)) == pytest.approx(0.12)
 
 
@@ -182,7 +204,8 @@ def test_a_wrong_pose_comes_nearer_to_the_truth(seen):
         wrong[:, JOINT_NAMES.index(joint)] = roma.quat_product(wrong[:, JOINT_NAMES.index(joint)], bent)
     track = replace(track, joint_rot=wrong)
     before, after = (
-        (positions(R.refined_clip(track, s)) - positions(clip)).norm(dim=-1).mean() for s in (R.Refinement(rounds=0), R.Refinement())
+        (positions(R.refined_clip(track, s)) - positions(clip)).norm(dim=-1).mean()
+        for s in (R.Refinement(rounds=0), R.Refinement())
     )
     assert after < 0.7 * before
 
@@ -195,7 +218,9 @@ def test_a_frame_that_is_lost_is_bridged(seen):
     rot[gone] = torch.nn.functional.normalize(torch.randn(7, 24, 4, generator=torch.Generator().manual_seed(4)), dim=-1)
     confidence, point = track.ray_confidence.clone(), track.ray_point.clone()
     confidence[gone], point[gone] = 0.0, 0.0
-    found = R.refined_clip(replace(track, keypoints=keypoints, joint_rot=rot, ray_confidence=confidence, ray_point=point))
+    found = R.refined_clip(
+        replace(track, keypoints=keypoints, joint_rot=rot, ray_confidence=confidence, ray_point=point)
+    )
     off = (positions(found) - positions(clip)).norm(dim=-1).mean(-1)
     assert off[gone].max() < 0.15 and found.root_pos.diff(dim=0).norm(dim=-1).max() < 0.06
 
@@ -210,13 +235,17 @@ def test_a_frame_with_wild_keypoints_does_not_throw_the_body_about(seen):
 
 def test_feet_that_stand_are_put_on_the_floor_and_stay(seen):
     clip, track = seen
-    still = Clip.from_joints(torch.tensor([0.0, 0.0, standing_height()]).expand(FRAMES, 3), clip.joint_rot[:1].expand(FRAMES, 24, 4), 30.0)
+    still = Clip.from_joints(
+        torch.tensor([0.0, 0.0, standing_height()]).expand(FRAMES, 3), clip.joint_rot[:1].expand(FRAMES, 24, 4), 30.0
+    )
     rest = torch.cat([still.joint_rot[:, :1], torch.tensor([0.0, 0, 0, 1]).expand(FRAMES, 23, 4)], dim=1)
     still = Clip.from_joints(still.root_pos, rest, 30.0)
     pixels = CAMERA.project(coco_from_bodies(*forward_kinematics(still.root_pos, rest, mean_offsets())))
     noisy = pixels + 6.0 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(5))
     keypoints = torch.cat([noisy, torch.ones(FRAMES, 17, 1)], dim=-1)
-    standing = replace(track, keypoints=keypoints, joint_rot=rest, contact=torch.ones(FRAMES, 4), velocity=torch.zeros(FRAMES, 3))
+    standing = replace(
+        track, keypoints=keypoints, joint_rot=rest, contact=torch.ones(FRAMES, 4), velocity=torch.zeros(FRAMES, 3)
+    )
     found = R.refined_clip(standing)
     corners = sole_corners(*forward_kinematics(found.root_pos, found.joint_rot, mean_offsets()))
     assert corners[..., 2].amin((1, 2)).abs().max() < 0.02

@@ -13,7 +13,17 @@ def walk() -> torch.Tensor:
     phase = torch.arange(FRAMES) / 30 * 2 * torch.pi
     points = torch.zeros(FRAMES, 17, 3)
     points[..., 2] = 0.9
-    height = {"nose": 0, "eye": 0, "ear": 0, "shoulder": 40, "elbow": 70, "wrist": 100, "hip": 100, "knee": 150, "ankle": 200}
+    height = {
+        "nose": 0,
+        "eye": 0,
+        "ear": 0,
+        "shoulder": 40,
+        "elbow": 70,
+        "wrist": 100,
+        "hip": 100,
+        "knee": 150,
+        "ankle": 200,
+    }
     swing = {"elbow": 20.0, "wrist": 40.0, "knee": 25.0, "ankle": 50.0}
     for i, name in enumerate(COCO_NAMES):
         side, part = (1.0 if name.startswith("left") else -1.0), name.split("_")[-1]

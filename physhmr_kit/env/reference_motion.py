@@ -1,4 +1,4 @@
-"""`Guide`: a motion as a policy follows it, the true reference or an estimate of it."""
+"""`ReferenceMotion`: a motion as a policy follows it, the true reference or an estimate of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Place(NamedTuple):
     view: torch.Tensor
 
 
-class Guide:
+class ReferenceMotion:
     """Motions that policies follow: states, glimpses for the preview, and PD targets, looked up by place.
 
     Args:

@@ -1,11 +1,12 @@
 """A policy that follows an estimate is told the estimate, and paid for the truth."""
 
+import numpy as np
 import pytest
 import torch
 from motions import rest_clip, waving_clip
 
-from physhmr_kit.env import TrackingConfig, TrackingEnv
-from physhmr_kit.env.guide import Estimates, Guide, Place
+from physhmr_kit.env import TrackingConfig, TrackingEnv, observations
+from physhmr_kit.env.reference_motion import Estimates, Place, ReferenceMotion
 from physhmr_kit.env.settings import ESTIMATES
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
@@ -17,7 +18,7 @@ TRUE, TOLD = tuple(ESTIMATES), tuple(ESTIMATES.values())
 def shifted(clip, metres):
     from dataclasses import replace
 
-    return replace(clip, trans=clip.trans + [metres, 0, 0])
+    return replace(clip, trans=clip.trans + np.float32([metres, 0, 0]))
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,18 @@ def build(library):
     made = []
 
     def make(estimates=None, **config):
-        made.append(TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), estimates=estimates))
+        made.append(
+            TrackingEnv(
+                library, make_simulator("mujoco_cpu", num_envs=3), TrackingConfig(**config), estimates=estimates
+            )
+        )
         made[-1].reset(
-            seed=0, options={"clip": torch.tensor([0, 1, 1]), "frame": torch.tensor([0, 4, 9]), "view": torch.tensor([0, 1, 0])}
+            seed=0,
+            options={
+                "clip": torch.tensor([0, 1, 1]),
+                "frame": torch.tensor([0, 4, 9]),
+                "view": torch.tensor([0, 1, 0]),
+            },
         )
         return made[-1]
 
@@ -49,12 +59,27 @@ def build(library):
 
 
 def test_an_estimate_is_looked_up_by_clip_and_view(library, estimates):
-    guide = Guide(estimates.library, 2)
+    followed = ReferenceMotion(estimates.library, 2)
     place = Place(torch.tensor([0, 1, 1]), torch.tensor([3, 29, 5]), torch.tensor([1, 0, 1]))
-    truth = Guide(library)
-    true, told = truth.at(truth.rows(place, 1)), guide.at(guide.rows(place, 1))
+    truth = ReferenceMotion(library)
+    true, told = truth.at(truth.rows(place, 1)), followed.at(followed.rows(place, 1))
     assert (told.root_pos - true.root_pos)[:, 0].tolist() == pytest.approx([0.2, 0.1, 0.2], abs=1e-5)
-    torch.testing.assert_close(told.root_pos[1], guide.at(guide.rows(place)).root_pos[1], msg="held at the last frame")
+    torch.testing.assert_close(
+        told.root_pos[1], followed.at(followed.rows(place)).root_pos[1], msg="held at the last frame"
+    )
+
+
+def test_states_and_glimpses_are_those_of_the_frames_ahead_held_at_the_end(library):
+    motion, last = ReferenceMotion(library), int(library.lengths[1]) - 1
+    place = Place(torch.tensor([1, 1]), torch.tensor([4, last - 5]), torch.zeros(2, dtype=torch.long))
+    waving = library.clip(1)
+    torch.testing.assert_close(motion.at(motion.rows(place, 3)).body_pos, waving.body_pos[[7, last - 2]])
+    shown = motion.glimpse(place)
+    assert shown.shape == (2, 3, 9, 3)
+    for k, steps in enumerate((3, 7, 15)):
+        expected = observations.glimpse(waving[[4 + steps, min(last - 5 + steps, last)]])
+        torch.testing.assert_close(shown[:, k], expected)
+    assert not torch.allclose(shown[0, 0], shown[0, 2])
 
 
 def test_without_estimates_an_estimate_is_the_reference(build):

@@ -1,0 +1,107 @@
+"""Clips with betas: a person of another shape, brought onto the humanoid's legs.
+
+A tall person's pelvis is higher than the humanoid's and steps farther; on the humanoid's legs it would float and its feet
+slide. So the motion is scaled by leg length, the soles are put where the person's were, and the legs bend a little where
+thigh, shank and hips are of other proportions. How long the person's bones are only a body model knows, which may not be
+passed on: without one the betas are ignored, and a line says so.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import roma
+import torch
+
+from data_prep.rest_shape import RestShape, read_rest_shape
+from data_prep.retarget import leg_length
+from physhmr_kit.body.skeleton import PARENTS, SOLE_DEPTH, mean_offsets, rest_joints
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.grounding import stand_at
+from physhmr_kit.motion.kinematics import forward_kinematics
+
+FOLDER = "PHYSHMR_BODY_MODELS"
+"""Environment variable: the folder of the user's body models, SMPL_NEUTRAL.pkl, SMPLX_MALE.npz and so on."""
+
+_FILES = {"SMPL": ("SMPL",), "SMPL-H": ("SMPLH", "SMPL"), "SMPL-X": ("SMPLX",)}
+"""Kind of betas -> what the files of its models are called; SMPL-H has the shapes of SMPL."""
+
+
+def models_at_hand() -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each body model at hand: what is imported depends on them."""
+    found = []
+    for path in _models():
+        state = path.stat()
+        found.append((path.name, state.st_size, state.st_mtime_ns))
+    return found
+
+
+def own_shape(betas: np.ndarray, gender: str, kind: str) -> tuple[RestShape | None, list[str]]:
+    """The person of a clip at rest, None for the mean shape; a line where the shape is not the mean one.
+
+    Args:
+        betas: (10,) shape. gender: 'neutral', 'male' or 'female'; a line is said, and None returned, where its model is not at hand.
+        kind: 'SMPL', 'SMPL-H' or 'SMPL-X', the model that the betas belong to.
+
+    Raises:
+        KitError: a body model that cannot be read.
+    """
+    if not np.any(betas):
+        return None, []
+    wanted = [f"{name}_{gender}".upper() for name in _FILES[kind]]
+    by_name = {path.stem.upper(): path for path in reversed(_models())}
+    path = next((by_name[name] for name in wanted if name in by_name), None)
+    if path is None:
+        return None, [
+            f"its body shape (betas) is ignored, for there is no {wanted[-1]}.npz or .pkl at hand (set {FOLDER}): "
+            "a person of another size floats or slides a little"
+        ]
+    model = "SMPL" if path.stem.upper().startswith("SMPL_") else kind
+    shape = read_rest_shape(path, torch.as_tensor(betas), model)
+    return shape, [f"brought from its own body shape ({path.name}) onto the humanoid's legs"]
+
+
+def leg_scale(shape: RestShape) -> float:
+    """The humanoid's legs beside this shape's: less than 1 for a tall person."""
+    return leg_length(rest_joints(mean_offsets())) / leg_length(shape.joints)
+
+
+def on_mean_legs(clip: Clip, shape: RestShape) -> Clip:
+    """The motion of a person of this shape on the humanoid of the mean shape; frames, rate and name stay, betas become zero.
+
+    Scaled by leg length about the world's origin. Ankles are where the person's were, higher or lower by what the soles
+    differ; all rotations but those of thighs and shanks stay.
+
+    Args:
+        clip: z-up, its `root_pos` the person's own pelvis in metres.
+    """
+    own = own_offsets(shape).double()
+    pos, rot = forward_kinematics(clip.root_pos.double(), clip.joint_rot.double(), own)
+    scale = leg_scale(shape)
+    lift = pos.new_tensor([0.0, 0.0, SOLE_DEPTH - scale * shape.sole])
+    ankles = pos[:, [7, 8]] * scale + lift
+    middle = (
+        mean_offsets().double()[1:3].mean(0)
+    )  # the hips follow the person's hips, not the pelvis, which no leg hangs on
+    root = pos[:, 1:3].mean(1) * scale + lift - roma.quat_action(rot[:, 0], middle.expand(len(pos), 3))
+    return replace(stand_at(clip, root, rot, ankles), betas=np.zeros(10, np.float32))
+
+
+def own_offsets(shape: RestShape) -> torch.Tensor:
+    """(24, 3) m, each joint of a shape from its parent; hands are the mean shape's where the model has others (SMPL-X)."""
+    offsets = mean_offsets()
+    count = len(shape.joints)
+    parents = [max(parent, 0) for parent in PARENTS[:count]]
+    offsets[:count] = shape.joints[:count] - shape.joints[parents]
+    return offsets
+
+
+def _models() -> list[Path]:
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return []
+    found = Path(folder).expanduser().rglob("SMPL*_*")  # smplx keeps each kind in a folder of its own
+    return [path for path in sorted(found) if path.suffix in (".npz", ".pkl") and path.is_file()]
