@@ -27,7 +27,7 @@ LOST_MM = 500.0
 """Mean distance of the joints from their rays, mm, beyond which the body has lost the person."""
 
 MIN_RESTART_GAP = 15
-"""Frames after a restart in which a body is not reset again. One reset in every frame would be the encoder's estimate, not physics."""
+"""Frames after a restart in which a body is not reset again. One reset in every frame would be the refined estimate, not physics."""
 
 
 @dataclass(frozen=True)

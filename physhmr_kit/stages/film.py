@@ -1,6 +1,6 @@
 """Stage `finetune` on one film, where no ground truth exists: a policy is adapted to what the camera saw of one person.
 
-Rewards come from the rays and from the encoder's estimate: its pose relative to the root, velocities and contacts. Episodes end by the
+Rewards come from the rays and from the refined estimate: its pose relative to the root, velocities and contacts. Episodes end by the
 `relative` distance, so that a body in another place than the estimate does not fail. An assistive force at the pelvis is annealed to
 zero over the first half of the run (in the manner of PTM, arXiv 2412.17377). Validation follows the film from its first frame without it.
 """
