@@ -1,11 +1,10 @@
-"""The encoder on a real video: how far from the keypoints, from a body fitted to them, and from the camera withheld.
+"""A real video: how far the estimates are from the keypoints, from the true joints, and from the camera withheld.
 
-    python benchmarks/real_video.py ../shared/data/video/balance_cam01_keypoints.npz ../shared/data/video/balance_cam01_camera.json
+    python benchmarks/real_video.py ../shared/data/video/balance_cam01_keypoints.npz ../shared/data/video/balance_cam01_camera.json \\
+        --truth ../shared/data/video/balance_cam01_truth.npz
 
-There is no ground truth. What stands in for it is a body of the mean shape's proportions, scaled to the person, fitted to
-all keypoints at once under the calibrated camera (`vision.fitting`); it is fitted twice, from the encoder's pose and from
-straight limbs, and the distance between the two says how far it can be trusted. Add `--rollout out/rollout.npz`, written
-by `physhmr_kit.reconstruct`, to measure the simulated body the same way.
+The truth are COCO keypoints triangulated from several cameras. Add `--rollout out/rollout.npz`, written
+by `physhmr_kit.reconstruct`, to measure the simulated body the same way; `benchmarks/refinement.py` has the ablation.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ import argparse
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from physhmr_kit.env import Rollout
-from physhmr_kit.metrics.functional import pa_mpjpe
+from physhmr_kit.metrics.functional import limb_errors
 from physhmr_kit.metrics.reprojection import reprojection_error
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.fitting import fit_body
-from physhmr_kit.vision.keypoints import KeypointTrack, person_size
-from physhmr_kit.vision.placement import kinematic_clip
+from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies, person_size
+from physhmr_kit.vision.placement import encoder_clip
 from physhmr_kit.vision.pretrained import load_encoder
+from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.uncalibrated import estimate_camera
 
 
-def compare(name: str, body: torch.Tensor, yardstick: torch.Tensor) -> str:
-    """MPJPE about the root and PA-MPJPE of joints (T, 24, 3) m, and how far apart the roots are."""
-    local = [p - p[:, :1] for p in (body, yardstick)]
-    mpjpe = 1000 * (local[0] - local[1]).norm(dim=-1).mean()
-    apart = 1000 * (body[:, 0] - yardstick[:, 0]).norm(dim=-1).mean()
-    return f"{name}: MPJPE {mpjpe:.0f} mm, PA-MPJPE {pa_mpjpe(*local).mean():.0f} mm, root {apart:.0f} mm apart"
+def compare(name: str, state, track, truth: torch.Tensor) -> str:
+    """Errors of the limbs against true joints (T, 17, 3) m at the track's rate."""
+    limbs = track.scale * coco_from_bodies(state.body_pos, state.body_rot)[:, RAY_COCO]
+    off = {key: float(value.mean()) for key, value in limb_errors(limbs, truth[: len(limbs), RAY_COCO]).items()}
+    return f"{name}, from the truth: MPJPE {off['mpjpe']:.0f} mm, PA-MPJPE {off['pa_mpjpe']:.0f} mm, world {off['world']:.0f} mm"
 
 
 def pixels(state, track) -> str:
@@ -50,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("keypoints", type=Path)
     parser.add_argument("camera", type=Path)
+    parser.add_argument("--truth", type=Path, help=".npz with the true COCO-17 joints (frames, 17, 3) m and their fps")
     parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
     parser.add_argument(
         "--rollout", type=Path, metavar="rollout.npz", help="of reconstruct, with the same camera and scale"
@@ -62,21 +62,18 @@ def main() -> None:
         f"{track.name}: {len(track)} frames at 30 fps; the person is {track.scale:.3f} times the mean shape (estimated)"
     )
 
-    bodies = {
-        "kinematic (encoder)": kinematic_clip(track),
-        "fit": fit_body(track),
-        "fit from straight limbs": fit_body(track, from_rest=True),
-    }
+    bodies = {"encoder": encoder_clip(track), "refined": refined_clip(track)}
     library = MotionLibrary(list(bodies.values()))
     state = {name: library.clip(i) for i, name in enumerate(bodies)}
-    for name in bodies:
-        print(f"reprojection, {name}: {pixels(state[name], track)}")
     if options.rollout:
         state["simulated"] = Rollout.load(options.rollout).simulated
-        print(f"reprojection, simulated: {pixels(state['simulated'], track)}")
-    for name in state:
-        if name != "fit":
-            print(compare(f"{name}, from the fit", state[name].body_pos, state["fit"].body_pos))
+    for name, body in state.items():
+        print(f"reprojection, {name}: {pixels(body, track)}")
+    if options.truth:
+        with np.load(options.truth) as file:
+            truth = torch.from_numpy(file["joints"][:: round(float(file["fps"]) / track.fps)]).float()
+        for name, body in state.items():
+            print(compare(name, body, track, truth))
 
     for focal in (float(camera.K[0, 0]), None):
         found = estimate_camera(keypoints, encoder, focal)

@@ -53,13 +53,13 @@ def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig,
 
 
 def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
-    """An expert that follows the encoder's estimate instead of the reference: PhysHMR's two-stage baseline.
+    """An expert that follows the refined estimate instead of the reference: PhysHMR's two-stage baseline.
 
     Raises:
         KitError: the policy is a student, which knows no reference.
     """
     if "reference" not in policy.groups:
-        raise KitError("two stages are an expert that follows the encoder's estimate; say --stage expert")
+        raise KitError("two stages are an expert that follows the refined estimate; say --stage expert")
     policy = policy.reading([ESTIMATES.get(group, group) for group in policy.groups])
     return policy, TrackingConfig(groups=policy.groups, control=policy.control)
 
@@ -202,7 +202,7 @@ def _parser():
     parser.add_argument(
         "--two_stage",
         action="store_true",
-        help="show an expert the encoder's estimate through a synthetic camera instead of the reference",
+        help="show an expert the refined estimate through a synthetic camera instead of the reference",
     )
     parser.add_argument(
         "--clips",

@@ -117,7 +117,7 @@ def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: Ke
 
 
 def find_follower(args) -> tuple | None:
-    """The policy that follows the film, its episode and what its file says; None for the encoder's estimate alone."""
+    """The policy that follows the film, its episode and what its file says; None for the refined estimate alone."""
     if args.method == "kinematic":
         return None
     if args.method == "physics":
@@ -153,7 +153,7 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
 
 
 def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
-    """The track followed by a policy (of `find_follower`) in simulation, or the encoder's estimate alone."""
+    """The track followed by a policy (of `find_follower`) in simulation, or the refined estimate alone."""
     from physhmr_kit.reconstruction import kinematic_estimate, simulate_track
 
     if found is None:
@@ -189,7 +189,7 @@ def _parser():
         "--method",
         choices=METHODS,
         default="physics",
-        help="physics: a student follows the film; two_stage: an expert follows the encoder's estimate; kinematic: that estimate itself",
+        help="physics: a student follows the film; two_stage: an expert follows the refined estimate; kinematic: that estimate itself",
     )
     add(
         "--adapt",

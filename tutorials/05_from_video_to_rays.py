@@ -35,7 +35,7 @@ from physhmr_kit.vision import Camera, KeypointNoise, KeypointTrack, coco_from_b
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.keypoints import COCO_BONES, COCO_MIRROR, COCO_NAMES, RAY_JOINTS, RAY_NAMES, person_size
 from physhmr_kit.vision.person_view import person_view
-from physhmr_kit.vision.placement import kinematic_clip
+from physhmr_kit.vision.placement import encoder_clip
 from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.rays import ray_residual
 from physhmr_kit.vision.uncalibrated import estimate_camera
@@ -171,7 +171,7 @@ track = track_from_keypoints(detected, camera, encoder, scale=None)
 
 def pose_of(track):
     """The encoder's bodies on their rays, 30 Hz."""
-    return MotionLibrary([kinematic_clip(track)]).clip(0)
+    return MotionLibrary([encoder_clip(track)]).clip(0)
 
 
 def misfit(track) -> torch.Tensor:

@@ -67,7 +67,7 @@ def _flip(x: torch.Tensor) -> torch.Tensor:
 def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     pairs = p.unsqueeze(1) * q
     table = _tables(p.dtype, p.device)[name]
-    return (table @ pairs.view(16, pairs.numel() // 16)).view(table.shape[0], *pairs.shape[2:])
+    return (table @ pairs.reshape(16, pairs.numel() // 16)).view(table.shape[0], *pairs.shape[2:])
 
 
 def product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ STUDENT_GROUPS = ("proprioception", *VISUAL_GROUPS)
 """What PhysHMR's student reads: 924 numbers, its variant 358."""
 
 ESTIMATE_STUDENT_GROUPS = ("proprioception", *ESTIMATE_GROUPS, "rays", "ray_confidence", "feature")
-"""What a student reads that follows the encoder's estimate: 1575 numbers."""
+"""What a student reads that follows the refined estimate: 1575 numbers."""
 
 
 @dataclass(frozen=True)

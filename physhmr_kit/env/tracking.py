@@ -86,7 +86,7 @@ class TrackingEnv(VectorEnv):
         simulator: built for the wanted number of environments.
         config: what an episode is.
         visual: what cameras saw; needed for the visual groups.
-        estimates: what is believed of the motions, as many views of each clip as `visual` has; the encoder's estimates of
+        estimates: what is believed of the motions, as many views of each clip as `visual` has; the refined estimates of
             `visual` when omitted. With neither, an estimate is the reference itself.
         seed: of the environment's own generator.
         autoreset: 'same_step', 'next_step' or 'disabled'.

@@ -11,7 +11,7 @@ import torch
 from physhmr_kit.env.reference_motion import Estimates
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.vision.placement import estimated_clip
+from physhmr_kit.vision.refinement import refined_clips
 from physhmr_kit.vision.track import VisualTrack
 
 
@@ -53,9 +53,9 @@ class VisualLibrary:
 
     @property
     def estimates(self) -> Estimates:
-        """The motions that the encoder sees in the views (`placement.estimated_clip`); made when first asked for."""
+        """The motions seen in the views, refined over time (`refinement.refined_clips`); made when first asked for."""
         if self._estimates is None:
-            library = MotionLibrary([estimated_clip(track) for track in self._tracks])
+            library = MotionLibrary(refined_clips(self._tracks))
             lengths = self._lengths[:: self.num_views].cpu()
             self._estimates = Estimates(library, self.num_views, lengths)
         return self._estimates

@@ -107,6 +107,24 @@ def pa_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Te
     return _distance(align(pred_joints, target_joints), target_joints)
 
 
+def limb_errors(pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Errors of the 12 limb keypoints of COCO, where the truth is triangulated keypoints and no SMPL body (ours).
+
+    Args:
+        pred, target: (T, 12, 3) m, world, in the order of `vision.keypoints.RAY_NAMES`; rows 6 and 7 are the hips.
+
+    Returns:
+        (T,) mm each: 'mpjpe' with the hips' midpoints together, 'pa_mpjpe' after a similarity fit of each frame, 'world' as they are.
+    """
+    hips = slice(6, 8)
+    local = [x - x[:, hips].mean(1, keepdim=True) for x in (pred, target)]
+    return {
+        "mpjpe": _distance(*local),
+        "pa_mpjpe": _distance(align(pred, target), target),
+        "world": _distance(pred, target),
+    }
+
+
 def accel(pred_joints: torch.Tensor, target_joints: torch.Tensor, fps: float = 30.0) -> torch.Tensor:
     """Error of joint accelerations, hip-centred (WHAM family; GVHMR keeps all values, WHAM and TRAM drop the ends).
 

@@ -40,14 +40,14 @@ def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
 
 @cache
 @torch.inference_mode(False)
-def _parents(device: torch.device) -> torch.Tensor:
+def parents(device: torch.device) -> torch.Tensor:
     """(24,) parent of each joint; the root is its own."""
     return torch.tensor([max(p, 0) for p in PARENTS]).to(device)
 
 
 @cache
 @torch.inference_mode(False)
-def _hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """What takes three hinge angles to the joint's rotation and turning, both linear in products of sines and cosines.
 
     Returns:
@@ -74,11 +74,11 @@ def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
 
     Products are doubled up the tree (Hillis and Steele's scan), so that a chain of nine joints takes four batched steps.
     """
-    rot = _world_rotations(reversed_axes(joint_rot))
+    rot = world_rotations_reversed(reversed_axes(joint_rot))
     return rot.permute(*range(rot.ndim - 1, -1, -1))
 
 
-def _world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
+def world_rotations_reversed(joint_rot: torch.Tensor) -> torch.Tensor:
     """The same with reversed axes: (4, 24, ...) -> (4, 24, ...)."""
     world = torch.zeros_like(joint_rot[:, :1])
     world[3] = 1
@@ -88,7 +88,7 @@ def _world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
     return rot[:, :NUM_JOINTS].contiguous()
 
 
-def _sum_down(parts: torch.Tensor) -> torch.Tensor:
+def sum_down(parts: torch.Tensor) -> torch.Tensor:
     """Sums along the tree, axes reversed: `parts` (k, 23, ...) of all joints but the root -> (k, 24, ...), each joint's own and
     its ancestors'."""
     flat = parts.flatten(2) if parts.ndim > 2 else parts.unsqueeze(-1)
@@ -108,17 +108,17 @@ def forward_kinematics(
     Returns:
         body positions (..., 24, 3) m and body rotations (..., 24, 4) xyzw, both in the world frame.
     """
-    rot = _world_rotations(reversed_axes(joint_rot))
-    parent = matrix(rot).index_select(2, _parents(rot.device)[1:])
+    rot = world_rotations_reversed(reversed_axes(joint_rot))
+    parent = matrix(rot).index_select(2, parents(rot.device)[1:])
     bones = offsets[1:].to(rot).T.reshape(3, NUM_JOINTS - 1, *[1] * (rot.ndim - 2))
-    place = _sum_down(action(parent, bones))
+    place = sum_down(action(parent, bones))
     back = tuple(range(rot.ndim - 1, -1, -1))
     return root_pos.unsqueeze(-2) + place.permute(back), rot.permute(back)
 
 
 def local_rotations(body_rot: torch.Tensor) -> torch.Tensor:
     """World rotations to parent-relative ones: (..., 24, 4) -> (..., 24, 4) xyzw, the root left in the world."""
-    parent = body_rot.index_select(-2, _parents(body_rot.device))
+    parent = body_rot.index_select(-2, parents(body_rot.device))
     local = roma.quat_product(roma.quat_conjugation(parent), body_rot)
     return torch.cat([body_rot[..., :1, :], local[..., 1:, :]], dim=-2)
 
@@ -157,15 +157,15 @@ def coordinate_kinematics(columns: torch.Tensor, offsets: torch.Tensor) -> BodyS
 def _bodies(columns: Sequence[torch.Tensor], offsets: torch.Tensor, spin: bool) -> BodyState:
     """The environment comes last here: (entry, joint, environment), or joint first where each joint has its own matrix."""
     root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel = columns
-    to_quat, to_turning = _hinge_tables(dof_pos.dtype, dof_pos.device)
-    above = _parents(dof_pos.device)[1:]
+    to_quat, to_turning = hinge_tables(dof_pos.dtype, dof_pos.device)
+    above = parents(dof_pos.device)[1:]
     angle, speed = dof_pos.unflatten(0, (23, 3)), dof_vel.unflatten(0, (23, 3))
     half = angle / 2
     first, second, third = torch.stack([half.cos(), half.sin()], dim=1).unbind(2)  # (23, 2, N) each
     pairs = first.unsqueeze(2) * second.unsqueeze(1)  # (23, 2, 2, N)
     products = (pairs.unsqueeze(3) * third[:, None, None]).flatten(1, 3)
     joint_rot = (to_quat @ products).transpose(0, 1)
-    rot = _world_rotations(torch.cat([root_rot.unsqueeze(1), joint_rot], dim=1))
+    rot = world_rotations_reversed(torch.cat([root_rot.unsqueeze(1), joint_rot], dim=1))
     frames = matrix(rot)
 
     # angular velocity of each joint in its parent's frame
@@ -177,9 +177,9 @@ def _bodies(columns: Sequence[torch.Tensor], offsets: torch.Tensor, spin: bool) 
 
     parent = frames.index_select(2, above)
     arm = action(parent, offsets[1:].T.unsqueeze(-1))
-    place, ang = _sum_down(torch.cat([arm, action(parent, turning)])).split(3)
+    place, ang = sum_down(torch.cat([arm, action(parent, turning)])).split(3)
     ang = ang + (action(frames[:, :, 0], root_ang_vel) if spin else root_ang_vel).unsqueeze(1)
-    lin = _sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.unsqueeze(1)
+    lin = sum_down(cross(ang.index_select(1, above), arm)) + root_lin_vel.unsqueeze(1)
     bodies = (place + root_pos.unsqueeze(1), rot, lin, ang)
     pos, rot, lin, ang = (b.permute(2, 1, 0) for b in bodies)
     return BodyState(pos, rot, lin, ang, dof_pos.T, dof_vel.T)

@@ -12,22 +12,22 @@ from physhmr_kit.reconstruction.simulate import Reconstruction, upright
 
 
 def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
-    """One row for each frame: how far the body is from the detected keypoints and from the encoder's estimate.
+    """One row for each frame: how far the body is from the detected keypoints and from the estimate.
 
     Returns:
         frame, seconds, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN where there is none),
-        encoder_ray_distance_mm and encoder_reprojection_px (the same of the estimate), from_encoder_mm (mean over 24
+        estimate_ray_distance_mm and estimate_reprojection_px (the same of the estimate), from_estimate_mm (mean over 24
         bodies), upright and restart (0 or 1; a frame in which the body was reset is not upright). All (T,).
     """
     track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
     rays = track.centre, track.ray_point, track.ray_confidence
     count = len(track)
     columns = {"frame": torch.arange(count), "seconds": torch.arange(count) / track.fps}
-    for name, state in (("", body), ("encoder_", estimate)):
+    for name, state in (("", body), ("estimate_", estimate)):
         columns[f"{name}ray_distance_mm"] = ray_distance(state.body_pos, *rays).nanmean(1)
         pixels = reprojection_error(state.body_pos, state.body_rot, track.keypoints, track.camera)
         columns[f"{name}reprojection_px"] = pixels.nanmean(1)
-    columns["from_encoder_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
+    columns["from_estimate_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
     restarted = torch.zeros(count, dtype=torch.bool)
     restarted[[frame for frame, _ in result.restarts]] = True
     columns |= {"upright": (upright(body) & ~restarted).long(), "restart": restarted.long()}
@@ -46,7 +46,7 @@ def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
     if result.method == "kinematic":
         return [
             first_line,
-            f"the encoder's estimate, without physics; reprojection error, median: {median['reprojection_px']:.0f} px of a "
+            f"the estimate, without physics; reprojection error, median: {median['reprojection_px']:.0f} px of a "
             f"{width}x{height} image; distance from the rays, median: {median['ray_distance_mm']:.0f} mm",
         ]
     resets = ", ".join(f"{why} at {frame / track.fps:.2f} s" for frame, why in result.restarts)
@@ -54,10 +54,10 @@ def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
     return [
         first_line,
         f"reprojection error, median: {median['reprojection_px']:.0f} px of a {width}x{height} image "
-        f"(the encoder's estimate without physics: {median['encoder_reprojection_px']:.0f} px)",
-        f"distance from the rays, median: {median['ray_distance_mm']:.0f} mm (the encoder's: {median['encoder_ray_distance_mm']:.0f} mm); "
+        f"(the estimate without physics: {median['estimate_reprojection_px']:.0f} px)",
+        f"distance from the rays, median: {median['ray_distance_mm']:.0f} mm (the estimate's: {median['estimate_ray_distance_mm']:.0f} mm); "
         "errors along the rays cannot be measured without ground truth",
-        f"upright in {100 * errors['upright'].mean():.0f} % of the frames, reset to the encoder's pose {len(result.restarts)} time(s)"
+        f"upright in {100 * errors['upright'].mean():.0f} % of the frames, reset to the estimate {len(result.restarts)} time(s)"
         + (f": {resets}; at most {longest:.1f} s without a reset" if resets else ""),
         f"largest assistive force: {result.assist:.0f} N",
     ]

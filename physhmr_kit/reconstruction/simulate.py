@@ -1,6 +1,6 @@
 """A policy follows the visual track of a video in simulation, from its first frame to its last.
 
-A body that falls, loses the person or diverges is reset to the encoder's pose of that frame.
+A body that falls, loses the person or diverges is reset to the estimate of that frame.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.vision.placement import initial_pose, kinematic_clip
+from physhmr_kit.vision.placement import initial_pose
+from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
 DIVERGED = "diverged"
@@ -26,7 +27,7 @@ LOST_MM = 500.0
 """Mean distance of the joints from their rays, mm, beyond which the body has lost the person."""
 
 MIN_RESTART_GAP = 15
-"""Frames after a restart in which a body is not reset again. One reset in every frame would be the encoder's estimate, not physics."""
+"""Frames after a restart in which a body is not reset again. One reset in every frame would be the refined estimate, not physics."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,9 @@ class Reconstruction:
 
     Attributes:
         track: what the policy observed.
-        rollout: simulated body; its reference is the encoder's estimate (pose from the network, position from rays and
-            floor), not ground truth.
-        restarts: (frame, reason) for each time the body was reset to the encoder's pose.
-        method: 'physics', or 'kinematic' for the encoder's estimate itself.
+        rollout: simulated body; its reference is the estimate refined over time (`vision/refinement`), not ground truth.
+        restarts: (frame, reason) for each time the body was reset to the estimate.
+        method: 'physics', or 'kinematic' for the estimate itself.
         assist: largest assistive force at the pelvis, N; 0 unless asked for in the episode.
     """
 
@@ -59,9 +59,9 @@ def simulate_track(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
-    """Let a policy follow a visual track, from the encoder's first pose to the end.
+    """Let a policy follow a visual track, from the estimate's first pose to the end.
 
-    A body that falls, loses the person or diverges is reset to the encoder's pose of that frame, but (unless it diverged)
+    A body that falls, loses the person or diverges is reset to the estimate of that frame, but (unless it diverged)
     not within `MIN_RESTART_GAP` frames of the reset before.
 
     Args:
@@ -69,7 +69,8 @@ def simulate_track(
         config: the observation and control the policy was trained with.
         progress: called every 15 frames with (frames done, all frames).
     """
-    library = MotionLibrary([kinematic_clip(track)])
+    motion = refined_clip(track)
+    library = MotionLibrary([motion])
     visual = VisualLibrary([[track]], library.lengths)
     config = replace(
         config, termination="none", start="first", episode_length=None
@@ -81,7 +82,7 @@ def simulate_track(
             policy.to(env.device)
         zero = torch.zeros(1, dtype=torch.long, device=env.device)
         env.reset(seed=0, options={"clip": zero, "frame": zero, "view": zero})
-        physics.reset(zero, initial_pose(track, 0).to(env.device))
+        physics.reset(zero, initial_pose(track, 0, motion).to(env.device))
         assist = env.assist
         states, terms, restarts = [physics.state.to("cpu")], [{}], []
         obs = env.observe(config.groups)
@@ -92,7 +93,7 @@ def simulate_track(
             fault = _fault(state, estimate[frame : frame + 1], track[frame : frame + 1])
             just_reset = restarts and frame - restarts[-1][0] < MIN_RESTART_GAP
             if fault and (fault == DIVERGED or not just_reset):
-                physics.reset(zero, initial_pose(track, frame).to(env.device))
+                physics.reset(zero, initial_pose(track, frame, motion).to(env.device))
                 state = physics.state.to("cpu")
                 obs = env.observe(config.groups)
                 restarts.append((frame, fault))
@@ -103,8 +104,8 @@ def simulate_track(
 
 
 def kinematic_estimate(track: VisualTrack) -> Reconstruction:
-    """The encoder's estimate as it is: pose from the network, position from rays and floor, no physics."""
-    estimate = MotionLibrary([kinematic_clip(track)]).clip(0)
+    """The estimate refined over time (`refinement.refined_clip`), no physics."""
+    estimate = MotionLibrary([refined_clip(track)]).clip(0)
     count = len(track)
     forces = torch.zeros(count, len(JOINT_NAMES), 3), torch.zeros(count, NUM_DOFS)
     rollout = Rollout(track.name, estimate, estimate, *forces, {}, count, True, None, track.fps)

@@ -13,7 +13,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.keypoints import RAY_COCO, person_size
-from physhmr_kit.vision.placement import bodies_on_rays, kinematic_clip
+from physhmr_kit.vision.placement import bodies_on_rays, encoder_clip
 from physhmr_kit.vision.track import VisualTrack
 
 MAX_REPROJECTION = 0.08
@@ -41,7 +41,7 @@ class TrackCheck:
 
 def check_track(track: VisualTrack) -> TrackCheck:
     """Check a track of two frames or more; it stays as it is."""
-    body = MotionLibrary([kinematic_clip(track)]).clip(0)
+    body = MotionLibrary([encoder_clip(track)]).clip(0)
     off = reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera).nanmedian()
     confident = track.keypoints[..., 2] >= MIN_CONFIDENCE
     box = person_size(track.keypoints, MIN_CONFIDENCE)

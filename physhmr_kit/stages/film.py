@@ -1,6 +1,6 @@
 """Stage `finetune` on one film, where no ground truth exists: a policy is adapted to what the camera saw of one person.
 
-Rewards come from the rays and from the encoder's estimate: its pose relative to the root, velocities and contacts. Episodes end by the
+Rewards come from the rays and from the refined estimate: its pose relative to the root, velocities and contacts. Episodes end by the
 `relative` distance, so that a body in another place than the estimate does not fail. An assistive force at the pelvis is annealed to
 zero over the first half of the run (in the manner of PTM, arXiv 2412.17377). Validation follows the film from its first frame without it.
 """
@@ -25,7 +25,7 @@ from physhmr_kit.simulation.registry import accelerator_of
 from physhmr_kit.stages.data import Batches, MotionDataModule
 from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.settings import FinetuneConfig, FinetunePPO, Simulation, StudentPolicy
-from physhmr_kit.vision.placement import estimated_clip
+from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
 FILM_CONFIG = FinetuneConfig(
@@ -51,14 +51,14 @@ _ASSISTED = 0.5  # share of a run over which the assistive force falls to zero
 
 
 class FilmDataModule(MotionDataModule):
-    """One person in one film. The clip to follow is the encoder's estimate.
+    """One person in one film. The clip to follow is the refined estimate.
 
     Args:
         track: what the camera saw.
     """
 
     def __init__(self, track: VisualTrack):
-        super().__init__(MotionLibrary([estimated_clip(track)]))
+        super().__init__(MotionLibrary([refined_clip(track)]))
         self.visual = self.validation_visual = VisualLibrary([[track]], self.library.lengths)
         self.track, self.tracks = track, [track]
 

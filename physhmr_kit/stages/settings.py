@@ -134,7 +134,7 @@ class StudentPolicy:
 
     student: Literal["paper", "estimate"] = "paper"
     """A fresh student: 'paper' reads what PhysHMR's does and sets absolute targets; 'estimate' begins as the expert, is shown
-    the encoder's estimate in place of the reference, and reads rays and features beside it."""
+    the refined estimate in place of the reference, and reads rays and features beside it."""
     init: str | None = None
     """Weights to start from, a student's of either kind."""
     hidden: tuple[int, ...] = (512, 512)

@@ -8,7 +8,7 @@ from physhmr_kit.stages.settings import StudentPolicy
 
 
 def fresh_student(settings: StudentPolicy, expert: Policy | None = None) -> Policy:
-    """A student before any training: PhysHMR's, or one that begins as the expert and follows the encoder's estimate.
+    """A student before any training: PhysHMR's, or one that begins as the expert and follows the refined estimate.
 
     Args:
         expert: whose weights an estimate student begins with.

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from physhmr_kit.vision.camera import Camera, sample_cameras
     from physhmr_kit.vision.encoder import FEATURE_DIM, VisionEncoder
     from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies
-    from physhmr_kit.vision.placement import estimate_scale, initial_pose, kinematic_clip
+    from physhmr_kit.vision.placement import estimate_scale, initial_pose
     from physhmr_kit.vision.rays import lift, ray_confidence, ray_residual
+    from physhmr_kit.vision.refinement import refined_clip
     from physhmr_kit.vision.synthetic import detect
     from physhmr_kit.vision.track import VisualTrack
 
 __all__ = [
     "COCO_NAMES", "FEATURE_DIM", "RAY_COCO", "RAY_JOINTS", "Camera", "KeypointNoise", "KeypointTrack", "VisionEncoder",
-    "VisualTrack", "coco_from_bodies", "detect", "estimate_scale", "initial_pose", "kinematic_clip", "lift",
-    "ray_confidence", "ray_residual", "sample_cameras", "synthesize_track", "track_from_keypoints",
+    "VisualTrack", "coco_from_bodies", "detect", "estimate_scale", "initial_pose", "lift", "ray_confidence",
+    "ray_residual", "refined_clip", "sample_cameras", "synthesize_track", "track_from_keypoints",
 ]  # fmt: skip
 
 _NAMES = {
@@ -28,8 +29,9 @@ _NAMES = {
     "camera": ("Camera", "sample_cameras"),
     "encoder": ("FEATURE_DIM", "VisionEncoder"),
     "keypoints": ("COCO_NAMES", "RAY_COCO", "RAY_JOINTS", "KeypointTrack", "coco_from_bodies"),
-    "placement": ("estimate_scale", "initial_pose", "kinematic_clip"),
+    "placement": ("estimate_scale", "initial_pose"),
     "rays": ("lift", "ray_confidence", "ray_residual"),
+    "refinement": ("refined_clip",),
     "synthetic": ("detect",),
     "track": ("VisualTrack",),
 }

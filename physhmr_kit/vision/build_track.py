@@ -17,12 +17,17 @@ from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodi
 from physhmr_kit.vision.placement import estimate_scale
 from physhmr_kit.vision.rays import lift, ray_confidence
 from physhmr_kit.vision.settings import KeypointNoise
+from physhmr_kit.vision.swaps import unswapped
 from physhmr_kit.vision.synthetic import detect
 from physhmr_kit.vision.track import VisualTrack
 
 
 def build_track(keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder, name: str = "track") -> VisualTrack:
-    """Rays and the encoder's estimate of keypoints (T, 17, 3) at 30 fps (gaps filled) under a camera."""
+    """Rays and the encoder's estimate of keypoints (T, 17, 3) at 30 fps (gaps filled) under a camera.
+
+    Stretches in which the detector took left limbs for right ones are put right first (`swaps.unswapped`).
+    """
+    keypoints = unswapped(keypoints)
     encoding = encoder.encode(keypoints, camera)
     return VisualTrack(
         keypoints, *_rays(keypoints, camera), encoding.feature, encoding.joint_rot, encoding.velocity, encoding.contact,

@@ -6,9 +6,7 @@ a small least-squares problem (`rays.place_on_rays`), and feet in contact add th
 
 from __future__ import annotations
 
-import roma
 import torch
-from scipy.ndimage import gaussian_filter1d, median_filter
 
 from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import mean_offsets
@@ -20,7 +18,6 @@ from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.rays import place_on_rays, ray_direction
 from physhmr_kit.vision.track import VisualTrack
 
-_MEDIAN_FRAMES, _SMOOTH_FRAMES = 15, 2.0
 _CONTACT_WEIGHT = 4.0  # of a foot that is certainly in contact, against 1 for a keypoint that is certainly detected
 
 
@@ -37,40 +34,35 @@ def bodies_on_rays(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
     return forward_kinematics(root, track.joint_rot, mean_offsets())
 
 
-def kinematic_clip(track: VisualTrack) -> Clip:
-    """The encoder's estimate as a motion, without physics: the reference of a tracking policy."""
+def encoder_clip(track: VisualTrack) -> Clip:
+    """The encoder's estimate as it is, frame by frame: pose from the network, position from rays and floor."""
     return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)
 
 
-def estimated_clip(track: VisualTrack) -> Clip:
-    """The encoder's estimate, smoothed so that a body can follow it: outliers of the pelvis's path removed by a median over
-    half a second, then everything averaged with a Gaussian of two frames."""
-    root = torch.from_numpy(median_filter(place(track).numpy(), (_MEDIAN_FRAMES, 1), mode="nearest"))
-    rot = track.joint_rot.clone()
-    for t in range(1, len(rot)):  # the same rotation may be written with either sign
-        rot[t] *= torch.where((rot[t] * rot[t - 1]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    smooth = [
-        torch.from_numpy(gaussian_filter1d(x.numpy(), _SMOOTH_FRAMES, axis=0, mode="nearest")) for x in (root, rot)
-    ]
-    return Clip.from_joints(smooth[0], roma.quat_normalize(smooth[1]), track.fps, track.name)
-
-
-def initial_pose(track: VisualTrack, frame: int = 0) -> BodyState:
-    """The state to start the simulation from: the encoder's pose of one frame on its rays, feet not below the floor.
+def initial_pose(track: VisualTrack, frame: int = 0, motion: Clip | None = None) -> BodyState:
+    """The state to start the simulation from: one frame of a motion, feet not below the floor.
 
     Hinge angles are clamped to the anatomical limits. A foot in contact is put on the floor exactly; a body in the air stays there.
+
+    Args:
+        track: what was seen; its contact says whether the feet stand. frame: which one.
+        motion: an estimate of the whole track (`refinement.refined_clip`); the encoder's pose of this frame on its rays when omitted.
 
     Returns:
         BodyState of one row. The pelvis moves with the encoder's velocity, the hinges are at rest.
     """
     track = track[frame : frame + 1]
     low, high = dof_limits().unbind(-1)
-    dof = torch.minimum(torch.maximum(rotation_to_dof(track.joint_rot[:, 1:]), low), high)
-    root, still = place(track), torch.zeros_like(dof)
+    if motion is None:
+        root, rot = place(track), track.joint_rot
+    else:
+        root, rot = motion.root_pos[frame : frame + 1].clone(), motion.joint_rot[frame : frame + 1]
+    dof = torch.minimum(torch.maximum(rotation_to_dof(rot[:, 1:]), low), high)
+    still = torch.zeros_like(dof)
     spin = torch.zeros_like(root)
 
     def state(root):
-        return hinge_kinematics(root, track.joint_rot[:, 0], track.velocity, spin, dof, still, mean_offsets())
+        return hinge_kinematics(root, rot[:, 0], track.velocity, spin, dof, still, mean_offsets())
 
     body = state(root)
     lowest = sole_height(body.body_pos, body.body_rot).amin(-1)

@@ -296,3 +296,15 @@ def test_a_body_that_never_moves_gets_a_finite_rte():
     target = torch.zeros(5, 3)
     target[:, 0] = torch.arange(5.0)
     assert torch.isfinite(F.rte(torch.zeros(5, 3), target)).all()
+
+
+def test_limb_errors_are_about_the_hips_after_a_fit_and_as_they_are():
+    true = torch.randn(4, 12, 3, generator=torch.Generator().manual_seed(0))
+    off = F.limb_errors(1.1 * true + torch.tensor([0.3, 0.0, 0.4]), true)
+    assert {key: value.shape for key, value in off.items()} == {k: (4,) for k in ("mpjpe", "pa_mpjpe", "world")}
+    assert off["pa_mpjpe"].max() < 1e-2  # a larger body elsewhere has the same pose
+    local = true - true[:, 6:8].mean(1, keepdim=True)
+    torch.testing.assert_close(off["mpjpe"], 100 * local.norm(dim=-1).mean(-1))
+    torch.testing.assert_close(
+        F.limb_errors(true + torch.tensor([0.3, 0.0, 0.4]), true)["world"], torch.full((4,), 500.0)
+    )

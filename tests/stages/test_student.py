@@ -1,4 +1,4 @@
-"""A student that begins as the expert and follows the encoder's estimate."""
+"""A student that begins as the expert and follows the refined estimate."""
 
 import pytest
 import torch

@@ -18,7 +18,7 @@ from physhmr_kit.vision.build_track import build_track, synthesize_track, track_
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
-from physhmr_kit.vision.placement import bodies_on_rays, estimate_scale, initial_pose, kinematic_clip, place
+from physhmr_kit.vision.placement import bodies_on_rays, encoder_clip, estimate_scale, initial_pose, place
 from physhmr_kit.vision.rays import perpendicular, place_on_rays
 from physhmr_kit.vision.synthetic import KeypointNoise
 from physhmr_kit.vision.track import VisualTrack
@@ -125,7 +125,7 @@ def test_a_body_of_known_pose_is_put_back_where_it_stood(encoder):
     clip = a_clip()
     track = known_pose(synthesize_track(clip, CAMERA, encoder, KeypointNoise.none()), clip)
     torch.testing.assert_close(place(track), clip.root_pos, atol=5e-3, rtol=0)
-    torch.testing.assert_close(kinematic_clip(track).root_pos, clip.root_pos, atol=5e-3, rtol=0)
+    torch.testing.assert_close(encoder_clip(track).root_pos, clip.root_pos, atol=5e-3, rtol=0)
 
 
 def test_the_initial_pose_stands_on_the_floor_with_hinges_inside_their_limits(encoder):
@@ -232,7 +232,7 @@ def test_rays_alone_do_not_ask_for_the_floor(encoder):
 
 def test_the_encoder_s_motion_is_a_clip_with_its_pose_rate_and_name(encoder):
     track = replace(synthesize_track(a_clip(), CAMERA, encoder), fps=25.0)
-    clip = kinematic_clip(track)
+    clip = encoder_clip(track)
     assert (clip.fps, clip.name) == (25.0, "glide")
     assert roma.unitquat_geodesic_distance(clip.joint_rot, track.joint_rot).max() < 2e-3
 

@@ -1,0 +1,146 @@
+"""Where a body of known pose walked: all pelvis positions of a film at once, robust against frames that are wrong.
+
+`placement.place` solves each frame by itself, so a bad frame throws the body about by a metre. Here the same equations of rays
+and floor stand in one least-squares problem with what links frames: standing feet stay where they are, the pelvis moves as the
+encoder's velocity says, and a body does not accelerate at will. Everything is linear in the positions, the matrix is banded,
+and outliers are weighted down and the system solved again (iteratively reweighted least squares with the weights of
+Geman and McClure, as in Zhang 1997, "Parameter estimation techniques", sec. 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import solveh_banded
+
+from physhmr_kit.vision.rays import place_on_rays, ray_direction
+
+_BAND = 9  # the main diagonal and eight beside it: an acceleration reaches over two frames of three coordinates
+
+
+@dataclass(frozen=True)
+class PathSpread:
+    """How far each equation is believed: standard deviations."""
+
+    ray: float = 0.05
+    """m, of a keypoint at the person's distance. Larger than a detector's scatter, for its errors last."""
+    ray_outlier: float = 0.15
+    """m, from which on a keypoint is an outlier."""
+    floor: float = 0.03
+    """m, height of a sole in contact."""
+    floor_outlier: float = 0.15
+    """m, from which on the contact is an outlier."""
+    foot: float = 0.02
+    """m/frame, of a sole in contact."""
+    foot_outlier: float = 0.05
+    """m/frame, from which on the contact is an outlier."""
+    velocity: float = 0.02
+    """m/frame, of the encoder's velocity."""
+    velocity_outlier: float = 0.06
+    """m/frame, from which on that velocity is an outlier."""
+    acceleration: float = 0.01
+    """m/frame^2, of the pelvis."""
+
+
+@dataclass(frozen=True, eq=False)
+class PathProblem:
+    """The known quantities. N frames, of one track or of several behind one another; world frame.
+
+    Attributes:
+        joints: (N, J, 3) m, joints on rays with the pelvis at the origin.
+        centre: (N, 3) m, ray_point: (N, J, 3) m: the rays. confidence: (N, J).
+        soles: (N, F, 3) m, points of the soles with the pelvis at the origin. contact: (N, F) in 0..1.
+        velocity: (N, 3) m/frame. seen: (N,) in 0..1, how much of the person was seen, which is how much the velocity counts.
+        linked: (N - 1,) bool, whether a frame and the next are of one track.
+    """
+
+    joints: torch.Tensor
+    centre: torch.Tensor
+    ray_point: torch.Tensor
+    confidence: torch.Tensor
+    soles: torch.Tensor
+    contact: torch.Tensor
+    velocity: torch.Tensor
+    seen: torch.Tensor
+    linked: torch.Tensor
+
+
+def robust_weight(error: torch.Tensor, scale: float) -> torch.Tensor:
+    """Weight of an equation with this error under Geman and McClure's loss e^2 / (1 + e^2 / scale^2)."""
+    return 1 / (1 + (error / scale).square()).square()
+
+
+def guessed_path(p: PathProblem) -> torch.Tensor:
+    """Where each frame by itself would stand: (N, 3) m."""
+    return place_on_rays(p.joints, p.centre, p.ray_point, p.confidence, (p.soles[..., 2], 4 * p.contact))
+
+
+def solve_path(
+    problem: PathProblem, start: torch.Tensor, spread: PathSpread | None = None, rounds: int = 8
+) -> torch.Tensor:
+    """Pelvis positions (N, 3) m from a first guess (N, 3) m; outliers are judged afresh in each round, loosely at first."""
+    spread, root = spread or PathSpread(), start
+    direction = ray_direction(problem.ray_point, problem.centre)
+    for round_ in range(rounds):
+        loose = max(1.0, 4.0 * 0.5**round_)
+        root = _solve(problem, direction, root, spread, loose)
+    return root
+
+
+def _solve(p: PathProblem, d: torch.Tensor, root: torch.Tensor, spread: PathSpread, loose: float) -> torch.Tensor:
+    r = p.joints + root.unsqueeze(1) - p.centre.unsqueeze(1)
+    off = (r - (r * d).sum(-1, keepdim=True) * d).norm(dim=-1)
+    weight = p.confidence * robust_weight(off, loose * spread.ray_outlier) / spread.ray**2
+    flat = (torch.eye(3) - d.unsqueeze(-1) * d.unsqueeze(-2)) * weight[..., None, None]
+    block = flat.sum(1)
+    right = (flat @ (p.centre.unsqueeze(1) - p.joints).unsqueeze(-1)).squeeze(-1).sum(1)
+
+    height = p.soles[..., 2]
+    floor = p.contact * robust_weight(height + root[:, 2:], loose * spread.floor_outlier) / spread.floor**2
+    block[:, 2, 2] += floor.sum(-1)
+    right[:, 2] -= (floor * height).sum(-1)
+
+    step = root.diff(dim=0)
+    foot_step = -p.soles.diff(dim=0)  # how the pelvis must move for a foot to stay
+    both = p.contact[1:] * p.contact[:-1]
+    slip = (step.unsqueeze(1) - foot_step).norm(dim=-1)
+    stay = both * robust_weight(slip, loose * spread.foot_outlier) / spread.foot**2 * p.linked.unsqueeze(-1)
+    wrong = (step - p.velocity[1:]).norm(dim=-1)
+    carry = (
+        p.linked
+        * (0.05 + torch.minimum(p.seen[1:], p.seen[:-1]))
+        * robust_weight(wrong, loose * spread.velocity_outlier)
+    )
+    carry = carry / spread.velocity**2
+    link = stay.sum(-1) + carry
+    pull = (stay.unsqueeze(-1) * foot_step).sum(1) + carry.unsqueeze(-1) * p.velocity[1:]
+    smooth = (p.linked[1:] & p.linked[:-1]).to(root) / spread.acceleration**2
+    return torch.from_numpy(_banded(block, right, link, pull, smooth)).to(root)
+
+
+def _banded(block, right, link, pull, smooth) -> np.ndarray:
+    """Solve for all frames: block (N, 3, 3), right (N, 3), link (N - 1,) with pull (N - 1, 3), smooth (N - 2,)."""
+    block, right, link, pull, smooth = (x.double().numpy() for x in (block, right, link, pull, smooth))
+    frames = len(block)
+    diagonal, first, second = np.full(frames, 1e-6), np.zeros(frames), np.zeros(frames)
+    diagonal[:-1] += link
+    diagonal[1:] += link
+    first[:-1] -= link
+    for k, factor in enumerate((1.0, 4.0, 1.0)):
+        diagonal[k : frames - 2 + k] += factor * smooth
+    first[: frames - 2] -= 2 * smooth
+    first[1 : frames - 1] -= 2 * smooth
+    second[: frames - 2] += smooth
+    band = np.zeros((_BAND, frames, 3))  # lower form: band[i, t, k] couples coordinate 3 t + k with the i-th after it
+    for k in range(3):
+        for j in range(k, 3):
+            band[j - k, :, k] = block[:, j, k]
+    band[0] += diagonal[:, None]
+    band[3] += first[:, None]
+    band[6] += second[:, None]
+    right = right.copy()
+    right[1:] += pull
+    right[:-1] -= pull
+    return solveh_banded(band.reshape(_BAND, -1), right.reshape(-1), lower=True, check_finite=False).reshape(frames, 3)
