@@ -85,10 +85,8 @@ def no_policy(rollouts: list[Rollout]) -> str:
     from physhmr_kit.metrics import summarise
 
     whole, successful = summarise(rollouts)
-    return (
-        f"no policy, the same targets: {whole['outcome']}, {whole['tracking_mm']:.1f} mm "
-        f"({successful['tracking_mm']:.1f} mm over the successful clips)"
-    )
+    of_successful = f" ({successful['tracking_mm']:.1f} mm over the successful clips)" if successful["frames"] else ""
+    return f"no policy, the same targets: {whole['outcome']}, {whole['tracking_mm']:.1f} mm{of_successful}"
 
 
 def evaluate_pushed(

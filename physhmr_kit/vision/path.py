@@ -1,9 +1,8 @@
 """Where a body of known pose walked: all pelvis positions of a film at once, robust against frames that are wrong.
 
 `placement.place` solves each frame by itself, so a bad frame throws the body about by a metre. Here the same equations of rays
-and floor stand in one least-squares problem with what links frames: standing feet stay where they are, the pelvis moves as the
-encoder's velocity says, and a body does not accelerate at will. Everything is linear in the positions, the matrix is banded,
-and outliers are weighted down and the system solved again (iteratively reweighted least squares with the weights of
+and floor stand in one least-squares problem with what links frames: standing feet stay where they are, and a body does not
+accelerate at will. Everything is linear in the positions, the matrix is banded, and outliers are weighted down and the system solved again (iteratively reweighted least squares with the weights of
 Geman and McClure, as in Zhang 1997, "Parameter estimation techniques", sec. 9).
 """
 
@@ -36,10 +35,6 @@ class PathSpread:
     """m/frame, of a sole in contact."""
     foot_outlier: float = 0.05
     """m/frame, from which on the contact is an outlier."""
-    velocity: float = 0.02
-    """m/frame, of the encoder's velocity."""
-    velocity_outlier: float = 0.06
-    """m/frame, from which on that velocity is an outlier."""
     acceleration: float = 0.01
     """m/frame^2, of the pelvis."""
 
@@ -52,7 +47,6 @@ class PathProblem:
         joints: (N, J, 3) m, joints on rays with the pelvis at the origin.
         centre: (N, 3) m, ray_point: (N, J, 3) m: the rays. confidence: (N, J).
         soles: (N, F, 3) m, points of the soles with the pelvis at the origin. contact: (N, F) in 0..1.
-        velocity: (N, 3) m/frame. seen: (N,) in 0..1, how much of the person was seen, which is how much the velocity counts.
         linked: (N - 1,) bool, whether a frame and the next are of one track.
     """
 
@@ -62,8 +56,6 @@ class PathProblem:
     confidence: torch.Tensor
     soles: torch.Tensor
     contact: torch.Tensor
-    velocity: torch.Tensor
-    seen: torch.Tensor
     linked: torch.Tensor
 
 
@@ -107,15 +99,8 @@ def _solve(p: PathProblem, d: torch.Tensor, root: torch.Tensor, spread: PathSpre
     both = p.contact[1:] * p.contact[:-1]
     slip = (step.unsqueeze(1) - foot_step).norm(dim=-1)
     stay = both * robust_weight(slip, loose * spread.foot_outlier) / spread.foot**2 * p.linked.unsqueeze(-1)
-    wrong = (step - p.velocity[1:]).norm(dim=-1)
-    carry = (
-        p.linked
-        * (0.05 + torch.minimum(p.seen[1:], p.seen[:-1]))
-        * robust_weight(wrong, loose * spread.velocity_outlier)
-    )
-    carry = carry / spread.velocity**2
-    link = stay.sum(-1) + carry
-    pull = (stay.unsqueeze(-1) * foot_step).sum(1) + carry.unsqueeze(-1) * p.velocity[1:]
+    link = stay.sum(-1)
+    pull = (stay.unsqueeze(-1) * foot_step).sum(1)
     smooth = (p.linked[1:] & p.linked[:-1]).to(root) / spread.acceleration**2
     return torch.from_numpy(_banded(block, right, link, pull, smooth)).to(root)
 

@@ -20,7 +20,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 
-from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
+from physhmr_kit.body.hinges import dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_JOINTS
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.vision.body_points import JOINTS, KEYPOINTS, SOLES, Coordinates, pose_points, pull_back, turned
@@ -60,18 +60,12 @@ class Refinement:
     """rad, of a hinge from the encoder's; it holds what no point shows, such as the twist of a hand."""
     acceleration: float = 15.0
     """m/s^2, of a joint."""
-    limit: float = 0.05
-    """rad, of a hinge beyond its anatomical limit."""
     foot_slip: float = 0.02
     """m/frame, of a sole in contact."""
     foot_height: float = 0.05
     """m, of a sole in contact from the floor."""
     floor: float = 0.01
     """m, of a sole below the floor."""
-    velocity: float = 0.03
-    """m/frame, of the pelvis from the encoder's velocity."""
-    path: float = 0.02
-    """m, of the pelvis from its robust path."""
     path_spread: PathSpread = field(default_factory=PathSpread)
     """The same beliefs while the path is solved."""
 
@@ -135,12 +129,6 @@ def acceleration_term(joints, linked) -> torch.Tensor:
     return (bend.square() * (linked[1:] & linked[:-1])).sum()
 
 
-def limit_term(dof) -> torch.Tensor:
-    """Squared excess over the anatomical limits: dof (69, N) rad -> rad^2."""
-    low, high = dof_limits().to(dof).unsqueeze(-1).unbind(1)
-    return ((low - dof).clamp(min=0) + (dof - high).clamp(min=0)).square().sum()
-
-
 def slip_term(soles, contact, linked, outlier: float = 0.05) -> torch.Tensor:
     """Motion of standing soles: soles (3, 4, 4, N) m (box, corner), contact (4, N) in 0..1 -> m^2/frame^2, robust."""
     step = soles.mean(2).diff(dim=-1).square().sum(0)
@@ -158,17 +146,6 @@ def floor_term(soles) -> torch.Tensor:
     return soles[2].clamp(max=0).square().sum()
 
 
-def velocity_term(root, velocity, weight, outlier: float = 0.06) -> torch.Tensor:
-    """Steps of the pelvis off the encoder's velocity: root (3, N) m, velocity (3, N - 1) m/frame, weight (N - 1,)."""
-    error = (root.diff(dim=-1) - velocity).square().sum(0)
-    return (weight * error / (1 + error / outlier**2)).sum()
-
-
-def path_term(root, path) -> torch.Tensor:
-    """Pelvis off the robust path: (3, N) m each -> m^2."""
-    return (root - path).square().sum()
-
-
 # The search
 
 
@@ -181,7 +158,6 @@ class _Evidence:
     direction: torch.Tensor
     confidence: torch.Tensor
     contact: torch.Tensor
-    velocity: torch.Tensor
     seen: torch.Tensor
     linked: torch.Tensor
     dof: torch.Tensor
@@ -225,7 +201,6 @@ def _start(tracks: list[VisualTrack]) -> tuple[Coordinates, _Evidence]:
         direction=ray_direction(point, centre).permute(2, 1, 0).contiguous(),
         confidence=sure,
         contact=join(lambda t: (2 * t.contact - 1).clamp(min=0)),  # a foot that may be in the air does not count
-        velocity=join(lambda t: t.velocity / t.fps),
         seen=join(_seen),
         linked=linked,
         dof=dof,
@@ -247,7 +222,7 @@ def _path_problem(at: Coordinates, e: _Evidence) -> PathProblem:
     touch = torch.cat([soles[:2].mean(2), soles[2:].amin(2)])  # the box's middle, as high as its lowest corner
     rays = list(RAY_COCO)
     joints, points, soles = (x.permute(2, 1, 0) for x in (local[:, KEYPOINTS][:, rays], e.point[:, rays], touch))
-    known = (e.centre.T, points, e.confidence[rays].T, soles, e.contact.T, e.velocity.T, e.seen, e.linked)
+    known = (e.centre.T, points, e.confidence[rays].T, soles, e.contact.T, e.linked)
     return PathProblem(joints, *known)
 
 
@@ -303,18 +278,14 @@ def _objective(
     joints, soles = points[:, JOINTS], points[:, SOLES].unflatten(1, (4, 4))
     doubt = (1.1 - e.joint_seen) * (0.1 + e.seen) / s.encoder**2
     weight = e.confidence * _keypoint_precision() / s.keypoint**2
-    carry = (0.05 + torch.minimum(e.seen[1:], e.seen[:-1])) * e.linked / s.velocity**2
     return (
         keypoint_term(points[:, KEYPOINTS], e.centre, e.direction, (root - e.centre).norm(dim=0), weight, outlier)
         + encoder_term(joints, e.joints, doubt)
         + hinge_term(at.dof, e.dof, (0.1 + e.seen) / s.hinge**2)
         + acceleration_term(joints, e.linked) * (CONTROL_FPS**2 / s.acceleration) ** 2
-        + limit_term(at.dof) / s.limit**2
         + slip_term(soles, e.contact, e.linked) / s.foot_slip**2
         + height_term(soles, e.contact) / s.foot_height**2
         + floor_term(soles) / s.floor**2
-        + velocity_term(joints[:, 0], e.velocity[:, 1:], carry)
-        + path_term(joints[:, 0], root) / s.path**2
     )
 
 
