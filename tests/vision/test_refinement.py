@@ -211,6 +211,9 @@ def test_the_gradient_is_that_of_the_sum(seen):
         step[hinge, frame] = 1e-2
         slope = (objective(track, dof + step) - objective(track, dof - step)) / 2e-2
         assert float(found.dof[hinge, frame]) == pytest.approx(slope, rel=0.05, abs=2.0)
+    free = R._gradient(at._replace(dof=dof), at.root_pos, evidence, R.Refinement(hinge=float("inf")), 0.1)
+    held = 2 * (0.1 + evidence.seen) / R.Refinement().hinge ** 2 * (dof - at.dof)
+    torch.testing.assert_close(found.dof - free.dof, held, atol=0.05, rtol=1e-3)
 
 
 def test_a_step_moves_the_pelvis_too(seen):
@@ -341,3 +344,12 @@ def test_bridging_takes_the_pose_from_frames_that_saw_more():
     seen[4] = 0.0
     found = R.bridged(rot, seen)
     assert roma.unitquat_geodesic_distance(found, turn.expand(9, 2, 4)).max() < 0.01
+
+
+def test_either_sign_of_a_quaternion_is_the_same_rotation_to_a_bridge():
+    angle = 0.2 * torch.arange(9.0)
+    rot = roma.rotvec_to_unitquat(angle[:, None, None] * torch.tensor([0.0, 0.0, 1.0]).expand(9, 2, 3))
+    flipped = rot.clone()
+    flipped[::2] *= -1
+    apart = roma.unitquat_geodesic_distance(R.bridged(flipped, torch.ones(9)), R.bridged(rot, torch.ones(9)))
+    assert apart.max() < 0.01
