@@ -44,7 +44,7 @@ _SHORT = {
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What the Lightning Trainer is told."""
+    """Options of the Lightning Trainer."""
 
     accelerator: str = "auto"
     """'cpu' or 'gpu'; by default where the simulator computes."""
@@ -164,15 +164,15 @@ def _one_word_lists(argv: list[str]) -> list[str]:
     return result
 
 
-def _as_yaml(settings, options, command: str) -> str:
-    """config.yaml: where the run comes from, how it is watched, and every setting."""
+def _as_yaml(settings, options, trainer: TrainerOptions, command: str) -> str:
+    """config.yaml: where the run comes from, everything that a resumed run needs again, and every setting."""
     import yaml
 
     from physhmr_kit.runs.settings_file import provenance
     from physhmr_kit.stages.settings import to_plain
 
-    watched = {"patience": options.patience, "logger": list(options.logger)}
-    return yaml.safe_dump({**provenance(options.stage, command), **watched, **to_plain(settings)}, sort_keys=False)
+    kept = {"patience": options.patience, "logger": list(options.logger), "trainer": to_plain(trainer)}
+    return yaml.safe_dump({**provenance(options.stage, command), **kept, **to_plain(settings)}, sort_keys=False)
 
 
 def _loggers(folder: Path, options) -> list:
@@ -284,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
     options, settings, trainer_options = _settings(argv)
     command = f"python -m physhmr_kit.fit {' '.join(argv)}"
     if options.print_config:
-        print(_as_yaml(settings, options, command), end="")
+        print(_as_yaml(settings, options, trainer_options, command), end="")
         return 0
     check_named(settings.data.clips)
     import pytorch_lightning as pl
@@ -320,7 +320,7 @@ def main(argv: list[str] | None = None) -> int:
     stage.trainer, before = trainer, None
     if trainer.is_global_zero:  # nothing is left behind by a run that cannot begin
         before = evaluate_before(stage, data, folder, resumed=options.resume is not None)
-        write_text(folder / "config.yaml", _as_yaml(settings, options, command))
+        write_text(folder / "config.yaml", _as_yaml(settings, options, trainer_options, command))
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=last if options.resume else options.ckpt_path, weights_only=True)
     except SystemExit as stop:

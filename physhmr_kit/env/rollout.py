@@ -111,9 +111,14 @@ def evaluation_env(
         num_envs: bodies side by side; one for each clip, at most 512, by default.
         simulator, substeps, device: see `make_simulator`.
     """
-    rule = "relative" if config.termination == "relative" else "mean"
-    rules = {"termination": rule, "termination_distance": LOST_DISTANCE, "episode_length": None}
-    config = replace(config, **rules, start="first", push_force=0.0)
+    config = replace(
+        config,
+        termination="relative" if config.termination == "relative" else "mean",
+        termination_distance=LOST_DISTANCE,
+        episode_length=None,
+        start="first",
+        push_force=0.0,
+    )
     count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
     physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)
     return TrackingEnv(library, physics, config, visual)
@@ -187,7 +192,7 @@ def track_clips(
     simulator: str = "auto",
     substeps: int = 4,
     progress: Callable[[int, int], None] | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     clips: Sequence[int] | None = None,
     push: Callable[[int], torch.Tensor | None] | None = None,
 ) -> list[Rollout]:
@@ -217,6 +222,7 @@ class _Recorder:
         self.terms: list[dict[str, torch.Tensor]] = [{}]
 
     def add(self, frame: int, terminated: torch.Tensor, truncated: torch.Tensor) -> None:
+        assert self.env.last_state is not None  # there has been a step
         self.frames.append(self.env.last_state)
         self.terms.append(self.env.reward_terms)
         ended = self.running & (terminated | truncated)

@@ -47,9 +47,9 @@ class Milestone:
         return cls(**{**values, "totals": Totals(**values["totals"])})
 
 
-def best_of(milestones: Sequence[Milestone]) -> Milestone | None:
-    """The best evaluation; of equals the first."""
-    return max(milestones, key=lambda m: m.totals.score, default=None)
+def best_of(milestones: Sequence[Milestone]) -> Milestone:
+    """The best of one or more evaluations; of equals the first."""
+    return max(milestones, key=lambda m: m.totals.score)
 
 
 def collapsed(milestones: Sequence[Milestone], patience: int) -> bool:
@@ -66,10 +66,9 @@ def collapsed(milestones: Sequence[Milestone], patience: int) -> bool:
     Args:
         patience: evaluations in a row; 0 never calls it a collapse.
     """
-    best = best_of(milestones)
-    last = milestones[-patience:] if patience > 0 else []
-    if best is None or len(last) < patience or not last:
+    if patience <= 0 or len(milestones) < patience:
         return False
+    best, last = best_of(milestones), milestones[-patience:]
     return all(_far_below(m, best) for m in last) and last[-1].totals.score <= last[0].totals.score
 
 

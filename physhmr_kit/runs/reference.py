@@ -102,8 +102,7 @@ def reference_section(
             rows.append(_row(f"{moment:g}", "reference", expected.get(moment)))
         own = reached(milestones, moment) if minutes >= moment else None
         rows.append(_row(f"{moment:g}", "this run" + (f" (at {own.minutes:.1f})" if own else ""), own))
-    if milestones:
-        end = reached(milestones, math.inf)
+    if (end := reached(milestones, math.inf)) is not None:
         rows.append(_row(f"{minutes:.1f}", f"this run, its last evaluation (at {end.minutes:.1f})", end))
     head = ("minutes", "", "samples", "success", "frames followed", "error mm", "reward")
     lines = ["## Beside a reference run", "", *_about(reference, same), "", markdown_table(head, rows, "rlr")]

@@ -14,6 +14,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.noise import noisy_library
 from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.motion.split import is_held_out
+from physhmr_kit.stages.base import Stage
 from physhmr_kit.stages.settings import CameraData, EncoderData, MotionData
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.utils.errors import KitError
@@ -50,11 +51,19 @@ class Batches(IterableDataset):
         return iter(self.batches)
 
 
+def _trainer(data: pl.LightningDataModule) -> pl.Trainer:
+    """The Trainer that asks a data module for its loaders."""
+    if data.trainer is None:
+        raise RuntimeError("a Trainer asks for the loaders; the data module has none yet")
+    return data.trainer
+
+
 class IterationDataModule(pl.LightningDataModule):
     """The training data of every stage: what the stage itself collects in an iteration."""
 
     def train_dataloader(self) -> Iterations:
-        stage = self.trainer.lightning_module
+        stage = _trainer(self).lightning_module
+        assert isinstance(stage, Stage)
         return Iterations(stage.minibatches, stage.num_minibatches)
 
 
@@ -92,7 +101,7 @@ class MotionDataModule(IterationDataModule):
 
     def val_dataloader(self) -> Batches:
         """Batches of clip ids for this process, long clips together."""
-        rank, world = self.trainer.global_rank, self.trainer.world_size
+        rank, world = _trainer(self).global_rank, _trainer(self).world_size
         order = self.library.lengths.argsort(descending=True).tolist()
         ids = order[rank::world] or order[:1]  # a process without clips follows one again: all must validate
         size = min(len(ids), _MOST_ENVS)
@@ -115,7 +124,7 @@ class FilmedMotionDataModule(MotionDataModule):
         """The validation view of each clip, for the viewer."""
 
     @classmethod
-    def load(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
+    def film(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
         """Read the clips and film them.
 
         Raises:

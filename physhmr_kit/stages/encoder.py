@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import roma
 import torch
 import torch.nn.functional as F
-from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryF1Score
 
 from physhmr_kit.metrics.functional import pa_mpjpe
@@ -79,22 +78,22 @@ class EncoderModule(Stage):
     """
 
     name = "encoder"
+    config: EncoderConfig
 
     def __init__(self, config: EncoderConfig | dict | None = None):
-        config = from_plain(EncoderConfig, config or {})
-        super().__init__(config)
-        self.save_hyperparameters({"config": to_plain(config)})
+        settings = from_plain(EncoderConfig, config or {})
+        super().__init__(settings)
+        self.save_hyperparameters({"config": to_plain(settings)})
+        network = settings.network
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            network = config.network
+            torch.manual_seed(settings.seed)
             self.encoder = VisionEncoder(network.width, network.layers, network.heads)
-        if config.network.init:
-            self.encoder = load_encoder(config.network.init).requires_grad_(True).train()
-        self.metrics = torch.nn.ModuleDict({k: MeanMetric() for k in ("root_deg", "mpjpe_mm", "pa_mpjpe_mm")})
-        self.metrics["contact_f1"] = BinaryF1Score()
+        if network.init:
+            self.encoder = load_encoder(network.init).requires_grad_(True).train()
+        self.contact_f1 = BinaryF1Score()
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule
+        data = self.datamodule
         self.library, self.held_out = data.library, torch.tensor(data.held_out)
 
     def configure_optimizers(self):
@@ -129,7 +128,8 @@ class EncoderModule(Stage):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         parts = losses(self.encoder.decode(self.encoder.context(batch.tokens)), batch)
-        loss = sum(getattr(LOSS_WEIGHTS, name) * value for name, value in parts.items())
+        weighted = [getattr(LOSS_WEIGHTS, name) * value for name, value in parts.items()]
+        loss = sum(weighted, torch.zeros((), device=self.device))
         self._windows, self._frames = batch.tokens.shape[:2]
         shown = {f"loss/{name}": value.detach() for name, value in parts.items()} | {"loss": loss.detach()}
         self.log_dict(shown, on_step=False, on_epoch=True, batch_size=self._windows)
@@ -157,14 +157,11 @@ class EncoderModule(Stage):
             self.library, self._draw(allowed, count, generator), WINDOW, generator, NO_AUGMENTATION
         ).to(self.device)
         out = self.encoder.decode(self.encoder.context(batch.tokens))
-        for name, value in errors(out, batch).items():
-            self.metrics[name].update(value)
-        self.metrics["contact_f1"].update(out["contact"].sigmoid(), batch.contact.int())
-
-    def on_validation_epoch_end(self) -> None:
-        for name, metric in self.metrics.items():
-            self.log(f"{self.trainer.datamodule.validation_name}/{name}", metric.compute(), prog_bar=True)
-            metric.reset()
+        name, shared = self.datamodule.validation_name, self.trainer.world_size > 1
+        means = {f"{name}/{key}": value.mean() for key, value in errors(out, batch).items()}
+        self.log_dict(means, prog_bar=True, batch_size=count, sync_dist=shared)
+        self.contact_f1.update(out["contact"].sigmoid(), batch.contact.int())
+        self.log(f"{name}/contact_f1", self.contact_f1, prog_bar=True, batch_size=count)
 
     def export(self, path, **notes: str):
         """Write the encoder as .safetensors (float16) with its sizes and `notes` in the header; returns the path."""

@@ -102,7 +102,7 @@ class FilmModule(FinetuneModule):
 
     def validation_step(self, clips: list[int], batch_idx: int) -> None:
         """Follow the film from its first frame until the body is lost."""
-        data, sim = self.trainer.datamodule, self.config.sim
+        data, sim = self.datamodule, self.config.sim
         if self.evaluation is None:
             self.evaluation = evaluation_env(
                 data.library, self.tracking, data.visual, sim.simulator, sim.substeps, 1, self.root_device
@@ -140,19 +140,22 @@ class Adaptation:
 class _Best(pl.Callback):
     """Keeps the best policy of all validations and reports how much of the film it follows."""
 
-    def __init__(self, told: Callable[[float, float], None] | None):
-        self.told, self.score, self.policy, self.followed = told, float("-inf"), None, 0.0
+    def __init__(self, report: Callable[[float, float], None] | None):
+        self.report, self.score, self.followed = report, float("-inf"), 0.0
+        self.policy: Policy | None = None
 
-    def on_validation_end(self, trainer: pl.Trainer, module: FilmModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, FilmModule)
         score = float(trainer.callback_metrics["val/score"])
         if score > self.score:
             self.score, self.followed, self.policy = score, module.followed, copy.deepcopy(module.policy)
-        if self.told:
-            self.told(module.share_done, self.followed)
+        if self.report:
+            self.report(module.share_done, self.followed)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: FilmModule) -> None:
-        if self.told:
-            self.told(module.share_done, self.followed)
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, FilmModule)
+        if self.report:
+            self.report(module.share_done, self.followed)
 
 
 def adapt(
