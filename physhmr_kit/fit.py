@@ -138,7 +138,7 @@ def _settings(argv: list[str]):
     files = [*([first.resume / "config.yaml"] if first.resume else []), *first.config]
     for file in files:
         words = [*words, *words_of_file(file, known, names)]
-    typed = expand(_one_word_lists(argv), known, names)
+    typed = expand(argv, known | {"logger": tuple[str, ...]}, names)
     options = parser.parse_args([*words, *typed])
     if options.patience < 0:
         raise KitError(f"--patience is {options.patience}; it cannot be negative")
@@ -147,21 +147,6 @@ def _settings(argv: list[str]):
             raise KitError(f"unknown logger '{logger}'; choose from: {', '.join(LOGGERS)}")
     made = parser.instantiate(options)
     return options, kind(**{f.name: getattr(made, f.name) for f in fields(kind)}), made.trainer
-
-
-def _one_word_lists(argv: list[str]) -> list[str]:
-    """`--logger csv wandb` to `--logger=[csv, wandb]`."""
-    result, rest = [], list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word != "--logger":
-            result.append(word)
-            continue
-        values = []
-        while rest and not rest[0].startswith("--"):
-            values.append(rest.pop(0))
-        result.append(f"--logger=[{', '.join(v.strip('[],') for v in values)}]")
-    return result
 
 
 def _as_yaml(settings, options, trainer: TrainerOptions, command: str) -> str:

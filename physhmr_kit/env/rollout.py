@@ -105,7 +105,7 @@ def evaluation_env(
 ) -> TrackingEnv:
     """An environment in which whole clips are followed under PHC's evaluation rule (mean body distance beyond 0.5 m fails).
 
-    Where episodes end by the `relative` distance, as on a film, so they do here. Observations, control and rewards are `config`'s; nobody pushes.
+    Where episodes end by the `relative` distance, as on a video, so they do here. Observations, control and rewards are `config`'s; nobody pushes.
 
     Args:
         num_envs: bodies side by side; one for each clip, at most 512, by default.
@@ -147,9 +147,9 @@ def follow_clips(
     longest = [int(env.library.lengths[[ids[k] for k in chunk]].max()) for chunk in chunks]
     rollouts: list[Rollout] = []
     for k, chunk in enumerate(chunks):
-        told = None if progress is None else (lambda frame, k=k: progress(sum(longest[:k]) + frame, sum(longest)))
+        count = None if progress is None else (lambda frame, k=k: progress(sum(longest[:k]) + frame, sum(longest)))
         part = None if push is None else (lambda frame, chunk=chunk: _part(push(frame), chunk, env.num_envs))
-        rollouts += _follow(policy, env, [ids[i] for i in chunk], longest[k], told, part)
+        rollouts += _follow(policy, env, [ids[i] for i in chunk], longest[k], count, part)
     return rollouts
 
 

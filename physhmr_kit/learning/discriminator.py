@@ -80,5 +80,5 @@ def style_reward(logits: torch.Tensor, scale: float = 2.0) -> torch.Tensor:
 
 
 def accuracy(real: torch.Tensor, agent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shares of real and of agent windows that are told right: (B,), (C,) logits -> two scalars."""
+    """Shares of real and of agent windows that are classified correctly: (B,), (C,) logits -> two scalars."""
     return (real > 0).float().mean(), (agent < 0).float().mean()

@@ -180,8 +180,8 @@ class StylePrior:
             if parameter.grad is not None:
                 parameter.grad = mean_over_processes(parameter.grad)
         self.optimizer.step()
-        told_real, told_agent = amp.accuracy(real_logits, agent_logits)
-        return {"loss": loss, "gradient_penalty": slope, "accuracy_real": told_real, "accuracy_agent": told_agent}
+        real_share, agent_share = amp.accuracy(real_logits, agent_logits)
+        return {"loss": loss, "gradient_penalty": slope, "accuracy_real": real_share, "accuracy_agent": agent_share}
 
     def extra_state(self) -> dict:
         """What an exact resume needs besides the weights: optimiser, recent motion, replayed windows."""

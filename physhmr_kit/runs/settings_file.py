@@ -44,7 +44,7 @@ _RENAMED = {
     "validation_windows": "data.validation_windows", "width": "network.width",
     "layers": "network.layers", "heads": "network.heads", "weight_decay": "optim.weight_decay",
 }  # fmt: skip
-"""Settings of config files of older versions, before 0.2 without groups -> what they are called now."""
+"""Settings of config files of older versions, most of them without groups -> what they are called now."""
 
 _REMOVED = {
     "curriculum": "episodes end at env.termination_distance from the first iteration on",

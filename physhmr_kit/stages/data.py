@@ -51,18 +51,11 @@ class Batches(IterableDataset):
         return iter(self.batches)
 
 
-def _trainer(data: pl.LightningDataModule) -> pl.Trainer:
-    """The Trainer that asks a data module for its loaders."""
-    if data.trainer is None:
-        raise RuntimeError("a Trainer asks for the loaders; the data module has none yet")
-    return data.trainer
-
-
 class IterationDataModule(pl.LightningDataModule):
     """The training data of every stage: what the stage itself collects in an iteration."""
 
     def train_dataloader(self) -> Iterations:
-        stage = _trainer(self).lightning_module
+        stage = self.trainer and self.trainer.lightning_module
         assert isinstance(stage, Stage)
         return Iterations(stage.minibatches, stage.num_minibatches)
 
@@ -101,7 +94,8 @@ class MotionDataModule(IterationDataModule):
 
     def val_dataloader(self) -> Batches:
         """Batches of clip ids for this process, long clips together."""
-        rank, world = _trainer(self).global_rank, _trainer(self).world_size
+        assert self.trainer is not None
+        rank, world = self.trainer.global_rank, self.trainer.world_size
         order = self.library.lengths.argsort(descending=True).tolist()
         ids = order[rank::world] or order[:1]  # a process without clips follows one again: all must validate
         size = min(len(ids), _MOST_ENVS)

@@ -1,4 +1,4 @@
-"""Stage `encoder`: synthetic cameras film motion capture, a synthetic detector errs, and the encoder learns to tell the pose.
+"""Stage `encoder`: synthetic cameras film motion capture, a synthetic detector errs, and the encoder learns to estimate the pose.
 
 An iteration: draw windows of clips, augment them (speed, left-right, limb lengths), film them, add noise, encode, compare.
 Every number drawn in iteration k comes from one generator seeded with (seed, k), so a resumed run draws what the killed one would have.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import roma
 import torch
@@ -24,25 +23,20 @@ from physhmr_kit.vision.filming import Batch, joint_positions, synthesize_batch
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder
 from physhmr_kit.vision.settings import NO_AUGMENTATION
 
-
-@dataclass(frozen=True)
-class Weights:
-    """Weight of each loss."""
-
-    root: float = 2.0  # squared Frobenius distance of root rotations
-    joints: float = 1.0  # the same over the 23 joints
-    position: float = 10.0  # L1 of root-relative joint positions, m
-    joint_velocity: float = 0.5  # L1 of their change, m/s
-    velocity: float = 0.3  # L1 of the pelvis velocity, m/s
-    contact: float = 0.2  # cross entropy
-    up: float = 5.0  # squared distance of unit vectors, over windows whose camera was told wrongly
-
-
-LOSS_WEIGHTS = Weights()
+LOSS_WEIGHTS = {
+    "root": 2.0,  # squared Frobenius distance of root rotations
+    "joints": 1.0,  # the same over the 23 joints
+    "position": 10.0,  # L1 of root-relative joint positions, m
+    "joint_velocity": 0.5,  # L1 of their change, m/s
+    "velocity": 0.3,  # L1 of the pelvis velocity, m/s
+    "contact": 0.2,  # cross entropy
+    "up": 5.0,  # squared distance of unit vectors, over windows whose camera is miscalibrated
+}
+"""Weight of each loss."""
 
 
 def losses(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
-    """Each loss by name, unweighted (`Weights`); `out` is `VisionEncoder.decode`'s."""
+    """Each loss by name, unweighted (`LOSS_WEIGHTS`); `out` is `VisionEncoder.decode`'s."""
     off = (out["rotmat"] - batch.rotmat).square().sum((-2, -1))
     position = joint_positions(out["rotmat"])
     moved = (position - batch.position).diff(dim=1) * CONTROL_FPS
@@ -128,7 +122,7 @@ class EncoderModule(Stage):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         parts = losses(self.encoder.decode(self.encoder.context(batch.tokens)), batch)
-        weighted = [getattr(LOSS_WEIGHTS, name) * value for name, value in parts.items()]
+        weighted = [LOSS_WEIGHTS[name] * value for name, value in parts.items()]
         loss = sum(weighted, torch.zeros((), device=self.device))
         self._windows, self._frames = batch.tokens.shape[:2]
         shown = {f"loss/{name}": value.detach() for name, value in parts.items()} | {"loss": loss.detach()}

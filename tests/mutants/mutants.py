@@ -479,7 +479,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("fades.flip(0)", "fades"),
         ("if strength > 0:", "if False:"),
     ],
-    ("stages/film.py", "stages/test_film.py"): [
+    ("stages/adaptation.py", "stages/test_adaptation.py"): [
         ("1 - self.share_done / _ASSISTED", "1 - self.share_done"),
         ("self.env.assist = self.assist", "pass"),
         ("copy.deepcopy(policy), minutes)", "policy, minutes)"),
@@ -558,8 +558,8 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         (".diff(dim=1) * CONTROL_FPS", " * CONTROL_FPS"),
         ('"velocity": (out["velocity"] - batch.velocity)', '"velocity": (out["velocity"] + batch.velocity)'),
         ('_over(batch.guessed, (out["up"]', '_over(~batch.guessed, (out["up"]'),
-        ("contact: float = 0.2", "contact: float = -0.2"),
-        ("getattr(LOSS_WEIGHTS, name) * value", "value"),
+        ('"contact": 0.2', '"contact": -0.2'),
+        ("LOSS_WEIGHTS[name] * value", "value"),
         ('self.clip_gradients(optimizer, self.config.optim.max_grad_norm, "norm")', "pass"),
         ("(iteration + 1) / settings.warmup_iterations", "iteration / settings.warmup_iterations"),
         ("0.99 * 0.5 * (1 + math.cos", "0.99 * 0.5 * (1 - math.cos"),
