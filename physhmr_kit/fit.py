@@ -39,7 +39,7 @@ _SHORT = {
     "distill": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", *_SHORT_CLIPS],
     "finetune": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", "--ppo.critic_warmup=3", *_SHORT_CLIPS],
 }
-"""What `--short` says: a run of seconds that goes through every part, for tests and CI."""
+"""Options that `--short` stands for: a run of seconds that goes through every part, for tests and CI."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,15 @@ class TrainerOptions:
     """Stop after this time of training, DD:HH:MM:SS; earlier sessions of a resumed run count."""
 
 
-def _option_names() -> list[str]:
-    """Options of fit that are not settings of a stage."""
-    own = [
-        "stage",
-        "name",
-        "runs",
-        "resume",
-        "ckpt_path",
-        "progress",
-        "logger",
-        "patience",
-        "short",
-        "config",
-        "print_config",
-    ]
-    return [*own, "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions))]
+_OPTIONS = (
+    "stage", "name", "runs", "resume", "ckpt_path", "progress", "logger", "patience", "short", "config", "print_config",
+    "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions)),
+)  # fmt: skip
+"""Options of fit that are not settings of a stage."""
 
 
 def _first(argv: list[str]) -> argparse.Namespace:
-    """What must be known before the stage's parser can be built."""
+    """The options that decide which parser is built."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--stage")
     first.add_argument("--resume", type=Path)
@@ -132,13 +121,13 @@ def _settings(argv: list[str]):
         parser.parse_args(argv)  # prints help or says that --stage is missing
     from physhmr_kit.stages.settings import CONFIGS
 
-    kind, names = CONFIGS[first.stage], _option_names()
+    kind = CONFIGS[first.stage]
     known = leaves(kind)
     words = _SHORT[first.stage] if first.short and first.resume is None else []
     files = [*([first.resume / "config.yaml"] if first.resume else []), *first.config]
     for file in files:
-        words = [*words, *words_of_file(file, known, names)]
-    typed = expand(argv, known | {"logger": tuple[str, ...]}, names)
+        words = [*words, *words_of_file(file, known, _OPTIONS)]
+    typed = expand(argv, known | {"logger": tuple[str, ...]}, _OPTIONS)
     options = parser.parse_args([*words, *typed])
     if options.patience < 0:
         raise KitError(f"--patience is {options.patience}; it cannot be negative")

@@ -115,7 +115,8 @@ class Clip:
         if poses.shape[1] != 72:
             poses = np.concatenate([poses[:, :66], np.zeros((len(poses), 6), np.float32)], axis=1)
         fps = float(rates[0])
-        fps = float(round(fps)) if abs(fps - round(fps)) < 0.01 else fps  # AMASS writes 120.00004
+        rounded = float(np.round(fps))
+        fps = rounded if abs(fps - rounded) < 0.01 else fps  # AMASS writes 120.00004
         said = np.ravel(files.get("gender", "neutral"))  # whatever it is, it refuses no file
         gender = (said[0].decode() if isinstance(said[0], bytes) else str(said[0])) if len(said) else "neutral"
         betas = np.zeros(10, np.float32)

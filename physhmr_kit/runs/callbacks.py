@@ -43,9 +43,9 @@ class LastCheckpoint(Checkpoint):
 
 
 class ClipEvaluation(pl.Callback):
-    """Writes down every validation of a policy stage and stops a run that has collapsed.
+    """Records every validation of a policy stage and stops a run that has collapsed.
 
-    A line on the terminal, rows in `evaluations.csv`, and `clips.md`, `curves.png` and `worst.rrd` made anew.
+    A line on the terminal, rows in `evaluations.csv`, and new versions of `clips.md`, `curves.png` and `worst.rrd`.
 
     Args:
         folder: the run's.

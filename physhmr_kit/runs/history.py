@@ -53,14 +53,14 @@ def best_of(milestones: Sequence[Milestone]) -> Milestone:
 
 
 def collapsed(milestones: Sequence[Milestone], patience: int) -> bool:
-    """Whether a run has lost what it could, and is not getting it back.
+    """Whether a run has lost what it had learned and is not recovering.
 
     It has when the last `patience` evaluations are all far below the best one and the last of them is no better than the
     first, so that a run that dips and climbs again goes on. Far below is one of
 
     - success more than 10 points lower, and at least 3 clips fewer: success over 78 clips moves by some 4 points from one
       evaluation to the next, over a dozen clips by 8 or 16;
-    - more than 10 points fewer frames followed, a smoother measure, which also speaks for few clips;
+    - more than 10 points fewer frames followed, a smoother measure, which also works for few clips;
     - success lower, and the reward of training less than half of what it was at the best evaluation, or not a number.
 
     Args:
@@ -81,7 +81,7 @@ def _far_below(now: Milestone, best: Milestone) -> bool:
 
 
 def append_evaluation(path: Path, milestone: Milestone, scores: Sequence[ClipScore]) -> None:
-    """Add an evaluation to evaluations.csv, a row for each clip; a reader never meets half of it."""
+    """Add an evaluation to evaluations.csv, a row for each clip; the file is replaced in one step."""
     head = [milestone.iteration, milestone.samples, f"{milestone.minutes:.3f}"]
     rows = [[*head, s.clip, int(s.success), f"{s.share:.4f}", _cell(s.tracking_mm)] for s in scores]
     _write(path, [*_read(path), *rows])

@@ -53,7 +53,7 @@ class Evaluation:
 def evaluate_stage(
     stage: PolicyStage, data: MotionDataModule, policy: Policy | None = None, samples: int = 0
 ) -> Evaluation:
-    """Follow every clip with the stage's policy (or another one); a policy that sees is shown the validation views."""
+    """Follow every clip with the stage's policy (or another one); a student sees the validation views."""
     policy, sim = policy or stage.policy, stage.config.sim
     rollouts = track_clips(
         policy, data.library, stage.tracking, data.validation_visual, sim.simulator, sim.substeps, device=stage.root_device
@@ -86,7 +86,7 @@ def close_run(
 
     Args:
         before: the row of `evaluate_before`.
-        evaluations: the callback that wrote down the validations of this run, if there were any.
+        evaluations: the callback that recorded the validations of this run, if there were any.
     """
     if isinstance(stage, EncoderModule):
         _close_encoder(stage, folder, command)
@@ -176,6 +176,6 @@ def _close_encoder(stage: EncoderModule, folder: Path, command: str) -> None:
 
 
 def _cost(stage: Stage) -> str:
-    """What a run cost: a sample is a control step of one body, or a frame that the encoder has seen."""
+    """What a run cost: a sample is a control step of one body, or a frame given to the encoder."""
     rate = stage.samples / max(stage.seconds, 1e-9)
     return f"{stage.samples:,} samples in {stage.seconds:.0f} s of training, {rate:,.0f} samples/s"

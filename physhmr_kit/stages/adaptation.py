@@ -1,4 +1,4 @@
-"""Stage `finetune` on one video, where no ground truth exists: a policy is adapted to what the camera saw of one person.
+"""Stage `finetune` on one video, where no ground truth exists: a policy is adapted to the visual track of one person.
 
 Rewards come from the rays and from the refined estimate: its pose relative to the root, velocities and contacts. Episodes end by the
 `relative` distance, so that a body in another place than the estimate does not fail. An assistive force at the pelvis is annealed to
@@ -54,7 +54,7 @@ class VideoDataModule(MotionDataModule):
     """One person in one video. The clip to follow is the refined estimate.
 
     Args:
-        track: what the camera saw.
+        track: the person's visual track.
     """
 
     def __init__(self, track: VisualTrack):
@@ -166,15 +166,15 @@ def adapt(
     device: str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> Adaptation:
-    """Train a policy on a video until it follows the whole of it, or the time is over, or Ctrl-C is pressed.
+    """Train a policy on a video until it follows all of it, time is up, or Ctrl-C is pressed.
 
     Args:
         policy: to begin with; it is left as it is.
-        track: what the camera saw.
+        track: of the person.
         minutes: longest time of training.
         config: settings; `iterations` is not used.
         device: where simulator and networks live; where the simulator computes by default.
-        progress: called with (share of the time that is over, share of the video that is followed).
+        progress: called with (share of the time used, share of the video that is followed).
     """
     if policy.control == "absolute":  # an action of 1 is much more than half a radian
         config = replace(config, policy=replace(config.policy, std=0.02))

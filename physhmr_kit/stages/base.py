@@ -48,7 +48,7 @@ class Stage(pl.LightningModule):
         super().__init__()
         self.config = config
         self.samples = 0
-        """Samples learned from: control steps of one body, or frames that the encoder has seen, of all processes."""
+        """Training samples so far, over all processes: control steps of one body, or frames given to the encoder."""
         self.generator = torch.Generator().manual_seed(config.seed)
         self._resume: dict | None = None
 
@@ -202,7 +202,7 @@ class PolicyStage(Stage):
     # ---- one iteration
 
     def collect(self, teacher: Teacher | None = None) -> Batch:
-        """The rollout of an iteration, counted."""
+        """Collect the rollout of an iteration and count its samples."""
         batch = self.collector.collect(teacher)
         self.samples += batch.reward.numel() * world_size()
         return batch
@@ -260,7 +260,7 @@ class LabelledStage(PolicyStage):
     """A policy stage whose student is labelled by an expert with the reference in view."""
 
     def teach(self, teacher: Policy | None) -> None:
-        """Take an expert; it is frozen. None only where nobody is asked, e.g. when a checkpoint is loaded to be evaluated."""
+        """Set the expert, and freeze it; None where no labels are needed, e.g. when a checkpoint is loaded for evaluation."""
         # in a tuple, so that it is not a submodule: it is not trained, averaged or saved
         self._teacher = (None if teacher is None else teacher.requires_grad_(False),)
 

@@ -70,11 +70,11 @@ class MotionDataModule(IterationDataModule):
     monitor = ("val/score", "max")
     """The figure that tells the best weights, and whether it should be large."""
     visual: VisualLibrary | None = None
-    """What the training cameras saw."""
+    """The views of the training cameras."""
     estimates: Estimates | None = None
-    """Noisy versions of the clips, which a policy sees in training instead of the clips; validation is exact."""
+    """Noisy versions of the clips, which a policy observes in training instead of the clips; validation is exact."""
     validation_visual: VisualLibrary | None = None
-    """What a camera of its own for each clip saw, for validation."""
+    """One other view of each clip, for validation."""
 
     def __init__(self, library: MotionLibrary, estimates: Estimates | None = None):
         super().__init__()

@@ -1,6 +1,6 @@
 """What the expert and the fine-tuning of a student share: proximal policy optimisation, with a critic that may know more than the policy.
 
-An iteration, in the order in which it happens: roll out (and label, where an expert is imitated beside), estimate advantages, update
+An iteration, in the order in which it happens: roll out (and label, where an expert is imitated as well), estimate advantages, update
 actor and critic in minibatches, adapt the learning rate to the KL divergence, update the normalisers and the moving average, log.
 """
 
@@ -33,17 +33,17 @@ class Minibatch(NamedTuple):
     critic_obs: torch.Tensor
     """(B, width) normalised observations of the critic."""
     action: torch.Tensor
-    """(B, 69) what was done."""
+    """(B, 69) the sampled action."""
     mean: torch.Tensor
-    """(B, 69) the policy's mean at that time."""
+    """(B, 69) the mean of the policy that acted."""
     label: torch.Tensor
-    """(B, 69) what the expert would have done; zeros where nobody was asked."""
+    """(B, 69) the expert's action; zeros without an expert."""
     log_prob: torch.Tensor
-    """(B,) log density of the action at that time."""
+    """(B,) log density of the action under that policy."""
     advantage: torch.Tensor
     """(B,) normalised advantage."""
     returns: torch.Tensor
-    """(B,) what the critic should have said."""
+    """(B,) target of the critic."""
 
 
 class IterationAverage(WeightAveraging):
