@@ -111,7 +111,7 @@ def on_video(motion: Clip, track: VisualTrack, truth: torch.Tensor) -> str:
 
 
 def read_video(stem: Path, encoder) -> tuple[VisualTrack, torch.Tensor]:
-    """Track of a film and its true joints at 30 fps."""
+    """Track of a video and its true joints at 30 fps."""
     files = [stem.with_name(f"{stem.name}_{part}") for part in ("keypoints.npz", "camera.json", "truth.npz")]
     track = track_from_keypoints(KeypointTrack.load(files[0]), Camera.load(files[1]), encoder, None)
     with np.load(files[2]) as truth:

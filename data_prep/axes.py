@@ -49,7 +49,7 @@ def find_up(pos: torch.Tensor, fps: float, expected: torch.Tensor, name: str) ->
     if float(body @ expected) >= _UPRIGHT:
         return expected, ""
     along = {axis: float(unit(body) @ vector) for axis, vector in _AXES.items()}
-    other = max(along, key=along.get)
+    other = max(along, key=lambda axis: along[axis])
     if along[other] < _ALONG or float(body.norm()) < _UPRIGHT:
         return expected, ""  # cartwheels, rolls, crawling: no axis to stand on, so the format's word holds
     scores = [floor_contact(pos, axis, fps) for axis in (expected, _AXES[other])]

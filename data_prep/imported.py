@@ -133,7 +133,7 @@ def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
                 fit.append(clip)
             except Teleport as fault:
                 pieces, more = cut(fault)
-                todo = pieces + todo
+                todo = [piece for piece in pieces if isinstance(piece, Clip)] + todo
             lines += more
         except KitError as fault:
             refused.append(fault)
@@ -148,7 +148,7 @@ def _read_together(path: Path) -> list[Path]:
 
 
 def _record(imported: Imported) -> tuple[dict[str, np.ndarray], dict]:
-    arrays, clips = {}, []
+    arrays, clips = dict[str, np.ndarray](), []
     for n, clip in enumerate(imported.clips):
         arrays |= {f"poses{n}": clip.poses, f"trans{n}": clip.trans, f"betas{n}": clip.betas}
         clips.append({"name": clip.name, "gender": clip.gender})

@@ -81,7 +81,7 @@ def _read_npy(path: Path) -> Found:
     data = read_object_array(path)
     if isinstance(data, dict):
         return list(clips_of(data, path))
-    shape = getattr(data, "shape", ())
+    shape: tuple[int, ...] = getattr(data, "shape", ())
     if len(shape) == 2 and shape[1] == 263:
         raise KitError(f"{path}: HumanML3D's features (263 columns); give its joint positions, the folder new_joints")
     if len(shape) != 3:

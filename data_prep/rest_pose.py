@@ -35,7 +35,7 @@ def common_turn(rest: dict[str, torch.Tensor]) -> torch.Tensor | None:
         rest: SMPL joint -> position (3,) at zero rotations, float64.
     """
     hips, shoulders = ([rest[f"{s}_{j}"] for s in ("left", "right")] for j in ("hip", "shoulder"))
-    up = unit(sum(shoulders) / 2 - sum(hips) / 2)
+    up = unit((shoulders[0] + shoulders[1]) / 2 - (hips[0] + hips[1]) / 2)
     left = unit(hips[0] - hips[1])
     across = unit(shoulders[0] - shoulders[1])
     legs = [

@@ -27,13 +27,13 @@ class Named(Protocol):
 
 
 # Role of a limb, outwards -> names it goes by with the weight of that name, digits of the first of a row kept.
-_LEG = {
+_LEG: dict[str, dict[str, float]] = {
     "hip": {"thigh": 4, "upleg": 4, "upperleg": 4, "femur": 4, "hip": 4, "legupper": 4, "thighbend": 4, "leg": 1},
     "knee": {"shin": 4, "calf": 4, "lowleg": 4, "lowerleg": 4, "tibia": 4, "knee": 4, "shank": 4, "leglower": 4, "leg": 3},
     "ankle": {"foot": 4, "ankle": 4, "talus": 3},
     "foot": {"toe": 4, "toes": 4, "toebase": 4, "ball": 4, "toeknuckles": 3, "forefoot": 4, "metatarsal": 2, "metatarsals": 2, "foot": 1},
 }  # fmt: skip
-_ARM = {
+_ARM: dict[str, dict[str, float]] = {
     "collar": {"collar": 4, "clavicle": 4, "thorax": 4, "innershoulder": 4, "scapula": 3, "shoulder": 2},
     "shoulder": {"arm": 4, "uparm": 4, "upperarm": 4, "uarm": 4, "shldr": 4, "shldrbend": 4, "humerus": 4, "shoulder": 3},
     "elbow": {"forearm": 4, "lowerarm": 4, "lowarm": 4, "farm": 4, "elbow": 4, "radius": 4, "forearmbend": 4},
@@ -135,8 +135,7 @@ def _bases(words: list[str]) -> list[str]:
 
 def _plain(base: str) -> str:
     """A base name without leading zeros, and without its number unless it is a finger's."""
-    match = re.fullmatch(r"(.*?)0*(\d*)", base)
-    stem, number = match[1], match[2]
+    ((stem, number),) = re.findall(r"^(.*?)0*(\d*)$", base)
     return stem + number if re.search(rf"({_FINGERS})$", stem) else stem
 
 
@@ -154,7 +153,7 @@ def _limb(joints, seen, side: str, table: dict[str, dict[str, float]], needed: t
             if weight:
                 found.append((weight, i))
         options[role] = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:4]
-    best, most = {}, 0.0
+    best, most = dict[str, int](), 0.0
     for choice in product(*([*options[role], None] for role in table)):
         taken = [(role, *pair) for role, pair in zip(table, choice, strict=True) if pair]
         total = sum(weight for _, weight, _ in taken)

@@ -15,10 +15,11 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from physhmr_kit.body.safe_pickle import _ALLOWED
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.file_kinds import refuse_other_kind
 
-_COMPRESSION = {
+_COMPRESSION: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x78": zlib.decompress, b"\x1f\x8b": gzip.decompress, b"BZ": bz2.decompress, b"\xfd7zXZ": lzma.decompress,
     b"\x5d\x00": lzma.decompress,
 }  # fmt: skip
@@ -41,7 +42,7 @@ def read_torch(path: str | os.PathLike) -> Any:
     """
     path = _existing(path)
     rebuild = np.zeros(0).__reduce__()[0]
-    numpy_only = [
+    numpy_only: list[Any] = [
         *((rebuild, f"{home}.multiarray._reconstruct") for home in ("numpy.core", "numpy._core")), np.ndarray, np.dtype,
         *(type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "bool")),
     ]  # fmt: skip
@@ -129,10 +130,14 @@ def read_joblib(path: str | os.PathLike) -> object:
         raise KitError(f"{path}: not a readable joblib file ({type(fault).__name__}: {fault})") from fault
 
 
+_BUILD: Callable[..., None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
+
+
 class _Reader(pickle._Unpickler):
     """Python's own unpickler (the one joblib builds on), which finds only what is listed."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
 
     def __init__(self, file: io.BytesIO):
         super().__init__(file, encoding="latin1")
@@ -148,7 +153,7 @@ class _Reader(pickle._Unpickler):
         raise KitError(f"asks for {module}.{name}, which is neither an array nor a container; not run")
 
     def load_build(self):
-        super().load_build()
+        _BUILD(self)
         if isinstance(self.stack[-1], _JoblibArray):
             self.stack[-1] = self.stack[-1].read(self.file)
 
@@ -157,6 +162,10 @@ class _Reader(pickle._Unpickler):
 
 class _JoblibArray:
     """Stand-in for joblib's `NumpyArrayWrapper`: a description in the pickle, the array's bytes right behind it."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+    order: str
 
     def read(self, file: io.BytesIO) -> np.ndarray:
         dtype = np.dtype(self.dtype)
@@ -168,8 +177,7 @@ class _JoblibArray:
         data = file.read(size)
         if len(data) < size:
             raise KitError("the file is cut short")
-        order = "F" if self.order == "F" else "C"
-        return np.frombuffer(data, dtype).reshape(self.shape, order=order).copy()
+        return np.frombuffer(data, dtype).reshape(self.shape, order="F" if self.order == "F" else "C").copy()
 
 
 def _storage(data: bytes):

@@ -69,8 +69,9 @@ def _clip_of(data: dict, path: Path, name: str, expected: torch.Tensor = _Z, wor
     except KitError as fault:
         raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault
     shape, said = own_shape(clip.betas, clip.gender, _model_of(data, key=_has(data, *_WHOLE)))
-    knows_pelvis = shape is None or _has(data, *_TRANS) == _PELVIS_ITSELF
-    pelvis = PELVIS_AT_REST if knows_pelvis else tuple(shape.pelvis.tolist())
+    pelvis: tuple[float, ...] = PELVIS_AT_REST
+    if shape is not None and _has(data, *_TRANS) != _PELVIS_ITSELF:
+        pelvis = tuple(shape.pelvis.tolist())
     clip, more = _upright_in_metres(clip, path, expected, world, pelvis)
     return clip if shape is None else on_mean_legs(clip, shape), [*notes, *more, *said]
 
@@ -109,9 +110,9 @@ def _poses(data: dict, path: Path) -> np.ndarray:
     """(T, 72) axis-angle of SMPL's joints, hands at rest where the file has none or the fingers of SMPL+H."""
     if key := _has(data, *_WHOLE):
         poses = _numbers(data, key, path)
-    elif (root := _has(data, *_ROOT)) and (body := _has(data, *_BODY)):
-        key = f"{root} + {body}"
-        root, body = (_numbers(data, k, path) for k in (root, body))
+    elif (root_key := _has(data, *_ROOT)) and (body_key := _has(data, *_BODY)):
+        key = f"{root_key} + {body_key}"
+        root, body = _numbers(data, root_key, path), _numbers(data, body_key, path)
         if root.ndim < 2 or body.ndim < 2 or len(root) != len(body) or not len(root):
             raise KitError(f"{path}: {key} have shapes {root.shape} and {body.shape}; expected as many frames")
         poses = np.concatenate([root.reshape(len(root), -1), body.reshape(len(body), -1)], axis=1)

@@ -159,7 +159,6 @@ def resampled(body: SeenBody, fps: float = CONTROL_FPS) -> SeenBody:
         return body
     blend = Blend.to_rate(len(body), body.fps, fps)
     seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).resample(fps)
-    extra = {k: blend.lerp(v) for k in ("contact", "feature") if (v := getattr(body, k)) is not None}
     return replace(
         body,
         root_pos=blend.lerp(body.root_pos),
@@ -167,7 +166,8 @@ def resampled(body: SeenBody, fps: float = CONTROL_FPS) -> SeenBody:
         camera=blend.camera(body.camera),
         keypoints=seen.keypoints,
         fps=fps,
-        **extra,
+        contact=None if body.contact is None else blend.lerp(body.contact),
+        feature=None if body.feature is None else blend.lerp(body.feature),
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m physhmr_kit.doctor`: what works here, what is missing, and the command that mends it.
+"""`python -m physhmr_kit.doctor`: what works here, what is missing, and the command that fixes it.
 
 Leaves with 0 when everything essential works, else with 1. Written to run on a broken installation: every check is on
 its own, and only the standard library is needed to run them.
@@ -46,7 +46,7 @@ class Finding:
         name: what was looked at.
         ok: whether it works.
         note: version, place or fault, in one line.
-        remedy: the command that mends it; empty when nothing is to be done.
+        remedy: the command that fixes it; empty when there is nothing to do.
         essential: whether the kit's own tutorials and tests need it.
     """
 
@@ -60,7 +60,7 @@ class Finding:
         """For the terminal."""
         sign = "ok" if self.ok else ("FAULT" if self.essential else "-")
         text = f"  {sign:<6}{self.name:<20}{self.note}"
-        return text.rstrip() + (f"\n{'':<28}mend: {self.remedy}" if self.remedy and not self.ok else "")
+        return text.rstrip() + (f"\n{'':<28}fix: {self.remedy}" if self.remedy and not self.ok else "")
 
 
 def guarded(name: str, check: Callable[[], Finding], remedy: str, essential: bool) -> Finding:
@@ -149,15 +149,15 @@ def check_isaac_gym() -> Finding:
 def check_weights(name: str) -> Finding:
     """Bundled weights: there, and readable to the last tensor."""
     path = WEIGHTS / f"{name}.safetensors"
-    mend = f"git checkout -- physhmr_kit/weights/{path.name}"
+    remedy = f"git checkout -- physhmr_kit/weights/{path.name}"
     if not path.is_file():
-        return Finding(f"weights {name}", False, f"{path} is missing", mend, True)
+        return Finding(f"weights {name}", False, f"{path} is missing", remedy, True)
     if path.read_bytes()[:40].startswith(b"version https://git-lfs"):
         return Finding(f"weights {name}", False, f"{path} is a git-lfs pointer", "git lfs pull", True)
     safetensors = importlib.import_module("safetensors")
     with safetensors.safe_open(path, framework="pt") as file:
         count = sum(file.get_tensor(key).numel() for key in file.keys())  # noqa: SIM118 (not a dict)
-    return Finding(f"weights {name}", True, f"{count:,} parameters", mend, True)
+    return Finding(f"weights {name}", True, f"{count:,} parameters", remedy, True)
 
 
 def check_smpl() -> Finding:

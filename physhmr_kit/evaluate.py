@@ -1,7 +1,7 @@
 """`python -m physhmr_kit.evaluate --stage expert --clips demo PATH...`: how well a policy follows motions, clip by clip.
 
-Every clip is followed once from its first frame by the mean action, all clips side by side. A policy that sees is shown
-each clip through a synthetic camera and a synthetic detector, drawn with the seed: the same seed, the same picture.
+Every clip is followed once from its first frame by the mean action, all clips side by side. A student sees
+each clip through a synthetic camera and a synthetic detector, drawn with the seed: the same seed gives the same views.
 
 With --push N it is the push test instead: every clip several times, each time one push of N newtons at the chest, in a random
 horizontal direction at a random moment; the table says how often the body stayed up and came back.
@@ -21,7 +21,7 @@ from physhmr_kit.env.settings import ESTIMATE_GROUPS, ESTIMATES, VISUAL_GROUPS, 
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
-if TYPE_CHECKING:  # what speaks torch is imported where there is work for it, so that --help answers at once
+if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that --help answers at once
     from physhmr_kit.env import Rollout
     from physhmr_kit.env.recovery import PushTest, Recovery
     from physhmr_kit.env.rollout import Policy as Acting
@@ -34,7 +34,7 @@ STAGES = ("expert", "distill", "finetune")
 
 
 def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig, dict]:
-    """A stage's policy (from a file, a run folder, or the bundled one), the episode it lives in, and what its file says.
+    """A stage's policy (from a file, a run folder, or the bundled one), the episode it acts in, and the settings in its file.
 
     Raises:
         KitError: no weights, not weights, or those of another stage.
@@ -46,7 +46,7 @@ def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig,
     settings = read_weights(path)[1]
     if settings.get("stage", stage) != stage:
         raise KitError(
-            f"{path}: weights of stage '{settings['stage']}', not of '{stage}'; say --stage {settings['stage']}"
+            f"{path}: weights of stage '{settings['stage']}', not of '{stage}'; take --stage {settings['stage']}"
         )
     policy = read_policy(stage, path)
     return policy, TrackingConfig(groups=policy.groups, control=policy.control), settings
@@ -59,7 +59,7 @@ def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
         KitError: the policy is a student, which knows no reference.
     """
     if "reference" not in policy.groups:
-        raise KitError("two stages are an expert that follows the refined estimate; say --stage expert")
+        raise KitError("two stages are an expert that follows the refined estimate; take --stage expert")
     policy = policy.reading([ESTIMATES.get(group, group) for group in policy.groups])
     return policy, TrackingConfig(groups=policy.groups, control=policy.control)
 
@@ -76,12 +76,12 @@ def evaluate(
     """Follow every clip once, with a progress bar on stderr."""
     from physhmr_kit.env import track_clips
 
-    with cli.progress_bar(f"{library.num_clips} clips", int(library.lengths.max())) as told:
-        return track_clips(policy, library, config, _seen(tracks, library), simulator, substeps, told, device)
+    with cli.progress_bar(f"{library.num_clips} clips", int(library.lengths.max())) as progress:
+        return track_clips(policy, library, config, _views(tracks, library), simulator, substeps, progress, device)
 
 
 def no_policy(rollouts: list[Rollout]) -> str:
-    """The baseline of a table, in a line: the same targets with every action at zero."""
+    """The baseline of a table in one line: the same targets with every action at zero."""
     from physhmr_kit.metrics import summarise
 
     whole, successful = summarise(rollouts)
@@ -102,8 +102,8 @@ def evaluate_pushed(
     """Follow every clip several times, pushed once each time, with a progress bar on stderr; see `push_clips`."""
     from physhmr_kit.env.recovery import push_clips
 
-    with cli.progress_bar(f"{library.num_clips} clips x {test.pushes} pushes", int(library.lengths.max())) as told:
-        return push_clips(policy, library, config, test, _seen(tracks, library), simulator, substeps, told, device)
+    with cli.progress_bar(f"{library.num_clips} clips x {test.pushes} pushes", int(library.lengths.max())) as progress:
+        return push_clips(policy, library, config, test, _views(tracks, library), simulator, substeps, progress, device)
 
 
 def _zero(obs):
@@ -112,7 +112,7 @@ def _zero(obs):
     return some.new_zeros(len(some), 69)
 
 
-def _seen(tracks: list[VisualTrack] | None, library: MotionLibrary):
+def _views(tracks: list[VisualTrack] | None, library: MotionLibrary):
     from physhmr_kit.env import VisualLibrary
 
     return VisualLibrary([[track] for track in tracks], library.lengths) if tracks else None
@@ -181,9 +181,9 @@ def _push_row(name: str, found: list[Recovery]) -> list[str]:
 
 
 def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, folder: Path) -> None:
-    """Write <clip>.npz for `view`, and <clip>_track.npz where the policy saw something.
+    """Write <clip>.npz for `view`, and <clip>_track.npz where the policy has a camera.
 
-    `rollouts` are as many for each clip as they are more than `tracks`.
+    Rollouts of one clip follow one another, as many for each track.
     """
     for i, rollout in enumerate(rollouts):
         rollout.save(folder / f"{rollout.name}.npz")
@@ -281,7 +281,7 @@ def main(argv: list[str] | None = None) -> int:
         markdown, table = report_pushes(recoveries, test, f"{title}, pushed", notes)
     else:
         rollouts = evaluate(policy, config, library, *world)
-        if config.control != "absolute":  # zero actions follow what the policy is told
+        if config.control != "absolute":  # zero actions follow its targets
             notes.append(no_policy(evaluate(_zero, config, library, *world)))
         markdown, table = report(rollouts, title, notes)
     if args.csv:

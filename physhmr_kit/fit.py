@@ -39,12 +39,12 @@ _SHORT = {
     "distill": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", *_SHORT_CLIPS],
     "finetune": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", "--ppo.critic_warmup=3", *_SHORT_CLIPS],
 }
-"""What `--short` says: a run of seconds that goes through every part, for tests and CI."""
+"""Options that `--short` stands for: a run of seconds that goes through every part, for tests and CI."""
 
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What the Lightning Trainer is told."""
+    """Options of the Lightning Trainer."""
 
     accelerator: str = "auto"
     """'cpu' or 'gpu'; by default where the simulator computes."""
@@ -60,26 +60,15 @@ class TrainerOptions:
     """Stop after this time of training, DD:HH:MM:SS; earlier sessions of a resumed run count."""
 
 
-def _option_names() -> list[str]:
-    """Options of fit that are not settings of a stage."""
-    own = [
-        "stage",
-        "name",
-        "runs",
-        "resume",
-        "ckpt_path",
-        "progress",
-        "logger",
-        "patience",
-        "short",
-        "config",
-        "print_config",
-    ]
-    return [*own, "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions))]
+_OPTIONS = (
+    "stage", "name", "runs", "resume", "ckpt_path", "progress", "logger", "patience", "short", "config", "print_config",
+    "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions)),
+)  # fmt: skip
+"""Options of fit that are not settings of a stage."""
 
 
 def _first(argv: list[str]) -> argparse.Namespace:
-    """What must be known before the stage's parser can be built."""
+    """The options that decide which parser is built."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--stage")
     first.add_argument("--resume", type=Path)
@@ -132,13 +121,13 @@ def _settings(argv: list[str]):
         parser.parse_args(argv)  # prints help or says that --stage is missing
     from physhmr_kit.stages.settings import CONFIGS
 
-    kind, names = CONFIGS[first.stage], _option_names()
+    kind = CONFIGS[first.stage]
     known = leaves(kind)
     words = _SHORT[first.stage] if first.short and first.resume is None else []
     files = [*([first.resume / "config.yaml"] if first.resume else []), *first.config]
     for file in files:
-        words = [*words, *words_of_file(file, known, names)]
-    typed = expand(_one_word_lists(argv), known, names)
+        words = [*words, *words_of_file(file, known, _OPTIONS)]
+    typed = expand(argv, known | {"logger": tuple[str, ...]}, _OPTIONS)
     options = parser.parse_args([*words, *typed])
     if options.patience < 0:
         raise KitError(f"--patience is {options.patience}; it cannot be negative")
@@ -149,30 +138,15 @@ def _settings(argv: list[str]):
     return options, kind(**{f.name: getattr(made, f.name) for f in fields(kind)}), made.trainer
 
 
-def _one_word_lists(argv: list[str]) -> list[str]:
-    """`--logger csv wandb` to `--logger=[csv, wandb]`."""
-    result, rest = [], list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word != "--logger":
-            result.append(word)
-            continue
-        values = []
-        while rest and not rest[0].startswith("--"):
-            values.append(rest.pop(0))
-        result.append(f"--logger=[{', '.join(v.strip('[],') for v in values)}]")
-    return result
-
-
-def _as_yaml(settings, options, command: str) -> str:
-    """config.yaml: where the run comes from, how it is watched, and every setting."""
+def _as_yaml(settings, options, trainer: TrainerOptions, command: str) -> str:
+    """config.yaml: where the run comes from, everything that a resumed run needs again, and every setting."""
     import yaml
 
     from physhmr_kit.runs.settings_file import provenance
     from physhmr_kit.stages.settings import to_plain
 
-    watched = {"patience": options.patience, "logger": list(options.logger)}
-    return yaml.safe_dump({**provenance(options.stage, command), **watched, **to_plain(settings)}, sort_keys=False)
+    kept = {"patience": options.patience, "logger": list(options.logger), "trainer": to_plain(trainer)}
+    return yaml.safe_dump({**provenance(options.stage, command), **kept, **to_plain(settings)}, sort_keys=False)
 
 
 def _loggers(folder: Path, options) -> list:
@@ -284,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     options, settings, trainer_options = _settings(argv)
     command = f"python -m physhmr_kit.fit {' '.join(argv)}"
     if options.print_config:
-        print(_as_yaml(settings, options, command), end="")
+        print(_as_yaml(settings, options, trainer_options, command), end="")
         return 0
     check_named(settings.data.clips)
     import pytorch_lightning as pl
@@ -320,7 +294,7 @@ def main(argv: list[str] | None = None) -> int:
     stage.trainer, before = trainer, None
     if trainer.is_global_zero:  # nothing is left behind by a run that cannot begin
         before = evaluate_before(stage, data, folder, resumed=options.resume is not None)
-        write_text(folder / "config.yaml", _as_yaml(settings, options, command))
+        write_text(folder / "config.yaml", _as_yaml(settings, options, trainer_options, command))
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=last if options.resume else options.ckpt_path, weights_only=True)
     except SystemExit as stop:

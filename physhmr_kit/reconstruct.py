@@ -117,7 +117,7 @@ def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: Ke
 
 
 def find_follower(args) -> tuple | None:
-    """The policy that follows the film, its episode and what its file says; None for the refined estimate alone."""
+    """The policy that follows the video, its episode and the settings in its file; None for the refined estimate alone."""
     if args.method == "kinematic":
         return None
     if args.method == "physics":
@@ -127,13 +127,13 @@ def find_follower(args) -> tuple | None:
 
 
 def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
-    """The policy after training on this film, with a bar that shows how much of it is followed and how long it may take."""
+    """The policy after training on this video, with a progress bar of the share that it follows and the time left."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
-    from physhmr_kit.stages.film import FILM_CONFIG, adapt
+    from physhmr_kit.stages.adaptation import ADAPTATION_CONFIG, adapt
 
-    config = replace(FILM_CONFIG, sim=replace(FILM_CONFIG.sim, simulator=args.simulator, substeps=substeps))
+    config = replace(ADAPTATION_CONFIG, sim=replace(ADAPTATION_CONFIG.sim, simulator=args.simulator, substeps=substeps))
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("adapting", total=1.0, state="")
@@ -141,13 +141,13 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
         def show(share: float, followed: float) -> None:
             left = 60 * args.adapt * max(1 - share, 0)
             bar.update(
-                task, completed=share, state=f"follows {100 * followed:.0f} % of the film, at most {left:.0f} s left"
+                task, completed=share, state=f"follows {100 * followed:.0f} % of the video, at most {left:.0f} s left"
             )
 
         made = adapt(policy, track, args.adapt, config, args.device, show)
     print(
         f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); "
-        f"follows {100 * made.followed:.0f} % of the film before the body is lost"
+        f"follows {100 * made.followed:.0f} % of the video before the body is lost"
     )
     return made.policy
 
@@ -189,13 +189,13 @@ def _parser():
         "--method",
         choices=METHODS,
         default="physics",
-        help="physics: a student follows the film; two_stage: an expert follows the refined estimate; kinematic: that estimate itself",
+        help="physics: a student follows the video; two_stage: an expert follows the refined estimate; kinematic: that estimate itself",
     )
     add(
         "--adapt",
         type=float,
         metavar="MINUTES",
-        help="first train the policy on this film for at most this long; Ctrl-C takes the best so far",
+        help="first train the policy on this video for at most this long; Ctrl-C takes the best so far",
     )
     add("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe", help="keypoint detector")
     add("--detector-weights", type=Path, help="local weights, required by rtmlib and vitpose")

@@ -505,7 +505,7 @@ assert lost[1] < 0.1 < lost[3]
 #
 # ### Clips drawn by length
 #
-# One minute of film beside the twelve demo motions:
+# One minute of video beside the twelve demo motions:
 
 # %%
 lengths = torch.cat([everything.lengths, torch.tensor([1800])]).float()

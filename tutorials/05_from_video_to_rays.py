@@ -4,7 +4,7 @@
 # **Time:** about a minute on two CPU cores. **Needs:** lesson 2. With the project's real film (`PHYSHMR_DATA`) the lesson is about a man who balances on one leg; without it, about a synthetic film of a demo motion.
 #
 # In lesson 2 the pixels were right, because we had made them. Now they come from a video: 60 pictures a second, a detector that guesses, a person of unknown size. This lesson follows the
-# numbers from the film to what the policy reads, and asks at each station what an error there does to everything behind it.
+# numbers from the video to what the policy reads, and asks at each station what an error there does to everything behind it.
 #
 # Afterwards you will be able to
 # - bring keypoints of any rate to the 30 Hz of the simulation, and say which of them to believe,
@@ -104,7 +104,7 @@ wrist = COCO_NAMES.index("left_wrist")
 torn = detected.keypoints.clone()
 torn[20:28, wrist, 2] = 0.0  # 0.13 s
 torn[50:80, wrist, 2] = 0.0  # 0.5 s
-mended = replace(detected, keypoints=torn).resample(30.0).filled()
+filled = replace(detected, keypoints=torn).resample(30.0).filled()
 track30 = detected.resample(30.0).filled()
 keypoints = track30.keypoints
 
@@ -113,21 +113,21 @@ top.plot(
     torch.arange(len(detected)) / detected.fps, detected.keypoints[:, wrist, 1], ".", color="0.7", label="detected"
 )
 top.plot(
-    torch.arange(len(mended)) / 30,
-    mended.keypoints[:, wrist, 1],
+    torch.arange(len(filled)) / 30,
+    filled.keypoints[:, wrist, 1],
     color=unit(DETECTED),
     label="with two gaps, 30 Hz, filled",
 )
 top.set(ylabel="v of the left wrist (pixels)")
 top.invert_yaxis()
 top.legend(frameon=False, fontsize=8)
-bottom.plot(torch.arange(len(mended)) / 30, mended.keypoints[:, wrist, 2], color=unit(DETECTED))
+bottom.plot(torch.arange(len(filled)) / 30, filled.keypoints[:, wrist, 2], color=unit(DETECTED))
 bottom.plot(torch.arange(len(detected)) / detected.fps, detected.keypoints[:, wrist, 2], ".", color="0.7")
 bottom.set(xlabel="time (s)", ylabel="confidence", ylim=(-0.05, 1.05))
 plt.show()
 
-confidence = mended.keypoints[:, wrist, 2]
-assert len(mended) == len(track30) and abs(len(mended) - len(detected) / 2) <= 1
+confidence = filled.keypoints[:, wrist, 2]
+assert len(filled) == len(track30) and abs(len(filled) - len(detected) / 2) <= 1
 assert confidence[10:14].min() > 0, "a short gap is bridged"
 assert (confidence[27:38] == 0).all(), "a long one is not believed"
 
@@ -278,11 +278,11 @@ for focal in (float(camera.K[0, 0]), None):
 print(f"true height: {float(camera.centre[2]):.2f} m")
 
 # %% [markdown]
-# That the frames agree does not make them right: they are one person in one film, and somebody who leans all the time tilts the world. Use a calibration where there is one, and look at the result (`python -m physhmr_kit.doctor --track`) where there is none.
+# That the frames agree does not make them right: they are one person in one video, and somebody who leans all the time tilts the world. Use a calibration where there is one, and look at the result (`python -m physhmr_kit.doctor --track`) where there is none.
 #
 # ## In the viewer
 #
-# The encoder's body, the film, the keypoints and the rays, in Rerun. There is no physics in this yet: watch the feet.
+# The encoder's body, the video, the keypoints and the rays, in Rerun. There is no physics in this yet: watch the feet.
 
 # %%
 still = torch.zeros(len(track), 24, 3)

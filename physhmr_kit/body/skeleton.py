@@ -96,24 +96,3 @@ def standing_height(offsets: torch.Tensor | None = None) -> float:
     """Height of the pelvis above the floor, metres, when the rest pose stands on flat soles."""
     joints = rest_joints(offsets)
     return float(SOLE_DEPTH - joints[[7, 8], 1].min())
-
-
-def check_joint_names(names: list[str], source: str) -> list[int]:
-    """Indices that bring `names` (a file's order) into SMPL order.
-
-    Raises:
-        KitError: when a joint is unknown or missing; `source` is named in the message.
-    """
-    from physhmr_kit.utils.errors import KitError
-
-    known = {**{n: i for i, n in enumerate(JOINT_NAMES)}, **{n: i for i, n in enumerate(BODY_NAMES)}}
-    unknown = [n for n in names if n not in known]
-    if unknown:
-        raise KitError(
-            f"{source}: unknown joint name(s) {', '.join(unknown[:5])}; expected SMPL's 24, e.g. {JOINT_NAMES[1]}"
-        )
-    found = [known[n] for n in names]
-    missing = [JOINT_NAMES[i] for i in range(NUM_JOINTS) if i not in found]
-    if missing:
-        raise KitError(f"{source}: missing joint(s) {', '.join(missing[:5])}")
-    return [found.index(i) for i in range(NUM_JOINTS)]

@@ -25,7 +25,7 @@ BACK_DISTANCE = 0.1
 motions; pushed, it ends within 0.05 of them or is falling."""
 
 CLOSE_DISTANCE = 0.05
-"""Metres of mean body distance by which the time to come back is told."""
+"""Metres of mean body distance below which a body is back; the time until then is reported."""
 
 BACK_FRAMES = 15
 """Frames at the end of a clip (0.5 s) over which a body must be back, on average."""

@@ -158,7 +158,7 @@ TERMS: dict[str, Callable[[Step], torch.Tensor]] = {
     "feet": lambda s: feet(s.sim, s.ref),  #                                        0       0        0         0
     "balance": lambda s: balance(s.sim, s.masses),  #                               0       0        0.1       0.05
     "foot_contact": lambda s: foot_contact(s.sim, s.ref, s.sim.contact_force),  #   0       0        0.15      0.1
-    # a film, where nobody knows the root (ours)
+    # a video, where nobody knows the root (ours)
     "pose": lambda s: pose(s.sim, s.ref),  #                                        0       0        0         0.25
     "rays": lambda s: rays(s.sim, s.view),  #                                       0       0        0         0.25
 }

@@ -105,15 +105,20 @@ def evaluation_env(
 ) -> TrackingEnv:
     """An environment in which whole clips are followed under PHC's evaluation rule (mean body distance beyond 0.5 m fails).
 
-    Where episodes end by the `relative` distance, as on a film, so they do here. Observations, control and rewards are `config`'s; nobody pushes.
+    Where episodes end by the `relative` distance, as on a video, so they do here. Observations, control and rewards are `config`'s; nobody pushes.
 
     Args:
         num_envs: bodies side by side; one for each clip, at most 512, by default.
         simulator, substeps, device: see `make_simulator`.
     """
-    rule = "relative" if config.termination == "relative" else "mean"
-    rules = {"termination": rule, "termination_distance": LOST_DISTANCE, "episode_length": None}
-    config = replace(config, **rules, start="first", push_force=0.0)
+    config = replace(
+        config,
+        termination="relative" if config.termination == "relative" else "mean",
+        termination_distance=LOST_DISTANCE,
+        episode_length=None,
+        start="first",
+        push_force=0.0,
+    )
     count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
     physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)
     return TrackingEnv(library, physics, config, visual)
@@ -142,9 +147,9 @@ def follow_clips(
     longest = [int(env.library.lengths[[ids[k] for k in chunk]].max()) for chunk in chunks]
     rollouts: list[Rollout] = []
     for k, chunk in enumerate(chunks):
-        told = None if progress is None else (lambda frame, k=k: progress(sum(longest[:k]) + frame, sum(longest)))
+        count = None if progress is None else (lambda frame, k=k: progress(sum(longest[:k]) + frame, sum(longest)))
         part = None if push is None else (lambda frame, chunk=chunk: _part(push(frame), chunk, env.num_envs))
-        rollouts += _follow(policy, env, [ids[i] for i in chunk], longest[k], told, part)
+        rollouts += _follow(policy, env, [ids[i] for i in chunk], longest[k], count, part)
     return rollouts
 
 
@@ -187,7 +192,7 @@ def track_clips(
     simulator: str = "auto",
     substeps: int = 4,
     progress: Callable[[int, int], None] | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     clips: Sequence[int] | None = None,
     push: Callable[[int], torch.Tensor | None] | None = None,
 ) -> list[Rollout]:
@@ -217,6 +222,7 @@ class _Recorder:
         self.terms: list[dict[str, torch.Tensor]] = [{}]
 
     def add(self, frame: int, terminated: torch.Tensor, truncated: torch.Tensor) -> None:
+        assert self.env.last_state is not None  # there has been a step
         self.frames.append(self.env.last_state)
         self.terms.append(self.env.reward_terms)
         ended = self.running & (terminated | truncated)

@@ -39,7 +39,7 @@ ESTIMATE_STUDENT_GROUPS = ("proprioception", *ESTIMATE_GROUPS, "rays", "ray_conf
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each reward term (env/rewards.py has the formulas); a term of weight 0 is not computed."""
+    """Weight of each reward term (env/rewards.py has the formulas); a term of weight 0 is not computed. The defaults are PhysHMR's."""
 
     position: float = 0.5
     """Weight of: body positions."""
@@ -64,12 +64,11 @@ class RewardWeights:
 
 
 #                    position rotation velocity ang. velocity  power     feet  balance  foot contact  pose  rays
-PHYSHMR_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0005, 0.0, 0.0, 0.0, 0.0, 0.0)
 # PhysHMR trains on billions of samples; on millions its power cost keeps a policy from learning to track at all
 EXPERT_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0001, 0.0, 0.0, 0.0, 0.0, 0.0)
 FINETUNE_REWARD = RewardWeights(0.35, 0.2, 0.1, 0.1, -0.00005, 0.0, 0.1, 0.15, 0.0, 0.0)
-# on a film nobody knows where the root is: the pose is compared relative to it, and rays say where the body should be seen
-FILM_REWARD = RewardWeights(0.0, 0.2, 0.1, 0.05, -0.00005, 0.0, 0.05, 0.1, 0.25, 0.25)
+# on a video nobody knows where the root is: the pose is compared relative to it, and rays say where the body should be seen
+VIDEO_REWARD = RewardWeights(0.0, 0.2, 0.1, 0.05, -0.00005, 0.0, 0.05, 0.1, 0.25, 0.25)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def _with_last(state: BodyState, ended: torch.Tensor) -> BodyState:
     # joined with the batch last in memory, as kinematics leaves it (body/quaternions.py)
     flipped = (getattr(state, name).permute(2, 1, 0) for name in _BODIES)
     joined = (torch.cat([x, x.index_select(2, ended)], dim=2).permute(2, 1, 0) for x in flipped)
-    return BodyState(*joined, state.dof_pos, state.dof_vel)
+    return BodyState(**dict(zip(_BODIES, joined, strict=True)), dof_pos=state.dof_pos, dof_vel=state.dof_vel)
 
 
 def _cloned(info: dict) -> dict:
@@ -75,7 +75,7 @@ class TrackingEnv(VectorEnv):
     - `disabled`: it returns the last observation, and the caller resets with `options={"reset_mask": ...}`.
 
     Rewards, failures and the end of an episode follow the true reference, `library`. A policy that reads the groups
-    `estimate` and `estimate_preview` is told an estimate of it instead, and its residual or balanced actions are added to
+    `estimate` and `estimate_preview` follows an estimate of it instead, and its residual or balanced actions are added to
     targets that follow the estimate.
 
     Observations are also what a `state_dict` keeps: do not write into them. `last_state` and `reward_terms` are inference
@@ -238,9 +238,10 @@ class TrackingEnv(VectorEnv):
         if mode is AutoresetMode.SAME_STEP and len(ended):
             obs, info = self._roll_over(sim, ended)
         else:
+            bodies: BodyState = sim
             if mode is AutoresetMode.NEXT_STEP and len(begin := again.nonzero().squeeze(1)):
-                reward, sim = reward.masked_fill(again, 0.0), self._restarted(sim, begin)
-            obs = self._observe(sim, self._place, self._look_ahead(self._place), self.config.groups)
+                reward, bodies = reward.masked_fill(again, 0.0), self._restarted(sim, begin)
+            obs = self._observe(bodies, self._place, self._look_ahead(self._place), self.config.groups)
         return obs, reward, terminated, truncated, info
 
     def _roll_over(self, sim: BodyState, ended: torch.Tensor) -> tuple[dict, dict]:
@@ -261,8 +262,8 @@ class TrackingEnv(VectorEnv):
     def _restarted(self, sim: BodyState, rows: torch.Tensor) -> BodyState:
         """The bodies with these environments at the start of a new episode."""
         starts = self._begin(rows, {})
-        bodies = (with_rows(getattr(sim, name), rows, getattr(starts, name)) for name in _BODIES)
-        return BodyState(*bodies, sim.dof_pos, sim.dof_vel)
+        bodies = {name: with_rows(getattr(sim, name), rows, getattr(starts, name)) for name in _BODIES}
+        return BodyState(**bodies, dof_pos=sim.dof_pos, dof_vel=sim.dof_vel)
 
     def close_extras(self, **kwargs):
         """Close the simulator."""
@@ -417,8 +418,8 @@ class TrackingEnv(VectorEnv):
             obs["preview"] = observations.preview(sim, self._true.glimpse(place), yaw)
         if "estimate" in groups:
             exact = self._estimated is self._true
-            told = ahead if exact else self._estimated.at(self._estimated.rows(place, 1))
-            obs["estimate"] = observations.reference(sim, told, yaw)
+            believed = ahead if exact else self._estimated.at(self._estimated.rows(place, 1))
+            obs["estimate"] = observations.reference(sim, believed, yaw)
         if "estimate_preview" in groups:
             obs["estimate_preview"] = observations.preview(sim, self._estimated.glimpse(place), yaw)
         if any(g in VISUAL_GROUPS for g in groups):
@@ -428,6 +429,7 @@ class TrackingEnv(VectorEnv):
     def _look(self, sim: BodyState, yaw: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
         """The groups that a camera gives, one control step ahead."""
         visual = self.visual
+        assert visual is not None, "__init__ refuses these groups without tracks"
         at = visual.rows(place.clip, place.view, place.frame + 1)
         joints = sim.body_pos[:, list(RAY_JOINTS)]
         return {

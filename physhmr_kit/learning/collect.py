@@ -129,15 +129,15 @@ class Collector:
         batch.terms = {name: float(total) / self.steps for name, total in sums.items()}
         batch.log_prob.copy_(policy.log_prob(batch.mean, batch.action))
         if self.critic is not None:
-            self._value(finals)
+            self._value(self.critic, self.critic.flatten(self.obs), finals)
         return batch
 
-    def _value(self, finals: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def _value(self, critic: Critic, last: torch.Tensor, finals: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Values of the states seen, and of those the steps led to: the next one, the final one at a truncation, 0 at a failure."""
-        batch, critic = self.batch, self.critic
+        batch = self.batch
         batch.value.copy_(critic(batch.critic_in))
         batch.next_value[:-1] = batch.value[1:]
-        batch.next_value[-1] = critic(critic.flatten(self.obs))
+        batch.next_value[-1] = critic(last)
         if finals:
             places, seen = (torch.cat(part) for part in zip(*finals, strict=True))
             batch.next_value.view(-1).index_copy_(0, places, critic(seen))

@@ -59,12 +59,16 @@ def gradient_penalty(logits: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor
 
 def logit_regulariser(net: nn.Sequential) -> torch.Tensor:
     """Sum of squared weights of the last layer, which keeps logits small -> scalar."""
-    return net[-1].weight.square().sum()
+    return _linear(net)[-1].weight.square().sum()
 
 
 def weight_decay(net: nn.Sequential) -> torch.Tensor:
     """Sum of squared weights of all layers, biases free -> scalar."""
-    return sum(layer.weight.square().sum() for layer in net if isinstance(layer, nn.Linear))
+    return torch.stack([layer.weight.square().sum() for layer in _linear(net)]).sum()
+
+
+def _linear(net: nn.Sequential) -> list[nn.Linear]:
+    return [layer for layer in net if isinstance(layer, nn.Linear)]
 
 
 def style_reward(logits: torch.Tensor, scale: float = 2.0) -> torch.Tensor:
@@ -76,5 +80,5 @@ def style_reward(logits: torch.Tensor, scale: float = 2.0) -> torch.Tensor:
 
 
 def accuracy(real: torch.Tensor, agent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Shares of real and of agent windows that are told right: (B,), (C,) logits -> two scalars."""
+    """Shares of real and of agent windows that are classified correctly: (B,), (C,) logits -> two scalars."""
     return (real > 0).float().mean(), (agent < 0).float().mean()

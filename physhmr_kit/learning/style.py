@@ -57,6 +57,7 @@ class StyleHistory(VectorWrapper):
     def step(self, actions: torch.Tensor, push: torch.Tensor | None = None):
         result = self.env.step(actions, push)
         t, state, done = self._step, self.env.last_state, result[2] | result[3]
+        assert state is not None  # there has been a step
         self.windows[t, :, :-1] = self.recent
         self.windows[t, :, -1] = style_observation(state)
         self.diverged[t] = state.diverged
@@ -176,10 +177,11 @@ class StylePrior:
         self.optimizer.zero_grad()
         (whole + self.decay * amp.weight_decay(net)).backward()
         for parameter in self.discriminator.parameters():
-            parameter.grad = mean_over_processes(parameter.grad)
+            if parameter.grad is not None:
+                parameter.grad = mean_over_processes(parameter.grad)
         self.optimizer.step()
-        told_real, told_agent = amp.accuracy(real_logits, agent_logits)
-        return {"loss": loss, "gradient_penalty": slope, "accuracy_real": told_real, "accuracy_agent": told_agent}
+        real_share, agent_share = amp.accuracy(real_logits, agent_logits)
+        return {"loss": loss, "gradient_penalty": slope, "accuracy_real": real_share, "accuracy_agent": agent_share}
 
     def extra_state(self) -> dict:
         """What an exact resume needs besides the weights: optimiser, recent motion, replayed windows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from physhmr_kit.metrics import functional as F
-from physhmr_kit.metrics.pooling import PooledMean
+from physhmr_kit.metrics.pooling import PooledMean, PooledRate
 
 
 class MPJPE(PooledMean):
@@ -37,18 +37,10 @@ class PAMPJPE(PooledMean):
         self._add(F.pa_mpjpe(pred_joints, target_joints))
 
 
-class Accel(PooledMean):
-    """Error of hip-centred joint accelerations, m/s^2; WHAM family, pooled over frames.
-
-    Args:
-        fps: frame rate of the clips, 30 unless they were not resampled.
-    """
+class Accel(PooledRate):
+    """Error of hip-centred joint accelerations, m/s^2; WHAM family, pooled over frames."""
 
     is_differentiable = True
-
-    def __init__(self, fps: float = 30.0, **kwargs):
-        super().__init__(**kwargs)
-        self.fps = fps
 
     def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
         """Add one clip: (T, 24, 3) m each."""

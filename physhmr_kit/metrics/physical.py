@@ -11,7 +11,7 @@ from torch import Tensor
 
 from physhmr_kit.body.hinges import dof_limits
 from physhmr_kit.metrics import functional as F
-from physhmr_kit.metrics.pooling import PooledMean
+from physhmr_kit.metrics.pooling import PooledMean, PooledRate
 
 
 class FootSliding(PooledMean):
@@ -50,34 +50,19 @@ class HeightVariance(PooledMean):
         self._add(F.height_variance(pred_soles))
 
 
-class SkatingRatio(PooledMean):
+class SkatingRatio(PooledRate):
     """Share of frames with a sole point below 5 cm that moves sideways faster than 2 cm/s, percent; ours, pooled over frames.
 
     The thresholds are tight: a rolling foot in a good walk counts too, so compare bodies on the same clips only.
-
-    Args:
-        fps: frame rate of the clips.
     """
-
-    def __init__(self, fps: float = 30.0, **kwargs):
-        super().__init__(**kwargs)
-        self.fps = fps
 
     def update(self, pred_soles: Tensor) -> None:
         """Add one clip: (T, 16, 3) m."""
         self._add(F.skating(pred_soles, self.fps))
 
 
-class Jitter(PooledMean):
-    """Third difference of the joints, 10 m/s^3, no reference needed; WHAM family, pooled over frames.
-
-    Args:
-        fps: frame rate of the clips.
-    """
-
-    def __init__(self, fps: float = 30.0, **kwargs):
-        super().__init__(**kwargs)
-        self.fps = fps
+class Jitter(PooledRate):
+    """Third difference of the joints, 10 m/s^3, no reference needed; WHAM family, pooled over frames."""
 
     def update(self, pred_joints: Tensor) -> None:
         """Add one clip: (T, 24, 3) m, world."""

@@ -32,3 +32,15 @@ class PooledMean(Metric):
 
     def compute(self) -> Tensor:
         return self.total / self.count
+
+
+class PooledRate(PooledMean):
+    """A pooled mean of what depends on the frame rate.
+
+    Args:
+        fps: of the clips.
+    """
+
+    def __init__(self, fps: float = 30.0, **kwargs):
+        super().__init__(**kwargs)
+        self.fps = fps

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from physhmr_kit.metrics.functional import MM
-from physhmr_kit.metrics.pooling import PooledMean
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_COCO, RAY_JOINTS, coco_from_bodies
 from physhmr_kit.vision.rays import perpendicular
@@ -45,21 +44,3 @@ def reprojection_error(body_pos: Tensor, body_rot: Tensor, keypoints: Tensor, ca
     """
     error = (camera.project(coco_from_bodies(body_pos, body_rot)) - keypoints[..., :2]).norm(dim=-1)
     return error.where(keypoints[..., 2] >= MIN_CONFIDENCE, torch.nan)[:, RAY_COCO]
-
-
-class RayDistance(PooledMean):
-    """Distance of joints from their rays, mm; ours, pooled over confident keypoints."""
-
-    def update(self, body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence: Tensor) -> None:
-        """Add one clip: (T, 24, 3), (T, 3), (T, 12, 3) m and (T, 12)."""
-        distance = ray_distance(body_pos, centre, ray_point, confidence)
-        self._add(distance[~distance.isnan()])
-
-
-class ReprojectionError(PooledMean):
-    """Distance between projected and detected keypoints, pixels; ours, pooled over confident keypoints."""
-
-    def update(self, body_pos: Tensor, body_rot: Tensor, keypoints: Tensor, camera: Camera) -> None:
-        """Add one clip: (T, 24, 3) m, (T, 24, 4), (T, 17, 3) and its camera."""
-        error = reprojection_error(body_pos, body_rot, keypoints, camera)
-        self._add(error[~error.isnan()])

@@ -104,8 +104,8 @@ class Clip:
         for key in ("poses", "trans"):
             if key not in files:
                 raise KitError(f"{path}: no '{key}' in the file; a clip holds poses, trans and mocap_framerate")
-        fps = next((np.ravel(files[k]) for k in ("mocap_framerate", "mocap_frame_rate") if k in files), ())
-        if len(fps) != 1:
+        rates = np.ravel(files.get("mocap_framerate", files.get("mocap_frame_rate", ())))
+        if len(rates) != 1:
             raise KitError(f"{path}: no mocap_framerate in the file; add it, in frames per second")
         poses = np.asarray(files["poses"], np.float32)
         if poses.ndim != 2 or poses.shape[1] not in (72, 156, 165):
@@ -114,9 +114,9 @@ class Clip:
             )
         if poses.shape[1] != 72:
             poses = np.concatenate([poses[:, :66], np.zeros((len(poses), 6), np.float32)], axis=1)
-        fps = float(fps[0])
-        rounded = np.round(fps)
-        fps = float(rounded) if abs(fps - rounded) < 0.01 else fps  # AMASS writes 120.00004
+        fps = float(rates[0])
+        rounded = float(np.round(fps))
+        fps = rounded if abs(fps - rounded) < 0.01 else fps  # AMASS writes 120.00004
         said = np.ravel(files.get("gender", "neutral"))  # whatever it is, it refuses no file
         gender = (said[0].decode() if isinstance(said[0], bytes) else str(said[0])) if len(said) else "neutral"
         betas = np.zeros(10, np.float32)

@@ -280,8 +280,8 @@ def lift_sunken(clip: Clip, stance: torch.Tensor) -> Clip:
     depth = (_FLESH - pos[:, others, 2].amin(1)).clamp(min=0).numpy()
     if depth.max() <= _SUNK:
         return clip
-    lift = _smooth(maximum_filter1d(depth, 2 * round(0.1 * clip.fps) + 1), 0.05, clip.fps)
-    lift = torch.from_numpy(lift)[:, None] * pos.new_tensor([0.0, 0.0, 1.0])
+    height = _smooth(maximum_filter1d(depth, 2 * round(0.1 * clip.fps) + 1), 0.05, clip.fps)
+    lift = torch.from_numpy(height)[:, None] * pos.new_tensor([0.0, 0.0, 1.0])
     held = torch.from_numpy(_smooth(stance.double().numpy(), 0.06, clip.fps)).clamp(0, 1).unsqueeze(-1)
     target = pos[:, [7, 8]] + lift[:, None] * (1 - held)
     pos = pos + lift[:, None]

@@ -1,6 +1,6 @@
 """Noisy versions of motions, as an estimate from film has them: what an expert is shown so that it forgives an estimate.
 
-Drift and joint noise are smooth random functions of time, since a method that reads a film smooths what it estimates; on top of
+Drift and joint noise are smooth random functions of time, since a method that reads a video smooths what it estimates; on top of
 them come single faults: stretches in which nothing was seen and the pose stands still, and jumps of the root from which the
 estimate creeps back. Sizes are those of `MotionNoise` (motion/settings.py).
 """

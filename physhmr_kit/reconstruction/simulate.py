@@ -82,10 +82,12 @@ def simulate_track(
         zero = torch.zeros(1, dtype=torch.long, device=env.device)
         env.reset(seed=0, options={"clip": zero, "frame": zero, "view": zero})
         assist = env.assist
-        states, terms, restarts = [physics.state.to("cpu")], [{}], []
+        states, restarts = [physics.state.to("cpu")], list[tuple[int, str]]()
+        terms: list[dict[str, torch.Tensor]] = [{}]
         obs = env.observe(config.groups)
         for frame in range(1, len(track)):
             obs, *_ = env.step(policy(obs))
+            assert env.last_state is not None  # there has been a step
             state = env.last_state.to("cpu")
             terms.append(env.reward_terms)
             fault = _fault(state, estimate[frame : frame + 1], track[frame : frame + 1])

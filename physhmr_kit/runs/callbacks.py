@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from physhmr_kit.metrics.followed import ClipScore, total, worst_first
 from physhmr_kit.runs.clip_report import write_clip_report
 from physhmr_kit.runs.history import Milestone, append_evaluation, best_of, collapsed, cut_evaluations
+from physhmr_kit.stages.base import PolicyStage
 from physhmr_kit.utils.errors import KitError
 
 
@@ -36,15 +37,15 @@ class LastCheckpoint(Checkpoint):
         if done % self.every and done != trainer.max_epochs and not trainer.should_stop:
             return
         part = self.path.with_name("part.ckpt")  # every process must name the same file
-        trainer.save_checkpoint(part)
+        trainer.save_checkpoint(part, weights_only=False)
         if trainer.is_global_zero:
             os.replace(part, self.path)
 
 
 class ClipEvaluation(pl.Callback):
-    """Writes down every validation of a policy stage and stops a run that has collapsed.
+    """Records every validation of a policy stage and stops a run that has collapsed.
 
-    A line on the terminal, rows in `evaluations.csv`, and `clips.md`, `curves.png` and `worst.rrd` made anew.
+    A line on the terminal, rows in `evaluations.csv`, and new versions of `clips.md`, `curves.png` and `worst.rrd`.
 
     Args:
         folder: the run's.
@@ -65,6 +66,7 @@ class ClipEvaluation(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING:  # Trainer.validate
             return
+        assert isinstance(pl_module, PolicyStage)
         reward = float(pl_module.collector.batch.reward.mean())
         minutes, totals = pl_module.seconds / 60, total(pl_module.scores)
         milestone = Milestone(trainer.current_epoch + 1, pl_module.samples, minutes, reward, totals)
@@ -116,17 +118,22 @@ class NanGuard(pl.Callback):
 
 def progress_bar(name: str) -> list[pl.Callback]:
     """Lightning's 'rich' or 'tqdm' progress bar without its version number, or 'none'."""
-    kind = {"rich": RichProgressBar, "tqdm": TQDMProgressBar, "none": None}[name]
-    if kind is None:
-        return []
+    bars: dict[str, list[pl.Callback]] = {"rich": [_RichBar()], "tqdm": [_TqdmBar()], "none": []}
+    return bars[name]
 
-    class Bar(kind):
-        def get_metrics(self, trainer, pl_module):
-            items = super().get_metrics(trainer, pl_module)
-            items.pop("v_num", None)
-            return items
 
-    return [Bar()]
+class _RichBar(RichProgressBar):
+    def get_metrics(self, trainer, pl_module):
+        return _without_version(super().get_metrics(trainer, pl_module))
+
+
+class _TqdmBar(TQDMProgressBar):
+    def get_metrics(self, trainer, pl_module):
+        return _without_version(super().get_metrics(trainer, pl_module))
+
+
+def _without_version(items: dict) -> dict:
+    return {key: value for key, value in items.items() if key != "v_num"}
 
 
 def _not_finite(module: pl.LightningModule) -> list[str]:

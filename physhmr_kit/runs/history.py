@@ -47,29 +47,28 @@ class Milestone:
         return cls(**{**values, "totals": Totals(**values["totals"])})
 
 
-def best_of(milestones: Sequence[Milestone]) -> Milestone | None:
-    """The best evaluation; of equals the first."""
-    return max(milestones, key=lambda m: m.totals.score, default=None)
+def best_of(milestones: Sequence[Milestone]) -> Milestone:
+    """The best of one or more evaluations; of equals the first."""
+    return max(milestones, key=lambda m: m.totals.score)
 
 
 def collapsed(milestones: Sequence[Milestone], patience: int) -> bool:
-    """Whether a run has lost what it could, and is not getting it back.
+    """Whether a run has lost what it had learned and is not recovering.
 
     It has when the last `patience` evaluations are all far below the best one and the last of them is no better than the
     first, so that a run that dips and climbs again goes on. Far below is one of
 
     - success more than 10 points lower, and at least 3 clips fewer: success over 78 clips moves by some 4 points from one
       evaluation to the next, over a dozen clips by 8 or 16;
-    - more than 10 points fewer frames followed, a smoother measure, which also speaks for few clips;
+    - more than 10 points fewer frames followed, a smoother measure, which also works for few clips;
     - success lower, and the reward of training less than half of what it was at the best evaluation, or not a number.
 
     Args:
         patience: evaluations in a row; 0 never calls it a collapse.
     """
-    best = best_of(milestones)
-    last = milestones[-patience:] if patience > 0 else []
-    if best is None or len(last) < patience or not last:
+    if patience <= 0 or len(milestones) < patience:
         return False
+    best, last = best_of(milestones), milestones[-patience:]
     return all(_far_below(m, best) for m in last) and last[-1].totals.score <= last[0].totals.score
 
 
@@ -82,7 +81,7 @@ def _far_below(now: Milestone, best: Milestone) -> bool:
 
 
 def append_evaluation(path: Path, milestone: Milestone, scores: Sequence[ClipScore]) -> None:
-    """Add an evaluation to evaluations.csv, a row for each clip; a reader never meets half of it."""
+    """Add an evaluation to evaluations.csv, a row for each clip; the file is replaced in one step."""
     head = [milestone.iteration, milestone.samples, f"{milestone.minutes:.3f}"]
     rows = [[*head, s.clip, int(s.success), f"{s.share:.4f}", _cell(s.tracking_mm)] for s in scores]
     _write(path, [*_read(path), *rows])

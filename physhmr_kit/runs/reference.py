@@ -1,4 +1,4 @@
-"""Reference curves: what success, error and reward a recorded run showed after some minutes, beside what a run of one's own shows.
+"""Reference curves: success, error and reward of a recorded run after some minutes, to compare one's own run with.
 
 `reference_runs.json` holds the records. To add one, train with `--validate_every` and copy the rows and the clip set from
 the section "Beside a reference run" of that run's table.md.
@@ -43,7 +43,7 @@ class ReferenceRun:
     """A run on record.
 
     Attributes:
-        clip_set: as `clip_set` names it. clips: the same for people.
+        clip_set: as `clip_set` names it. clips: the same in words.
         command: that trained it. machine: on which. rows: in order of time. simulator: whose speed the minutes are of.
     """
 
@@ -102,8 +102,7 @@ def reference_section(
             rows.append(_row(f"{moment:g}", "reference", expected.get(moment)))
         own = reached(milestones, moment) if minutes >= moment else None
         rows.append(_row(f"{moment:g}", "this run" + (f" (at {own.minutes:.1f})" if own else ""), own))
-    if milestones:
-        end = reached(milestones, math.inf)
+    if (end := reached(milestones, math.inf)) is not None:
         rows.append(_row(f"{minutes:.1f}", f"this run, its last evaluation (at {end.minutes:.1f})", end))
     head = ("minutes", "", "samples", "success", "frames followed", "error mm", "reward")
     lines = ["## Beside a reference run", "", *_about(reference, same), "", markdown_table(head, rows, "rlr")]

@@ -20,6 +20,7 @@ from physhmr_kit.runs.callbacks import ClipEvaluation
 from physhmr_kit.runs.reference import reference_section
 from physhmr_kit.stages.base import PolicyStage, Stage
 from physhmr_kit.stages.data import MotionDataModule
+from physhmr_kit.stages.encoder import EncoderModule
 from physhmr_kit.utils.files import write_text
 from physhmr_kit.utils.markdown import markdown_table
 
@@ -52,7 +53,7 @@ class Evaluation:
 def evaluate_stage(
     stage: PolicyStage, data: MotionDataModule, policy: Policy | None = None, samples: int = 0
 ) -> Evaluation:
-    """Follow every clip with the stage's policy (or another one); a policy that sees is shown the validation views."""
+    """Follow every clip with the stage's policy (or another one); a student sees the validation views."""
     policy, sim = policy or stage.policy, stage.config.sim
     rollouts = track_clips(
         policy, data.library, stage.tracking, data.validation_visual, sim.simulator, sim.substeps, device=stage.root_device
@@ -69,6 +70,7 @@ def evaluate_before(stage: Stage, data: pl.LightningDataModule, folder: Path, re
     file = folder / "before.json"
     if not isinstance(stage, PolicyStage):
         return None
+    assert isinstance(data, MotionDataModule)
     if resumed:
         return ["before", *json.loads(file.read_text()).values()] if file.is_file() else None
     row = evaluate_stage(stage, data).row("before")
@@ -84,11 +86,12 @@ def close_run(
 
     Args:
         before: the row of `evaluate_before`.
-        evaluations: the callback that wrote down the validations of this run, if there were any.
+        evaluations: the callback that recorded the validations of this run, if there were any.
     """
-    if not isinstance(stage, PolicyStage):
-        _close_encoder(stage, data, folder, command)
+    if isinstance(stage, EncoderModule):
+        _close_encoder(stage, folder, command)
         return
+    assert isinstance(stage, PolicyStage) and isinstance(data, MotionDataModule)
     from physhmr_kit.viewer import filmstrip, record_rollout
 
     cost, minutes = _cost(stage), stage.seconds / 60
@@ -160,10 +163,10 @@ def _print(title: str, rows: list[list[str]], notes: list[str], cost: str, folde
     console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)
 
 
-def _close_encoder(stage: Stage, data: pl.LightningDataModule, folder: Path, command: str) -> None:
+def _close_encoder(stage: EncoderModule, folder: Path, command: str) -> None:
     about = {"iterations": str(stage.config.iterations), "samples": str(stage.samples), "command": command}
     stage.export(folder / "weights.safetensors", **about)
-    name, measured = data.validation_name, stage.trainer.callback_metrics
+    name, measured = stage.datamodule.validation_name, stage.trainer.callback_metrics
     figures = {k.split("/")[1]: float(v) for k, v in measured.items() if k.startswith(f"{name}/")}
     cost = _cost(stage)
     table = markdown_table(list(figures), [[f"{v:.1f}" for v in figures.values()]])
@@ -173,6 +176,6 @@ def _close_encoder(stage: Stage, data: pl.LightningDataModule, folder: Path, com
 
 
 def _cost(stage: Stage) -> str:
-    """What a run cost: a sample is a control step of one body, or a frame that the encoder has seen."""
+    """What a run cost: a sample is a control step of one body, or a frame given to the encoder."""
     rate = stage.samples / max(stage.seconds, 1e-9)
     return f"{stage.samples:,} samples in {stage.seconds:.0f} s of training, {rate:,.0f} samples/s"

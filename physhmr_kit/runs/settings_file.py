@@ -38,10 +38,23 @@ _RENAMED = {
     "hard_share": "env.failure_weighted_prob", "moment_share": "env.pre_failure_prob",
     "first_share": "env.first_frame_prob", "push_force": "env.push_force", "push_every": "env.push_interval",
     "reward": "env.reward", "frames_per_step": "data.frames_per_step", "windows": "data.windows",
-    "variety": "data.augmentation", "validation_windows": "data.validation_windows", "width": "network.width",
+    "variety.withheld": "data.augmentation.miscalibrated", "variety": "data.augmentation",
+    "data.variety.withheld": "data.augmentation.miscalibrated", "data.variety": "data.augmentation",
+    "prior.hidden": "prior.discriminator_hidden", "prior.learning_rate": "prior.discriminator_learning_rate",
+    "validation_windows": "data.validation_windows", "width": "network.width",
     "layers": "network.layers", "heads": "network.heads", "weight_decay": "optim.weight_decay",
 }  # fmt: skip
-"""Settings of flat config files of versions before 0.2 -> what they are called now."""
+"""Settings of config files of older versions, most of them without groups -> what they are called now."""
+
+_REMOVED = {
+    "curriculum": "episodes end at env.termination_distance from the first iteration on",
+    "termination_start": "episodes end at env.termination_distance from the first iteration on",
+    "kind": "choose clips by data.clips and data.leave_out", "kinds": "choose clips by data.clips and data.leave_out",
+    "mirror": "only the encoder is trained on mirrored motion: data.augmentation.mirror", "symmetry": "",
+    "persistence": "policy.std is all there is to action noise", "retry_share": "env.pre_failure_prob comes nearest",
+    "env.assist": "only the adaptation to one video has an assistive force, and sets it itself",
+}  # fmt: skip
+"""Settings of older versions that are gone -> what to use in their place."""
 
 
 def leaves(kind: type, prefix: str = "") -> dict[str, Any]:
@@ -103,7 +116,7 @@ def words_of_file(path: Path, settings: dict[str, Any], options: Sequence[str]) 
     """The settings in a YAML file as words of a command line.
 
     Raises:
-        KitError: no such file, not YAML, or a setting that does not exist (a renamed one is named).
+        KitError: no such file, not YAML, or a setting that does not exist; of one that is renamed or gone it says so.
     """
     if not path.is_file():
         raise KitError(f"{path}: no such config file")
@@ -116,17 +129,27 @@ def words_of_file(path: Path, settings: dict[str, Any], options: Sequence[str]) 
     names = full_names(list(settings))
     words = []
     for key, value in _flat({k: v for k, v in content.items() if k not in PROVENANCE}).items():
-        old = key.split(".")[0]
         if key in options or key in settings:
             name = key
-        elif old in _RENAMED and not any(s.startswith(old + ".") for s in settings):
-            raise KitError(f"{path}: '{old}' is now '{_RENAMED[old]}' (settings are grouped since version 0.2)")
+        elif (former := _former(key)) is not None:
+            raise KitError(f"{path}: {former}")
         elif key in names:
             name = names[key]
         else:
             raise KitError(f"{path}: there is no setting '{key}'")
         words.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
     return words
+
+
+def _former(key: str) -> str | None:
+    """What became of a setting of an older version, or of the group that it is in; None for any other name."""
+    parts = key.split(".")
+    for name in (".".join(parts[:n]) for n in range(len(parts), 0, -1)):
+        if name in _RENAMED:
+            return f"'{name}' is now '{_RENAMED[name]}'"
+        if name in _REMOVED:
+            return f"'{name}' is gone; remove the line" + (f" ({_REMOVED[name]})" if _REMOVED[name] else "")
+    return None
 
 
 def _flat(content: dict, prefix: str = "") -> dict[str, Any]:

@@ -21,6 +21,8 @@ try:
 
     wp.config.log_level = 30  # warnings only: no banner, no line for each of a hundred kernels
     import mujoco_warp as mjw
+
+    from physhmr_kit.simulation import warp_kernels as kernels
 except ImportError as absent:
     raise KitError(f"simulator mujoco_gpu: {absent}; install it with: pip install -e '.[gpu]'") from absent
 
@@ -30,62 +32,6 @@ OVERFLOW_BITS = int(
 )  # fmt: skip
 """Overflow bits of a contact or constraint that was dropped. The others say that the solver used all the iterations
 it was allowed, as intended, or concern features that the humanoid does not have."""
-
-wp.set_module_options({"enable_backward": False})
-
-
-@wp.kernel
-def _hold_targets(
-    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float],
-    qpos_adr: wp.array[int], qvel_adr: wp.array[int], ctrl_adr: wp.array[int],
-    kp: wp.array[float], kd: wp.array[float], limit: wp.array[float],
-    ctrl: wp.array2d[float],
-):  # fmt: skip
-    """`Humanoid.limit_targets`, and 0 where a target is no number."""
-    world, dof = wp.tid()
-    goal = target[world, dof]
-    if not wp.isfinite(goal):
-        goal = 0.0
-    neutral = qpos[world, qpos_adr[dof]] + kd[dof] * qvel[world, qvel_adr[dof]] / kp[dof]
-    reach = limit[dof] / kp[dof]
-    ctrl[world, ctrl_adr[dof]] = wp.max(wp.min(goal, neutral + reach), neutral - reach)
-
-
-@wp.kernel
-def _add_contacts(
-    contacts: wp.array[int], geoms: wp.array[wp.vec2i], worlds: wp.array[int], force: wp.array[wp.spatial_vector],
-    joint_of_geom: wp.array[int], total: wp.array2d[wp.vec3],
-):  # fmt: skip
-    """Net force on each body: a contact pushes its second geom and, the other way, its first."""
-    contact = wp.tid()
-    if contact >= contacts[0]:
-        return
-    world, pair, push = worlds[contact], geoms[contact], wp.spatial_top(force[contact])
-    first, second = joint_of_geom[pair[0]], joint_of_geom[pair[1]]
-    if first >= 0:
-        wp.atomic_add(total, world, first, -push)
-    if second >= 0:
-        wp.atomic_add(total, world, second, push)
-
-
-@wp.kernel
-def _check_worlds(
-    target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, overflow_bits: int,
-    overflow: wp.array[int], diverged: wp.array[bool], overflowed: wp.array[wp.int64],
-):  # fmt: skip
-    """Which worlds diverged, and how many dropped contacts or constraints in this control step."""
-    world = wp.tid()
-    good = wp.isfinite(target[world, 0])  # a constant could not be changed in a loop of Warp
-    for i in range(target.shape[1]):
-        good = good and wp.isfinite(target[world, i])
-    for i in range(qpos.shape[1]):
-        good = good and wp.isfinite(qpos[world, i])
-    for i in range(qvel.shape[1]):
-        good = good and wp.abs(qvel[world, i]) <= max_speed  # false for NaN too
-    diverged[world] = not good
-    if (overflow[world] & overflow_bits) != 0:
-        wp.atomic_add(overflowed, 0, wp.int64(1))
-    overflow[world] = 0
 
 
 class MujocoGpu(Simulator):
@@ -157,7 +103,7 @@ class MujocoGpu(Simulator):
         self._overflowed = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._wrap()
         self._state = self._read()
-        self._graph = self._record()
+        self._graph: wp.Graph | None = self._record()
 
     def _wrap(self) -> None:
         """Warp's view of what torch allocated, and what only the graph uses."""
@@ -167,25 +113,28 @@ class MujocoGpu(Simulator):
         self._drives = [view(a) for a in self._gains]
         self._out = view(self._contact, dtype=wp.vec3), view(self._diverged), view(self._overflowed)
         with wp.ScopedDevice(self._warp_device):
-            self._contact_ids = wp.array(np.arange(self._d.naconmax), dtype=int)
+            self._contact_ids: wp.array = wp.array(np.arange(self._d.naconmax), dtype=int)
             self._contact_force = wp.zeros(self._d.naconmax, dtype=wp.spatial_vector)
-            self._joint_of_geom = wp.array(_joint_of_geom(self.model), dtype=int)
+            self._joint_of_geom: wp.array = wp.array(_joint_of_geom(self.model), dtype=int)
 
     def _physics(self) -> None:
         """One control step from `_targets`, as Warp launches only."""
         m, d = self._m, self._d
         contact, diverged, overflowed = self._out
         with wp.ScopedDevice(self._warp_device):
-            wp.launch(_hold_targets, (d.nworld, NUM_DOFS), [*self._in, *self._places, *self._drives], [d.ctrl])
+            wp.launch(kernels.hold_targets, (d.nworld, NUM_DOFS), [*self._in, *self._places, *self._drives], [d.ctrl])
             for _ in range(self.substeps):
                 mjw.step(m, d)
             # the contacts, their forces and the drives' torques are still those of the last physics step
             mjw.contact_force(m, d, self._contact_ids, True, self._contact_force)
             contact.zero_()
             found = [d.nacon, d.contact.geom, d.contact.worldid, self._contact_force, self._joint_of_geom]
-            wp.launch(_add_contacts, d.naconmax, found, [contact])
+            wp.launch(kernels.add_contacts, d.naconmax, found, [contact])
             wp.launch(
-                _check_worlds, d.nworld, [*self._in, MAX_SPEED, OVERFLOW_BITS], [d.overflow, diverged, overflowed]
+                kernels.check_worlds,
+                d.nworld,
+                [*self._in, MAX_SPEED, OVERFLOW_BITS],
+                [d.overflow, diverged, overflowed],
             )
 
     def _record(self) -> wp.Graph:
@@ -224,6 +173,7 @@ class MujocoGpu(Simulator):
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
         self.check_inputs(pd_targets, push)
+        assert self._graph is not None, "the simulator is closed"
         self._targets.copy_(pd_targets.detach())
         if push is not None:  # the graph always reads this array, which is zero without pushes
             self._wrench[:, self._body_ids, :3] = push.detach().to(self._wrench)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:
+    import torch
+
     from physhmr_kit.body.humanoid import Humanoid
     from physhmr_kit.simulation.contract import Simulator
 
@@ -75,7 +77,7 @@ def make_simulator(
     name: str = "auto",
     humanoid: Humanoid | None = None,
     num_envs: int = 1,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     substeps: int = 4,
     **options,
 ) -> Simulator:

@@ -1,4 +1,4 @@
-"""One LightningModule for each stage of learning; each file holds its settings and its loop, top to bottom.
+"""One LightningModule for each stage of learning; each file holds a loop, top to bottom; `settings.py` all settings.
 
 encoder -> expert -> distill -> finetune. `base.py` makes runs resumable, `build.py` turns settings into a module.
 """

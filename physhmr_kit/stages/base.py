@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Timer
 from physhmr_kit.env.rollout import Rollout, evaluation_env, follow_clips
 from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.env.tracking import TrackingEnv
-from physhmr_kit.learning.collect import Batch, Teacher
+from physhmr_kit.learning.collect import Batch, Collector, Teacher
 from physhmr_kit.learning.distributed import gather_objects, world_size
 from physhmr_kit.learning.networks import Observation, Policy
 from physhmr_kit.metrics.followed import ClipScore, score_clips, total
@@ -48,7 +48,7 @@ class Stage(pl.LightningModule):
         super().__init__()
         self.config = config
         self.samples = 0
-        """Samples learned from: control steps of one body, or frames that the encoder has seen, of all processes."""
+        """Training samples so far, over all processes: control steps of one body, or frames given to the encoder."""
         self.generator = torch.Generator().manual_seed(config.seed)
         self._resume: dict | None = None
 
@@ -101,16 +101,22 @@ class Stage(pl.LightningModule):
         return self.trainer.strategy.root_device
 
     @property
+    def datamodule(self) -> Any:
+        """The Trainer's data module."""
+        return self.trainer.datamodule  # type: ignore[attr-defined] # set by the Trainer's fit, declared nowhere
+
+    @property
     def seconds(self) -> float:
         """Seconds of training so far, earlier sessions included: what the Trainer's `Timer` says, 0 without one."""
-        timer = next((c for c in self.trainer.callbacks if isinstance(c, Timer)), None)
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined] # set by the Trainer, declared nowhere
+        timer = next((c for c in callbacks if isinstance(c, Timer)), None)
         return 0.0 if timer is None else timer.time_elapsed("train")
 
     def log_iteration(self, values: dict[str, float], progress_bar: tuple[str, ...] = ()) -> None:
         """Log the figures of an iteration, averaged over all processes."""
-        shared = {"sync_dist": self.trainer.world_size > 1}
+        shared = self.trainer.world_size > 1
         for key, value in values.items():
-            self.log(key, value, prog_bar=key in progress_bar, **shared)
+            self.log(key, value, prog_bar=key in progress_bar, sync_dist=shared)
         self.log_dict({"samples": float(self.samples), "minutes": self.seconds / 60})
 
 
@@ -125,11 +131,14 @@ class PolicyStage(Stage):
         policy: the network that is trained.
     """
 
+    collector: Collector
+    """What steps the training environment; built in `open`."""
+
     def __init__(self, config: Any, policy: Policy):
         super().__init__(config)
         self.policy = policy
         self.save_hyperparameters({"config": to_plain(config), "policy": policy.spec})
-        self.env: TrackingEnv | None = None
+        self._env: TrackingEnv | None = None
         self.evaluation: TrackingEnv | None = None
         self.scores: list[ClipScore] = []
         """How each clip was followed in the last validation."""
@@ -139,13 +148,20 @@ class PolicyStage(Stage):
     # ---- environments
 
     @property
+    def env(self) -> TrackingEnv:
+        """The training environment, from `open` to `teardown`."""
+        if self._env is None:
+            raise RuntimeError("the training environment is not open; a Trainer opens it, or `PolicyStage.open`")
+        return self._env
+
+    @property
     def tracking(self) -> TrackingConfig:
         """The episode as this stage's policy observes it and acts in it."""
         return TrackingConfig.of(self.config.env, self.policy.groups, self.policy.control)
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            self.open(self.trainer.datamodule, self.root_device, self.global_rank)
+            self.open(self.datamodule, self.root_device, self.global_rank)
 
     def open(self, data: MotionDataModule, device: torch.device | str = "cpu", rank: int = 0) -> None:
         """Build the training environment and what steps it. A Trainer does this in `setup`; call it to look at the parts.
@@ -158,7 +174,7 @@ class PolicyStage(Stage):
         sim, seed = self.config.sim, self.config.seed + _SEED_STRIDE * rank
         self.generator = torch.Generator(device).manual_seed(seed)
         simulator = make_simulator(sim.simulator, None, sim.num_envs, device, sim.substeps)
-        self.env = TrackingEnv(
+        self._env = TrackingEnv(
             data.library, simulator, self.training_episode, data.visual, seed, estimates=data.estimates
         )
         self.make_collector()
@@ -173,10 +189,10 @@ class PolicyStage(Stage):
         """Set `self.collector`, which steps `self.env`."""
 
     def teardown(self, stage: str) -> None:
-        for env in (self.env, self.evaluation):
+        for env in (self._env, self.evaluation):
             if env is not None:
                 env.close()
-        self.env = self.evaluation = None
+        self._env = self.evaluation = None
 
     @property
     def batch_size(self) -> int:
@@ -186,13 +202,13 @@ class PolicyStage(Stage):
     # ---- one iteration
 
     def collect(self, teacher: Teacher | None = None) -> Batch:
-        """The rollout of an iteration, counted."""
+        """Collect the rollout of an iteration and count its samples."""
         batch = self.collector.collect(teacher)
         self.samples += batch.reward.numel() * world_size()
         return batch
 
     def on_train_epoch_end(self) -> None:
-        batch: Batch = self.collector.batch
+        batch = self.collector.batch
         values = {
             "reward": float(batch.reward.mean()),
             "failed": batch.failures / max(batch.episodes, 1),
@@ -221,7 +237,7 @@ class PolicyStage(Stage):
 
     def validation_step(self, clips: list[int], batch_idx: int) -> None:
         if self.evaluation is None:
-            data, sim = self.trainer.datamodule, self.config.sim
+            data, sim = self.datamodule, self.config.sim
             self.evaluation = evaluation_env(
                 data.library, self.tracking, data.validation_visual, sim.simulator, sim.substeps, len(clips), self.root_device
             )  # fmt: skip
@@ -232,19 +248,19 @@ class PolicyStage(Stage):
     def on_validation_epoch_end(self) -> None:
         shards = gather_objects(self.scores)
         by_clip = {score.clip: score for shard in shards for score in shard}
-        self.scores = [by_clip[name] for name in self.trainer.datamodule.library.names if name in by_clip]
-        totals, shared = total(self.scores), {"sync_dist": self.trainer.world_size > 1}
-        self.log("val/success", totals.success, prog_bar=True, **shared)
-        self.log("val/frames_followed", totals.covered, **shared)
-        self.log("val/error_mm", totals.followed_mm, **shared)
-        self.log("val/score", totals.value, **shared)
+        self.scores = [by_clip[name] for name in self.datamodule.library.names if name in by_clip]
+        totals, shared = total(self.scores), self.trainer.world_size > 1
+        self.log("val/success", totals.success, prog_bar=True, sync_dist=shared)
+        self.log("val/frames_followed", totals.covered, sync_dist=shared)
+        self.log("val/error_mm", totals.followed_mm, sync_dist=shared)
+        self.log("val/score", totals.value, sync_dist=shared)
 
 
-class Labels:
-    """Mixed into a policy stage whose student is labelled by an expert with the reference in view."""
+class LabelledStage(PolicyStage):
+    """A policy stage whose student is labelled by an expert with the reference in view."""
 
     def teach(self, teacher: Policy | None) -> None:
-        """Take an expert; it is frozen. None only where nobody is asked, e.g. when a checkpoint is loaded to be evaluated."""
+        """Set the expert, and freeze it; None where no labels are needed, e.g. when a checkpoint is loaded for evaluation."""
         # in a tuple, so that it is not a submodule: it is not trained, averaged or saved
         self._teacher = (None if teacher is None else teacher.requires_grad_(False),)
 

@@ -39,7 +39,7 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
     else:
         assert isinstance(config, DistillConfig)
         stage = DistillModule(config, teacher, read_policy("distill", init) if init else None)
-    return stage, FilmedMotionDataModule.load(config.data, config.cameras, config.seed)
+    return stage, FilmedMotionDataModule.film(config.data, config.cameras, config.seed)
 
 
 def read_policy(stage: str, given: str | Path | None) -> Policy:
@@ -54,13 +54,14 @@ def read_policy(stage: str, given: str | Path | None) -> Policy:
     path = find_weights(stage, given)
     policy = load_policy(path)
     of_estimate = {estimate: true for true, estimate in ESTIMATES.items()}
+    needed: tuple[str, ...]
+    allowed: tuple[str, ...]
     if stage == "expert":
         policy = policy.reading([of_estimate.get(g, g) for g in policy.groups])  # one that was trained on noise
-        needed, allowed, controls = EXPERT_GROUPS[:2], EXPERT_GROUPS, ("residual", "balanced")
+        needed, allowed = EXPERT_GROUPS[:2], EXPERT_GROUPS
     else:
-        follows = set(ESTIMATES.values()) & set(policy.groups)
-        needed = allowed = ESTIMATE_STUDENT_GROUPS if follows else STUDENT_GROUPS
-        controls = ("residual", "balanced") if follows else ("absolute",)
+        needed = allowed = ESTIMATE_STUDENT_GROUPS if set(ESTIMATES.values()) & set(policy.groups) else STUDENT_GROUPS
+    controls = ("absolute",) if needed == STUDENT_GROUPS else ("residual", "balanced")
     if not set(needed) <= set(policy.groups) <= set(allowed) or policy.control not in controls:
         reads = ", ".join(policy.groups)
         raise KitError(

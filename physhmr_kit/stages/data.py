@@ -14,6 +14,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.noise import noisy_library
 from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.motion.split import is_held_out
+from physhmr_kit.stages.base import Stage
 from physhmr_kit.stages.settings import CameraData, EncoderData, MotionData
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.utils.errors import KitError
@@ -54,7 +55,8 @@ class IterationDataModule(pl.LightningDataModule):
     """The training data of every stage: what the stage itself collects in an iteration."""
 
     def train_dataloader(self) -> Iterations:
-        stage = self.trainer.lightning_module
+        stage = self.trainer and self.trainer.lightning_module
+        assert isinstance(stage, Stage)
         return Iterations(stage.minibatches, stage.num_minibatches)
 
 
@@ -68,11 +70,11 @@ class MotionDataModule(IterationDataModule):
     monitor = ("val/score", "max")
     """The figure that tells the best weights, and whether it should be large."""
     visual: VisualLibrary | None = None
-    """What the training cameras saw."""
+    """The views of the training cameras."""
     estimates: Estimates | None = None
-    """Noisy versions of the clips, which a policy sees in training instead of the clips; validation is exact."""
+    """Noisy versions of the clips, which a policy observes in training instead of the clips; validation is exact."""
     validation_visual: VisualLibrary | None = None
-    """What a camera of its own for each clip saw, for validation."""
+    """One other view of each clip, for validation."""
 
     def __init__(self, library: MotionLibrary, estimates: Estimates | None = None):
         super().__init__()
@@ -92,6 +94,7 @@ class MotionDataModule(IterationDataModule):
 
     def val_dataloader(self) -> Batches:
         """Batches of clip ids for this process, long clips together."""
+        assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         order = self.library.lengths.argsort(descending=True).tolist()
         ids = order[rank::world] or order[:1]  # a process without clips follows one again: all must validate
@@ -115,7 +118,7 @@ class FilmedMotionDataModule(MotionDataModule):
         """The validation view of each clip, for the viewer."""
 
     @classmethod
-    def load(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
+    def film(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
         """Read the clips and film them.
 
         Raises:

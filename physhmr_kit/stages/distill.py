@@ -15,12 +15,12 @@ from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.learning.buffer import RingBuffer
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Policy
-from physhmr_kit.stages.base import Labels, PolicyStage, as_policy
+from physhmr_kit.stages.base import LabelledStage, as_policy
 from physhmr_kit.stages.settings import DistillConfig, from_plain
 from physhmr_kit.stages.student import fresh_student
 
 
-class DistillModule(Labels, PolicyStage):
+class DistillModule(LabelledStage):
     """On-policy distillation on the clips and views of a `FilmedMotionDataModule`.
 
     Args:
@@ -30,6 +30,7 @@ class DistillModule(Labels, PolicyStage):
     """
 
     name = "distill"
+    config: DistillConfig
 
     def __init__(
         self,
@@ -37,13 +38,13 @@ class DistillModule(Labels, PolicyStage):
         teacher: Policy | None = None,
         policy: Policy | dict | None = None,
     ):
-        config = from_plain(DistillConfig, config or {})
+        settings = from_plain(DistillConfig, config or {})
         student = as_policy(policy)
         if student is None:
-            torch.manual_seed(config.seed)
-            student = fresh_student(config.policy, teacher)
-        student.std.fill_(config.policy.std)
-        super().__init__(config, student.train())
+            torch.manual_seed(settings.seed)
+            student = fresh_student(settings.policy, teacher)
+        student.std.fill_(settings.policy.std)
+        super().__init__(settings, student.train())
         self.teach(teacher)
 
     def configure_optimizers(self):

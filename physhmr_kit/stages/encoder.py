@@ -1,4 +1,4 @@
-"""Stage `encoder`: synthetic cameras film motion capture, a synthetic detector errs, and the encoder learns to tell the pose.
+"""Stage `encoder`: synthetic cameras film motion capture, a synthetic detector errs, and the encoder learns to estimate the pose.
 
 An iteration: draw windows of clips, augment them (speed, left-right, limb lengths), film them, add noise, encode, compare.
 Every number drawn in iteration k comes from one generator seeded with (seed, k), so a resumed run draws what the killed one would have.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import roma
 import torch
 import torch.nn.functional as F
-from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryF1Score
 
 from physhmr_kit.metrics.functional import pa_mpjpe
@@ -25,25 +23,20 @@ from physhmr_kit.vision.filming import Batch, joint_positions, synthesize_batch
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder
 from physhmr_kit.vision.settings import NO_AUGMENTATION
 
-
-@dataclass(frozen=True)
-class Weights:
-    """Weight of each loss."""
-
-    root: float = 2.0  # squared Frobenius distance of root rotations
-    joints: float = 1.0  # the same over the 23 joints
-    position: float = 10.0  # L1 of root-relative joint positions, m
-    joint_velocity: float = 0.5  # L1 of their change, m/s
-    velocity: float = 0.3  # L1 of the pelvis velocity, m/s
-    contact: float = 0.2  # cross entropy
-    up: float = 5.0  # squared distance of unit vectors, over windows whose camera was told wrongly
-
-
-LOSS_WEIGHTS = Weights()
+LOSS_WEIGHTS = {
+    "root": 2.0,  # squared Frobenius distance of root rotations
+    "joints": 1.0,  # the same over the 23 joints
+    "position": 10.0,  # L1 of root-relative joint positions, m
+    "joint_velocity": 0.5,  # L1 of their change, m/s
+    "velocity": 0.3,  # L1 of the pelvis velocity, m/s
+    "contact": 0.2,  # cross entropy
+    "up": 5.0,  # squared distance of unit vectors, over windows whose camera is miscalibrated
+}
+"""Weight of each loss."""
 
 
 def losses(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
-    """Each loss by name, unweighted (`Weights`); `out` is `VisionEncoder.decode`'s."""
+    """Each loss by name, unweighted (`LOSS_WEIGHTS`); `out` is `VisionEncoder.decode`'s."""
     off = (out["rotmat"] - batch.rotmat).square().sum((-2, -1))
     position = joint_positions(out["rotmat"])
     moved = (position - batch.position).diff(dim=1) * CONTROL_FPS
@@ -79,22 +72,22 @@ class EncoderModule(Stage):
     """
 
     name = "encoder"
+    config: EncoderConfig
 
     def __init__(self, config: EncoderConfig | dict | None = None):
-        config = from_plain(EncoderConfig, config or {})
-        super().__init__(config)
-        self.save_hyperparameters({"config": to_plain(config)})
+        settings = from_plain(EncoderConfig, config or {})
+        super().__init__(settings)
+        self.save_hyperparameters({"config": to_plain(settings)})
+        network = settings.network
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            network = config.network
+            torch.manual_seed(settings.seed)
             self.encoder = VisionEncoder(network.width, network.layers, network.heads)
-        if config.network.init:
-            self.encoder = load_encoder(config.network.init).requires_grad_(True).train()
-        self.metrics = torch.nn.ModuleDict({k: MeanMetric() for k in ("root_deg", "mpjpe_mm", "pa_mpjpe_mm")})
-        self.metrics["contact_f1"] = BinaryF1Score()
+        if network.init:
+            self.encoder = load_encoder(network.init).requires_grad_(True).train()
+        self.contact_f1 = BinaryF1Score()
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule
+        data = self.datamodule
         self.library, self.held_out = data.library, torch.tensor(data.held_out)
 
     def configure_optimizers(self):
@@ -129,7 +122,8 @@ class EncoderModule(Stage):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         parts = losses(self.encoder.decode(self.encoder.context(batch.tokens)), batch)
-        loss = sum(getattr(LOSS_WEIGHTS, name) * value for name, value in parts.items())
+        weighted = [LOSS_WEIGHTS[name] * value for name, value in parts.items()]
+        loss = sum(weighted, torch.zeros((), device=self.device))
         self._windows, self._frames = batch.tokens.shape[:2]
         shown = {f"loss/{name}": value.detach() for name, value in parts.items()} | {"loss": loss.detach()}
         self.log_dict(shown, on_step=False, on_epoch=True, batch_size=self._windows)
@@ -157,14 +151,11 @@ class EncoderModule(Stage):
             self.library, self._draw(allowed, count, generator), WINDOW, generator, NO_AUGMENTATION
         ).to(self.device)
         out = self.encoder.decode(self.encoder.context(batch.tokens))
-        for name, value in errors(out, batch).items():
-            self.metrics[name].update(value)
-        self.metrics["contact_f1"].update(out["contact"].sigmoid(), batch.contact.int())
-
-    def on_validation_epoch_end(self) -> None:
-        for name, metric in self.metrics.items():
-            self.log(f"{self.trainer.datamodule.validation_name}/{name}", metric.compute(), prog_bar=True)
-            metric.reset()
+        name, shared = self.datamodule.validation_name, self.trainer.world_size > 1
+        means = {f"{name}/{key}": value.mean() for key, value in errors(out, batch).items()}
+        self.log_dict(means, prog_bar=True, batch_size=count, sync_dist=shared)
+        self.contact_f1.update(out["contact"].sigmoid(), batch.contact.int())
+        self.log(f"{name}/contact_f1", self.contact_f1, prog_bar=True, batch_size=count)
 
     def export(self, path, **notes: str):
         """Write the encoder as .safetensors (float16) with its sizes and `notes` in the header; returns the path."""

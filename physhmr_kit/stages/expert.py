@@ -6,9 +6,12 @@ rewards and the critic know the clip itself.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from physhmr_kit.env.settings import ESTIMATES, EXPERT_GROUPS
+from physhmr_kit.env.tracking import TrackingEnv
 from physhmr_kit.learning.collect import Batch
 from physhmr_kit.learning.discriminator import Discriminator
 from physhmr_kit.learning.networks import Critic, Policy
@@ -27,17 +30,18 @@ class ExpertModule(PPOStage):
     """
 
     name = "expert"
+    config: ExpertConfig
 
     def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
-        config = from_plain(ExpertConfig, config or {})
-        policy = _initial_policy(config, as_policy(policy))
-        hidden = config.ppo.critic_hidden or policy.hidden
-        if config.noise.versions > 1:
+        settings = from_plain(ExpertConfig, config or {})
+        policy = _initial_policy(settings, as_policy(policy))
+        hidden = settings.ppo.critic_hidden or policy.hidden
+        if settings.noise.versions > 1:
             critic = Critic((*policy.groups, "reference"), hidden)
         else:
             critic = Critic(policy.groups, hidden)
             critic.norm = policy.norm  # both read the same numbers
-        super().__init__(config, policy, critic)
+        super().__init__(settings, policy, critic)
 
     def update_normalisers(self, batch: Batch) -> None:
         """Merge what a rollout observed into the normalisers of actor and critic."""
@@ -59,8 +63,9 @@ class StyledExpertModule(ExpertModule):
 
     def make_collector(self) -> None:
         prior = self.config.prior
-        self.env = StyleHistory(self.env, prior.window, self.config.ppo.horizon)
-        self.prior = StylePrior(self.env, self.discriminator, prior.weight, prior.discriminator_learning_rate)
+        history = StyleHistory(self.env, prior.window, self.config.ppo.horizon)
+        self._env = cast(TrackingEnv, history)  # it hands on whatever it does not do itself
+        self.prior = StylePrior(history, self.discriminator, prior.weight, prior.discriminator_learning_rate)
         super().make_collector()
 
     def reward(self, batch: Batch) -> torch.Tensor:

@@ -11,12 +11,12 @@ import torch
 from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.learning.collect import Batch
 from physhmr_kit.learning.networks import Critic, Policy
-from physhmr_kit.stages.base import Labels, as_policy
+from physhmr_kit.stages.base import LabelledStage, as_policy
 from physhmr_kit.stages.ppo_stage import PPOStage
 from physhmr_kit.stages.settings import FinetuneConfig, from_plain
 
 
-class FinetuneModule(Labels, PPOStage):
+class FinetuneModule(LabelledStage, PPOStage):
     """PPO with a privileged critic, which is warmed up first, and an imitation term. The student's normaliser came with it and stays.
 
     Args:
@@ -26,6 +26,7 @@ class FinetuneModule(Labels, PPOStage):
     """
 
     name = "finetune"
+    config: FinetuneConfig
 
     def __init__(
         self,
@@ -33,15 +34,15 @@ class FinetuneModule(Labels, PPOStage):
         teacher: Policy | None = None,
         policy: Policy | dict | None = None,
     ):
-        config = from_plain(FinetuneConfig, config or {})
+        settings = from_plain(FinetuneConfig, config or {})
         student = as_policy(policy)
         if student is None:
             raise ValueError("fine-tuning starts from a student")
-        student.std.fill_(config.policy.std)
-        torch.manual_seed(config.seed)
-        critic = Critic((*student.groups, "reference"), config.ppo.critic_hidden or student.hidden)
-        super().__init__(config, student.train(), critic)
-        self.imitation_coef = config.ppo.imitation_coef
+        student.std.fill_(settings.policy.std)
+        torch.manual_seed(settings.seed)
+        critic = Critic((*student.groups, "reference"), settings.ppo.critic_hidden or student.hidden)
+        super().__init__(settings, student.train(), critic)
+        self.imitation_coef = settings.ppo.imitation_coef
         self.teach(teacher)
 
     @property

@@ -1,6 +1,6 @@
 """What the expert and the fine-tuning of a student share: proximal policy optimisation, with a critic that may know more than the policy.
 
-An iteration, in the order in which it happens: roll out (and label, where an expert is imitated beside), estimate advantages, update
+An iteration, in the order in which it happens: roll out (and label, where an expert is imitated as well), estimate advantages, update
 actor and critic in minibatches, adapt the learning rate to the KL divergence, update the normalisers and the moving average, log.
 """
 
@@ -33,17 +33,17 @@ class Minibatch(NamedTuple):
     critic_obs: torch.Tensor
     """(B, width) normalised observations of the critic."""
     action: torch.Tensor
-    """(B, 69) what was done."""
+    """(B, 69) the sampled action."""
     mean: torch.Tensor
-    """(B, 69) the policy's mean at that time."""
+    """(B, 69) the mean of the policy that acted."""
     label: torch.Tensor
-    """(B, 69) what the expert would have done; zeros where nobody was asked."""
+    """(B, 69) the expert's action; zeros without an expert."""
     log_prob: torch.Tensor
-    """(B,) log density of the action at that time."""
+    """(B,) log density of the action under that policy."""
     advantage: torch.Tensor
     """(B,) normalised advantage."""
     returns: torch.Tensor
-    """(B,) what the critic should have said."""
+    """(B,) target of the critic."""
 
 
 class IterationAverage(WeightAveraging):
@@ -134,9 +134,15 @@ class PPOStage(PolicyStage):
         returns = (advantage + batch.value).flatten()
         self.explained_variance = ppo.explained_variance(batch.flat("value"), returns)
         samples = Minibatch(
-            self.policy.norm(batch.flat("policy_in")), self.critic.norm(batch.flat("critic_in")),
-            *(batch.flat(k) for k in ("action", "mean", "label", "log_prob")), normalised(advantage).flatten(), returns,
-        )  # fmt: skip
+            obs=self.policy.norm(batch.flat("policy_in")),
+            critic_obs=self.critic.norm(batch.flat("critic_in")),
+            action=batch.flat("action"),
+            mean=batch.flat("mean"),
+            label=batch.flat("label"),
+            log_prob=batch.flat("log_prob"),
+            advantage=normalised(advantage).flatten(),
+            returns=returns,
+        )
         for _ in range(settings.epochs):
             order = torch.randperm(len(returns), generator=self.generator, device=returns.device)
             for rows in order.split(settings.minibatch_size):
@@ -156,7 +162,7 @@ class PPOStage(PolicyStage):
             self._kl = ppo.gaussian_kl(mean.detach(), batch.mean, self.policy.std)
         shown = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/kl": self._kl}
         self.log_dict(shown, on_step=False, on_epoch=True, batch_size=len(batch.returns))
-        return sum(losses.values())
+        return sum(losses.values(), torch.zeros((), device=self.device))
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """Each network by itself, so that a critic's large gradient does not shrink the actor's."""

@@ -7,12 +7,14 @@ group has a field of that name.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, EpisodeConfig
 from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.settings import Augmentation, Filming
+
+T = TypeVar("T")
 
 
 def check_range(settings, **least: float) -> None:
@@ -391,10 +393,11 @@ def to_plain(settings: Any) -> Any:
     return [to_plain(value) for value in settings] if isinstance(settings, (tuple, list)) else settings
 
 
-def from_plain(kind: type, values: Any) -> Any:
+def from_plain(kind: type[T], values: T | dict[str, Any]) -> T:
     """The settings that `to_plain` made plain; an object of `kind` is returned as it is."""
     if isinstance(values, kind):
         return values
+    assert isinstance(values, dict)
     hints, arguments = get_type_hints(kind), {}
     for name, value in values.items():
         hint = hints[name]

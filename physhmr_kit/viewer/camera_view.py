@@ -63,12 +63,15 @@ def log_images(rec: rr.RecordingStream, path: str, fps: float, images: Iterable,
     """
     from PIL import Image
 
-    size = tuple(round(side * image_scale(camera)) for side in camera.image_size)
+    width, height = (round(side * image_scale(camera)) for side in camera.image_size)
     seconds, blobs = [], []
     for when, image in images:
         if when > until + 1e-6:
             break
-        picture, out = Image.fromarray(np.asarray(image)).resize(size, Image.Resampling.BILINEAR), io.BytesIO()
+        picture, out = (
+            Image.fromarray(np.asarray(image)).resize((width, height), Image.Resampling.BILINEAR),
+            io.BytesIO(),
+        )
         picture.save(out, "JPEG", quality=80)
         seconds.append(float(when))
         blobs.append(out.getvalue())
@@ -83,7 +86,7 @@ def log_keypoints(rec: rr.RecordingStream, path: str, times: Times, keypoints, s
     info = rr.ClassDescription(info=rr.AnnotationInfo(1, "person", DETECTED), keypoint_connections=COCO_BONES)
     rec.log(path, rr.AnnotationContext(info), static=True)
     rec.log(
-        path, rr.Points2D.from_fields(class_ids=[1], radii=[rr.Radius.ui_points(4.0)], show_labels=False), static=True
+        path, rr.Points2D.from_fields(class_ids=[1], radii=rr.Radius.ui_points(4.0), show_labels=False), static=True
     )
     confident = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
     names = np.broadcast_to(np.arange(keypoints.shape[1]), confident.shape)
@@ -101,7 +104,7 @@ def log_overlay(rec: rr.RecordingStream, path: str, times: Times, camera: Camera
     batched = camera if camera.batch_shape else _repeat(camera, len(pos))
     pixels = batched.project(pos).numpy() * image_scale(camera)
     near = (batched.to_camera(pos)[..., 2] > 0.1).all(-1).numpy()  # a body partly behind the camera has no picture
-    rec.log(path, rr.LineStrips2D.from_fields(colors=[colour], radii=[rr.Radius.ui_points(1.5)]), static=True)
+    rec.log(path, rr.LineStrips2D.from_fields(colors=[colour], radii=rr.Radius.ui_points(1.5)), static=True)
     strips = pixels[near][:, BONES].reshape(-1, 2, 2)
     columns = rr.LineStrips2D.columns(strips=strips).partition(near * len(BONES))
     rec.send_columns(path, times.columns(), columns)
@@ -121,7 +124,7 @@ def log_rays(rec: rr.RecordingStream, path: str, times: Times, centre, ray_point
     tip = centre[:, None] + direction / np.maximum(length, 1e-6) * reach
     shown = (confidence > _MIN_CONFIDENCE) & np.isfinite(tip).all(-1)
     strips = np.stack([np.broadcast_to(centre[:, None], tip.shape)[shown], tip[shown]], axis=1)
-    rec.log(path, rr.LineStrips3D.from_fields(radii=[rr.Radius.ui_points(0.8)]), static=True)
+    rec.log(path, rr.LineStrips3D.from_fields(radii=rr.Radius.ui_points(0.8)), static=True)
     columns = rr.LineStrips3D.columns(strips=strips, colors=by_confidence(confidence[shown]))
     rec.send_columns(path, times.columns(), columns.partition(shown.sum(1)))
 

@@ -64,6 +64,7 @@ def write_overlay(
     try:
         with atomic(out) as part, av.open(str(part), "w", format="mp4") as container:
             stream = container.add_stream(_codec(), rate=Fraction(fps).limit_denominator(1000))
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = *sheet.size, "yuv420p"
             stream.options = {"crf": "23", "preset": "ultrafast"}
             stream.codec_context.time_base = _MILLISECOND
@@ -96,7 +97,7 @@ class BodyOverlay:
     def __init__(self, body: BodyState, camera: Camera, height: int = 720):
         width, full = camera.image_size
         shrink = min(1.0, height / full)
-        self.size = tuple(max(2, round(v * shrink / 2) * 2) for v in (width, full))
+        self.size = max(2, round(width * shrink / 2) * 2), max(2, round(full * shrink / 2) * 2)
         self.shrink = torch.tensor([self.size[0] / width, self.size[1] / full])
         self.body, self.camera = body, camera
 
@@ -124,10 +125,9 @@ class BodyOverlay:
         nearest = [float(depth[owner == k].amin()) for k in range(24)]
         middle = np.array([float(depth[owner == k].mean()) for k in range(24)])
         span = max(float(np.ptp(middle)), 0.3)
-        owner = owner.numpy()
         for k in np.argsort(-middle):
             if nearest[k] > 0.05:
-                outline = _hull(pixels[owner == k])
+                outline = _hull(pixels[owner.numpy() == k])
                 if len(outline) > 2:
                     yield outline, 0.45 * (1 - (middle[k] - middle.min()) / span)
 

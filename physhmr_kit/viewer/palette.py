@@ -18,7 +18,6 @@ DETECTED = (0, 158, 115)
 """Confident detections and their rays: green; low confidence fades to `UNDETECTED`."""
 UNDETECTED = (205, 205, 205)
 """Missing detections: grey."""
-FLOOR = (226, 228, 230)
 GRID = (196, 200, 204)
 BACKGROUND = (246, 247, 248)
 SERIES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (120, 120, 120))

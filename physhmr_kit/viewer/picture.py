@@ -47,9 +47,9 @@ def filmstrip(
         the matplotlib figure.
     """
     simulated, reference, fps = _joints(motion)
-    layers = [(reference, _body, REFERENCE)]
-    if simulated is not None:
-        layers = [(simulated, _body, SIMULATED)] + [(reference, _bones, REFERENCE)] * (reference is not None)
+    layers = [] if simulated is None else [(simulated, _body, SIMULATED)]
+    if reference is not None:
+        layers.append((reference, _bones if layers else _body, REFERENCE))
     lead = layers[0][0]
     at = np.linspace(0, len(lead) - 1, min(poses, len(lead))).round().astype(int)
     # world points are drawn at (right, up); every figure is shifted to its own place on the floor line

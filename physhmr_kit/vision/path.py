@@ -1,4 +1,4 @@
-"""Where a body of known pose walked: all pelvis positions of a film at once, robust against frames that are wrong.
+"""Where a body of known pose walked: all pelvis positions of a video at once, robust against frames that are wrong.
 
 `placement.place` solves each frame by itself, so a bad frame throws the body about by a metre. Here the same equations of rays
 and floor stand in one least-squares problem with what links frames: standing feet stay where they are, and a body does not

@@ -1,4 +1,4 @@
-"""The encoder's estimate refined over time: all frames of a film in one optimisation, between the network and physics.
+"""The encoder's estimate refined over time: all frames of a video in one optimisation, between the network and physics.
 
 The encoder sees a window and answers frame by frame; nothing makes its body meet the keypoints, keep its feet where they
 stand, or move as a body with mass does. The refinement asks for all of that at once. It starts from the encoder's pose on a

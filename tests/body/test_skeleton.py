@@ -1,6 +1,5 @@
 """The 24 joints: names, tree, mirror image, and the order of somebody else's file."""
 
-import pytest
 import torch
 
 from physhmr_kit.body.skeleton import (
@@ -9,12 +8,10 @@ from physhmr_kit.body.skeleton import (
     MIRROR,
     NUM_JOINTS,
     PARENTS,
-    check_joint_names,
     mean_offsets,
     rest_joints,
     standing_height,
 )
-from physhmr_kit.utils.errors import KitError
 
 
 def test_there_are_24_joints_and_each_has_its_parent_before_it():
@@ -43,17 +40,3 @@ def test_the_rest_pose_is_a_person_of_ordinary_size():
     assert 1.3 < arm_span < 1.6  # from hand joint to hand joint, without fingers
     assert 0.85 < standing_height() < 1.0
     assert 1.45 < float(joints[15, 1]) + standing_height() < 1.65  # the head joint, below the crown
-
-
-def test_names_of_a_file_are_brought_into_our_order():
-    shuffled = list(reversed(JOINT_NAMES))
-    order = check_joint_names(shuffled, "walk.bvh")
-    assert [shuffled[i] for i in order] == list(JOINT_NAMES)
-    assert check_joint_names(list(BODY_NAMES), "walk.xml") == list(range(24))
-
-
-def test_unknown_and_missing_names_are_reported_with_the_file():
-    with pytest.raises(KitError, match=r"walk\.bvh: unknown joint name\(s\) tail"):
-        check_joint_names([*JOINT_NAMES, "tail"], "walk.bvh")
-    with pytest.raises(KitError, match=r"walk\.bvh: missing joint\(s\) right_hand"):
-        check_joint_names(list(JOINT_NAMES[:-1]), "walk.bvh")

@@ -56,7 +56,7 @@ def test_weights_that_are_not_there_or_not_weights_are_told_apart(tmp_path, monk
     monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
     if content is not None:
         (tmp_path / "expert.safetensors").write_bytes(content)
-    finding = doctor.guarded("weights expert", lambda: doctor.check_weights("expert"), "mend it", True)
+    finding = doctor.guarded("weights expert", lambda: doctor.check_weights("expert"), "fix it", True)
     assert not finding.ok and finding.essential and words in finding.note and finding.remedy
 
 
@@ -92,7 +92,7 @@ def test_an_isaac_gym_interpreter_is_named_with_its_torch(monkeypatch, tmp_path)
     assert finding.ok and str(python) in finding.note and finding.note.endswith("on CPU")
 
 
-def test_a_missing_libpython_is_mended_by_the_library_path(monkeypatch, tmp_path):
+def test_a_missing_libpython_is_fixed_by_the_library_path(monkeypatch, tmp_path):
     program = tmp_path / "python3.8"
     program.write_text(
         "#!/bin/sh\necho 'ImportError: libpython3.8.so.1.0: cannot open shared object file' >&2\nexit 1\n"

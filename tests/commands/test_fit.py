@@ -179,12 +179,36 @@ def test_null_is_none():
 
 
 @pytest.mark.parametrize(
-    "old, new", [("kl", "ppo.desired_kl"), ("clips", "data.clips"), ("evaluate_every", "validate_every")]
+    "old, new",
+    [
+        ("kl", "ppo.desired_kl"),
+        ("clips", "data.clips"),
+        ("evaluate_every", "validate_every"),
+        ("prior.hidden", "prior.discriminator_hidden"),
+    ],
 )
 def test_a_config_of_an_older_version_is_refused_with_the_new_name(old, new, tmp_path):
     file = tmp_path / "old.yaml"
     file.write_text(f"{old}: 3\n")
     with pytest.raises(KitError, match=f"'{old}' is now '{new}'"):
+        settings("--stage", "expert", "--config", file)
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("retry_share: 0.3", "'retry_share' is gone; remove the line .env.pre_failure_prob comes nearest"),
+        ("symmetry: 0.5", "'symmetry' is gone; remove the line$"),
+        ("env: {assist: 100}", "'env.assist' is gone"),
+        ("data: {variety: {withheld: 0.1}}", "'data.variety.withheld' is now 'data.augmentation.miscalibrated'"),
+        ("data: {variety: {speed: 0.1}}", "'data.variety' is now 'data.augmentation'"),
+        ("data: {colour: 1}", "there is no setting 'data.colour'"),
+    ],
+)
+def test_a_setting_that_is_gone_is_named(line, message, tmp_path):
+    file = tmp_path / "old.yaml"
+    file.write_text(line + "\n")
+    with pytest.raises(KitError, match=message):
         settings("--stage", "expert", "--config", file)
 
 
@@ -290,6 +314,12 @@ def test_a_run_stops_when_its_time_is_over_and_can_be_resumed(given, tmp_path):
     assert 0 < done < 5000 and (folder / "weights.safetensors").is_file()
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["physhmr_kit"]["samples"] == 16 * done, "the checkpoint is of the last iteration"
+    resume = ["--resume", folder, "--progress=none"]
+    assert run(fit.main, *resume) == 0
+    assert len(read_metrics(folder)) == done, "the limit is kept in config.yaml, and the time is over"
+    more = [*resume, f"--iterations={done + 2}", "--trainer.max_time=null"]
+    assert run(fit.main, *more) == 0
+    assert len(read_metrics(folder)) == done + 2
 
 
 # Validations

@@ -252,7 +252,7 @@ def test_the_mean_of_twenty_bodies_decides_in_evaluation():
     assert terminations.mean_body_far(here, there, 0.5)[2]
 
 
-# ---- a film: nobody knows the root
+# ---- a video: nobody knows the root
 
 
 def test_the_pose_is_compared_relative_to_the_root(still):

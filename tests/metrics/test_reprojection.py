@@ -3,7 +3,7 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.metrics.reprojection import RayDistance, ReprojectionError, ray_distance, reprojection_error
+from physhmr_kit.metrics.reprojection import ray_distance, reprojection_error
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_COCO, RAY_JOINTS, coco_from_bodies
@@ -62,18 +62,14 @@ def test_keypoints_nobody_believes_do_not_count():
     keypoints[:, RAY_COCO[0]] = torch.tensor([9999.0, 9999.0, 0.1])
     error = reprojection_error(pos, rot, keypoints, CAMERA)
     assert error[:, 0].isnan().all() and error[:, 1:].max() < 1e-2
-    pooled = ReprojectionError()
-    pooled.update(pos, rot, keypoints, CAMERA)
-    assert pooled.count == 3 * 11 and pooled.compute() < 1e-2
 
 
-def test_pooled_ray_distance_skips_the_unbelieved():
+def test_rays_nobody_believes_do_not_count():
     pos, _ = body()
     centre, point, confidence = rays_of(pos)
     confidence[:, 3:] = 0.0
-    pooled = RayDistance()
-    pooled.update(pos + torch.tensor([0.0, 0.0, 0.1]), centre, point, confidence)
-    assert pooled.count == 9 and 90 < pooled.compute() < 100
+    distance = ray_distance(pos + torch.tensor([0.0, 0.0, 0.1]), centre, point, confidence)
+    assert distance[:, 3:].isnan().all() and 90 < distance[:, :3].mean() < 100
 
 
 @pytest.mark.parametrize("frames", [1, 3])

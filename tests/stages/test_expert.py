@@ -31,7 +31,7 @@ def test_the_environment_is_closed_when_the_fit_ends(build, train):
 
     module.make_collector = watched
     train(module, 1)
-    assert closed and module.env is None
+    assert closed and module._env is None
 
 
 def test_the_normaliser_has_seen_a_rollout_before_anything_is_learned(build, train):

@@ -484,7 +484,7 @@ def test_the_encoder_s_losses_have_the_values_worked_out_by_hand():
 
 
 def test_every_loss_of_the_encoder_counts_and_none_is_rewarded(monkeypatch):
-    assert all(weight > 0 for weight in vars(LOSS_WEIGHTS).values())
+    assert all(weight > 0 for weight in LOSS_WEIGHTS.values())
     module = EncoderModule(EncoderConfig(network=EncoderNetwork(width=24, layers=1, heads=2)))
     out, batch = truth()
     monkeypatch.setattr(module.encoder, "context", lambda tokens: tokens)
@@ -497,7 +497,7 @@ def test_every_loss_of_the_encoder_counts_and_none_is_rewarded(monkeypatch):
     assert total(out) == pytest.approx(0, abs=1e-5)
     for name, error in ERRORS.items():
         told = error(out, 0.7)
-        expected = sum(getattr(LOSS_WEIGHTS, k) * float(v) for k, v in losses(told, batch).items())
+        expected = sum(LOSS_WEIGHTS[k] * float(v) for k, v in losses(told, batch).items())
         assert total(told) == pytest.approx(expected, rel=1e-5) and expected > 0, name
 
 

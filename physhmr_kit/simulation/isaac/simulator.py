@@ -161,9 +161,9 @@ class IsaacGym(Simulator):
         ours, theirs = self._read(), self._arrays["bodies"][:, self._bodies]
         gap = (ours.body_pos.cpu() - theirs[..., :3]).norm(dim=-1).nan_to_num(torch.inf)
         if gap.max() > 0.02:
-            body = int(gap.amax(0).argmax())
+            body = BODY_NAMES[int(gap.amax(0).argmax())]
             raise SimulatorError(
-                f"isaac_gym: the engine has {BODY_NAMES[body]} {100 * gap.max():.1f} cm from where our kinematics has it; "
+                f"isaac_gym: the engine has {body} {100 * gap.max():.1f} cm from where our kinematics has it; "
                 "its importer reads our joints otherwise than expected (docs/isaac_gym.md, known unknowns)"
             )
         slip = (ours.body_ang_vel.cpu() - theirs[..., 10:13]).norm(dim=-1)
@@ -235,8 +235,8 @@ class IsaacGym(Simulator):
         body = hinge_kinematics(root[:, :3], root_rot, root[:, 7:10], root[:, 10:], dof_pos, dof_vel, self._offsets)
         torque = joint_to_hinge_torque(dof_pos, torque.double())
         return SimState(
-            *(t.float() for t in (body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, dof_pos, dof_vel)),
-            contact.clone(), torque.float(), diverged.clone(),
+            body.body_pos.float(), body.body_rot.float(), body.body_lin_vel.float(), body.body_ang_vel.float(),
+            dof_pos.float(), dof_vel.float(), contact.clone(), torque.float(), diverged.clone(),
         )  # fmt: skip
 
     def save(self) -> dict[str, torch.Tensor]:

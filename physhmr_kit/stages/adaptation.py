@@ -1,8 +1,8 @@
-"""Stage `finetune` on one film, where no ground truth exists: a policy is adapted to what the camera saw of one person.
+"""Stage `finetune` on one video, where no ground truth exists: a policy is adapted to the visual track of one person.
 
 Rewards come from the rays and from the refined estimate: its pose relative to the root, velocities and contacts. Episodes end by the
 `relative` distance, so that a body in another place than the estimate does not fail. An assistive force at the pelvis is annealed to
-zero over the first half of the run (in the manner of PTM, arXiv 2412.17377). Validation follows the film from its first frame without it.
+zero over the first half of the run (in the manner of PTM, arXiv 2412.17377). Validation follows the video from its first frame without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
 from physhmr_kit.env.rollout import evaluation_env, follow_clips
-from physhmr_kit.env.settings import FILM_REWARD, EpisodeConfig
+from physhmr_kit.env.settings import VIDEO_REWARD, EpisodeConfig
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.metrics.reprojection import ray_distance
@@ -28,13 +28,13 @@ from physhmr_kit.stages.settings import FinetuneConfig, FinetunePPO, Simulation,
 from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
-FILM_CONFIG = FinetuneConfig(
+ADAPTATION_CONFIG = FinetuneConfig(
     iterations=200,
     validate_every=5,
     sim=Simulation(num_envs=256),
     env=EpisodeConfig(
         termination="relative", termination_distance=0.3, pre_failure_prob=0.5, first_frame_prob=0.2,
-        reward=FILM_REWARD,
+        reward=VIDEO_REWARD,
     ),
     policy=StudentPolicy(std=0.05),
     ppo=FinetunePPO(
@@ -42,22 +42,22 @@ FILM_CONFIG = FinetuneConfig(
         imitation_coef=0.0, ema_decay=0.8,
     ),
 )  # fmt: skip
-"""Settings of the adaptation to a film."""
+"""Settings of the adaptation to a video."""
 
 ASSIST = 300.0
 """Largest assistive force at the beginning, N; less than half of the body's weight."""
 
 GOOD_MM = 50.0
-"""Mean distance of the joints from their rays, mm, below which a film that is followed to its end needs no more training."""
+"""Mean distance of the joints from their rays, mm, below which a video that is followed to its end needs no more training."""
 
 _ASSISTED = 0.5  # share of a run over which the assistive force falls to zero
 
 
-class FilmDataModule(MotionDataModule):
-    """One person in one film. The clip to follow is the refined estimate.
+class VideoDataModule(MotionDataModule):
+    """One person in one video. The clip to follow is the refined estimate.
 
     Args:
-        track: what the camera saw.
+        track: the person's visual track.
     """
 
     def __init__(self, track: VisualTrack):
@@ -69,8 +69,8 @@ class FilmDataModule(MotionDataModule):
         return Batches([[0]])
 
 
-class FilmModule(FinetuneModule):
-    """PPO on one film.
+class AdaptationModule(FinetuneModule):
+    """PPO on one video.
 
     Args:
         config: the settings; nothing is imitated.
@@ -84,7 +84,7 @@ class FilmModule(FinetuneModule):
         policy: Policy | dict | None = None,
         minutes: float | None = None,
     ):
-        super().__init__(config or FILM_CONFIG, None, policy)
+        super().__init__(config or ADAPTATION_CONFIG, None, policy)
         self.minutes = minutes
 
     @property
@@ -104,8 +104,8 @@ class FilmModule(FinetuneModule):
         return super().iteration_values() | {"assist": self.assist}
 
     def validation_step(self, clips: list[int], batch_idx: int) -> None:
-        """Follow the film from its first frame until the body is lost."""
-        data, sim = self.trainer.datamodule, self.config.sim
+        """Follow the video from its first frame until the body is lost."""
+        data, sim = self.datamodule, self.config.sim
         if self.evaluation is None:
             self.evaluation = evaluation_env(
                 data.library, self.tracking, data.visual, sim.simulator, sim.substeps, 1, self.root_device
@@ -127,11 +127,11 @@ class FilmModule(FinetuneModule):
 
 @dataclass(frozen=True)
 class Adaptation:
-    """A policy adapted to a film.
+    """A policy adapted to a video.
 
     Attributes:
         policy: the best of all validations.
-        followed: share of the film that it follows before it is lost, 0 to 1.
+        followed: share of the video that it follows before it is lost, 0 to 1.
         samples: control steps of training.
         minutes: of training.
     """
@@ -143,45 +143,48 @@ class Adaptation:
 
 
 class _Best(pl.Callback):
-    """Keeps the best policy of all validations and reports how much of the film it follows."""
+    """Keeps the best policy of all validations and reports how much of the video it follows."""
 
-    def __init__(self, told: Callable[[float, float], None] | None):
-        self.told, self.score, self.policy, self.followed = told, float("-inf"), None, 0.0
+    def __init__(self, report: Callable[[float, float], None] | None):
+        self.report, self.score, self.followed = report, float("-inf"), 0.0
+        self.policy: Policy | None = None
 
-    def on_validation_end(self, trainer: pl.Trainer, module: FilmModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, AdaptationModule)
         score = float(trainer.callback_metrics["val/score"])
         if score > self.score:
             self.score, self.followed, self.policy = score, module.followed, copy.deepcopy(module.policy)
-        if self.told:
-            self.told(module.share_done, self.followed)
+        if self.report:
+            self.report(module.share_done, self.followed)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: FilmModule) -> None:
-        if self.told:
-            self.told(module.share_done, self.followed)
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, AdaptationModule)
+        if self.report:
+            self.report(module.share_done, self.followed)
 
 
 def adapt(
     policy: Policy,
     track: VisualTrack,
     minutes: float,
-    config: FinetuneConfig = FILM_CONFIG,
+    config: FinetuneConfig = ADAPTATION_CONFIG,
     device: str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> Adaptation:
-    """Train a policy on a film until it follows the whole of it closely (`GOOD_MM`), or the time is over, or Ctrl-C is pressed.
+    """Train a policy on a video until it follows all of it closely (`GOOD_MM`), time is up, or Ctrl-C is pressed.
 
     Args:
         policy: to begin with; it is left as it is.
-        track: what the camera saw.
+        track: of the person.
         minutes: longest time of training.
         config: settings; `iterations` is not used.
         device: where simulator and networks live; where the simulator computes by default.
-        progress: called with (share of the time that is over, share of the film that is followed).
+        progress: called with (share of the time used, share of the video that is followed).
     """
     if policy.control == "absolute":  # an action of 1 is much more than half a radian
         config = replace(config, policy=replace(config.policy, std=0.02))
-    data, best = FilmDataModule(track), _Best(progress)
-    module = FilmModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
+    data, best = VideoDataModule(track), _Best(progress)
+    module = AdaptationModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
     good_enough = EarlyStopping(
         "val/good", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False
     )

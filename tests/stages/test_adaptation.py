@@ -1,4 +1,4 @@
-"""Adaptation to one film: rewards and resets without a ground truth, an assistive force that ends, the best policy kept."""
+"""Adaptation to one video: rewards and resets without a ground truth, an assistive force that ends, the best policy kept."""
 
 from dataclasses import replace
 
@@ -7,14 +7,14 @@ import torch
 
 from physhmr_kit.env.settings import EXPERT_GROUPS
 from physhmr_kit.learning import Policy
-from physhmr_kit.stages.film import FILM_CONFIG, FilmDataModule, FilmModule, adapt
+from physhmr_kit.stages.adaptation import ADAPTATION_CONFIG, AdaptationModule, VideoDataModule, adapt
 from physhmr_kit.stages.settings import FinetunePPO, Simulation, StudentPolicy
 from physhmr_kit.stages.student import fresh_student
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.vision.encoder import VisionEncoder
 
 SMALL = replace(
-    FILM_CONFIG, iterations=4, validate_every=2, sim=Simulation(simulator="mujoco_cpu", num_envs=4),
+    ADAPTATION_CONFIG, iterations=4, validate_every=2, sim=Simulation(simulator="mujoco_cpu", num_envs=4),
     ppo=FinetunePPO(horizon=4, epochs=1, minibatch_size=16, critic_hidden=(8,), critic_warmup=0, imitation_coef=0.0, ema_decay=0.5),
 )  # fmt: skip
 
@@ -32,8 +32,8 @@ def student():
 
 
 def test_the_assistive_force_falls_to_zero_over_half_of_a_run(track, student, train):
-    module, seen = FilmModule(SMALL, student), []
-    module.data = FilmDataModule(track)
+    module, seen = AdaptationModule(SMALL, student), []
+    module.data = VideoDataModule(track)
     collect = module.minibatches
 
     def looked_at():
@@ -47,8 +47,8 @@ def test_the_assistive_force_falls_to_zero_over_half_of_a_run(track, student, tr
 
 
 def test_a_film_is_rewarded_by_rays_and_pose_and_not_by_the_place_of_the_root(track, student):
-    module = FilmModule(SMALL, student)
-    module.open(FilmDataModule(track))
+    module = AdaptationModule(SMALL, student)
+    module.open(VideoDataModule(track))
     module.env.reset(seed=0)
     module.env.step(torch.zeros(4, 69))
     assert {"rays", "pose"} <= module.env.reward_terms.keys() and "position" not in module.env.reward_terms
