@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from physhmr_kit.metrics.reprojection import ray_distance, reprojection_error
-from physhmr_kit.reconstruction.simulate import Reconstruction, upright
+from physhmr_kit.motion.following import is_upright
+from physhmr_kit.reconstruction.simulate import Reconstruction
 
 
 def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
@@ -30,7 +31,7 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     columns["from_estimate_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
     restarted = torch.zeros(count, dtype=torch.bool)
     restarted[[frame for frame, _ in result.restarts]] = True
-    columns |= {"upright": (upright(body) & ~restarted).long(), "restart": restarted.long()}
+    columns |= {"upright": (is_upright(body.body_pos) & ~restarted).long(), "restart": restarted.long()}
     return {name: values.numpy() for name, values in columns.items()}
 
 
