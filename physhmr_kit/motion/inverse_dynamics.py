@@ -60,7 +60,7 @@ def _carried(model, humanoid: Humanoid, qpos: np.ndarray, qvel: np.ndarray, qacc
     arm = np.einsum("tfij,fcj->tfci", rotation, np.stack([c.numpy() for c in soles.values()]))  # from the joint, world
     speed = np.einsum("tfkv,tv->tfk", jacobian, qvel)
     corner_speed = np.linalg.norm(speed[:, :, None, :3] + np.cross(speed[:, :, None, 3:], arm), axis=-1)
-    loaded = LOAD((position[:, :, None] + arm)[..., 2], corner_speed)  # type: ignore[arg-type]  # arrays do as well
+    loaded = LOAD((position[:, :, None] + arm)[..., 2], corner_speed)
     # the wrench of each pyramid edge about its foot: (T, feet, corners, edges, 6); edges not in contact are zero
     edge = np.broadcast_to(_EDGES, (*arm.shape[:3], *_EDGES.shape))
     wrench = np.concatenate([edge, np.cross(arm[..., None, :], edge)], axis=-1) * loaded[..., None, None]
