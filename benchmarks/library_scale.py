@@ -2,9 +2,10 @@
 
     python benchmarks/library_scale.py ../shared/data/cmu/asfamc --hours 0.17 1 10
 
-Prints a Markdown table. The libraries are written into a temporary folder (0.2 GB an hour) and opened in a
-process of their own, which then looks up 4096 random frames 100 times, as training does. "memory" is what that process holds for itself
-afterwards, "mapped" what of the file the system keeps in memory and takes back when it needs room.
+Prints a Markdown table. The libraries are written into a temporary folder (0.22 GB an hour) and opened in a process of their own, which
+looks up 4096 random frames 100 times, works out previews and PD targets of every frame, as training does at its start, and counts
+failures of 20 episodes. "memory" is what that process holds for itself afterwards, "mapped" what of the files the system keeps in
+memory and takes back when it needs room.
 """
 
 import argparse
@@ -19,14 +20,19 @@ import torch
 
 from data_prep.imported import import_file
 from data_prep.named import find_motion_files
-from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.body.skeleton import NUM_DOFS, mean_offsets
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.inverse_dynamics import reference_torques
 from physhmr_kit.motion.library import states_of
 from physhmr_kit.motion.library_files import STATE_WIDTH, ClipEntry, LibraryIndex, write_index
 
 OPENING = """
 import sys, time
 import torch
+from physhmr_kit.body.humanoid import Humanoid
+from physhmr_kit.env.reference_motion import Place, ReferenceMotion
+from physhmr_kit.env.sampling import StartSampler
 from physhmr_kit.motion.library import MotionLibrary
 
 def held(kind):
@@ -40,7 +46,16 @@ mapped = held("RssFile")
 for seed in range(100):
     rows = torch.randint(library.num_frames, (4096,), generator=torch.Generator().manual_seed(seed))
     library.at(rows)
-print(opened, time.perf_counter() - began - opened, held("RssAnon") - private, held("RssFile") - mapped)
+looked = time.perf_counter() - began - opened
+motion, first = ReferenceMotion(library), torch.zeros(1, dtype=torch.long)
+motion.glimpse(Place(first, first, first)), motion.targets(first, Humanoid.mean())
+ready = time.perf_counter() - began - opened - looked
+sampler, lost = StartSampler(library.lengths), torch.arange(20) % library.num_clips
+began = time.perf_counter()
+for _ in range(100):
+    sampler.report(lost, lost, lost < 10)
+counted = (time.perf_counter() - began) / 100
+print(opened, looked, ready, 1e3 * counted, held("RssAnon") - private, held("RssFile") - mapped)
 """
 
 
@@ -54,20 +69,23 @@ def import_all(paths: list[Path]) -> tuple[list[Clip], float]:
 
 def write_repeated(folder: Path, clips: list[Clip], hours: float) -> LibraryIndex:
     """A library of so many hours out of the clips, again and again."""
-    once = [states_of(clip, mean_offsets()).pack().numpy() for clip in clips]
+    each = [states_of(clip, mean_offsets()) for clip in clips]
+    once = [states.pack().numpy() for states in each]
+    torques = [reference_torques(states, Humanoid.mean()).numpy() for states in each]
     order, frames = [], 0
     while frames < hours * 108_000:
         order.append(len(order) % len(once))
         frames += len(once[order[-1]])
     entries = [ClipEntry(f"{clips[i].name}_{n}", "", "", len(once[i])) for n, i in enumerate(order)]
-    index = LibraryIndex(entries, "states-benchmark.npy")
+    index = LibraryIndex(entries, "states-benchmark.npy", "torques-benchmark.npy")
     folder.mkdir()
-    states = np.lib.format.open_memmap(folder / index.states, mode="w+", dtype=np.float32, shape=(frames, STATE_WIDTH))
-    start = 0
-    for i in order:
-        states[start : start + len(once[i])] = once[i]
-        start += len(once[i])
-    states.flush()
+    for name, width, values in ((index.states, STATE_WIDTH, once), (index.torques, NUM_DOFS, torques)):
+        array = np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float32, shape=(frames, width))
+        start = 0
+        for i in order:
+            array[start : start + len(values[i])] = values[i]
+            start += len(values[i])
+        array.flush()
     write_index(folder, index)
     return index
 
@@ -81,17 +99,20 @@ def main() -> None:
     print(
         f"{len(clips)} clips, {sum(map(len, clips))} frames at 30 fps: {rate:.0f} frames a second and core imported\n"
     )
-    print("| hours | clips | on disk, bytes a frame | opened, s | 100 x 4096 frames, s | memory, MB | mapped, MB |")
-    print("|---|---|---|---|---|---|---|")
+    heads = ["hours", "clips", "on disk, bytes a frame", "opened, s", "100 x 4096 frames, s", "ready to train, s"]
+    heads += ["failures of a step, ms", "memory, MB", "mapped, MB"]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for hours in options.hours:
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "library"
             index = write_repeated(library, clips, hours)
             size = sum(path.stat().st_size for path in library.iterdir()) / index.frames
             said = subprocess.run([sys.executable, "-c", OPENING, library], capture_output=True, text=True, check=True)
-            opened, looked, private, mapped = map(float, said.stdout.split())
+            opened, looked, ready, counted, private, mapped = map(float, said.stdout.split())
             print(
-                f"| {hours:.3g} | {len(index.clips)} | {size:.0f} | {opened:.2f} | {looked:.2f} | {private / 1e6:.0f} | {mapped / 1e6:.0f} |"
+                f"| {hours:.3g} | {len(index.clips)} | {size:.0f} | {opened:.2f} | {looked:.2f} | {ready:.1f} | {counted:.2f} "
+                f"| {private / 1e6:.0f} | {mapped / 1e6:.0f} |",
+                flush=True,
             )
 
 

@@ -98,7 +98,7 @@ def _import(path: Path, check: bool) -> Imported:
     notes, clips = [], []
     found = read_file(path)
     for motion, said in found:
-        parts, more = _whole(motion, path) if check else ([motion], [])
+        parts, more = without_teleports(motion, path) if check else ([motion], [])
         for part in parts:
             clip, doubts = to_clip(part)
             clips.append(clip)
@@ -112,8 +112,12 @@ def _import(path: Path, check: bool) -> Imported:
     return Imported(path, at_rate, tuple(notes), unsupported=tuple(map(unsupported_share, at_rate)) if check else ())
 
 
-def _whole(motion: Clip | SourceMotion, path: Path) -> tuple[list, list[str]]:
-    """A capture in parts whose roots do not teleport; a clip is left to `_check`."""
+def without_teleports(motion: Clip | SourceMotion, path: Path) -> tuple[list, list[str]]:
+    """A capture in parts whose roots do not teleport, and what was done, in a line each; a clip is left to `_check`.
+
+    Raises:
+        Teleport: it teleports too often.
+    """
     if isinstance(motion, Clip):
         return [motion], []
     try:

@@ -1,7 +1,8 @@
 """How well captured motion arrives: `python -m data_prep.report PATHS... [--csv FILE]`.
 
-For every .amc and .bvh below the paths: feet before and after alignment, limb directions against the source, tilt of the
-soles, hinges beyond their limits. Prints Markdown, then medians over the clips.
+For every .amc and .bvh below the paths: feet before and after alignment, limb directions, heading and path against the source,
+tilt of the soles, hinges beyond their limits. Prints medians over the clips of each folder, in Markdown; --csv writes a row for each clip.
+A capture that teleports is cut as importing cuts it, and each part is a clip.
 
 "Before" is the retargeted clip with the source's own floor; "after" is what `load_clips` hands out, at the source's
 rate. Stance, and so sliding and tilt, is found once, in the levelled clip, by the rule of `physhmr_kit.motion.soles`.
@@ -22,11 +23,14 @@ import roma
 import torch
 
 from data_prep import bvh, cmu
+from data_prep.compare import differences
+from data_prep.imported import without_teleports
 from data_prep.lean import stand_over_feet
 from data_prep.limbs import limb_direction_error
 from data_prep.named import find_motion_files
 from data_prep.retarget import beyond_limits, leg_length, retarget
 from data_prep.source import SourceMotion, mend_elbows
+from data_prep.sources import bar
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
 from physhmr_kit.cli import run
 from physhmr_kit.metrics.feasible import ankles_apart, beyond_support
@@ -39,13 +43,13 @@ from physhmr_kit.utils.files import write_text
 from physhmr_kit.utils.markdown import markdown_table
 
 COLUMNS = {
-    "clip": "", "frames": "", "seconds": "s", "fps": "Hz",
+    "folder": "", "clip": "", "frames": "", "seconds": "s", "fps": "Hz",
     "penetration before": "mm", "penetration after": "mm", "sliding before": "cm/s", "sliding after": "cm/s",
-    "limb error": "deg", "roll before": "deg", "roll": "deg", "pitch before": "deg", "pitch": "deg",
+    "limb error": "deg", "head-up": "deg", "heading": "deg", "path": "%", "roll before": "deg", "roll": "deg", "pitch before": "deg", "pitch": "deg",
     "stance": "%", "limits before": "%", "limits after": "%",
     "ankles apart, source": "cm", "ankles apart": "cm", "overlap": "%", "off balance": "%", "note": "",
 }  # fmt: skip
-"""Columns of the table and their units; see `describe_clip`."""
+"""Columns of the CSV and their units; see `describe_clip`."""
 
 
 def read_source(path: Path) -> SourceMotion:
@@ -53,12 +57,23 @@ def read_source(path: Path) -> SourceMotion:
     return (cmu if path.suffix.lower() == ".amc" else bvh).read_source(path)
 
 
+def describe_file(path: Path, folder: str) -> list[tuple[dict, dict[str, torch.Tensor]]]:
+    """`describe_clip` of each part of a file that importing would keep; `folder` is the group that it is counted in.
+
+    Raises:
+        KitError: importing would refuse the file.
+    """
+    parts, _ = without_teleports(read_source(path), path)
+    described = [describe_clip(part) for part in parts]
+    return [({"folder": folder, **row}, errors) for row, errors in described]
+
+
 def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
     """One row of the table, and the limb direction errors behind it (limb -> (T, sides) rad).
 
     Penetration is the depth of the deepest sole corner, mean over all frames; sliding the mean speed of the contact in
     stance; roll and pitch the median tilt of the soles in stance, `before` meaning before feet were settled; limb error
-    the median over frames and limbs; limits the share of (frame, hinge) pairs beyond `dof_limits`; ankles apart the median
+    the median over frames and limbs; head-up, heading and path as in `data_prep.compare`; limits the share of (frame, hinge) pairs beyond `dof_limits`; ankles apart the median
     distance along the hips while walking, in the source (scaled by leg length) and on the humanoid; overlap the share of frames at 30 Hz in which
     shapes of the body lie more than 1 cm in one another; off balance the share of those with a foot down in which the
     zero-moment point is more than 5 cm beyond the soles (`physhmr_kit.metrics.feasible`).
@@ -68,7 +83,7 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
     stance = stance_of(levelled)
     clip = stand_over_feet(plant_feet(settle_feet(levelled, stance), stance))
     before, settling, after = (measure_soles(c, stance) for c in (raw, levelled, clip))
-    errors = limb_direction_error(clip, source)
+    errors, differs = limb_direction_error(clip, source), differences(clip, source)
     mended = mend_elbows(source)[1]
     states = MotionLibrary([clip]).clip(0)
     beyond = beyond_support(states)
@@ -85,6 +100,9 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
         "sliding before": before.sliding * 1e2,
         "sliding after": after.sliding * 1e2,
         "limb error": math.degrees(torch.cat([e.flatten() for e in errors.values()]).median()),
+        "head-up": differs["head-up"],
+        "heading": differs["heading"],
+        "path": 100 * differs["path"],
         "roll before": math.degrees(settling.roll),
         "roll": math.degrees(after.roll),
         "pitch before": math.degrees(settling.pitch),
@@ -105,21 +123,25 @@ def _share_beyond(clip) -> float:
     return 100 * float((beyond_limits(clip) > 1e-3).double().mean())
 
 
-def _cell(value) -> str:
-    if isinstance(value, str | int):
-        return str(value)
+def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def make_table(rows: list[dict]) -> str:
-    """The table in Markdown, one row for each clip and a last one of medians."""
-    header = [f"{name} ({unit})" if unit else name for name, unit in COLUMNS.items()]
-    medians: dict[str, str | float] = {"clip": f"**median of {len(rows)}**", "note": ""}
-    for name in COLUMNS:
-        if name not in medians:
-            known = [row[name] for row in rows if not math.isnan(row[name])]
-            medians[name] = float(np.median(known)) if known else math.nan
-    return markdown_table(header, [[_cell(row[name]) for name in COLUMNS] for row in [*rows, medians]])
+    """Medians over the clips, in Markdown: a line for each figure, a column for each folder and a last one for all."""
+    folders = list(dict.fromkeys(row["folder"] for row in rows))
+    groups = [*([row for row in rows if row["folder"] == name] for name in folders), rows]
+    lines = [["clips", *(str(len(group)) for group in groups)]]
+    lines += [["repaired", *(str(sum(bool(row["note"]) for row in group)) for group in groups)]]
+    for name, unit in COLUMNS.items():
+        if name not in ("folder", "clip", "note"):
+            lines.append([f"{name} ({unit})" if unit else name, *(_cell(_median(group, name)) for group in groups)])
+    return markdown_table(["median over clips", *folders, "all"], lines)
+
+
+def _median(rows: list[dict], name: str) -> float:
+    known = [row[name] for row in rows if not math.isnan(row[name])]
+    return float(np.median(known)) if known else math.nan
 
 
 def make_limb_table(errors: list[dict[str, torch.Tensor]]) -> str:
@@ -143,6 +165,12 @@ def write_csv(rows: list[dict], path: str | os.PathLike) -> Path:
     return write_text(path, text.getvalue())
 
 
+def _folder(file: Path, asked: str) -> str:
+    """What the clips of a file are counted under: the folders from the one that was asked for down to it."""
+    root = Path(asked)
+    return file.parent.name if file == root else str(Path(root.name) / file.parent.relative_to(root))
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise KitError(f"{message} (see python -m data_prep.report --help)")
@@ -153,23 +181,28 @@ def main(argv: list[str] | None = None) -> int:
     opening, _, rest = __doc__.partition("\n\n")
     parser = _Parser(prog="python -m data_prep.report", description=opening, epilog=rest)
     parser.add_argument("paths", nargs="+", help=".amc or .bvh files, or folders searched for them")
-    parser.add_argument("--csv", metavar="FILE", help="write the table as CSV as well")
+    parser.add_argument("--csv", metavar="FILE", help="write a row for each clip")
     options = parser.parse_args(argv)
 
-    files = [
-        file for path in options.paths for file in find_motion_files(path) if file.suffix.lower() in (".amc", ".bvh")
-    ]
+    files = {
+        file: _folder(file, path)
+        for path in options.paths
+        for file in find_motion_files(path)
+        if file.suffix.lower() in (".amc", ".bvh")
+    }
     if not files:
         raise KitError(f"{', '.join(options.paths)}: no .amc or .bvh files there")
-    rows, errors = [], []
-    for number, file in enumerate(files, start=1):
-        if sys.stderr.isatty():
-            print(f"\r{number}/{len(files)} {file.name}  ", end="", file=sys.stderr, flush=True)
-        row, error = describe_clip(read_source(file))
-        rows.append(row)
-        errors.append(error)
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
+    described = []
+    with bar(len(files), "comparing") as show:
+        for number, (file, folder) in enumerate(files.items(), start=1):
+            try:
+                described += describe_file(file, folder)
+            except KitError as fault:
+                print(f"skipped: {fault}", file=sys.stderr)
+            show(number, len(files))
+    if not described:
+        raise KitError(f"none of {len(files)} files can be used")
+    rows, errors = [row for row, _ in described], [error for _, error in described]
     print(make_table(rows), make_limb_table(errors), sep="\n\n")
     if options.csv:
         write_csv(rows, options.csv)

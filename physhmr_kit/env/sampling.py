@@ -85,14 +85,16 @@ class StartSampler:
 
     def report(self, clip_ids: torch.Tensor, frames: torch.Tensor, failed: torch.Tensor) -> None:
         """Episodes that ended: their clips (K,), the frames they reached (K,) and whether they failed there (K,) bool."""
-        size = self.moments.shape
-        ended = torch.bincount(clip_ids, minlength=size[0]).float()
-        cell = clip_ids * size[1] + (frames // MOMENT).clamp(max=size[1] - 1)
-        fell = torch.bincount(cell, weights=failed.float(), minlength=self.moments.numel()).float().view(size)
-        # as if the episodes had ended one after the other, each failed by this rate; where none ended nothing changes
-        rate, news = fell / ended.clamp(min=1)[:, None], 1 - self.memory**ended
-        self.failure = self.failure.lerp(rate.sum(1), news)
-        self.moments = self.moments.lerp(rate, news[:, None])
+        # of the clips that ended alone: a library may hold 11,000, and every control step reports
+        clips, which = clip_ids.unique(return_inverse=True)
+        ended = torch.bincount(which).float()
+        moments = self.moments.shape[1]
+        cell = which * moments + (frames // MOMENT).clamp(max=moments - 1)
+        fell = torch.bincount(cell, weights=failed.float(), minlength=len(clips) * moments).float().view(-1, moments)
+        # as if the episodes had ended one after the other, each failed by this rate
+        rate, news = fell / ended[:, None], 1 - self.memory**ended
+        self.failure[clips] = self.failure[clips].lerp(rate.sum(1), news)
+        self.moments[clips] = self.moments[clips].lerp(rate, news[:, None])
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The running failure rates."""

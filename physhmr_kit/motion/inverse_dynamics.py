@@ -7,11 +7,12 @@ what these forces do at the joints is taken off.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import mujoco
 import numpy as np
 import roma
 import torch
-from scipy.optimize import nnls
 from scipy.signal import savgol_filter
 
 from physhmr_kit.body.addresses import dof_addresses
@@ -23,6 +24,7 @@ from physhmr_kit.motion.state import BodyState
 _FRICTION = 0.8
 _EDGES = np.array([[_FRICTION, 0, 1], [-_FRICTION, 0, 1], [0, _FRICTION, 1], [0, -_FRICTION, 1]])
 _EVEN = 3e-4  # prefers spreading the load over corners; small beside the fit
+_AT_ONCE = 512  # frames whose Jacobians are held at once, 8 MB
 
 
 def reference_torques(states: BodyState, humanoid: Humanoid, fps: float = 30.0) -> torch.Tensor:
@@ -31,38 +33,98 @@ def reference_torques(states: BodyState, humanoid: Humanoid, fps: float = 30.0) 
     Velocities and accelerations are those of quadratics fitted over nine frames. In flight there is no corner to carry
     anything; the torques are then those of free fall.
     """
-    model = mujoco.MjModel.from_xml_string(humanoid.mjcf())
+    model = _free_model(humanoid.mjcf())
+    qpos_of, qvel_of, _ = dof_addresses(model)
+    motion = _trajectory(states, model, qpos_of, qvel_of, fps)
+    starts = range(0, len(states), _AT_ONCE)
+    torque = np.concatenate([_carried(model, humanoid, *(x[i : i + _AT_ONCE] for x in motion)) for i in starts])
+    limit = humanoid.torque_limit.numpy()
+    return torch.from_numpy(np.clip(torque[:, qvel_of], -limit, limit)).float()
+
+
+@lru_cache(maxsize=1)
+def _free_model(mjcf: str) -> mujoco.MjModel:
+    """The body without drives, limits and floor; compiling it takes as long as 50 frames, and clips are many."""
+    model = mujoco.MjModel.from_xml_string(mjcf)
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_LIMIT
     model.actuator_gainprm[:] = 0
     model.actuator_biasprm[:] = 0
+    return model
+
+
+def _carried(model, humanoid: Humanoid, qpos: np.ndarray, qvel: np.ndarray, qacc: np.ndarray) -> np.ndarray:
+    """Generalised forces (T, nv) of a motion less what the floor does through the corners in contact."""
+    soles = foot_corners(humanoid)
+    force, feet, jacobian = _inverse(model, [model.body(BODY_NAMES[joint]).id for joint in soles], qpos, qvel, qacc)
+    position, rotation = feet[..., :3], feet[..., 3:].reshape(*feet.shape[:2], 3, 3)
+    arm = np.einsum("tfij,fcj->tfci", rotation, np.stack([c.numpy() for c in soles.values()]))  # from the joint, world
+    speed = np.einsum("tfkv,tv->tfk", jacobian, qvel)
+    corner_speed = np.linalg.norm(speed[:, :, None, :3] + np.cross(speed[:, :, None, 3:], arm), axis=-1)
+    loaded = LOAD((position[:, :, None] + arm)[..., 2], corner_speed)
+    # the wrench of each pyramid edge about its foot: (T, feet, corners, edges, 6); edges not in contact are zero
+    edge = np.broadcast_to(_EDGES, (*arm.shape[:3], *_EDGES.shape))
+    wrench = np.concatenate([edge, np.cross(arm[..., None, :], edge)], axis=-1) * loaded[..., None, None]
+    root = np.einsum("tfcek,tfkv->tvfce", wrench, jacobian[..., :6]).reshape(len(qpos), 6, -1)
+    scale = humanoid.mass * 9.81
+    share = nonnegative_ridge(root, force[:, :6] / scale, _EVEN).reshape(*edge.shape[:-1])
+    return force - scale * np.einsum("tfce,tfcek,tfkv->tv", share, wrench, jacobian, optimize=True)
+
+
+def _inverse(model, bodies: list[int], qpos: np.ndarray, qvel: np.ndarray, qacc: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Frame by frame: inverse dynamics (T, nv), place and rotation of bodies (T, B, 3 + 9), Jacobians (T, B, 6, nv)."""
     data = mujoco.MjData(model)
-    qpos_of, qvel_of, _ = dof_addresses(model)
-    qpos, qvel, qacc = _trajectory(states, model, qpos_of, qvel_of, fps)
-    bodies = {j: model.body(BODY_NAMES[j]).id for j in foot_corners(humanoid)}
-    corners = {j: c.numpy().astype(float) for j, c in foot_corners(humanoid).items()}
-    torque = np.zeros((len(qpos), 69))
-    jacobian = np.zeros((3, model.nv))
+    force = np.empty_like(qvel)
+    frames = np.empty((len(qpos), len(bodies), 12))
+    jacobian = np.empty((len(qpos), len(bodies), 6, model.nv))
     for t in range(len(qpos)):
         data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], qvel[t], qacc[t]
         mujoco.mj_inverse(model, data)
-        force = data.qfrc_inverse.copy()
-        columns = []
-        for joint, body in bodies.items():
-            points = data.xpos[body] + corners[joint] @ data.xmat[body].reshape(3, 3).T
-            for point in points:
-                mujoco.mj_jac(model, data, jacobian, None, point, body)
-                speed = np.linalg.norm(jacobian @ data.qvel)
-                if LOAD(point[2], speed):  # type: ignore[arg-type]  # one point: numbers do as well as tensors
-                    columns += list(_EDGES @ jacobian)
-        if columns:
-            edges = np.array(columns).T  # (nv, edges)
-            scale = humanoid.mass * 9.81
-            fit = np.vstack([edges[:6], np.sqrt(_EVEN) * np.eye(edges.shape[1])])
-            share, _ = nnls(fit, np.concatenate([force[:6] / scale, np.zeros(edges.shape[1])]))
-            force -= scale * edges @ share
-        torque[t] = force[qvel_of]
-    limit = humanoid.torque_limit.numpy()
-    return torch.from_numpy(np.clip(torque, -limit, limit)).float()
+        force[t] = data.qfrc_inverse
+        frames[t, :, :3], frames[t, :, 3:] = data.xpos[bodies], data.xmat[bodies]
+        for n, body in enumerate(bodies):
+            mujoco.mj_jacBody(model, data, jacobian[t, n, :3], jacobian[t, n, 3:], body)
+    return force, frames, jacobian
+
+
+def nonnegative_ridge(a: np.ndarray, b: np.ndarray, ridge: float, iterations: int = 50) -> np.ndarray:
+    """The x >= 0 that minimise |a x - b|^2 + ridge |x|^2, of many small problems at once.
+
+    With y = b - a x, the optimum is x = max(0, a^T y) / ridge: a piecewise linear equation in the few rows of y, the
+    gradient of a convex function, which Newton's method with a halved step where needed solves in a handful of steps.
+
+    Args:
+        a: (T, M, N), few rows and many columns. b: (T, M).
+
+    Returns:
+        (T, N)
+    """
+    y = b.copy()
+    for _ in range(iterations):
+        pull = np.maximum(np.einsum("tmn,tm->tn", a, y), 0)
+        slope = y + np.einsum("tmn,tn->tm", a, pull) / ridge - b
+        if np.abs(slope).max() < 1e-10:
+            break
+        active = a * (pull > 0)[:, None]
+        curvature = np.eye(a.shape[1]) + active @ active.transpose(0, 2, 1) / ridge
+        step = -np.linalg.solve(curvature, slope[..., None])[..., 0]
+        y += _descent(a, b, ridge, y, slope, step)[:, None] * step
+    return np.maximum(np.einsum("tmn,tm->tn", a, y), 0) / ridge
+
+
+def _descent(a, b, ridge: float, y, slope, step) -> np.ndarray:
+    """How much of each step (T, M) goes down: 1, halved until it does (T,)."""
+
+    def height(y):
+        pull = np.maximum(np.einsum("tmn,tm->tn", a, y), 0)
+        return 0.5 * (y * y).sum(-1) + 0.5 * (pull * pull).sum(-1) / ridge - (b * y).sum(-1)
+
+    share, here, fall = np.ones(len(y)), height(y), (slope * step).sum(-1)
+    for _ in range(30):
+        short = height(y + share[:, None] * step) > here + 1e-4 * share * fall + 1e-12
+        if not short.any():
+            break
+        share[short] /= 2
+    return share
 
 
 def _trajectory(states: BodyState, model, qpos_of, qvel_of, fps: float):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from physhmr_kit.motion.check import MIN_FRAMES, teleports
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.export import write_bvh
 from physhmr_kit.motion.kinematics import local_rotations
@@ -28,7 +30,7 @@ def write_files(
         video: for the recording and the overlay. overlay: draw the body over the video.
 
     Returns:
-        reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy observed, with the camera),
+        reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is not one (`whole_parts`), rollout.npz, track.npz (what the policy observed, with the camera),
         errors.csv, reconstruction.rrd, and overlay.mp4 where there is a video.
 
     Raises:
@@ -40,6 +42,8 @@ def write_files(
             _write_all(result, errors, Path(draft), video, overlay)
             out.mkdir(parents=True, exist_ok=True)
             files = sorted(Path(draft).iterdir())
+            for old in (*out.glob("reconstruction*.npz"), *out.glob("reconstruction*.bvh")):
+                old.unlink()  # of a reconstruction in other parts
             for file in files:
                 os.replace(file, out / file.name)
             return [out / file.name for file in files]
@@ -52,8 +56,9 @@ def _write_all(
 ) -> None:
     body = result.rollout.simulated
     clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), result.track.fps, result.track.name)
-    clip.save(folder / "reconstruction.npz")
-    write_bvh(clip, folder / "reconstruction.bvh")
+    for name, part in whole_parts(clip, [frame for frame, _ in result.restarts]):
+        part.save(folder / f"{name}.npz")
+        write_bvh(part, folder / f"{name}.bvh")
     result.rollout.save(folder / "rollout.npz")
     result.track.save(folder / "track.npz")
     with open(folder / "errors.csv", "w", newline="", encoding="utf-8") as f:
@@ -66,6 +71,20 @@ def _write_all(
     if video and overlay:
         marked = [frame for frame, _ in result.restarts]
         write_overlay(video, folder / "overlay.mp4", body, result.track.camera, result.track.fps, marked)
+
+
+def whole_parts(clip: Clip, restarts: list[int]) -> list[tuple[str, Clip]]:
+    """A reconstruction as motions that a reader takes: name and clip, cut where the body was put back or leaps.
+
+    A film whose person leaves the picture has leaps in the estimate as well. What lies between two of them and is
+    shorter than `MIN_FRAMES` is left out; a reconstruction of nothing else is written as it is.
+    """
+    leaps = {frame + 1 for frame in teleports(clip.root_pos, clip.joint_rot, clip.fps)[0]}
+    borders = [0, *sorted(leaps | set(restarts)), len(clip)]
+    parts = [clip.cut(start, stop) for start, stop in pairwise(borders) if stop - start >= MIN_FRAMES]
+    if len(parts) < 2:
+        return [("reconstruction", parts[0] if parts else clip)]
+    return [(f"reconstruction_part{n}", part) for n, part in enumerate(parts, start=1)]
 
 
 def _numbers(values: np.ndarray) -> list:

@@ -9,12 +9,14 @@ import pytest
 import torch
 from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weights
 
+from data_prep.sources import load_clips
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.following import is_upright
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, simulate_track, summary
+from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, kinematic_estimate, simulate_track, summary
+from physhmr_kit.reconstruction.files import write_files
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
@@ -189,6 +191,27 @@ def test_a_failure_while_writing_is_told_and_leaves_nothing_behind(given, capsys
     assert not list(tmp_path.iterdir())
 
 
+def test_a_motion_that_was_put_back_is_written_in_parts_that_are_read_again(track, tmp_path):
+    """The person leaves the picture: the body is put back at frame 40, and the estimate leaps on the way to frame 61."""
+    still = kinematic_estimate(_longer(track, 6))
+    body = still.rollout.simulated
+    pos = body.body_pos.clone()
+    pos[40:, :, 0] += 3.0
+    pos[61:63, :, 1] += 50.0
+    moved = replace(
+        still, rollout=replace(still.rollout, simulated=replace(body, body_pos=pos)), restarts=[(40, "lost")]
+    )
+    write_files(still, errors_over_time(still), tmp_path, None)
+    assert len(load_clips([tmp_path / "reconstruction.npz"])[0]) == len(pos)
+    write_files(moved, errors_over_time(moved), tmp_path, None)
+    assert sorted(p.name for p in tmp_path.glob("reconstruction*.npz")) == [
+        f"reconstruction_part{n}.npz" for n in (1, 2, 3)
+    ]
+    for name in ("*.npz", "*.bvh"):
+        parts = [load_clips([path], strict=True) for path in sorted(tmp_path.glob(f"reconstruction{name}"))]
+        assert [[len(clip) for clip in clips] for clips in parts] == [[40], [21], [len(pos) - 63]]
+
+
 def test_the_body_starts_where_and_as_fast_as_the_estimate_says(track):
     shove = torch.arange(len(track)).unsqueeze(-1) * torch.tensor(
         [0.02, 0.0, 0.0]
@@ -234,15 +257,11 @@ def entities(rrd):
 
 
 def _longer(track: VisualTrack, times: int) -> VisualTrack:
-    from dataclasses import replace
-
     keys = ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "velocity", "contact")
     return replace(track, **{k: torch.cat([getattr(track, k)] * times) for k in keys})
 
 
 def _at(body, body_pos):
-    from dataclasses import replace
-
     return replace(body, body_pos=body_pos)
 
 

@@ -3,35 +3,56 @@
 import csv
 import math
 
+import numpy as np
 import pytest
 
-from data_prep.report import COLUMNS, describe_clip, main, make_table, read_source
+from data_prep.report import COLUMNS, describe_clip, describe_file, main, make_table, read_source
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError
 
 
-def test_it_prints_a_row_for_each_clip_and_the_medians(toy, capsys, tmp_path):
+def test_it_prints_medians_of_each_folder_and_writes_a_row_for_each_clip(toy, capsys, tmp_path):
     path = toy(40)
-    path.with_name("toy_02.amc").write_text(path.read_text())
+    other = path.parent / "zoo"
+    other.mkdir()
+    for file in path.parent.glob("*.asf"):
+        (other / file.name).write_text(file.read_text())
+    (other / "toy_02.amc").write_text(path.read_text())
+    (other / "toy_03.amc").write_text("no motion")
     table = tmp_path / "out" / "report.csv"
     assert main([str(path.parent), "--csv", str(table)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].count("|") == len(COLUMNS) + 1
-    assert lines[2].startswith("| toy_01 | 40 |") and lines[3].startswith("| toy_02 |")
-    assert lines[4].startswith("| **median of 2** |")
-    assert any(line.startswith("| thigh |") for line in lines)
+    said = capsys.readouterr()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.out.splitlines()]
+    here = path.parent.name
+    assert lines[0] == ["median over clips", here, f"{here}/zoo", "all"]
+    assert lines[2] == ["clips", "1", "1", "2"]
+    assert ["frames", "40.0", "40.0", "40.0"] in lines
+    assert any(line and line[0] == "thigh" for line in lines)
+    assert said.err.count("skipped: ") == 1 and "toy_03" in said.err
     with open(table, newline="") as f:
         rows = list(csv.DictReader(f))
-    assert [row["clip"] for row in rows] == ["toy_01", "toy_02"]
-    assert float(rows[0]["limb error"]) < 5
+    assert [(row["folder"], row["clip"]) for row in rows] == [(here, "toy_01"), (f"{here}/zoo", "toy_02")]
+    assert float(rows[0]["limb error"]) < 5 and float(rows[0]["heading"]) < 5 and float(rows[0]["path"]) < 30
     assert not list(table.parent.glob("*.part*"))
 
 
+def test_a_capture_that_teleports_is_counted_as_the_parts_that_importing_keeps(toy):
+    root = np.zeros((200, 6))
+    root[:, 1], root[120:, 2] = 16.5, 10.0
+    path = toy(200, root=root)
+    rows = [row for row, _ in describe_file(path, "captures")]
+    assert [row["clip"] for row in rows] == ["toy_01_part1", "toy_01_part2"]
+    assert [row["frames"] for row in rows] == [120, 80]
+
+
 def test_medians_leave_out_clips_without_a_stance():
-    rows = [dict.fromkeys(COLUMNS, 1.0) | {"clip": "a", "note": "", "roll": v} for v in (2.0, 4.0, float("nan"))]
+    rows = [
+        dict.fromkeys(COLUMNS, 1.0) | {"folder": "here", "clip": "a", "note": "", "roll": v}
+        for v in (2.0, 4.0, float("nan"))
+    ]
     table = make_table(rows)
     assert "nan" not in table.lower()
-    assert table.splitlines()[-1].split("|")[1 + list(COLUMNS).index("roll")].strip() == "3.00"
+    assert [line.split("|")[2].strip() for line in table.splitlines() if line.startswith("| roll (deg)")] == ["3.00"]
 
 
 @pytest.mark.parametrize("argv", [["nowhere"], [], ["--csv"]])

@@ -1,16 +1,23 @@
 """Inverse dynamics: the torques that carry a reference."""
 
+from dataclasses import replace
+
+import mujoco
+import numpy as np
 import pytest
 import roma
 import torch
 from motions import rest_clip
+from scipy.optimize import nnls
 
 from physhmr_kit.body import Humanoid, dof_names
-from physhmr_kit.body.humanoid import ARMATURE
-from physhmr_kit.body.skeleton import JOINT_NAMES, rest_joints
+from physhmr_kit.body.addresses import dof_addresses
+from physhmr_kit.body.humanoid import ARMATURE, foot_corners
+from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, rest_joints
+from physhmr_kit.motion import inverse_dynamics
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip
-from physhmr_kit.motion.inverse_dynamics import reference_torques
+from physhmr_kit.motion.inverse_dynamics import nonnegative_ridge, reference_torques
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 
@@ -65,6 +72,66 @@ def test_a_shoulder_carries_the_arm_that_hangs_from_it():
 def test_in_free_fall_nothing_needs_to_be_held():
     t = torch.arange(20) / 30
     assert reference_torques(t_pose(5.0 - 9.81 * t**2 / 2), Humanoid.mean())[5:-5].abs().max() < 0.5
+
+
+def test_ankles_of_a_standing_body_carry_what_is_above_them_by_its_lever():
+    """Whatever share of the floor's force each corner has: both together hold the weight above, about the line through them."""
+    humanoid = Humanoid.mean()
+    joints = rest_joints(humanoid.offsets)
+    feet = [JOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot")]
+    above = [joint for joint in range(24) if joint not in feet]
+    mass, centre = humanoid.segment_masses()[above], (joints + humanoid.segment_centres())[above]
+    ahead = (mass * centre[:, 2]).sum() / mass.sum() - joints[feet[0], 2]  # z is ahead in the rest frame
+    height = rest_clip(1).root_pos[0, 2]
+    torque = reference_torques(t_pose(height.expand(20)), humanoid)[10]
+    ankles = torque[[dof_names().index(f"{side}_ankle_x") for side in ("left", "right")]].sum()
+    assert abs(ankles) > 5
+    assert float(ankles) == pytest.approx(float(mass.sum() * 9.81 * ahead), rel=0.03)
+
+
+def test_forces_of_all_frames_at_once_are_those_fitted_corner_by_corner():
+    """A hasty walk, whose feet roll fast: corners come and go, by height and by speed."""
+    humanoid, states = Humanoid.mean(), MotionLibrary([replace(demo_clip("walk_forward"), fps=90.0)]).clip(0)
+    model = inverse_dynamics._free_model(humanoid.mjcf())
+    data, jacobian = mujoco.MjData(model), np.zeros((3, model.nv))
+    qpos_of, qvel_of, _ = dof_addresses(model)
+    qpos, qvel, qacc = inverse_dynamics._trajectory(states, model, qpos_of, qvel_of, 30.0)
+    found, counts = reference_torques(states, humanoid), set()
+    for t in range(0, len(states), 3):
+        data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], qvel[t], qacc[t]
+        mujoco.mj_inverse(model, data)
+        edges = []
+        for joint, corners in foot_corners(humanoid).items():
+            body = model.body(BODY_NAMES[joint]).id
+            for point in data.xpos[body] + corners.numpy() @ data.xmat[body].reshape(3, 3).T:
+                mujoco.mj_jac(model, data, jacobian, None, point, body)
+                if point[2] < 0.03 and np.linalg.norm(jacobian @ data.qvel) < 0.6:
+                    edges += [np.array([0.8 * x, 0.8 * y, 1]) @ jacobian for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+        counts.add(len(edges))
+        columns, weight = np.array(edges).reshape(-1, model.nv).T, humanoid.mass * 9.81
+        share = nonnegative_ridge(columns[None, :6], data.qfrc_inverse[None, :6] / weight, 3e-4)[0]
+        wanted = torch.from_numpy((data.qfrc_inverse - weight * columns @ share)[qvel_of]).float()
+        wanted = wanted.clamp(-humanoid.torque_limit, humanoid.torque_limit)
+        torch.testing.assert_close(found[t], wanted, atol=1e-3, rtol=0)
+    assert len(counts) > 2
+
+
+def test_nonnegative_ridge_finds_what_least_squares_of_scipy_finds():
+    draw = np.random.default_rng(0)
+    a, b = draw.normal(size=(200, 6, 64)), 3 * draw.normal(size=(200, 6))
+    a[:80, :, 16:] = 0  # few corners in contact, and none at all
+    a[:5] = 0
+    a[100:150] = np.abs(a[100:150])  # all push the same way, as a floor does
+    found = nonnegative_ridge(a, b, 3e-4)
+    under = np.sqrt(3e-4) * np.eye(64)
+    wanted = [nnls(np.vstack([one, under]), np.append(aim, np.zeros(64)))[0] for one, aim in zip(a, b, strict=True)]
+    np.testing.assert_allclose(found, wanted, atol=1e-8)
+
+
+def test_long_motions_are_the_same_in_parts(squat, monkeypatch):
+    whole = reference_torques(squat.clip(0), Humanoid.mean())
+    monkeypatch.setattr(inverse_dynamics, "_AT_ONCE", 50)
+    torch.testing.assert_close(reference_torques(squat.clip(0), Humanoid.mean()), whole, atol=1e-4, rtol=0)
 
 
 def test_a_motion_too_short_for_derivatives_is_held_as_if_it_stood():
