@@ -101,19 +101,23 @@ def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
     return camera
 
 
-def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> VisualTrack:
-    """The person's track under the calibrated camera, or under one estimated from the person (`vision.uncalibrated`)."""
+def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> list[VisualTrack]:
+    """The person's track in each span that shows the person (`vision.presence`), under one camera: the calibrated one, or one
+    estimated from the person (`vision.uncalibrated`)."""
     from physhmr_kit.vision.build_track import track_from_keypoints, with_scale
+    from physhmr_kit.vision.presence import seen_parts
     from physhmr_kit.vision.uncalibrated import estimate_camera
 
     if args.camera:
         assert known is not None  # read from that file
-        return track_from_keypoints(keypoints, known, encoder, args.scale)
-    found = estimate_camera(keypoints, encoder, args.focal, known)
-    print(found)
-    for note in found.notes:
-        print(f"  {note}")
-    return with_scale(found.track, args.scale)
+        track = track_from_keypoints(keypoints, known, encoder, args.scale)
+    else:
+        found = estimate_camera(keypoints, encoder, args.focal, known)
+        print(found)
+        for note in found.notes:
+            print(f"  {note}")
+        track = with_scale(found.track, args.scale)
+    return seen_parts(track)
 
 
 def find_follower(args) -> tuple | None:
@@ -126,8 +130,9 @@ def find_follower(args) -> tuple | None:
     return *two_stage(expert), settings
 
 
-def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
-    """The policy after training on this film, with a bar that shows how much of it is followed and how long it may take."""
+def adapted(args, policy: Policy, track: VisualTrack, substeps: int, share: float) -> Policy:
+    """The policy after training on this track for a share of the time asked for, with a bar that shows how much of it is followed
+    and how long it may take."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
@@ -136,15 +141,15 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
     config = replace(FILM_CONFIG, sim=replace(FILM_CONFIG.sim, simulator=args.simulator, substeps=substeps))
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("adapting", total=1.0, state="")
+        task, minutes = bar.add_task("adapting", total=1.0, state=""), share * args.adapt
 
-        def show(share: float, followed: float) -> None:
-            left = 60 * args.adapt * max(1 - share, 0)
+        def show(done: float, followed: float) -> None:
+            left = 60 * minutes * max(1 - done, 0)
             bar.update(
-                task, completed=share, state=f"follows {100 * followed:.0f} % of the film, at most {left:.0f} s left"
+                task, completed=done, state=f"follows {100 * followed:.0f} % of the film, at most {left:.0f} s left"
             )
 
-        made = adapt(policy, track, args.adapt, config, args.device, show)
+        made = adapt(policy, track, minutes, config, args.device, show)
     print(
         f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); "
         f"follows {100 * made.followed:.0f} % of the film before the body is lost"
@@ -152,19 +157,21 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
     return made.policy
 
 
-def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
-    """The track followed by a policy (of `find_follower`) in simulation, or the refined estimate alone."""
+def simulate(args, tracks: list[VisualTrack], found: tuple | None) -> list[Reconstruction]:
+    """Each track followed by a policy (of `find_follower`) in simulation, or the refined estimate alone."""
     from physhmr_kit.reconstruction import kinematic_estimate, simulate_track
 
     if found is None:
-        return kinematic_estimate(track)
+        return [kinematic_estimate(track) for track in tracks]
     policy, config, settings = found
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))
-    if args.adapt:
-        policy = adapted(args, policy, track, substeps)
-    with cli.progress_bar(f"{len(track)} frames", len(track)) as progress:
-        return simulate_track(policy, track, config, args.simulator, substeps, args.device, progress)
+    frames, done = sum(map(len, tracks)), []
+    for track in tracks:
+        follower = adapted(args, policy, track, substeps, len(track) / frames) if args.adapt else policy
+        with cli.progress_bar(f"{len(track)} frames", len(track)) as progress:
+            done.append(simulate_track(follower, track, config, args.simulator, substeps, args.device, progress))
+    return done
 
 
 # The command
@@ -247,18 +254,19 @@ def main(argv: list[str] | None = None) -> int:
         keypoints, video = keypoints_and_video(args)
         known = load_camera(args.camera or args.lens, keypoints)
     with step("camera, encoder and rays"):
-        track = find_track(args, encoder, known, keypoints)
-    from physhmr_kit.reconstruction import errors_over_time, summary
+        tracks = find_tracks(args, encoder, known, keypoints)
+    from physhmr_kit.reconstruction import film_errors, summary
     from physhmr_kit.reconstruction.files import write_files
 
     with step("placement" if policy is None else "simulation"):
-        result = simulate(args, track, policy)
+        results = simulate(args, tracks, policy)
     with step("writing"):
-        errors = errors_over_time(result)
-        files = write_files(result, errors, args.out, video, not args.no_overlay)
-    print("\n".join(summary(result, errors)))
+        errors = film_errors(results, len(keypoints))
+        files = write_files(results, errors, args.out, video, not args.no_overlay)
+    print("\n".join(summary(results, errors)))
     print(f"wrote {', '.join(f.name for f in files)} to {args.out} in {time.monotonic() - started:.1f} s")
-    print(f"look at it: python -m physhmr_kit.view {args.out / 'reconstruction.rrd'}")
+    recording = next(file for file in files if file.suffix == ".rrd")
+    print(f"look at it: python -m physhmr_kit.view {recording}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,26 @@ from physhmr_kit.reconstruction.simulate import Reconstruction
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import recording
 from physhmr_kit.viewer.frames import video_frames
-from physhmr_kit.viewer.overlay import write_overlay
+from physhmr_kit.viewer.overlay import Drawn, write_overlay
 
 
 def write_files(
-    result: Reconstruction, errors: dict[str, np.ndarray], out: Path, video: Path | None, overlay: bool = True
+    results: Sequence[Reconstruction],
+    errors: dict[str, np.ndarray],
+    out: Path,
+    video: Path | None,
+    overlay: bool = True,
 ) -> list[Path]:
     """Write everything into a folder; the files appear together, when all of them are whole.
 
     Args:
+        results: of each span in which the person is seen, in order of time. errors: of `film_errors`.
         video: for the recording and the overlay. overlay: draw the body over the video.
 
     Returns:
-        reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy observed, with the camera),
-        errors.csv, reconstruction.rrd, and overlay.mp4 where there is a video.
+        reconstruction.npz (AMASS convention) and .bvh, rollout.npz, track.npz (what the policy observed, with the camera) and
+        reconstruction.rrd, which end in the segment's number where there are several (reconstruction_2.npz); and for the whole
+        film errors.csv, and overlay.mp4 where there is a video.
 
     Raises:
         KitError: the folder cannot be written.
@@ -37,7 +44,7 @@ def write_files(
     home = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     try:
         with tempfile.TemporaryDirectory(prefix=".reconstruct-", dir=home) as draft:
-            _write_all(result, errors, Path(draft), video, overlay)
+            _write_all(results, errors, Path(draft), video, overlay)
             out.mkdir(parents=True, exist_ok=True)
             files = sorted(Path(draft).iterdir())
             for file in files:
@@ -48,24 +55,31 @@ def write_files(
 
 
 def _write_all(
-    result: Reconstruction, errors: dict[str, np.ndarray], folder: Path, video: Path | None, overlay: bool
+    results: Sequence[Reconstruction], errors: dict[str, np.ndarray], folder: Path, video: Path | None, overlay: bool
 ) -> None:
-    body = result.rollout.simulated
-    clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), result.track.fps, result.track.name)
-    clip.save(folder / "reconstruction.npz")
-    write_bvh(clip, folder / "reconstruction.bvh")
-    result.rollout.save(folder / "rollout.npz")
-    result.track.save(folder / "track.npz")
+    for number, result in enumerate(results, 1):
+        _write_segment(result, folder, f"_{number}" if len(results) > 1 else "", video)
     with open(folder / "errors.csv", "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow(errors)
         writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
-    recording.record_rollout(
-        folder / "reconstruction.rrd", result.rollout, result.track, video_frames(video) if video else None
-    )
     if video and overlay:
-        marked = [frame for frame, _ in result.restarts]
-        write_overlay(video, folder / "overlay.mp4", body, result.track.camera, result.track.fps, marked)
+        parts = [
+            Drawn(r.rollout.simulated, r.track.camera, r.track.first, [frame for frame, _ in r.restarts])
+            for r in results
+        ]
+        write_overlay(video, folder / "overlay.mp4", parts, results[0].track.fps)
+
+
+def _write_segment(result: Reconstruction, folder: Path, mark: str, video: Path | None) -> None:
+    body, track = result.rollout.simulated, result.track
+    clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), track.fps, track.name + mark)
+    clip.save(folder / f"reconstruction{mark}.npz")
+    write_bvh(clip, folder / f"reconstruction{mark}.bvh")
+    result.rollout.save(folder / f"rollout{mark}.npz")
+    track.save(folder / f"track{mark}.npz")
+    images = video_frames(video) if video else None
+    recording.record_rollout(folder / f"reconstruction{mark}.rrd", result.rollout, track, images)
 
 
 def _numbers(values: np.ndarray) -> list:

@@ -8,11 +8,12 @@ import pytest
 import torch
 from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weights
 
+from data_prep.sources import load_clips
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, simulate_track, summary, upright
+from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, film_errors, simulate_track, summary, upright
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
@@ -126,6 +127,40 @@ def test_the_kinematic_method_writes_the_estimate_itself(given, capsys, tmp_path
     assert (Clip.load(tmp_path / "out" / "reconstruction.npz").root_pos - rest_clip(20).root_pos).abs().max() < 0.01
 
 
+def test_nothing_is_placed_where_nobody_is_seen(given, capsys, tmp_path):
+    """A start and an end without the person are cut off, a short gap is bridged, a long one parts the film."""
+    keypoints = KeypointTrack.load(filmed(tmp_path, 150, 30.0)["keypoints"])
+    hidden = keypoints.keypoints.clone()
+    for a, b in ((0, 12), (30, 40), (60, 80), (81, 120), (140, 150)):  # frame 80 alone is a glimpse, no motion
+        hidden[a:b, :, 2] = 0
+        hidden[a:b, :, :2] = 0
+    path = KeypointTrack(hidden, 30.0, keypoints.image_size).save(tmp_path / "man_keypoints.npz")
+    out = tmp_path / "out"
+    assert run(reconstruct.main, *arguments({**given, "keypoints": path}, out)) == 0
+    said = capsys.readouterr().out
+    assert "150 frames at 30 fps, 5.0 s" in said
+    assert "seen in 39 % of the film, from 0.4 to 2.0 s, 4.0 to 4.7 s; the files of a segment" in said
+    rows = list(csv.DictReader((out / "errors.csv").open()))
+    assert [r["segment"] for r in rows] == [str(1 if 12 <= k < 60 else 2 if 120 <= k < 140 else 0) for k in range(150)]
+    assert all((r["from_estimate_mm"] == "") == (r["segment"] == "0") for r in rows)
+    tracks = [VisualTrack.load(out / f"track_{n}.npz") for n in (1, 2)]
+    assert [(t.first, len(t)) for t in tracks] == [(12, 48), (120, 20)]
+    assert "overlay.mp4" in {p.name for p in out.iterdir()}
+    for n, frames in ((1, 48), (2, 20)):
+        for kind in ("npz", "bvh"):
+            (clip,) = load_clips([out / f"reconstruction_{n}.{kind}"], cached=False)
+            assert abs(len(clip) - frames) <= 1 and (clip.root_pos[:, :2]).norm(dim=-1).max() < 0.1
+
+
+def test_someone_seen_for_a_moment_only_is_no_motion(given, capsys, tmp_path):
+    keypoints = KeypointTrack.load(given["keypoints"])
+    hidden = keypoints.keypoints.clone()
+    hidden[8:, :, 2] = 0
+    path = KeypointTrack(hidden, 60.0, keypoints.image_size).save(tmp_path / "moment.npz")
+    assert run(reconstruct.main, *arguments({**given, "keypoints": path}, tmp_path / "out")) == 2
+    assert "nowhere seen for 0.27 s on end" in capsys.readouterr().err
+
+
 def test_keypoints_of_a_video_of_variable_rate_are_compared_by_how_long_they_last(given, tmp_path):
     from fractions import Fraction
 
@@ -165,7 +200,7 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
         assert not errors["upright"][frame]
     assert errors["upright"][frames[0] + 1]
     for line in (f"{why} at {frame / 30:.2f} s" for frame, why in long.restarts):
-        assert line in "\n".join(summary(long, errors))
+        assert line in "\n".join(summary([long], film_errors([long], len(long.track))))
 
 
 def test_actions_that_are_not_numbers_do_not_reach_the_output(track):
