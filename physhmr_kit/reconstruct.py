@@ -32,9 +32,13 @@ METHODS = ("physics", "two_stage", "kinematic")
 
 
 def find_video(keypoints: Path) -> Path | None:
-    """The video beside a keypoint file, if there is one: walk_keypoints.npz or walk.npz -> walk.mp4."""
-    found = keypoints.with_name(keypoints.stem.removesuffix("_keypoints") + ".mp4")
+    """The video beside a keypoint file or folder, if there is one: walk_keypoints.npz, walk.npz or walk_json/ -> walk.mp4."""
+    found = keypoints.with_name(_stem(keypoints) + ".mp4")
     return found if found.is_file() else None
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix("_keypoints").removesuffix("_json")
 
 
 def check_video(track: KeypointTrack, video: Path) -> None:
@@ -70,11 +74,14 @@ def step(name: str):
 
 def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
     """Keypoints at 30 fps, from a file or from a detector, and the video they belong to."""
+    from data_prep.keypoint_files import read_keypoints
     from physhmr_kit.metrics.reprojection import MIN_CONFIDENCE
-    from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
+    from physhmr_kit.vision.keypoints import RAY_COCO
 
     if args.keypoints:
-        track, video = KeypointTrack.load(args.keypoints), args.video or find_video(args.keypoints)
+        video = args.video or find_video(args.keypoints)
+        size = tuple(args.image_size) if args.image_size else None
+        track = read_keypoints(args.keypoints, args.person, video, args.fps, size)
         if video:
             check_video(track, video)
     else:
@@ -181,7 +188,15 @@ def _parser():
     parser = cli.make_parser("reconstruct", __doc__)
     add = parser.add_argument
     add("video", nargs="?", type=Path, metavar="VIDEO", help="any video that PyAV reads, with one or more people")
-    add("--keypoints", type=Path, help="COCO-17 keypoints of one person, .npz; found by a detector when omitted")
+    add(
+        "--keypoints",
+        type=Path,
+        metavar="PATH",
+        help="keypoints found before: a file of the kit (.npz), or a file or folder of OpenPose, AlphaPose, COCO, MMPose, MediaPipe, "
+        "Sports2D, ViTPose or DeepLabCut; found by a detector when omitted",
+    )
+    add("--fps", type=float, help="frames per second of --keypoints, where neither they nor a VIDEO tell")
+    add("--image-size", type=int, nargs=2, metavar=("W", "H"), help="picture of --keypoints, pixels, likewise")
     add("--camera", type=Path, help="calibrated camera, .json or .npz; z-up world, floor at z = 0")
     add(
         "--lens",
@@ -227,9 +242,11 @@ def _parse(argv: list[str] | None):
     if not (args.video or args.keypoints):
         raise KitError("give a VIDEO, or --keypoints; see python -m physhmr_kit.reconstruct --help")
     if args.out is None:
-        args.out = Path("out") / (args.video or args.keypoints).stem.removesuffix("_keypoints")
+        args.out = Path("out") / _stem(args.video or args.keypoints)
     if args.out.exists() and not args.out.is_dir():
         raise KitError(f"{args.out}: is a file; --out names a folder")
+    if args.fps is not None and not args.fps > 0:
+        raise KitError(f"--fps {args.fps:g}: a frame rate is a positive number")
     if args.scale is not None and not 0.1 <= args.scale <= 10:
         raise KitError(f"--scale {args.scale:g}: a person is between 0.1 and 10 times the mean shape")
     if args.focal is not None and not args.focal > 0:

@@ -107,7 +107,7 @@ def test_marked_moments_are_framed_for_half_a_second(tmp_path):
 def test_between_the_parts_the_picture_stays_as_it_is(tmp_path):
     parts = [Drawn(a_body(5), a_camera(), 3), Drawn(a_body(10), a_camera(), 15)]
     seen, _ = pictures(write_overlay(film(tmp_path / "v.mp4", white(40)), tmp_path / "o.mp4", parts))
-    assert [bool(is_blue(p).any()) for p in seen] == [3 <= k < 8 or 15 <= k for k in range(25)]
+    assert [bool(is_blue(p).any()) for p in seen] == [3 <= k < 8 or k >= 15 for k in range(25)]
 
 
 def test_phone_videos_are_turned_upright(tmp_path):
