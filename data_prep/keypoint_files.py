@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.detect import Detections
+from data_prep.cuts import find_cuts, picture_changes
+from data_prep.detect import Detections, Place
 from data_prep.keypoint_names import LAYOUTS, as_coco
 from data_prep.keypoint_tables import KeypointData, read_table
 from data_prep.people import follow
@@ -39,11 +41,12 @@ def read_keypoints(
     video: Path | None = None,
     fps: float | None = None,
     image_size: tuple[int, int] | None = None,
+    place: Place | None = None,
 ) -> KeypointTrack:
     """One person's keypoints from a file or folder of another tool, or from a file of the kit.
 
     Args:
-        person: of several; see `people.choose`.
+        person: of several; see `people.choose`. place: where the person is, instead.
         video: they were found in; tells rate, size and number of frames. fps, image_size: what neither file nor video says.
 
     Raises:
@@ -58,8 +61,21 @@ def read_keypoints(
     if not fps or not size:
         missing = " and ".join(option for option, value in (("--fps", fps), ("--image-size", size)) if not value)
         raise KitError(f"{path}: rate and picture size are not all told by this file; give the VIDEO, or {missing}")
-    rows = _one_person(found, _frames(found, info), fps, size, person)
-    return KeypointTrack(torch.from_numpy(rows), fps, size, str(path))
+    notes: list[str] = []
+    frames, cuts = _frames(found, info), []
+    seen = _detections(found, frames, fps, size)
+    if video and found.raw and info and info.frames == frames:
+        cuts = find_cuts(replace(seen, change=picture_changes(video)))
+        notes += [f"cut at {', '.join(f'{cut / fps:.2f}' for cut in cuts)} s"] if cuts else []
+    alone = len(np.unique(found.frame)) == len(found.frame)
+    if found.raw or place or not alone:
+        rows = follow(seen, person, alone, place, cuts, notes)
+    else:
+        rows = np.zeros((frames, 17, 3), np.float32)
+        rows[seen.frame] = seen.keypoints
+    for note in notes:
+        print(f"{path}: {note}", file=sys.stderr)
+    return KeypointTrack(torch.from_numpy(rows), fps, size, str(path), tuple(cut / fps for cut in cuts))
 
 
 def _read(path: Path) -> KeypointData:
@@ -253,15 +269,9 @@ def _frames(found: KeypointData, info: VideoInfo | None) -> int:
     return max(last, info.frames) if info and found.numbered else last
 
 
-def _one_person(found: KeypointData, frames: int, fps: float, size: tuple[int, int], person: str | int) -> np.ndarray:
-    """(T, 17, 3) pixels and confidence."""
+def _detections(found: KeypointData, frames: int, fps: float, size: tuple[int, int]) -> Detections:
+    """The bodies as a detector would have told them, in pixels."""
     keypoints = found.keypoints
     if np.abs(keypoints[keypoints[..., 2] > 0][:, :2]).max() <= 2.0:  # shares of width and height, as MediaPipe's are
         keypoints = keypoints * np.array([*size, 1.0], np.float32)
-    alone = len(np.unique(found.frame)) == len(found.frame)
-    if found.raw or not alone:
-        seen = Detections(np.arange(frames) / fps, np.full(frames, 255), found.frame, keypoints, size)
-        return follow(seen, person, alone)
-    out = np.zeros((frames, 17, 3), np.float32)
-    out[found.frame] = keypoints
-    return out
+    return Detections(np.arange(frames) / fps, np.full(frames, 255), found.frame, keypoints, size)

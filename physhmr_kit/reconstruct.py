@@ -54,8 +54,11 @@ def check_video(track: KeypointTrack, video: Path) -> None:
                 f"{track.name}: {found:.2f} s of keypoints, {video} lasts {expected:.2f} s; detect on the same video"
             )
         return
-    track.check_video(info.frames, video)
-    if info.fps and abs(info.fps - track.fps) > 0.02 * info.fps:
+    nth = (
+        max(1, round(info.fps / track.fps)) if info.fps else 1
+    )  # of a fast film, a detector looks at every nth picture
+    track.check_video(-(-info.frames // nth), video)
+    if info.fps and abs(info.fps - nth * track.fps) > 0.02 * info.fps:
         raise KitError(
             f"{track.name}: keypoints are at {track.fps:g} fps, {video} at {info.fps:g}; detect on the same video"
         )
@@ -73,58 +76,80 @@ def step(name: str):
 
 
 def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
-    """Keypoints at 30 fps, from a file or from a detector, and the video they belong to."""
+    """Keypoints, from a file or from a detector, and the video they belong to."""
+    from data_prep.detect import Place
     from data_prep.keypoint_files import read_keypoints
     from physhmr_kit.metrics.reprojection import MIN_CONFIDENCE
     from physhmr_kit.vision.keypoints import RAY_COCO
 
+    place = Place(tuple(args.box), args.at) if args.box else None
     if args.keypoints:
         video = args.video or find_video(args.keypoints)
         size = tuple(args.image_size) if args.image_size else None
-        track = read_keypoints(args.keypoints, args.person, video, args.fps, size)
+        track = read_keypoints(args.keypoints, args.person, video, args.fps, size, place)
         if video:
             check_video(track, video)
     else:
         video = args.video
-        track = keypoints_of(video, args.detector, args.person, weights=args.detector_weights)
+        track = keypoints_of(video, args.detector, args.person, weights=args.detector_weights, place=place)
     if not (track.confidence[:, RAY_COCO] >= MIN_CONFIDENCE).any():
         raise KitError(
             f"{track.name}: no limb keypoint reaches a confidence of {MIN_CONFIDENCE}; there is nobody to follow"
         )
-    track = track.resample(30.0)
-    if len(track) < 2:
+    if len(track.resample(30.0)) < 2:
         raise KitError(f"{track.name}: 1 frame at 30 fps; a motion needs at least two")
     return track, video
 
 
 def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
-    """The camera of a file, checked against the keypoints (30 fps); None without a file."""
+    """The camera of a file, checked against the keypoints; None without a file."""
     from physhmr_kit.vision.camera import Camera
 
     if path is None:
         return None
     camera = Camera.load(path)
-    keypoints.check_camera(camera)
+    keypoints.resample(30.0).check_camera(camera)  # a moving one has a pose for each frame at that rate
     return camera
 
 
 def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> list[VisualTrack]:
-    """The person's track in each span that shows the person (`vision.presence`), under one camera: the calibrated one, or one
-    estimated from the person (`vision.uncalibrated`)."""
+    """The person's track in each span of the film that shows the person (`vision.presence`).
+
+    A shot has one camera: the calibrated one, or one estimated from the person (`vision.uncalibrated`).
+    """
+    from physhmr_kit.vision.presence import SHORTEST_SPAN, spans_to_place
+
+    tracks, shots = [], keypoints.shots()
+    for seconds, shot in shots:
+        first, shot = round(30 * seconds), shot.resample(30.0).filled()
+        spans = spans_to_place(shot)
+        if not spans:
+            continue
+        if len(shots) > 1:
+            print(f"shot from {seconds:.2f} to {seconds + len(shot) / 30:.2f} s")
+        camera = known[first : first + len(shot)] if known is not None and known.batch_shape else known
+        track = replace(find_track(args, encoder, camera, shot), first=first)
+        tracks += [track[a:b] for a, b in spans]
+    if not tracks:
+        raise KitError(
+            f"{keypoints.name}: the person is nowhere seen for {SHORTEST_SPAN / 30:.2f} s on end; nothing can be reconstructed"
+        )
+    return tracks
+
+
+def find_track(args, encoder: VisionEncoder, known: Camera | None, shot: KeypointTrack) -> VisualTrack:
+    """The person's track in a shot (30 fps)."""
     from physhmr_kit.vision.build_track import track_from_keypoints, with_scale
-    from physhmr_kit.vision.presence import seen_parts
     from physhmr_kit.vision.uncalibrated import estimate_camera
 
     if args.camera:
         assert known is not None  # read from that file
-        track = track_from_keypoints(keypoints, known, encoder, args.scale)
-    else:
-        found = estimate_camera(keypoints, encoder, args.focal, known)
-        print(found)
-        for note in found.notes:
-            print(f"  {note}")
-        track = with_scale(found.track, args.scale)
-    return seen_parts(track)
+        return track_from_keypoints(shot, known, encoder, args.scale)
+    found = estimate_camera(shot, encoder, args.focal, known)
+    print(found)
+    for note in found.notes:
+        print(f"  {note}")
+    return with_scale(found.track, args.scale)
 
 
 def find_follower(args) -> tuple | None:
@@ -221,7 +246,13 @@ def _parser():
     )
     add("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe", help="keypoint detector")
     add("--detector-weights", type=Path, help="local weights, required by rtmlib and vitpose")
-    add("--person", default="largest", help="which person: largest, centre or a number (0: the largest)")
+    add(
+        "--person",
+        default="largest",
+        help="which of several: largest, centre or a number (0: the largest). Detector mediapipe sees one person at a time; point at another with --box",
+    )
+    add("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="where the person is at second --at, pixels")
+    add("--at", type=float, default=0.0, metavar="SECONDS", help="when the person is in --box")
     add(
         "--stage",
         choices=("distill", "finetune"),
@@ -278,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
     with step("placement" if policy is None else "simulation"):
         results = simulate(args, tracks, policy)
     with step("writing"):
-        errors = film_errors(results, len(keypoints))
+        errors = film_errors(results, len(keypoints.resample(30.0)))
         files = write_files(results, errors, args.out, video, not args.no_overlay)
     print("\n".join(summary(results, errors)))
     print(f"wrote {', '.join(f.name for f in files)} to {args.out} in {time.monotonic() - started:.1f} s")

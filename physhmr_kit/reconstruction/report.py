@@ -45,6 +45,7 @@ def film_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.
         There, errors are NaN, and upright and restart 0.
     """
     tables = [errors_over_time(result) for result in results]
+    frames = max(frames, 1 + int(tables[-1]["frame"][-1]))  # rounding, where a cut lies between two frames
     fps = results[0].track.fps
     film = {"frame": np.arange(frames), "seconds": np.arange(frames) / fps, "segment": np.zeros(frames, int)}
     for name, values in tables[0].items():

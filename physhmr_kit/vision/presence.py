@@ -9,10 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from physhmr_kit.motion.clip import CONTROL_FPS
-from physhmr_kit.utils.errors import KitError
-from physhmr_kit.vision.keypoints import RAY_COCO
-from physhmr_kit.vision.track import VisualTrack
+from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
 
 UNSEEN = 0.1
 """Mean confidence of the limbs up to which a frame shows nobody."""
@@ -46,18 +43,8 @@ def seen_spans(seen: torch.Tensor, longest_gap: int) -> list[tuple[int, int]]:
     return [(int(rows[a]), int(rows[b]) + 1) for a, b in zip(starts, stops, strict=True)]
 
 
-def seen_parts(track: VisualTrack) -> list[VisualTrack]:
-    """The parts of a track in which the person is seen, in order of time; one of `SHORTEST_SPAN` frames or more each.
-
-    Raises:
-        KitError: the person is not seen for that long.
-    """
-    spans = seen_spans(visibility(track.keypoints) > UNSEEN, round(LONGEST_GAP * track.fps))
-    if (0, len(track)) in spans:  # a film that shows the person throughout may be as short as it likes
-        return [track]
-    long = [(a, b) for a, b in spans if b - a >= SHORTEST_SPAN]
-    if not long:
-        raise KitError(
-            f"{track.name}: the person is nowhere seen for {SHORTEST_SPAN / CONTROL_FPS:.2f} s on end; nothing can be reconstructed"
-        )
-    return [track[a:b] for a, b in long]
+def spans_to_place(keypoints: KeypointTrack) -> list[tuple[int, int]]:
+    """The spans of a track in which the person is seen, `SHORTEST_SPAN` frames or longer; the whole of one that shows the
+    person throughout may be as short as it likes."""
+    spans = seen_spans(visibility(keypoints.keypoints) > UNSEEN, round(LONGEST_GAP * keypoints.fps))
+    return [(a, b) for a, b in spans if b - a >= min(SHORTEST_SPAN, len(keypoints))]

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -89,15 +90,15 @@ def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(give
 def test_a_video_alone_goes_through_the_detector_and_an_estimated_camera(given, capsys, tmp_path, monkeypatch):
     asked = []
 
-    def detector(video, name, person, weights):
-        asked.append((video, name, person, weights))
+    def detector(video, name, person, weights, place):
+        asked.append((video, name, person, weights, place))
         return KeypointTrack.load(given["keypoints"])
 
     monkeypatch.setattr(reconstruct, "keypoints_of", detector)
     monkeypatch.chdir(tmp_path)
     options = ["--weights", given["distill"], "--encoder", given["encoder"], "--scale", 1.0, "--focal", 300.0]
     assert run(reconstruct.main, given["video"], *options) == 0
-    assert asked == [(given["video"], "mediapipe", "largest", None)]
+    assert asked == [(given["video"], "mediapipe", "largest", None, None)]
     captured = capsys.readouterr()
     assert "estimated camera:" in captured.out and "looking 0 degrees down" in captured.out
     for name in ("keypoints", "camera, encoder and rays", "simulation", "writing"):
@@ -150,6 +151,50 @@ def test_nothing_is_placed_where_nobody_is_seen(given, capsys, tmp_path):
         for kind in ("npz", "bvh"):
             (clip,) = load_clips([out / f"reconstruction_{n}.{kind}"], cached=False)
             assert abs(len(clip) - frames) <= 1 and (clip.root_pos[:, :2]).norm(dim=-1).max() < 0.1
+
+
+def test_every_shot_has_a_camera_and_files_of_its_own(given, capsys, tmp_path):
+    """The second shot is filmed from twice as near."""
+    keypoints = KeypointTrack.load(given["keypoints"])
+    near = keypoints.keypoints * torch.tensor([2.0, 2.0, 1.0]) - torch.tensor([160.0, 120.0, 0.0])
+    both = torch.cat([keypoints.keypoints, near])
+    path = KeypointTrack(both, 60.0, keypoints.image_size, "k", cuts=(2 / 3,)).save(tmp_path / "k.npz")
+    words = [
+        "--keypoints",
+        path,
+        "--weights",
+        given["distill"],
+        "--encoder",
+        given["encoder"],
+        "--out",
+        tmp_path / "out",
+    ]
+    assert run(reconstruct.main, *words, "--focal", 300.0, "--method", "kinematic") == 0
+    said = capsys.readouterr().out
+    assert said.count("estimated camera: ") == 2 and "shot from 0.67 to 1.33 s" in said
+    first, second = (VisualTrack.load(tmp_path / "out" / f"track_{n}.npz") for n in (1, 2))
+    assert [(t.first, len(t)) for t in (first, second)] == [(0, 20), (20, 20)]
+    rows = list(csv.DictReader((tmp_path / "out" / "errors.csv").open()))
+    assert [r["segment"] for r in rows] == ["1"] * 20 + ["2"] * 20
+
+
+def test_keypoints_of_another_tool_and_of_every_second_picture_go_with_their_video(given, tmp_path):
+    keypoints = KeypointTrack.load(given["keypoints"])
+    half = KeypointTrack(keypoints.keypoints[::2], 30.0, keypoints.image_size).save(tmp_path / "half.npz")
+    named = {"keypoints": "keypoints", "camera": "camera", "weights": "distill", "encoder": "encoder"}
+    words = [w for option, key in named.items() if option != "keypoints" for w in (f"--{option}", given[key])]
+    words += ["--method", "kinematic", "--no-overlay"]
+    assert run(reconstruct.main, given["video"], "--keypoints", half, *words, "--out", tmp_path / "a") == 0
+    rows = [
+        {"image_id": n, "keypoints": body.reshape(-1).tolist()} for n, body in enumerate(keypoints.keypoints.numpy())
+    ]
+    (tmp_path / "coco.json").write_text(json.dumps(rows))
+    assert (
+        run(reconstruct.main, given["video"], "--keypoints", tmp_path / "coco.json", *words, "--out", tmp_path / "b")
+        == 0
+    )
+    a, b = (VisualTrack.load(tmp_path / folder / "track.npz") for folder in "ab")
+    torch.testing.assert_close(a.keypoints, b.keypoints)
 
 
 def test_someone_seen_for_a_moment_only_is_no_motion(given, capsys, tmp_path):
