@@ -78,7 +78,7 @@ class EpisodeConfig:
 
     termination: str = "any"
     """An episode fails when 'any' of 20 bodies, or the 'mean' of 20 bodies, is too far from the reference, or their mean distance
-    with the roots above one another ('relative'); 'none' never fails."""
+    with the roots above one another ('relative', which also fails a body that has fallen); 'none' never fails."""
     termination_distance: float = 0.25
     """That distance in metres."""
     episode_length: int | None = 300

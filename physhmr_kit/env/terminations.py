@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from physhmr_kit.body.skeleton import FEET
-from physhmr_kit.motion.following import all_but, body_distance, is_lost
+from physhmr_kit.motion.following import all_but, body_distance, has_fallen, is_lost
 
 
 def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
@@ -17,12 +17,11 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
 
 
 def relative_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
-    """The mean distance of 20 bodies exceeds `distance` m once the root is moved above or below the reference's.
-
-    Heights count: a body that falls is found, one that is right in another place is not (as in PTM, arXiv 2412.17377).
+    """The mean distance of 20 bodies exceeds `distance` m once the root is moved above or below the reference's, or the body has
+    fallen where the reference stands. One that is right in another place does not fail (as in PTM, arXiv 2412.17377).
     """
     shift = (ref_pos - sim_pos)[:, :1] * torch.tensor([1.0, 1.0, 0.0], device=sim_pos.device)
-    return is_lost(sim_pos + shift, ref_pos, distance)
+    return is_lost(sim_pos + shift, ref_pos, distance) | has_fallen(sim_pos, ref_pos)
 
 
 def mean_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:

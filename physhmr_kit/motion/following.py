@@ -6,6 +6,8 @@ from functools import cache
 
 import torch
 
+from physhmr_kit.body.skeleton import JOINT_NAMES, standing_height
+
 TOES_AND_HANDS = (10, 11, 22, 23)
 """The bodies that PHC leaves out; the other 20 count."""
 
@@ -34,3 +36,22 @@ def mean_body_distance(body_pos: torch.Tensor, target_pos: torch.Tensor) -> torc
 def is_lost(body_pos: torch.Tensor, target_pos: torch.Tensor, distance: float = LOST_DISTANCE) -> torch.Tensor:
     """Whether the mean distance exceeds `distance`, m, or is not finite: (..., 24, 3) m each, world -> (...) bool."""
     return ~(mean_body_distance(body_pos, target_pos) <= distance)
+
+
+def is_upright(body_pos: torch.Tensor) -> torch.Tensor:
+    """Whether a body is on its feet: trunk within 60 degrees of the vertical, pelvis above half its standing height.
+
+    Args:
+        body_pos: (..., 24, 3) m, world, floor at z = 0.
+
+    Returns:
+        (...) bool.
+    """
+    pelvis, neck = (body_pos[..., JOINT_NAMES.index(name), :] for name in ("pelvis", "neck"))
+    trunk = torch.nn.functional.normalize(neck - pelvis, dim=-1)
+    return (trunk[..., 2] > 0.5) & (pelvis[..., 2] > standing_height() / 2)
+
+
+def has_fallen(body_pos: torch.Tensor, target_pos: torch.Tensor) -> torch.Tensor:
+    """Whether a body is not upright where its target is: (..., 24, 3) m each, world -> (...) bool."""
+    return is_upright(target_pos) & ~is_upright(body_pos)

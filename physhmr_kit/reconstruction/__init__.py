@@ -9,7 +9,6 @@ from physhmr_kit.reconstruction.simulate import (
     Reconstruction,
     kinematic_estimate,
     simulate_track,
-    upright,
 )
 
 __all__ = [
@@ -20,5 +19,4 @@ __all__ = [
     "kinematic_estimate",
     "simulate_track",
     "summary",
-    "upright",
 ]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from physhmr_kit.metrics.reprojection import ray_distance, reprojection_error
-from physhmr_kit.reconstruction.simulate import Reconstruction, upright
+from physhmr_kit.motion.following import is_upright
+from physhmr_kit.reconstruction.simulate import Reconstruction
 from physhmr_kit.vision.presence import UNSEEN, visibility
 
 
@@ -33,7 +34,7 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     columns["from_estimate_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
     restarted = torch.zeros(count, dtype=torch.bool)
     restarted[[frame for frame, _ in result.restarts]] = True
-    columns |= {"upright": (upright(body) & ~restarted).long(), "restart": restarted.long()}
+    columns |= {"upright": (is_upright(body.body_pos) & ~restarted).long(), "restart": restarted.long()}
     return {name: values.numpy() for name, values in columns.items()}
 
 
@@ -63,10 +64,11 @@ def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) ->
     """What to know before trusting the result, line by line; `errors` of `film_errors`."""
     track, count = results[0].track, len(errors["frame"])
     width, height = track.image_size
+    scales = " and ".join(dict.fromkeys(f"{result.track.scale:.2f}" for result in results))
     median = {name: float(np.nanmedian(values)) for name, values in errors.items()}
     first_lines = [
         f"{track.name}: {count} frames at {track.fps:g} fps, {count / track.fps:.1f} s; "
-        f"the world is divided by {track.scale:.2f} so that the mean-shape humanoid fits",
+        f"the world is divided by {scales} so that the mean-shape humanoid fits",
         *_seen(results, count),
     ]
     if results[0].method == "kinematic":
@@ -90,10 +92,10 @@ def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) ->
 
 
 def _seen(results: Sequence[Reconstruction], count: int) -> list[str]:
-    """How much of the film shows the person, and from when to when; nothing where all of it does."""
+    """How much of the film shows the person, and from when to when; nothing where all of it does, in one shot."""
     tracks = [result.track for result in results]
     seen = sum(int((visibility(track.keypoints) > UNSEEN).sum()) for track in tracks)
-    if seen == count:
+    if seen == count and len(results) == 1:
         return []
     spans = [f"{r.seconds(0):.1f} to {r.seconds(len(r.track)):.1f} s" for r in results]
     line = f"seen in {100 * seen / count:.0f} % of the film, from {', '.join(spans)}"

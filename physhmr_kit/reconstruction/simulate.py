@@ -10,15 +10,15 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_DOFS, standing_height
+from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_DOFS
 from physhmr_kit.env import Rollout, TrackingEnv, VisualLibrary
 from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.metrics.reprojection import ray_distance
+from physhmr_kit.motion.following import has_fallen
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
-from physhmr_kit.vision.placement import initial_pose
 from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
@@ -63,7 +63,7 @@ def simulate_track(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
-    """Let a policy follow a visual track, from the estimate's first pose to the end.
+    """Let a policy follow a visual track, from the estimate's first state to the end.
 
     A body that falls, loses the person or diverges is reset to the estimate of that frame, but (unless it diverged)
     not within `MIN_RESTART_GAP` frames of the reset before.
@@ -73,8 +73,7 @@ def simulate_track(
         config: the observation and control the policy was trained with.
         progress: called every 15 frames with (frames done, all frames).
     """
-    motion = refined_clip(track)
-    library = MotionLibrary([motion])
+    library = MotionLibrary([refined_clip(track)])
     visual = VisualLibrary([[track]], library.lengths)
     config = replace(
         config, termination="none", start="first", episode_length=None
@@ -86,7 +85,6 @@ def simulate_track(
             policy.to(env.device)
         zero = torch.zeros(1, dtype=torch.long, device=env.device)
         env.reset(seed=0, options={"clip": zero, "frame": zero, "view": zero})
-        physics.reset(zero, initial_pose(track, 0, motion).to(env.device))
         assist = env.assist
         states, terms, restarts = [physics.state.to("cpu")], [{}], []
         obs = env.observe(config.groups)
@@ -97,7 +95,7 @@ def simulate_track(
             fault = _fault(state, estimate[frame : frame + 1], track[frame : frame + 1])
             just_reset = restarts and frame - restarts[-1][0] < MIN_RESTART_GAP
             if fault and (fault == DIVERGED or not just_reset):
-                physics.reset(zero, initial_pose(track, frame, motion).to(env.device))
+                physics.reset(zero, estimate[frame : frame + 1].to(env.device))
                 state = physics.state.to("cpu")
                 obs = env.observe(config.groups)
                 restarts.append((frame, fault))
@@ -116,18 +114,11 @@ def kinematic_estimate(track: VisualTrack) -> Reconstruction:
     return Reconstruction(track, rollout, [], "kinematic")
 
 
-def upright(state: BodyState) -> torch.Tensor:
-    """Whether a body is on its feet: trunk within 60 degrees of the vertical, pelvis above half its standing height. (T,) bool."""
-    pelvis, neck = (state.body_pos[:, JOINT_NAMES.index(name)] for name in ("pelvis", "neck"))
-    trunk = torch.nn.functional.normalize(neck - pelvis, dim=-1)
-    return (trunk[:, 2] > 0.5) & (pelvis[:, 2] > standing_height() / 2)
-
-
 def _fault(state: SimState, estimate: BodyState, track: VisualTrack) -> str | None:
     """Why the body of one frame must be reset, if it must. Where the encoder's body is no better, a reset would not help."""
     if bool(state.diverged):
         return DIVERGED
-    if bool(upright(estimate)) and not bool(upright(state)):
+    if bool(has_fallen(state.body_pos, estimate.body_pos)):
         return "fell"
     rays = track.centre, track.ray_point, track.ray_confidence
     simulated, estimated = (ray_distance(s.body_pos, *rays).nanmean() for s in (state, estimate))

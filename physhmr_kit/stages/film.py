@@ -47,6 +47,9 @@ FILM_CONFIG = FinetuneConfig(
 ASSIST = 300.0
 """Largest assistive force at the beginning, N; less than half of the body's weight."""
 
+GOOD_MM = 50.0
+"""Mean distance of the joints from their rays, mm, below which a film that is followed to its end needs no more training."""
+
 _ASSISTED = 0.5  # share of a run over which the assistive force falls to zero
 
 
@@ -112,9 +115,11 @@ class FilmModule(FinetuneModule):
         off = ray_distance(rollout.simulated.body_pos, seen.centre, seen.ray_point, seen.ray_confidence)
         self.followed, self.off_mm = len(rollout) / len(data.track), float(off.nanmean())
         self.whole = rollout.success
+        self.good = self.whole and self.off_mm < GOOD_MM
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/success", float(self.whole), prog_bar=True)
+        self.log("val/good", float(self.good))
         self.log("val/frames_followed", self.followed)
         self.log("val/rays_mm", self.off_mm)
         self.log("val/score", self.whole + self.followed - self.off_mm / 1e6)
@@ -163,7 +168,7 @@ def adapt(
     device: str | None = None,
     progress: Callable[[float, float], None] | None = None,
 ) -> Adaptation:
-    """Train a policy on a film until it follows the whole of it, or the time is over, or Ctrl-C is pressed.
+    """Train a policy on a film until it follows the whole of it closely (`GOOD_MM`), or the time is over, or Ctrl-C is pressed.
 
     Args:
         policy: to begin with; it is left as it is.
@@ -177,8 +182,8 @@ def adapt(
         config = replace(config, policy=replace(config.policy, std=0.02))
     data, best = FilmDataModule(track), _Best(progress)
     module = FilmModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
-    whole = EarlyStopping(
-        "val/success", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False
+    good_enough = EarlyStopping(
+        "val/good", mode="max", stopping_threshold=0.5, patience=10**6, check_on_train_epoch_end=False
     )
     accelerator = accelerator_of(config.sim.simulator)
     if device:
@@ -187,7 +192,7 @@ def adapt(
         accelerator=accelerator, devices=1, max_epochs=-1,
         max_time=timedelta(minutes=minutes), logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=-1, check_val_every_n_epoch=config.validate_every,
-        callbacks=[best, whole],
+        callbacks=[best, good_enough],
     )  # fmt: skip
     try:
         trainer.fit(module, datamodule=data)

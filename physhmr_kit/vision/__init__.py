@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from physhmr_kit.vision.camera import Camera, sample_cameras
     from physhmr_kit.vision.encoder import FEATURE_DIM, VisionEncoder
     from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies
-    from physhmr_kit.vision.placement import estimate_scale, initial_pose
+    from physhmr_kit.vision.placement import estimate_scale
     from physhmr_kit.vision.rays import lift, ray_confidence, ray_residual
     from physhmr_kit.vision.refinement import refined_clip
     from physhmr_kit.vision.synthetic import detect
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COCO_NAMES", "FEATURE_DIM", "RAY_COCO", "RAY_JOINTS", "Camera", "KeypointNoise", "KeypointTrack", "VisionEncoder",
-    "VisualTrack", "coco_from_bodies", "detect", "estimate_scale", "initial_pose", "lift", "ray_confidence",
+    "VisualTrack", "coco_from_bodies", "detect", "estimate_scale", "lift", "ray_confidence",
     "ray_residual", "refined_clip", "sample_cameras", "synthesize_track", "track_from_keypoints",
 ]  # fmt: skip
 
@@ -29,7 +29,7 @@ _NAMES = {
     "camera": ("Camera", "sample_cameras"),
     "encoder": ("FEATURE_DIM", "VisionEncoder"),
     "keypoints": ("COCO_NAMES", "RAY_COCO", "RAY_JOINTS", "KeypointTrack", "coco_from_bodies"),
-    "placement": ("estimate_scale", "initial_pose"),
+    "placement": ("estimate_scale",),
     "rays": ("lift", "ray_confidence", "ray_residual"),
     "refinement": ("refined_clip",),
     "synthetic": ("detect",),

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.kinematics import forward_kinematics, hinge_kinematics
+from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.soles import sole_height
-from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.keypoints import RAY_COCO, coco_from_bodies
 from physhmr_kit.vision.rays import place_on_rays, ray_direction
 from physhmr_kit.vision.track import VisualTrack
@@ -37,38 +35,6 @@ def bodies_on_rays(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
 def encoder_clip(track: VisualTrack) -> Clip:
     """The encoder's estimate as it is, frame by frame: pose from the network, position from rays and floor."""
     return Clip.from_joints(place(track), track.joint_rot, track.fps, track.name)
-
-
-def initial_pose(track: VisualTrack, frame: int = 0, motion: Clip | None = None) -> BodyState:
-    """The state to start the simulation from: one frame of a motion, feet not below the floor.
-
-    Hinge angles are clamped to the anatomical limits. A foot in contact is put on the floor exactly; a body in the air stays there.
-
-    Args:
-        track: what was seen; its contact says whether the feet stand. frame: which one.
-        motion: an estimate of the whole track (`refinement.refined_clip`); the encoder's pose of this frame on its rays when omitted.
-
-    Returns:
-        BodyState of one row. The pelvis moves with the encoder's velocity, the hinges are at rest.
-    """
-    track = track[frame : frame + 1]
-    low, high = dof_limits().unbind(-1)
-    if motion is None:
-        root, rot = place(track), track.joint_rot
-    else:
-        root, rot = motion.root_pos[frame : frame + 1].clone(), motion.joint_rot[frame : frame + 1]
-    dof = torch.minimum(torch.maximum(rotation_to_dof(rot[:, 1:]), low), high)
-    still = torch.zeros_like(dof)
-    spin = torch.zeros_like(root)
-
-    def state(root):
-        return hinge_kinematics(root, rot[:, 0], track.velocity, spin, dof, still, mean_offsets())
-
-    body = state(root)
-    lowest = sole_height(body.body_pos, body.body_rot).amin(-1)
-    standing = track.contact.amax(-1) > 0.5
-    root[:, 2] -= torch.where(standing, lowest, lowest.clamp(max=0.0))
-    return state(root)
 
 
 def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from data_prep.sources import load_clips
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
 from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.following import is_upright
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, film_errors, simulate_track, summary, upright
+from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, film_errors, simulate_track, summary
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
@@ -56,8 +58,8 @@ def test_a_person_standing_in_the_rest_pose_is_found_again(given, capsys, tmp_pa
         for k in rows[0]
     }
     assert len(errors["frame"]) == 20 and all(np.isfinite(v).all() for v in errors.values())
-    assert errors["reprojection_px"][0] < 0.2 and errors["reprojection_px"].max() < 2
-    assert errors["estimate_reprojection_px"].max() < 0.2
+    assert errors["reprojection_px"][0] < 0.5 and errors["reprojection_px"].max() < 2
+    assert errors["estimate_reprojection_px"].max() < 0.5
     assert errors["restart"].sum() == 0 and errors["upright"].all()
 
     assert len(Rollout.load(out / "rollout.npz")) == len(VisualTrack.load(out / "track.npz")) == 20
@@ -172,6 +174,9 @@ def test_every_shot_has_a_camera_and_files_of_its_own(given, capsys, tmp_path):
     assert run(reconstruct.main, *words, "--focal", 300.0, "--method", "kinematic") == 0
     said = capsys.readouterr().out
     assert said.count("estimated camera: ") == 2 and "shot from 0.67 to 1.33 s" in said
+    assert (
+        "seen in 100 % of the film, from 0.0 to 0.7 s, 0.7 to 1.3 s; the files of a segment end in its number" in said
+    )
     first, second = (VisualTrack.load(tmp_path / "out" / f"track_{n}.npz") for n in (1, 2))
     assert [(t.first, len(t)) for t in (first, second)] == [(0, 20), (20, 20)]
     rows = list(csv.DictReader((tmp_path / "out" / "errors.csv").open()))
@@ -267,12 +272,26 @@ def test_a_failure_while_writing_is_told_and_leaves_nothing_behind(given, capsys
     assert not list(tmp_path.iterdir())
 
 
+def test_the_body_starts_where_and_as_fast_as_the_estimate_says(track):
+    shove = torch.arange(len(track)).unsqueeze(-1) * torch.tensor(
+        [0.02, 0.0, 0.0]
+    )  # m: the person drifts past the camera
+    camera = replace(
+        track.camera, t=track.camera.t - shove @ track.camera.R.T, R=track.camera.R.expand(len(track), 3, 3)
+    )
+    moving = replace(track, camera=camera, centre=track.centre + shove, ray_point=track.ray_point + shove.unsqueeze(1))
+    result = simulate_track(lambda obs: torch.zeros(1, 69), moving, CONFIG, "mujoco_cpu")
+    start, estimate = result.rollout.simulated[:1], result.rollout.reference[:1]
+    torch.testing.assert_close(start.body_pos, estimate.body_pos, atol=1e-4, rtol=0)
+    assert float(start.body_lin_vel[0, 0, 0]) == pytest.approx(0.6, abs=0.1)
+
+
 def test_upright_knows_standing_from_lying_and_kneeling():
     body = MotionLibrary([rest_clip(3)]).clip(0)
-    assert upright(body).all()
+    assert is_upright(body.body_pos).all()
     lying = body.body_pos[..., [2, 1, 0]]
-    assert not upright(_at(body, lying)).any()
-    assert not upright(_at(body, body.body_pos - torch.tensor([0.0, 0.0, 0.6]))).any()
+    assert not is_upright(lying).any()
+    assert not is_upright(body.body_pos - torch.tensor([0.0, 0.0, 0.6])).any()
 
 
 def test_the_real_video_is_reconstructed_within_half_a_minute(capsys, tmp_path):

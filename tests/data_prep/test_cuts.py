@@ -21,8 +21,8 @@ def filmed(jump: float, change: float, usual: float = 3.0, frames: int = 40):
 
 @pytest.mark.parametrize(
     ("jump", "change", "usual", "cuts"),
-    [(900, 60, 3, [20]), (0, 60, 3, []), (900, 3, 3, []), (900, 60, 30, []), (900, 12, 1, [])],
-    ids=["cut", "flash", "jump of the detector", "whip of the camera", "little change"],
+    [(900, 60, 3, [20]), (120, 60, 3, [20]), (0, 60, 3, []), (900, 3, 3, []), (900, 60, 30, []), (900, 12, 1, [])],
+    ids=["cut", "cut to much the same place", "flash", "jump of the detector", "whip of the camera", "little change"],
 )
 def test_a_cut_changes_the_picture_and_everybody_in_it(jump, change, usual, cuts):
     assert find_cuts(filmed(jump, change, usual)) == cuts

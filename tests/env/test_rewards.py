@@ -297,4 +297,6 @@ def test_a_body_in_another_place_is_not_lost_on_a_film_but_one_that_has_fallen_i
     assert terminations.relative_body_far(pos - torch.tensor([0.0, 0.0, 0.31]), pos, 0.3).all()
     flat = pos[..., [2, 1, 0]]
     assert terminations.relative_body_far(flat, pos, 0.3).all()
+    assert terminations.relative_body_far(flat, pos, 10.0).all(), "however far it may be"
+    assert not terminations.relative_body_far(flat, flat, 0.3).any(), "the reference lies, too"
     assert terminations.relative_body_far(pos * math.nan, pos, 0.3).all()

@@ -28,6 +28,7 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.settings import KeypointNoise
+from physhmr_kit.vision.track import VisualTrack
 
 CAMERA = Camera.look_at((4.0, -1.5, 1.9), (0.3, 0.0, 0.9), focal=1400.0)
 FRAMES = 40
@@ -160,15 +161,98 @@ def test_standing_soles_stay_and_lie_on_the_floor_and_none_is_below():
     soles[0, :, :, 1:] = 0.02  # a slip of 2 cm between the first two frames
     assert float(R.slip_term(soles, all_stand, linked)) == pytest.approx(4 * 0.02**2 / (1 + 0.16))
     assert float(R.slip_term(soles, none, linked)) == 0
+    one_after_the_other = torch.eye(3)[torch.tensor([0, 0, 1, 1])]
+    assert float(R.slip_term(soles, one_after_the_other, linked)) == 0
     soles[2] = 0.03
     assert float(R.height_term(soles, all_stand)) == pytest.approx(12 * 0.03**2 / (1 + 0.04))
     assert float(R.height_term(soles, none)) == float(R.floor_term(soles)) == 0
+    on_edge = soles.clone()
+    on_edge[2, :, 1:] = 0.2
+    assert float(R.height_term(on_edge, all_stand)) == float(R.height_term(soles, all_stand))
     soles[2, 0, 0, 0] = -0.01
     assert float(R.floor_term(soles)) == pytest.approx(1e-4)
     assert descend(R.floor_term, soles, 0.25)[2, 0, 0, 0] == pytest.approx(-0.005)
 
 
+def standing(seen) -> VisualTrack:
+    """A track of feet that surely stand, of which nothing else is known."""
+    _, track = seen
+    blind = torch.cat([track.keypoints[..., :2], torch.zeros(FRAMES, 17, 1)], dim=-1)
+    return replace(track, keypoints=blind, contact=torch.ones(FRAMES, 4))
+
+
+def objective(track: VisualTrack, dof: torch.Tensor | None = None, root: torch.Tensor | None = None) -> float:
+    """The sum of all terms for the encoder's pose, its hinges (69, N) and pelvis (3, N) replaced."""
+    at, evidence = R._start([track])
+    at = at._replace(root_pos=at.root_pos if root is None else root, dof=at.dof if dof is None else dof)
+    return float(R._objective(at, pose_points(at).points, at.root_pos, evidence, R.Refinement(), 0.1))
+
+
+def test_the_sum_asks_for_feet_that_stand_and_stay(seen):
+    track = standing(seen)
+    on_floor = torch.tensor([0.0, 0.0, standing_height()]).unsqueeze(1).expand(3, FRAMES)
+    raised = objective(track, root=on_floor + torch.tensor([[0.0], [0.0], [0.1]]))
+    lying = replace(track, joint_rot=track.joint_rot[:1].expand(FRAMES, 24, 4))
+    assert raised > objective(track, root=on_floor) + 1
+    glide = on_floor + 0.02 * torch.arange(FRAMES) * torch.tensor([[1.0], [0.0], [0.0]])
+    assert objective(lying, root=glide) > objective(lying, root=on_floor) + 1
+    flying = replace(lying, contact=torch.zeros(FRAMES, 4))
+    assert objective(flying, root=glide) == pytest.approx(objective(flying, root=on_floor), rel=1e-3)
+
+
+def test_the_gradient_is_that_of_the_sum(seen):
+    _, track = seen
+    at, evidence = R._start([track])
+    generator = torch.Generator().manual_seed(6)
+    dof = at.dof + 0.1 * torch.randn(at.dof.shape, generator=generator)
+    found = R._gradient(at._replace(dof=dof), at.root_pos, evidence, R.Refinement(), 0.1)
+    for hinge, frame in ((3, 5), (30, 20), (60, 39)):
+        step = torch.zeros_like(dof)
+        step[hinge, frame] = 1e-2
+        slope = (objective(track, dof + step) - objective(track, dof - step)) / 2e-2
+        assert float(found.dof[hinge, frame]) == pytest.approx(slope, rel=0.05, abs=2.0)
+    free = R._gradient(at._replace(dof=dof), at.root_pos, evidence, R.Refinement(hinge=float("inf")), 0.1)
+    held = 2 * (0.1 + evidence.seen) / R.Refinement().hinge ** 2 * (dof - at.dof)
+    torch.testing.assert_close(found.dof - free.dof, held, atol=0.05, rtol=1e-3)
+
+
+def test_a_step_moves_the_pelvis_too(seen):
+    at, evidence = R._start([standing(seen)])
+    raised = torch.tensor([0.0, 0.0, standing_height() + 0.1]).unsqueeze(1).expand(3, FRAMES)
+    found = R._adam(at._replace(root_pos=raised), raised, evidence, R.Refinement(steps=3))
+    assert (found.root_pos[2] < raised[2] - 0.003).all()
+
+
+def test_what_is_constant_stays_so_when_spread_in_time():
+    steady = torch.ones(2, 30)
+    torch.testing.assert_close(R.spread_in_time(steady, 4.0), steady)
+    torch.testing.assert_close(R.spread_in_time(steady, 0.2), steady)
+
+
+def test_a_path_is_made_for_the_lowest_corner_of_each_foot(seen):
+    _, track = seen
+    at, evidence = R._start([track])
+    soles = pose_points(at).points[2, SOLES].unflatten(0, (4, 4))
+    torch.testing.assert_close(R._path_problem(at, evidence).soles[..., 2], soles.amin(1).T)
+
+
 # Whole motions
+
+
+def test_without_rounds_the_pose_is_the_encoder_s_on_its_path(seen):
+    clip, track = seen
+    found = R.refined_clip(track, R.Refinement(rounds=0))
+    assert roma.unitquat_geodesic_distance(found.joint_rot[:, 0], clip.joint_rot[:, 0]).max() < 0.02
+    assert (found.root_pos - clip.root_pos).norm(dim=-1).max() < 0.05
+
+
+def test_a_body_that_faces_the_wrong_way_is_turned(seen):
+    clip, track = seen
+    wrong = track.joint_rot.clone()
+    turn = roma.rotvec_to_unitquat(torch.tensor([0.0, 0.0, 0.3])).expand(FRAMES, 4)
+    wrong[:, 0] = roma.quat_product(turn, wrong[:, 0])
+    found = R.refined_clip(replace(track, joint_rot=wrong))
+    assert roma.unitquat_geodesic_distance(found.joint_rot[:, 0], clip.joint_rot[:, 0]).mean() < 0.25
 
 
 def test_a_true_pose_under_a_perfect_detector_stays_as_it_is(seen):
@@ -254,9 +338,18 @@ def test_the_shortest_tracks_have_a_motion_too(seen, frames):
 def test_bridging_takes_the_pose_from_frames_that_saw_more():
     turn = roma.rotvec_to_unitquat(torch.tensor([0.0, 0.0, 0.4]))
     rot = turn.repeat(9, 2, 1)
-    rot[3] *= -1  # the same rotation
+    rot[::2] *= -1  # the same rotation
     rot[4] = roma.rotvec_to_unitquat(torch.tensor([2.0, 0.0, 0.0]))
     seen = torch.ones(9)
     seen[4] = 0.0
     found = R.bridged(rot, seen)
     assert roma.unitquat_geodesic_distance(found, turn.expand(9, 2, 4)).max() < 0.01
+
+
+def test_either_sign_of_a_quaternion_is_the_same_rotation_to_a_bridge():
+    angle = 0.2 * torch.arange(9.0)
+    rot = roma.rotvec_to_unitquat(angle[:, None, None] * torch.tensor([0.0, 0.0, 1.0]).expand(9, 2, 3))
+    flipped = rot.clone()
+    flipped[::2] *= -1
+    apart = roma.unitquat_geodesic_distance(R.bridged(flipped, torch.ones(9)), R.bridged(rot, torch.ones(9)))
+    assert apart.max() < 0.01

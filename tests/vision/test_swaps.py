@@ -59,6 +59,19 @@ def test_a_stretch_is_found_and_undone():
         assert torch.equal(unswapped(wrong, found)[:, :5], true[:, :5])
 
 
+def test_a_stretch_at_the_beginning_is_found():
+    found = find_swaps(exchanged(walk(), "legs", slice(0, 14)))
+    assert found[:14, 1].float().mean() > 0.9 and not found[14:].any()
+
+
+def test_an_unsure_keypoint_that_jumps_does_not_exchange_the_limbs():
+    points = walk()
+    for i in GROUPS["legs"]:
+        points[20:26, i, :2] = walk()[20:26, COCO_MIRROR[i], :2]
+        points[20:26, i, 2] = 0.01
+    assert not find_swaps(points)[20:26, 1].any()
+
+
 def test_both_pairs_at_once_are_found():
     rows = slice(22, 27)
     wrong = exchanged(exchanged(walk(), "legs", rows), "arms", rows)

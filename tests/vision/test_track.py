@@ -18,7 +18,7 @@ from physhmr_kit.vision.build_track import build_track, synthesize_track, track_
 from physhmr_kit.vision.camera import Camera, sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack, coco_from_bodies
-from physhmr_kit.vision.placement import bodies_on_rays, encoder_clip, estimate_scale, initial_pose, place
+from physhmr_kit.vision.placement import bodies_on_rays, encoder_clip, estimate_scale, place
 from physhmr_kit.vision.rays import perpendicular, place_on_rays
 from physhmr_kit.vision.synthetic import KeypointNoise
 from physhmr_kit.vision.track import VisualTrack
@@ -128,27 +128,6 @@ def test_a_body_of_known_pose_is_put_back_where_it_stood(encoder):
     torch.testing.assert_close(encoder_clip(track).root_pos, clip.root_pos, atol=5e-3, rtol=0)
 
 
-def test_the_initial_pose_stands_on_the_floor_with_hinges_inside_their_limits(encoder):
-    from physhmr_kit.body.hinges import dof_limits
-
-    clip = a_clip()
-    track = synthesize_track(clip, CAMERA, encoder)
-    body = initial_pose(replace(track, contact=torch.ones(len(track), 4)))
-    assert len(body) == 1
-    assert abs(float(sole_height(body.body_pos, body.body_rot).min())) < 1e-5
-    low, high = dof_limits().unbind(-1)
-    assert (body.dof_pos >= low - 1e-5).all() and (body.dof_pos <= high + 1e-5).all()
-
-
-def test_the_initial_pose_of_a_jumping_body_stays_in_the_air(encoder):
-    clip = a_clip()
-    high = Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0.0, 0.4]), clip.joint_rot, 30.0)
-    track = replace(
-        known_pose(synthesize_track(high, CAMERA, encoder, KeypointNoise.none()), high), contact=torch.zeros(45, 4)
-    )
-    assert abs(float(initial_pose(track).root_pos[0, 2]) - (standing_height() + 0.4)) < 0.01
-
-
 @pytest.mark.parametrize("size", [0.9, 1.0, 1.12])
 def test_the_size_of_a_person_is_found_from_rays_and_floor(encoder, size):
     clip = a_clip()
@@ -182,11 +161,6 @@ def test_a_slice_of_a_track_has_the_same_frames(encoder):
     assert len(part) == 2 and torch.equal(part.feature, track.feature[10:12]) and part.camera.batch_shape == ()
     moving = replace(CAMERA, R=CAMERA.R.expand(45, 3, 3), t=CAMERA.t.expand(45, 3))
     assert synthesize_track(a_clip(), moving, encoder)[10:12].camera.batch_shape == (2,)
-
-
-def test_the_initial_pose_of_a_frame_is_where_the_whole_track_has_it(encoder, monkeypatch):
-    track = replace(synthesize_track(a_clip(), CAMERA, encoder), contact=torch.zeros(45, 4))
-    torch.testing.assert_close(initial_pose(track, 7).root_pos[0, :2], place(track)[7, :2], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size, told", [(0.6, 0.8), (1.6, 1.25)])
@@ -237,34 +211,13 @@ def test_the_encoder_s_motion_is_a_clip_with_its_pose_rate_and_name(encoder):
     assert roma.unitquat_geodesic_distance(clip.joint_rot, track.joint_rot).max() < 2e-3
 
 
-def test_the_initial_pose_is_that_of_the_frame_asked_for_and_moves_as_the_encoder_says(encoder):
-    clip = a_clip()
-    track = known_pose(synthesize_track(clip, CAMERA, encoder, KeypointNoise.none()), clip)
-    body = initial_pose(track, 30)
-    torch.testing.assert_close(body.root_pos[0], clip.root_pos[30], atol=0.01, rtol=0)
-    torch.testing.assert_close(body.body_lin_vel[0, 0], track.velocity[30])
-    assert roma.unitquat_geodesic_distance(body.root_rot[0], clip.joint_rot[30, 0]) < 1e-3
-    assert not body.dof_vel.any() and not body.body_ang_vel.any()
-
-
-@pytest.mark.parametrize("height, contact, lowest", [(-0.1, 0.0, 0.0), (0.1, 0.4, 0.1), (0.1, 0.6, 0.0)])
-def test_an_initial_pose_is_never_in_the_floor_and_on_it_where_a_foot_stands(encoder, height, contact, lowest):
-    clip = a_clip()
-    moved = Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0.0, height]), clip.joint_rot, 30.0)
-    track = known_pose(synthesize_track(moved, CAMERA, encoder, KeypointNoise.none()), moved)
-    feet = torch.zeros(45, 4)
-    feet[:, 2] = contact  # one of the four is enough
-    body = initial_pose(replace(track, contact=feet))
-    assert float(sole_height(body.body_pos, body.body_rot).min()) == pytest.approx(lowest, abs=0.02)
-
-
 def test_the_real_video_gives_a_finite_track(encoder):
     if not (VIDEO / "balance_cam01_keypoints.npz").is_file():
         pytest.skip(f"{VIDEO} is absent; set PHYSHMR_DATA")
     keypoints = KeypointTrack.load(VIDEO / "balance_cam01_keypoints.npz")
     track = track_from_keypoints(keypoints, Camera.load(VIDEO / "balance_cam01_camera.json"), encoder)
     assert len(track) == 50 and (track.ray_confidence > 0.5).float().mean() > 0.9
-    assert torch.isfinite(initial_pose(track).body_pos).all()
+    assert torch.isfinite(place(track)).all()
 
 
 @pytest.mark.parametrize("name", ["walk_forward", "squat"])
@@ -280,5 +233,3 @@ def test_the_bundled_encoder_knows_which_way_a_body_faces_and_where_it_stands(na
     off = roma.unitquat_geodesic_distance(track.root_rot, clip.joint_rot[:, 0])
     assert torch.rad2deg(off).mean() < 12
     assert (place(track) - clip.root_pos).norm(dim=-1).mean() < 0.25
-    start = initial_pose(track)
-    assert (start.body_pos[0] - pos[0]).norm(dim=-1).mean() < 0.25
