@@ -69,11 +69,12 @@ DETECTORS = {
 
 @dataclass(frozen=True)
 class Span:
-    """Which part of a video: seconds since its first frame (end excluded), and at most so many frames."""
+    """Which pictures of a video: seconds since its first frame (end excluded), at most so many, and each n-th only."""
 
     start: float = 0.0
     end: float | None = None
     max_frames: int | None = None
+    every: int = 1
 
     def __post_init__(self):
         if self.start < 0 or (self.end is not None and self.end <= self.start):
@@ -83,8 +84,26 @@ class Span:
 
     def words(self) -> list[str]:
         """For the script's command line."""
-        limits = (("--end", self.end), ("--max-frames", self.max_frames))
+        limits = (("--end", self.end), ("--max-frames", self.max_frames), ("--every", self.every))
         return ["--start", repr(self.start), *(w for k, v in limits if v is not None for w in (k, repr(v)))]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody is pointed at: left, top, width and height in the upright picture, pixels, at some second."""
+
+    box: tuple[float, float, float, float]
+    at: float = 0.0
+
+    def __post_init__(self):
+        if not (self.at >= 0 and min(self.box[2:]) > 0):
+            raise KitError(
+                f"--box {' '.join(f'{v:g}' for v in self.box)} --at {self.at:g}: X Y W H with W, H > 0 and SECONDS >= 0"
+            )
+
+    def words(self) -> list[str]:
+        """For the script's command line."""
+        return ["--box", *map(repr, self.box), "--at", repr(self.at)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +117,7 @@ class Detections:
         keypoints: (K, 17, 3) COCO-17 pixel u, v and confidence 0..1.
         image_size: (width, height) of the upright picture.
         notes: what the user should know, a line each.
+        change: (T,) how much the picture differs from the one before, mean over its pixels, 0..255; None where no picture was seen.
     """
 
     times: np.ndarray
@@ -106,6 +126,7 @@ class Detections:
     keypoints: np.ndarray
     image_size: tuple[int, int]
     notes: tuple[str, ...] = ()
+    change: np.ndarray | None = None
 
     @classmethod
     def load(cls, path: Path) -> Detections:
@@ -131,9 +152,8 @@ class Detections:
         believed = np.isfinite(data["keypoints"]).all((1, 2))  # a body with NaN in it was not seen
         width, height = (int(v) for v in data["image_size"])
         notes = tuple(str(n) for n in data["notes"])
-        return cls(
-            data["times"], data["spread"], data["frame"][believed], data["keypoints"][believed], (width, height), notes
-        )
+        seen = data["frame"][believed], data["keypoints"][believed]
+        return cls(data["times"], data["spread"], *seen, (width, height), notes, data.get("change"))
 
 
 def find_detector(name: str, weights: str | os.PathLike | None) -> Detector:
@@ -161,6 +181,7 @@ def detect(
     weights: str | os.PathLike | None = None,
     cache: str | os.PathLike | None = None,
     progress: bool = True,
+    place: Place | None = None,
 ) -> Detections:
     """Everyone a detector sees in a video.
 
@@ -169,13 +190,14 @@ def detect(
 
     Args:
         cache: folder; `cache_folder()` by default. progress: show a bar on a terminal.
+        place: of the person to look for, for a detector that sees one person only.
 
     Raises:
         KitError: the detector's environment cannot be built, or it cannot work on this video.
     """
     video, cache = Path(video).absolute(), Path(cache or cache_folder()).absolute()
     weights = None if weights is None else Path(weights).absolute()
-    kept = cache / "detections" / f"{_key(video, detector, span, weights)}.npz"
+    kept = cache / "detections" / f"{_key(video, detector, (span, place), weights)}.npz"
     if kept.is_file():
         with contextlib.suppress(KitError):  # a damaged one is made anew
             return Detections.load(kept)
@@ -183,7 +205,8 @@ def detect(
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".detect-", dir=kept.parent) as draft:
             out = Path(draft) / "detections.npz"
-            words = [str(video), str(out), *span.words(), *([] if weights is None else ["--weights", str(weights)])]
+            words = [str(video), str(out), *span.words(), *(place.words() if place else [])]
+            words += [] if weights is None else ["--weights", str(weights)]
             with _bar(detector.name, progress) as show:
                 _run_script(detector, words, Path(draft), show)
             found = Detections.load(out)
@@ -203,9 +226,9 @@ def prepare(detector: Detector) -> str:
         return said[-1] if said else detector.name
 
 
-def _key(video: Path, detector: Detector, span: Span, weights: Path | None) -> str:
+def _key(video: Path, detector: Detector, asked: tuple, weights: Path | None) -> str:
     """A name for the result that changes with whatever could change the result."""
-    key = hashlib.sha256(repr(span).encode())
+    key = hashlib.sha256(repr(asked).encode())
     files = [video, detector.script, SCRIPTS / "detector_script.py"]
     if weights is not None:
         kinds = (".onnx", ".safetensors", ".json")

@@ -14,12 +14,14 @@ one width for all keypoints, beside the overlap of the boxes. The thresholds are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from data_prep.detect import Detections
+from data_prep.detect import Detections, Place
 from physhmr_kit.utils.errors import KitError
 
 SURE = 0.3
@@ -34,8 +36,12 @@ SAME = 0.2
 PATIENCE = 2.0
 """Longest gap, s, across which tracklets are joined where a detector sees everyone; any gap where it sees one person."""
 
-_SHORT = 0.2  # s: a tracklet waits so long for its body before it ends
+SHORT = 0.2
+"""A tracklet waits so long, s, for its body before it ends."""
+
 _SPREAD = 0.1, 2.5  # width of the similarity in body sizes: at rest, and its growth per second between the frames
+_NEAR = 0.25  # s: somebody pointed at is there about that time
+_THERE = 0.1  # overlap of boxes from which on somebody is where was pointed
 _RIVAL = 0.6  # a second body at least so similar, as a share of the best, makes the best one doubtful
 
 
@@ -127,7 +133,7 @@ def tracklets(bodies: Bodies) -> tuple[list[list[int]], list[tuple[int, int]]]:
     for frame in np.unique(bodies.frame):
         here = np.flatnonzero(bodies.frame == frame)
         now = bodies.times[here[0]]
-        live = [n for n in live if now - bodies.times[last[n]] <= _SHORT]
+        live = [n for n in live if now - bodies.times[last[n]] <= SHORT]
         score = np.array(
             [[similarity(bodies, last[n], int(b), _velocity(bodies, done[n])) for b in here] for n in live]
         )
@@ -233,32 +239,108 @@ def choose(bodies: Bodies, everyone: list[Person], person: str | int, image_size
     return everyone[int(person)]
 
 
-def follow(found: Detections, person: str | int = "largest", alone: bool = False) -> np.ndarray:
+def pointed_at(bodies: Bodies, everyone: list[Person], place: Place) -> Person:
+    """Who is in a box at some second: the person whose box overlaps it most.
+
+    Raises:
+        KitError: nobody overlaps it.
+    """
+    near = np.abs(bodies.times - place.at) <= _NEAR
+    left, top, width, height = place.box
+    sides = np.minimum(bodies.box[:, 2:], (left + width, top + height)) - np.maximum(bodies.box[:, :2], (left, top))
+    common = np.prod(sides.clip(min=0), axis=-1) * near
+    overlap = common / (np.prod(bodies.box[:, 2:] - bodies.box[:, :2], axis=-1) + width * height - common)
+    best = max(everyone, key=lambda p: overlap[p.rows].max())
+    if overlap[best.rows].max() < _THERE:
+        there = "; ".join(_where(bodies, p, place.at) for p in everyone if near[p.rows].any()) or "nobody at all"
+        raise KitError(f"--box: nobody is there at {place.at:g} s, but {there}")
+    return best
+
+
+def _where(bodies: Bodies, person: Person, at: float | None = None) -> str:
+    """A person's box, as --box takes it, at a time or when first seen."""
+    row = person.rows[0] if at is None else min(person.rows, key=lambda r: abs(bodies.times[r] - at))
+    left, top, right, bottom = bodies.box[row]
+    return f"--at {bodies.times[row]:.2f} --box {left:.0f} {top:.0f} {right - left:.0f} {bottom - top:.0f}"
+
+
+def _taken(bodies: Bodies, everyone: list[Person], chosen: Person, alone: bool) -> list[str]:
+    """A line that says who of several is followed; none where there is one."""
+    lasting = [p for p in everyone if p is chosen or len(p.rows) >= max(4, len(chosen.rows) / 20)]
+    if len(lasting) == 1:
+        return []
+    number = {id(p): n for n, p in enumerate(everyone)}
+    span = f"from {bodies.times[chosen.rows[0]]:.1f} to {bodies.times[chosen.rows[-1]]:.1f} s"
+    others = "; ".join(f"{number[id(p)]}: {_where(bodies, p)}" for p in lasting if p is not chosen)
+    seen = "the detector sees one person at a time and jumped to others" if alone else f"{len(lasting)} people are seen"
+    return [f"{seen}; {number[id(chosen)]} is followed, {span} ({_where(bodies, chosen)}); for another, {others}"]
+
+
+def follow(
+    found: Detections,
+    person: str | int = "largest",
+    alone: bool = False,
+    place: Place | None = None,
+    cuts: Sequence[int] = (),
+    notes: list[str] | None = None,
+) -> np.ndarray:
     """One person's keypoints in every frame.
 
     Where the person is not seen, everything is 0. Where two people overlap so that they could have been exchanged, or where a
     detector that sees one person only (`alone`) jumped to another body, the confidence is at most `LOW`.
 
     Args:
-        person: see `choose`.
+        person: see `choose`. place: where the person is, instead; shots other than that one then show nobody.
+        cuts: frames with which a new shot begins (`cuts.find_cuts`); who is followed is chosen in each shot anew.
+        notes: a list that gets a line on who of several was taken.
 
     Returns:
         (T, 17, 3) pixel u, v, confidence; all 0 when nobody was seen.
+
+    Raises:
+        KitError: no such person in any shot.
     """
     out = np.zeros((len(found.times), 17, 3), dtype=np.float32)
+    ends = [0, *cuts, len(found.times)]
+    faults = []
+    for start, stop in pairwise(ends):
+        here = (found.frame >= start) & (found.frame < stop)
+        shot = replace(found, frame=found.frame[here], keypoints=found.keypoints[here])
+        if place and not found.times[start] - _NEAR <= place.at <= found.times[stop - 1] + _NEAR:
+            continue
+        try:
+            _follow_shot(out, shot, person, alone, place, notes)
+        except KitError as fault:
+            faults.append(fault)
+    if place and place.at > found.times[-1] + _NEAR:
+        raise KitError(f"--at {place.at:g}: the film is over at {found.times[-1]:.2f} s")
+    if faults and not out.any():
+        raise faults[0]
+    return out
+
+
+def _follow_shot(
+    out: np.ndarray, found: Detections, person: str | int, alone: bool, place: Place | None, notes: list[str] | None
+) -> None:
     bodies = bodies_of(found)
     if len(bodies.rows) == 0:
-        return out
+        if place:
+            raise KitError(f"--box: nobody is there at {place.at:g} s, and nobody at all")
+        return
     everyone = people(bodies, np.inf if alone else PATIENCE)
-    chosen = choose(bodies, everyone, person, found.image_size)
+    if place is None:
+        chosen = choose(bodies, everyone, person, found.image_size)
+    else:
+        chosen = pointed_at(bodies, everyone, place)
+    if notes is not None:
+        notes += _taken(bodies, everyone, chosen, alone)
 
-    def place(which: np.ndarray, most: float) -> None:
+    def put(which: np.ndarray, most: float) -> None:
         rows = bodies.rows[which]
         out[found.frame[rows]] = found.keypoints[rows]
         out[found.frame[rows], :, 2] = np.minimum(found.keypoints[rows, :, 2], most)
 
     if alone:
-        place(np.arange(len(bodies.rows)), LOW)
-    place(chosen.doubtful, LOW)
-    place(chosen.rows, 1.0)
-    return out
+        put(np.arange(len(bodies.rows)), LOW)
+    put(chosen.doubtful, LOW)
+    put(chosen.rows, 1.0)

@@ -20,8 +20,11 @@ from physhmr_kit.utils.errors import KitError
 if TYPE_CHECKING:  # reconstruct only wants the header; torch and NumPy come where there is work for them
     import numpy as np
 
-    from data_prep.detect import Detections
+    from data_prep.detect import Detections, Place
     from physhmr_kit.vision.keypoints import KeypointTrack
+
+CONTROL_FPS = 30.0
+"""Frames per second of whatever reads keypoints (`motion.clip.CONTROL_FPS`, which needs torch)."""
 
 FEWEST_FRAMES = 8
 """A video with fewer frames is not a motion: a quarter of a second at 30 fps."""
@@ -91,51 +94,69 @@ def keypoints_of(
     start: float = 0.0,
     end: float | None = None,
     max_frames: int | None = None,
+    place: Place | None = None,
 ) -> KeypointTrack:
     """One person's COCO-17 keypoints in a video, at a constant rate.
 
     A frame without the person has confidence 0; one in which the detector may have looked at somebody else has at most
     `people.LOW`. Nothing is filled in here: `KeypointTrack.filled` closes short gaps.
 
+    A video of 60 or more frames a second is looked at in every second (third, ...) picture: what follows runs at 30.
+
     Args:
         video: any file PyAV reads; turned upright by its metadata.
         detector: mediapipe, rtmlib or vitpose. person: 'largest', 'centre' or a number, see `people.choose`.
+        place: where the person is, instead. A detector that sees one person looks at nothing else, from that second on.
         cache: folder for detections; `cache_folder()` by default.
         weights: file or folder, for detectors that do not carry theirs.
         progress: show a bar, and what is worth knowing, on stderr.
         start, end: seconds since the first frame, end excluded. max_frames: read at most so many.
 
     Returns:
-        the track. Of a video of constant rate it has a row for each frame; one of variable rate is put on the median rate.
+        the track. Of a video of constant rate it has a row for each picture looked at; one of variable rate is put on the median rate.
 
     Raises:
         KitError: not a video, too short, nobody in it, no such person, no environment or no weights for the detector.
     """
     import torch
 
+    from data_prep.cuts import find_cuts
     from data_prep.detect import Span, detect, find_detector
     from data_prep.people import follow
     from physhmr_kit.vision.keypoints import KeypointTrack
 
-    chosen, span = find_detector(detector, weights), Span(start, end, max_frames)
+    chosen = find_detector(detector, weights)
     info = read_video_info(video)
+    span = Span(start, end, max_frames, every_nth(info.fps))
     if min(info.frames, max_frames or info.frames) < FEWEST_FRAMES:
         raise _too_short(video, min(info.frames, max_frames or info.frames))
-    found = detect(video, chosen, span, weights, cache, progress)
+    found = detect(video, chosen, span, weights, cache, progress, place if chosen.alone else None)
     if len(found.times) < FEWEST_FRAMES:
         raise _too_short(video, len(found.times))
-    rows = follow(found, person, chosen.alone)
+    notes = list(found.notes)
+    cuts = find_cuts(found)
+    if place and chosen.alone:  # it saw nobody else
+        rows = follow(found, alone=True, cuts=cuts)
+    else:
+        rows = follow(found, person, chosen.alone, place, cuts, notes)
     if not rows[..., 2].any():
         raise _nobody(video, detector, found)
+    if cuts:
+        notes.append(f"cut at {', '.join(f'{found.times[frame]:.2f}' for frame in cuts)} s")
     fps, constant = rate_of(found.times)
-    notes = list(found.notes)
     if not constant:
         rows = on_constant_rate(found.times, rows, fps)
         notes.append(f"variable frame rate; keypoints are put on its median, {fps:.6g} fps")
     if progress:
         for note in notes:
             print(f"{video}: {note}", file=sys.stderr)
-    return KeypointTrack(torch.from_numpy(rows).float(), fps, found.image_size, str(video))
+    seconds = tuple(float(found.times[frame] - found.times[0]) for frame in cuts)
+    return KeypointTrack(torch.from_numpy(rows).float(), fps, found.image_size, str(video), seconds)
+
+
+def every_nth(fps: float) -> int:
+    """How many pictures to step on so that 30 or more a second remain: 2 for 60 fps, 4 for 120, 1 for 50."""
+    return max(1, int(fps / CONTROL_FPS + 0.02))  # 59.94 is 60
 
 
 def _evenly(stamps: list[float]) -> bool:
@@ -220,7 +241,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe")
     parser.add_argument("--weights", type=Path, metavar="PATH", help="local weights; rtmlib and vitpose need them")
-    parser.add_argument("--person", default="largest", help="largest, centre or a number, 0 being the largest")
+    parser.add_argument(
+        "--person",
+        default="largest",
+        help="of several: largest, centre or a number, 0 being the largest; mediapipe sees one person, so point at that with --box",
+    )
+    parser.add_argument("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="where the person is, pixels")
+    parser.add_argument("--at", type=float, default=0.0, metavar="S", help="second at which the person is there")
     parser.add_argument("--start", type=float, default=0.0, metavar="S", help="first second")
     parser.add_argument("--end", type=float, metavar="S", help="last second")
     parser.add_argument("--max-frames", type=int, metavar="N", help="read at most so many frames")
@@ -235,6 +262,8 @@ def main(argv: list[str] | None = None) -> int:
         raise KitError(f"{out}: is a folder; --out names a file")
     if options.out is None and out.exists():
         raise KitError(f"{out}: exists already; name it with --out to write over it")
+    from data_prep.detect import Place
+
     track = keypoints_of(
         options.video,
         options.detector,
@@ -243,6 +272,7 @@ def main(argv: list[str] | None = None) -> int:
         start=options.start,
         end=options.end,
         max_frames=options.max_frames,
+        place=Place(tuple(options.box), options.at) if options.box else None,
     )
     from data_prep.people import SURE
 

@@ -32,9 +32,13 @@ METHODS = ("physics", "two_stage", "kinematic")
 
 
 def find_video(keypoints: Path) -> Path | None:
-    """The video beside a keypoint file, if there is one: walk_keypoints.npz or walk.npz -> walk.mp4."""
-    found = keypoints.with_name(keypoints.stem.removesuffix("_keypoints") + ".mp4")
+    """The video beside a keypoint file or folder, if there is one: walk_keypoints.npz, walk.npz or walk_json/ -> walk.mp4."""
+    found = keypoints.with_name(_stem(keypoints) + ".mp4")
     return found if found.is_file() else None
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix("_keypoints").removesuffix("_json")
 
 
 def check_video(track: KeypointTrack, video: Path) -> None:
@@ -50,8 +54,11 @@ def check_video(track: KeypointTrack, video: Path) -> None:
                 f"{track.name}: {found:.2f} s of keypoints, {video} lasts {expected:.2f} s; detect on the same video"
             )
         return
-    track.check_video(info.frames, video)
-    if info.fps and abs(info.fps - track.fps) > 0.02 * info.fps:
+    nth = (
+        max(1, round(info.fps / track.fps)) if info.fps else 1
+    )  # of a fast film, a detector looks at every nth picture
+    track.check_video(-(-info.frames // nth), video)
+    if info.fps and abs(info.fps - nth * track.fps) > 0.02 * info.fps:
         raise KitError(
             f"{track.name}: keypoints are at {track.fps:g} fps, {video} at {info.fps:g}; detect on the same video"
         )
@@ -69,47 +76,76 @@ def step(name: str):
 
 
 def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
-    """Keypoints at 30 fps, from a file or from a detector, and the video they belong to."""
+    """Keypoints, from a file or from a detector, and the video they belong to."""
+    from data_prep.detect import Place
+    from data_prep.keypoint_files import read_keypoints
     from physhmr_kit.metrics.reprojection import MIN_CONFIDENCE
-    from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
+    from physhmr_kit.vision.keypoints import RAY_COCO
 
+    place = Place(tuple(args.box), args.at) if args.box else None
     if args.keypoints:
-        track, video = KeypointTrack.load(args.keypoints), args.video or find_video(args.keypoints)
+        video = args.video or find_video(args.keypoints)
+        size = tuple(args.image_size) if args.image_size else None
+        track = read_keypoints(args.keypoints, args.person, video, args.fps, size, place)
         if video:
             check_video(track, video)
     else:
         video = args.video
-        track = keypoints_of(video, args.detector, args.person, weights=args.detector_weights)
+        track = keypoints_of(video, args.detector, args.person, weights=args.detector_weights, place=place)
     if not (track.confidence[:, RAY_COCO] >= MIN_CONFIDENCE).any():
         raise KitError(
             f"{track.name}: no limb keypoint reaches a confidence of {MIN_CONFIDENCE}; there is nobody to follow"
         )
-    track = track.resample(30.0)
-    if len(track) < 2:
+    if len(track.resample(30.0)) < 2:
         raise KitError(f"{track.name}: 1 frame at 30 fps; a motion needs at least two")
     return track, video
 
 
 def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
-    """The camera of a file, checked against the keypoints (30 fps); None without a file."""
+    """The camera of a file, checked against the keypoints; None without a file."""
     from physhmr_kit.vision.camera import Camera
 
     if path is None:
         return None
     camera = Camera.load(path)
-    keypoints.check_camera(camera)
+    keypoints.resample(30.0).check_camera(camera)  # a moving one has a pose for each frame at that rate
     return camera
 
 
-def find_track(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> VisualTrack:
-    """The person's track under the calibrated camera, or under one estimated from the person (`vision.uncalibrated`)."""
+def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> list[VisualTrack]:
+    """The person's track in each span of the film that shows the person (`vision.presence`).
+
+    A shot has one camera: the calibrated one, or one estimated from the person (`vision.uncalibrated`).
+    """
+    from physhmr_kit.vision.presence import SHORTEST_SPAN, spans_to_place
+
+    tracks, shots = [], keypoints.shots()
+    for seconds, shot in shots:
+        first, shot = round(30 * seconds), shot.resample(30.0).filled()
+        spans = spans_to_place(shot)
+        if not spans:
+            continue
+        if len(shots) > 1:
+            print(f"shot from {seconds:.2f} to {seconds + len(shot) / 30:.2f} s")
+        camera = known[first : first + len(shot)] if known is not None and known.batch_shape else known
+        track = replace(find_track(args, encoder, camera, shot), first=first)
+        tracks += [track[a:b] for a, b in spans]
+    if not tracks:
+        raise KitError(
+            f"{keypoints.name}: the person is nowhere seen for {SHORTEST_SPAN / 30:.2f} s on end; nothing can be reconstructed"
+        )
+    return tracks
+
+
+def find_track(args, encoder: VisionEncoder, known: Camera | None, shot: KeypointTrack) -> VisualTrack:
+    """The person's track in a shot (30 fps)."""
     from physhmr_kit.vision.build_track import track_from_keypoints, with_scale
     from physhmr_kit.vision.uncalibrated import estimate_camera
 
     if args.camera:
         assert known is not None  # read from that file
-        return track_from_keypoints(keypoints, known, encoder, args.scale)
-    found = estimate_camera(keypoints, encoder, args.focal, known)
+        return track_from_keypoints(shot, known, encoder, args.scale)
+    found = estimate_camera(shot, encoder, args.focal, known)
     print(found)
     for note in found.notes:
         print(f"  {note}")
@@ -126,8 +162,9 @@ def find_follower(args) -> tuple | None:
     return *two_stage(expert), settings
 
 
-def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
-    """The policy after training on this video, with a progress bar of the share that it follows and the time left."""
+def adapted(args, policy: Policy, track: VisualTrack, substeps: int, share: float) -> Policy:
+    """The policy after training on this track for a share of the time asked for, with a bar that shows how much of it is followed
+    and how long it may take."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
@@ -136,15 +173,15 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
     config = replace(ADAPTATION_CONFIG, sim=replace(ADAPTATION_CONFIG.sim, simulator=args.simulator, substeps=substeps))
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("adapting", total=1.0, state="")
+        task, minutes = bar.add_task("adapting", total=1.0, state=""), share * args.adapt
 
-        def show(share: float, followed: float) -> None:
-            left = 60 * args.adapt * max(1 - share, 0)
+        def show(done: float, followed: float) -> None:
+            left = 60 * minutes * max(1 - done, 0)
             bar.update(
-                task, completed=share, state=f"follows {100 * followed:.0f} % of the video, at most {left:.0f} s left"
+                task, completed=done, state=f"follows {100 * followed:.0f} % of the video, at most {left:.0f} s left"
             )
 
-        made = adapt(policy, track, args.adapt, config, args.device, show)
+        made = adapt(policy, track, minutes, config, args.device, show)
     print(
         f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); "
         f"follows {100 * made.followed:.0f} % of the video before the body is lost"
@@ -152,19 +189,21 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int) -> Policy:
     return made.policy
 
 
-def simulate(args, track: VisualTrack, found: tuple | None) -> Reconstruction:
-    """The track followed by a policy (of `find_follower`) in simulation, or the refined estimate alone."""
+def simulate(args, tracks: list[VisualTrack], found: tuple | None) -> list[Reconstruction]:
+    """Each track followed by a policy (of `find_follower`) in simulation, or the refined estimate alone."""
     from physhmr_kit.reconstruction import kinematic_estimate, simulate_track
 
     if found is None:
-        return kinematic_estimate(track)
+        return [kinematic_estimate(track) for track in tracks]
     policy, config, settings = found
     print(choose_simulator(args.simulator), file=sys.stderr)
     substeps = int(settings.get("substeps", 4))
-    if args.adapt:
-        policy = adapted(args, policy, track, substeps)
-    with cli.progress_bar(f"{len(track)} frames", len(track)) as progress:
-        return simulate_track(policy, track, config, args.simulator, substeps, args.device, progress)
+    frames, done = sum(map(len, tracks)), []
+    for track in tracks:
+        follower = adapted(args, policy, track, substeps, len(track) / frames) if args.adapt else policy
+        with cli.progress_bar(f"{len(track)} frames", len(track)) as progress:
+            done.append(simulate_track(follower, track, config, args.simulator, substeps, args.device, progress))
+    return done
 
 
 # The command
@@ -174,7 +213,15 @@ def _parser():
     parser = cli.make_parser("reconstruct", __doc__)
     add = parser.add_argument
     add("video", nargs="?", type=Path, metavar="VIDEO", help="any video that PyAV reads, with one or more people")
-    add("--keypoints", type=Path, help="COCO-17 keypoints of one person, .npz; found by a detector when omitted")
+    add(
+        "--keypoints",
+        type=Path,
+        metavar="PATH",
+        help="keypoints found before: a file of the kit (.npz), or a file or folder of OpenPose, AlphaPose, COCO, MMPose, MediaPipe, "
+        "Sports2D, ViTPose or DeepLabCut; found by a detector when omitted",
+    )
+    add("--fps", type=float, help="frames per second of --keypoints, where neither they nor a VIDEO tell")
+    add("--image-size", type=int, nargs=2, metavar=("W", "H"), help="picture of --keypoints, pixels, likewise")
     add("--camera", type=Path, help="calibrated camera, .json or .npz; z-up world, floor at z = 0")
     add(
         "--lens",
@@ -199,7 +246,13 @@ def _parser():
     )
     add("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe", help="keypoint detector")
     add("--detector-weights", type=Path, help="local weights, required by rtmlib and vitpose")
-    add("--person", default="largest", help="which person: largest, centre or a number (0: the largest)")
+    add(
+        "--person",
+        default="largest",
+        help="which of several: largest, centre or a number (0: the largest). Detector mediapipe sees one person at a time; point at another with --box",
+    )
+    add("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="where the person is at second --at, pixels")
+    add("--at", type=float, default=0.0, metavar="SECONDS", help="when the person is in --box")
     add(
         "--stage",
         choices=("distill", "finetune"),
@@ -220,9 +273,11 @@ def _parse(argv: list[str] | None):
     if not (args.video or args.keypoints):
         raise KitError("give a VIDEO, or --keypoints; see python -m physhmr_kit.reconstruct --help")
     if args.out is None:
-        args.out = Path("out") / (args.video or args.keypoints).stem.removesuffix("_keypoints")
+        args.out = Path("out") / _stem(args.video or args.keypoints)
     if args.out.exists() and not args.out.is_dir():
         raise KitError(f"{args.out}: is a file; --out names a folder")
+    if args.fps is not None and not args.fps > 0:
+        raise KitError(f"--fps {args.fps:g}: a frame rate is a positive number")
     if args.scale is not None and not 0.1 <= args.scale <= 10:
         raise KitError(f"--scale {args.scale:g}: a person is between 0.1 and 10 times the mean shape")
     if args.focal is not None and not args.focal > 0:
@@ -247,18 +302,19 @@ def main(argv: list[str] | None = None) -> int:
         keypoints, video = keypoints_and_video(args)
         known = load_camera(args.camera or args.lens, keypoints)
     with step("camera, encoder and rays"):
-        track = find_track(args, encoder, known, keypoints)
-    from physhmr_kit.reconstruction import errors_over_time, summary
+        tracks = find_tracks(args, encoder, known, keypoints)
+    from physhmr_kit.reconstruction import film_errors, summary
     from physhmr_kit.reconstruction.files import write_files
 
     with step("placement" if policy is None else "simulation"):
-        result = simulate(args, track, policy)
+        results = simulate(args, tracks, policy)
     with step("writing"):
-        errors = errors_over_time(result)
-        files = write_files(result, errors, args.out, video, not args.no_overlay)
-    print("\n".join(summary(result, errors)))
+        errors = film_errors(results, len(keypoints.resample(30.0)))
+        files = write_files(results, errors, args.out, video, not args.no_overlay)
+    print("\n".join(summary(results, errors)))
     print(f"wrote {', '.join(f.name for f in files)} to {args.out} in {time.monotonic() - started:.1f} s")
-    print(f"look at it: python -m physhmr_kit.view {args.out / 'reconstruction.rrd'}")
+    recording = next(file for file in files if file.suffix == ".rrd")
+    print(f"look at it: python -m physhmr_kit.view {recording}")
     return 0
 
 

@@ -3,7 +3,7 @@
 `python -m physhmr_kit.reconstruct` is the command.
 """
 
-from physhmr_kit.reconstruction.report import errors_over_time, summary
+from physhmr_kit.reconstruction.report import errors_over_time, film_errors, summary
 from physhmr_kit.reconstruction.simulate import (
     MIN_RESTART_GAP,
     Reconstruction,
@@ -15,6 +15,7 @@ __all__ = [
     "MIN_RESTART_GAP",
     "Reconstruction",
     "errors_over_time",
+    "film_errors",
     "kinematic_estimate",
     "simulate_track",
     "summary",

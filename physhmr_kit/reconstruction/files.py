@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import tempfile
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,20 +20,28 @@ from physhmr_kit.reconstruction.simulate import Reconstruction
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer import recording
 from physhmr_kit.viewer.frames import video_frames
-from physhmr_kit.viewer.overlay import write_overlay
+from physhmr_kit.viewer.overlay import Drawn, write_overlay
+
+_OURS = re.compile(r"(reconstruction|rollout|track)(_\d+)?(_part\d+)?\.(npz|bvh|rrd)")
 
 
 def write_files(
-    result: Reconstruction, errors: dict[str, np.ndarray], out: Path, video: Path | None, overlay: bool = True
+    results: Sequence[Reconstruction],
+    errors: dict[str, np.ndarray],
+    out: Path,
+    video: Path | None,
+    overlay: bool = True,
 ) -> list[Path]:
     """Write everything into a folder; the files appear together, when all of them are whole.
 
     Args:
+        results: of each span in which the person is seen, in order of time. errors: of `film_errors`.
         video: for the recording and the overlay. overlay: draw the body over the video.
 
     Returns:
-        reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is not one (`whole_parts`), rollout.npz, track.npz (what the policy observed, with the camera),
-        errors.csv, reconstruction.rrd, and overlay.mp4 where there is a video.
+        reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is not one (`whole_parts`), rollout.npz, track.npz (what
+        the policy observed, with the camera) and reconstruction.rrd, which end in the segment's number where there are several
+        (reconstruction_2.npz); and for the whole film errors.csv, and overlay.mp4 where there is a video.
 
     Raises:
         KitError: the folder cannot be written.
@@ -39,11 +49,12 @@ def write_files(
     home = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     try:
         with tempfile.TemporaryDirectory(prefix=".reconstruct-", dir=home) as draft:
-            _write_all(result, errors, Path(draft), video, overlay)
+            _write_all(results, errors, Path(draft), video, overlay)
             out.mkdir(parents=True, exist_ok=True)
             files = sorted(Path(draft).iterdir())
-            for old in (*out.glob("reconstruction*.npz"), *out.glob("reconstruction*.bvh")):
-                old.unlink()  # of a reconstruction in other parts
+            for old in out.iterdir():
+                if _OURS.fullmatch(old.name):  # of a reconstruction in other segments or parts
+                    old.unlink()
             for file in files:
                 os.replace(file, out / file.name)
             return [out / file.name for file in files]
@@ -52,39 +63,46 @@ def write_files(
 
 
 def _write_all(
-    result: Reconstruction, errors: dict[str, np.ndarray], folder: Path, video: Path | None, overlay: bool
+    results: Sequence[Reconstruction], errors: dict[str, np.ndarray], folder: Path, video: Path | None, overlay: bool
 ) -> None:
-    body = result.rollout.simulated
-    clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), result.track.fps, result.track.name)
-    for name, part in whole_parts(clip, [frame for frame, _ in result.restarts]):
-        part.save(folder / f"{name}.npz")
-        write_bvh(part, folder / f"{name}.bvh")
-    result.rollout.save(folder / "rollout.npz")
-    result.track.save(folder / "track.npz")
+    for number, result in enumerate(results, 1):
+        _write_segment(result, folder, f"_{number}" if len(results) > 1 else "", video)
     with open(folder / "errors.csv", "w", newline="", encoding="utf-8") as f:
         writer = csv.writer(f)
         writer.writerow(errors)
         writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
-    recording.record_rollout(
-        folder / "reconstruction.rrd", result.rollout, result.track, video_frames(video) if video else None
-    )
     if video and overlay:
-        marked = [frame for frame, _ in result.restarts]
-        write_overlay(video, folder / "overlay.mp4", body, result.track.camera, result.track.fps, marked)
+        parts = [
+            Drawn(r.rollout.simulated, r.track.camera, r.track.first, [frame for frame, _ in r.restarts])
+            for r in results
+        ]
+        write_overlay(video, folder / "overlay.mp4", parts, results[0].track.fps)
 
 
-def whole_parts(clip: Clip, restarts: list[int]) -> list[tuple[str, Clip]]:
+def _write_segment(result: Reconstruction, folder: Path, mark: str, video: Path | None) -> None:
+    body, track = result.rollout.simulated, result.track
+    clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), track.fps, track.name + mark)
+    for name, part in whole_parts(clip, [frame for frame, _ in result.restarts], f"reconstruction{mark}"):
+        part.save(folder / f"{name}.npz")
+        write_bvh(part, folder / f"{name}.bvh")
+    result.rollout.save(folder / f"rollout{mark}.npz")
+    track.save(folder / f"track{mark}.npz")
+    images = video_frames(video) if video else None
+    recording.record_rollout(folder / f"reconstruction{mark}.rrd", result.rollout, track, images)
+
+
+def whole_parts(clip: Clip, restarts: list[int], stem: str = "reconstruction") -> list[tuple[str, Clip]]:
     """A reconstruction as motions that a reader takes: name and clip, cut where the body was put back or leaps.
 
-    A film whose person leaves the picture has leaps in the estimate as well. What lies between two of them and is
-    shorter than `MIN_FRAMES` is left out; a reconstruction of nothing else is written as it is.
+    The estimate may leap as well. What lies between two leaps and is shorter than `MIN_FRAMES` is left out; a reconstruction
+    of nothing else is written as it is.
     """
     leaps = {frame + 1 for frame in teleports(clip.root_pos, clip.joint_rot, clip.fps)[0]}
     borders = [0, *sorted(leaps | set(restarts)), len(clip)]
     parts = [clip.cut(start, stop) for start, stop in pairwise(borders) if stop - start >= MIN_FRAMES]
     if len(parts) < 2:
-        return [("reconstruction", parts[0] if parts else clip)]
-    return [(f"reconstruction_part{n}", part) for n, part in enumerate(parts, start=1)]
+        return [(stem, parts[0] if parts else clip)]
+    return [(f"{stem}_part{n}", part) for n, part in enumerate(parts, start=1)]
 
 
 def _numbers(values: np.ndarray) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,20 +11,22 @@ import torch
 from physhmr_kit.metrics.reprojection import ray_distance, reprojection_error
 from physhmr_kit.motion.following import is_upright
 from physhmr_kit.reconstruction.simulate import Reconstruction
+from physhmr_kit.vision.presence import UNSEEN, visibility
 
 
 def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     """One row for each frame: how far the body is from the detected keypoints and from the estimate.
 
     Returns:
-        frame, seconds, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN where there is none),
-        estimate_ray_distance_mm and estimate_reprojection_px (the same of the estimate), from_estimate_mm (mean over 24
-        bodies), upright and restart (0 or 1; a frame in which the body was reset is not upright). All (T,).
+        frame and seconds of the film, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN where there
+        is none), estimate_ray_distance_mm and estimate_reprojection_px (the same of the estimate), from_estimate_mm (mean over
+        24 bodies), upright and restart (0 or 1; a frame in which the body was reset is not upright). All (T,).
     """
     track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
     rays = track.centre, track.ray_point, track.ray_confidence
     count = len(track)
-    columns = {"frame": torch.arange(count), "seconds": torch.arange(count) / track.fps}
+    frame = torch.arange(track.first, track.first + count)
+    columns = {"frame": frame, "seconds": frame / track.fps}
     for name, state in (("", body), ("estimate_", estimate)):
         columns[f"{name}ray_distance_mm"] = ray_distance(state.body_pos, *rays).nanmean(1)
         pixels = reprojection_error(state.body_pos, state.body_rot, track.keypoints, track.camera)
@@ -35,30 +38,67 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     return {name: values.numpy() for name, values in columns.items()}
 
 
-def summary(result: Reconstruction, errors: dict[str, np.ndarray]) -> list[str]:
-    """What to know before trusting the result, line by line."""
-    track, count = result.track, len(result.track)
+def film_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.ndarray]:
+    """The rows of `errors_over_time` of all segments on the frames of the film, at their rate.
+
+    Returns:
+        the same columns, each (frames,), and segment: 1 for the first, 0 where the person is not seen and nothing is placed.
+        There, errors are NaN, and upright and restart 0.
+    """
+    tables = [errors_over_time(result) for result in results]
+    frames = max(frames, 1 + int(tables[-1]["frame"][-1]))  # rounding, where a cut lies between two frames
+    fps = results[0].track.fps
+    film = {"frame": np.arange(frames), "seconds": np.arange(frames) / fps, "segment": np.zeros(frames, int)}
+    for name, values in tables[0].items():
+        if name not in film:
+            film[name] = np.full(frames, np.nan) if values.dtype.kind == "f" else np.zeros(frames, values.dtype)
+    for number, table in enumerate(tables, 1):
+        rows = table["frame"]
+        film["segment"][rows] = number
+        for name in set(table) - {"frame", "seconds"}:
+            film[name][rows] = table[name]
+    return film
+
+
+def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) -> list[str]:
+    """What to know before trusting the result, line by line; `errors` of `film_errors`."""
+    track, count = results[0].track, len(errors["frame"])
     width, height = track.image_size
+    scales = " and ".join(dict.fromkeys(f"{result.track.scale:.2f}" for result in results))
     median = {name: float(np.nanmedian(values)) for name, values in errors.items()}
-    first_line = (
+    first_lines = [
         f"{track.name}: {count} frames at {track.fps:g} fps, {count / track.fps:.1f} s; "
-        f"the world is divided by {track.scale:.2f} so that the mean-shape humanoid fits"
-    )
-    if result.method == "kinematic":
+        f"the world is divided by {scales} so that the mean-shape humanoid fits",
+        *_seen(results, count),
+    ]
+    if results[0].method == "kinematic":
         return [
-            first_line,
+            *first_lines,
             f"the estimate, without physics; reprojection error, median: {median['reprojection_px']:.0f} px of a "
             f"{width}x{height} image; distance from the rays, median: {median['ray_distance_mm']:.0f} mm",
         ]
-    resets = ", ".join(f"{why} at {frame / track.fps:.2f} s" for frame, why in result.restarts)
-    longest = max(b - a for a, b in pairwise([0, *(frame for frame, _ in result.restarts), count])) / track.fps
+    resets = [f"{why} at {result.seconds(frame):.2f} s" for result in results for frame, why in result.restarts]
+    longest = max(b - a for r in results for a, b in pairwise([0, *(frame for frame, _ in r.restarts), len(r.track)]))
     return [
-        first_line,
+        *first_lines,
         f"reprojection error, median: {median['reprojection_px']:.0f} px of a {width}x{height} image "
         f"(the estimate without physics: {median['estimate_reprojection_px']:.0f} px)",
         f"distance from the rays, median: {median['ray_distance_mm']:.0f} mm (the estimate's: {median['estimate_ray_distance_mm']:.0f} mm); "
         "errors along the rays cannot be measured without ground truth",
-        f"upright in {100 * errors['upright'].mean():.0f} % of the frames, reset to the estimate {len(result.restarts)} time(s)"
-        + (f": {resets}; at most {longest:.1f} s without a reset" if resets else ""),
-        f"largest assistive force: {result.assist:.0f} N",
+        f"upright in {100 * errors['upright'][errors['segment'] > 0].mean():.0f} % of the frames, reset to the estimate {len(resets)} time(s)"
+        + (f": {', '.join(resets)}; at most {longest / track.fps:.1f} s without a reset" if resets else ""),
+        f"largest assistive force: {max(result.assist for result in results):.0f} N",
     ]
+
+
+def _seen(results: Sequence[Reconstruction], count: int) -> list[str]:
+    """How much of the film shows the person, and from when to when; nothing where all of it does, in one shot."""
+    tracks = [result.track for result in results]
+    seen = sum(int((visibility(track.keypoints) > UNSEEN).sum()) for track in tracks)
+    if seen == count and len(results) == 1:
+        return []
+    spans = [f"{r.seconds(0):.1f} to {r.seconds(len(r.track)):.1f} s" for r in results]
+    line = f"seen in {100 * seen / count:.0f} % of the film, from {', '.join(spans)}"
+    if len(spans) > 1:
+        line += "; the files of a segment end in its number"
+    return [line]

@@ -1,4 +1,4 @@
-"""A policy follows the visual track of a video in simulation, from its first frame to its last.
+"""A policy follows a visual track in simulation, from its first frame to its last.
 
 A body that falls, loses the person or diverges is reset to the estimate of that frame.
 """
@@ -32,10 +32,10 @@ MIN_RESTART_GAP = 15
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The motion of a person in a video, in simulation.
+    """The motion of a person in a video, or in a span of it in which the person is seen, in simulation.
 
     Attributes:
-        track: what the policy observed.
+        track: what the policy observed. Frames here count from its first one; `seconds` are the film's.
         rollout: simulated body; its reference is the estimate refined over time (`vision/refinement`), not ground truth.
         restarts: (frame, reason) for each time the body was reset to the estimate.
         method: 'physics', or 'kinematic' for the estimate itself.
@@ -47,6 +47,10 @@ class Reconstruction:
     restarts: list[tuple[int, str]]
     method: str = "physics"
     assist: float = 0.0
+
+    def seconds(self, frame: int) -> float:
+        """When a frame of the track is, s from the beginning of the film."""
+        return (self.track.first + frame) / self.track.fps
 
 
 @torch.no_grad()

@@ -35,9 +35,9 @@ class Times:
     fps: float
 
     @classmethod
-    def steady(cls, count: int, fps: float) -> Times:
-        """One row for each of `count` frames."""
-        return cls(np.arange(count) / fps, fps)
+    def steady(cls, count: int, fps: float, first: int = 0) -> Times:
+        """One row for each of `count` frames, from frame `first` on."""
+        return cls(np.arange(first, first + count) / fps, fps)
 
     def __len__(self) -> int:
         return len(self.seconds)

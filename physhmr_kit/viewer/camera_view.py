@@ -54,20 +54,22 @@ def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera,
         rec.log(path, pose, static=True)
 
 
-def log_images(rec: rr.RecordingStream, path: str, fps: float, images: Iterable, camera: Camera, until: float) -> None:
+def log_images(rec: rr.RecordingStream, path: str, times: Times, images: Iterable, camera: Camera) -> None:
     """Video frames behind the keypoints, as JPEG.
 
     Args:
+        times: of the rows; earlier and later pictures are left out.
         images: pairs (seconds, (H, W, 3) uint8), e.g. of `frames.video_frames`; scaled to the drawn size here.
-        until: seconds; later frames are left out.
     """
     from PIL import Image
 
     width, height = (round(side * image_scale(camera)) for side in camera.image_size)
     seconds, blobs = [], []
     for when, image in images:
-        if when > until + 1e-6:
+        if when > times.seconds[-1] + 1e-6:
             break
+        if when < times.seconds[0] - 1e-6:
+            continue
         picture, out = (
             Image.fromarray(np.asarray(image)).resize((width, height), Image.Resampling.BILINEAR),
             io.BytesIO(),
@@ -77,7 +79,7 @@ def log_images(rec: rr.RecordingStream, path: str, fps: float, images: Iterable,
         blobs.append(out.getvalue())
     if blobs:
         columns = rr.EncodedImage.columns(blob=blobs, media_type=["image/jpeg"] * len(blobs))
-        rec.send_columns(path, Times(np.array(seconds), fps).columns(), columns)
+        rec.send_columns(path, Times(np.array(seconds), times.fps).columns(), columns)
 
 
 def log_keypoints(rec: rr.RecordingStream, path: str, times: Times, keypoints, scale: float) -> None:

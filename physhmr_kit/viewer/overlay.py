@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -35,46 +36,65 @@ MARK_SECONDS = 0.5
 """Seconds for which a marked frame has a red border."""
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A body over part of a video.
+
+    Attributes:
+        body: T frames in the world of `camera`. camera: fixed, or moving with batch shape (T,).
+        first: number of the video's frame, at the body's rate, over which the body's first row is drawn.
+        marked: body frames (restarts) from which a red border is shown for half a second.
+    """
+
+    body: BodyState
+    camera: Camera
+    first: int = 0
+    marked: Sequence[int] = ()
+
+
 def write_overlay(
     video: str | os.PathLike,
     out: str | os.PathLike,
-    body: BodyState,
-    camera: Camera,
+    parts: Sequence[Drawn],
     fps: float = 30.0,
-    marked: Sequence[int] = (),
     height: int = 720,
 ) -> Path:
-    """Write an .mp4 of the video with the body over it; the file appears whole or not at all.
+    """Write an .mp4 of the video with bodies over it; the file appears whole or not at all.
 
-    Every video frame shows the body's frame that is nearest in time, whatever the two rates; the overlay ends with the body. Of
-    a faster video only as many frames are kept as the body has: more would show the same pose twice.
+    Every video frame shows the body's frame that is nearest in time, whatever the two rates; between the parts it shows the
+    picture alone, and the overlay ends with the last part. Of a faster video only as many frames are kept as the bodies
+    have: more would show the same pose twice.
 
     Args:
         video: any file PyAV reads; turned upright by its metadata.
-        body: T frames in the world of `camera`. camera: fixed, or moving with batch shape (T,).
-        fps: of the body. marked: body frames (restarts) from which a red border is shown for half a second.
+        parts: bodies in the order of time, seen by cameras of one image size. fps: of the bodies.
         height: pixels; a larger video is made smaller, a smaller one is not made larger.
 
     Raises:
-        KitError: not a readable video, or one of another size than the camera's image.
+        KitError: not a readable video, or one of another size than the cameras' image.
     """
     import av
 
-    sheet = BodyOverlay(body, camera, height)
+    sheets = [BodyOverlay(part.body, part.camera, height) for part in parts]
+    size, image_size = sheets[0].size, parts[0].camera.image_size
+    end = max(part.first + len(part.body) for part in parts)
     try:
-        with atomic(out) as part, av.open(str(part), "w", format="mp4") as container:
+        with atomic(out) as part_file, av.open(str(part_file), "w", format="mp4") as container:
             stream = container.add_stream(_codec(), rate=Fraction(fps).limit_denominator(1000))
             assert isinstance(stream, av.VideoStream)
-            stream.width, stream.height, stream.pix_fmt = *sheet.size, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
             stream.options = {"crf": "23", "preset": "ultrafast"}
             stream.codec_context.time_base = _MILLISECOND
             last = -1
-            for seconds, picture in decode_frames(video, fps, sheet.size, camera.image_size):
-                frame = round(seconds * fps)
-                if frame >= len(body):
+            for seconds, picture in decode_frames(video, fps, size, image_size):
+                if round(seconds * fps) >= end:
                     break
-                near = any(0 <= seconds - m / fps < MARK_SECONDS for m in marked)
-                image = av.VideoFrame.from_image(sheet.over(picture, frame, near))
+                for part, sheet in zip(parts, sheets, strict=True):
+                    frame = round(seconds * fps) - part.first
+                    if 0 <= frame < len(part.body):
+                        since = (seconds - (part.first + m) / fps for m in part.marked)
+                        picture = sheet.over(picture, frame, any(0 <= s < MARK_SECONDS for s in since))
+                image = av.VideoFrame.from_image(picture)
                 last = max(round(1000 * seconds), last + 1)
                 image.pts, image.time_base = last, _MILLISECOND
                 container.mux(stream.encode(image))

@@ -36,7 +36,7 @@ def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterabl
         path: where to.
         rollout: simulated body, reference, rewards and contacts, see `env.rollout.Rollout`; reference, rewards,
             contact_force and success may be None.
-        track: what the policy observed, see `vision.track.VisualTrack`.
+        track: what the policy observed, see `vision.track.VisualTrack`; times are then those of its film.
         images: pairs (seconds, (H, W, 3) uint8) of the video, e.g. `frames.video_frames(path)`.
     """
     return _write(path, rollout.name, lambda rec: log_rollout(rec, rollout, track, images))
@@ -56,7 +56,8 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     """Log a rollout into an open recording and return its layout; arguments as in `record_rollout`."""
     reference, rewards = rollout.reference, rollout.rewards or {}
     count = len(rollout.simulated) if reference is None else min(len(rollout.simulated), len(reference))
-    times, simulated = bodies.Times.steady(count, rollout.fps), rollout.simulated[:count]
+    first = 0 if track is None else track.first
+    times, simulated = bodies.Times.steady(count, rollout.fps, first), rollout.simulated[:count]
     errors, centre = {}, None
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(
@@ -115,9 +116,7 @@ def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray
     away = float(np.linalg.norm(np.asarray(pos[:, 0]) - np.asarray(centre), axis=-1).mean())
     camera_view.log_camera(rec, "world/camera", track_times, camera, size=0.25 * away)
     if images is not None:
-        camera_view.log_images(
-            rec, "world/camera/image", track_times.fps, images, camera, until=float(track_times.seconds[-1])
-        )
+        camera_view.log_images(rec, "world/camera/image", track_times, images, camera)
     camera_view.log_keypoints(
         rec, "world/camera/keypoints", track_times, track.keypoints[:count], camera_view.image_scale(camera)
     )

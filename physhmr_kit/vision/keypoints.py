@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,14 @@ class KeypointTrack:
         fps: frames per second.
         image_size: (width, height), pixels.
         name: file or label, for messages.
+        cuts: s, when a new shot of the film begins.
     """
 
     keypoints: torch.Tensor
     fps: float
     image_size: tuple[int, int]
     name: str = "keypoints"
+    cuts: tuple[float, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "keypoints", torch.as_tensor(np.asarray(self.keypoints), dtype=torch.float32))
@@ -131,6 +134,13 @@ class KeypointTrack:
         pixels = shares[..., :1] * before[..., :2] + shares[..., 1:] * after[..., :2]
         return replace(self, keypoints=torch.cat([pixels, confidence.unsqueeze(-1)], dim=-1), fps=fps)
 
+    def shots(self) -> list[tuple[float, KeypointTrack]]:
+        """The shots of the film: when each begins, s, and its track; the whole film where it has no cut."""
+        rows = [0, *(round(cut * self.fps) for cut in self.cuts), len(self)]
+        return [
+            (a / self.fps, replace(self, keypoints=self.keypoints[a:b], cuts=())) for a, b in pairwise(rows) if b > a
+        ]
+
     def filled(self, threshold: float = 0.05, longest_gap: float = 0.2) -> KeypointTrack:
         """The track with missing keypoints interpolated: see `fill_gaps`."""
         return replace(self, keypoints=fill_gaps(self.keypoints, threshold, round(longest_gap * self.fps)))
@@ -155,9 +165,16 @@ class KeypointTrack:
             )
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write .npz with keypoints, fps, image_size and layout; the file appears whole or not at all."""
+        """Write .npz with keypoints, fps, image_size, layout and cuts; the file appears whole or not at all."""
         keypoints = self.keypoints.numpy()
-        return write_arrays(path, keypoints=keypoints, fps=self.fps, image_size=self.image_size, layout="coco17")
+        return write_arrays(
+            path,
+            keypoints=keypoints,
+            fps=self.fps,
+            image_size=self.image_size,
+            layout="coco17",
+            cuts=np.array(self.cuts),
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> KeypointTrack:
@@ -180,7 +197,8 @@ class KeypointTrack:
         if arrays["image_size"].shape != (2,) or arrays["fps"].size != 1:
             raise KitError(f"{path}: image_size must hold width and height, and fps one number")
         keypoints = torch.as_tensor(arrays["keypoints"], dtype=torch.float32)
-        return cls(keypoints, arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path))
+        cuts = tuple(np.ravel(arrays.get("cuts", [])).tolist())
+        return cls(keypoints, arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path), cuts)
 
 
 def person_size(keypoints: torch.Tensor, threshold: float = 0.05) -> float:

@@ -45,7 +45,7 @@ def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:
     camera that hardly looks down they hardly can, and the prior wins.
 
     Returns:
-        The median over the frames, kept within 0.8 to 1.25.
+        The median over the frames that show the person, kept within 0.8 to 1.25.
     """
     joints, heights, floor_weight = _pose_at_origin(track)
     d = ray_direction(track.ray_point, track.centre)
@@ -59,7 +59,8 @@ def estimate_scale(track: VisualTrack, prior: float = 0.05) -> float:
     left[:, 3, 3] += prior
     right[:, 3] += prior
     size = torch.linalg.solve(left + 1e-8 * torch.eye(4), right)[:, 3]
-    return float(size.median().clamp(0.8, 1.25))
+    seen = track.ray_confidence.mean(-1) > 0
+    return float((size[seen] if seen.any() else size).median().clamp(0.8, 1.25))
 
 
 def _pose_at_origin(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -26,12 +26,12 @@ from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.vision.body_points import JOINTS, KEYPOINTS, SOLES, Coordinates, pose_points, pull_back, turned
 from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO
 from physhmr_kit.vision.path import PathProblem, PathSpread, guessed_path, solve_path
+from physhmr_kit.vision.presence import UNSEEN, visibility
 from physhmr_kit.vision.rays import lift, ray_confidence, ray_direction
 from physhmr_kit.vision.track import VisualTrack
 
 _FRAMES_AT_ONCE = 4000  # of several tracks; more do not fit into the cache
 _BRIDGE_FRAMES = 1.5  # standard deviation of the average that fills in frames in which the encoder saw little
-_UNSEEN = 0.1  # mean confidence of the limbs, up to which a frame shows nobody
 _FACE = ("nose", "eye", "ear")
 _RATES = 0.0225, 0.03, 0.03  # m, rad, rad: first steps of root, root's turn, hinges
 _CALM = 1000.0, 1000.0, 100.0  # gradients under these make smaller steps: what is right stays as it is
@@ -211,8 +211,7 @@ def _start(tracks: list[VisualTrack]) -> tuple[Coordinates, _Evidence]:
 
 
 def _seen(track: VisualTrack) -> torch.Tensor:
-    """(T,) in 0..1: how much of the person a frame shows."""
-    return track.keypoints[:, RAY_COCO, 2].mean(1)
+    return visibility(track.keypoints)
 
 
 def _path_problem(at: Coordinates, e: _Evidence) -> PathProblem:
@@ -239,9 +238,9 @@ def bridged(joint_rot: torch.Tensor, seen: torch.Tensor, frames: float = _BRIDGE
         (T, J, 4) unit quaternions.
     """
     sign = torch.ones_like(joint_rot[..., :1])
-    trusted = joint_rot[seen > _UNSEEN]
+    trusted = joint_rot[seen > UNSEEN]
     turn = (trusted[1:] * trusted[:-1]).sum(-1, keepdim=True) < 0  # the same rotation, written with the other sign
-    sign[seen > _UNSEEN] = torch.cat([sign[: len(trusted[:1])], torch.where(turn, -1.0, 1.0).cumprod(0)])
+    sign[seen > UNSEEN] = torch.cat([sign[: len(trusted[:1])], torch.where(turn, -1.0, 1.0).cumprod(0)])
     apart = torch.arange(-4 * math.ceil(frames), 4 * math.ceil(frames) + 1)
     kernel = torch.exp(-0.5 * (apart / frames).square()).to(joint_rot)
     weight = seen.square() + 1e-4

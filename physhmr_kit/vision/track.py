@@ -38,6 +38,7 @@ class VisualTrack:
         fps: 30.
         scale: lengths of the real world are those of the simulation times this (`placement.estimate_scale`).
         name: label for tables.
+        first: number of the film's frame at 30 fps that the first row shows; what was cut off before it counts.
     """
 
     keypoints: torch.Tensor
@@ -52,6 +53,7 @@ class VisualTrack:
     fps: float = CONTROL_FPS
     scale: float = 1.0
     name: str = "track"
+    first: int = 0
 
     def __post_init__(self):
         frames = self.keypoints.shape[0]
@@ -71,7 +73,8 @@ class VisualTrack:
     def __getitem__(self, rows: slice) -> VisualTrack:
         """Some frames of the track, as a track."""
         camera = self.camera[rows] if self.camera.batch_shape else self.camera
-        return replace(self, camera=camera, **{key: getattr(self, key)[rows] for key in _SHAPES})
+        first = self.first + range(len(self))[rows].start
+        return replace(self, camera=camera, first=first, **{key: getattr(self, key)[rows] for key in _SHAPES})
 
     @property
     def root_rot(self) -> torch.Tensor:
@@ -87,7 +90,7 @@ class VisualTrack:
         """Write .npz; the file appears whole or not at all."""
         arrays = {key: getattr(self, key).cpu().numpy() for key in _SHAPES}
         arrays |= {f"camera_{f.name}": np.asarray(getattr(self.camera, f.name)) for f in fields(Camera)}
-        return write_arrays(path, **arrays, fps=self.fps, scale=self.scale, name=self.name)
+        return write_arrays(path, **arrays, fps=self.fps, scale=self.scale, name=self.name, first=self.first)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> VisualTrack:
@@ -113,6 +116,7 @@ class VisualTrack:
                 fps=float(arrays["fps"]),
                 scale=float(arrays["scale"]),
                 name=str(arrays["name"]),
+                first=int(arrays.get("first", 0)),
             )
         except KitError as fault:
             raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault

@@ -112,7 +112,8 @@ def estimate_camera(
         up = encoder.encode(track.keypoints, camera, guessed=True).up
         middle = middle_direction(up, weight)
         camera = camera.in_world(shortest_turn(middle, torch.tensor(UP)))
-    spread = torch.rad2deg((up @ middle).clamp(-1, 1).acos()).median()
+    told = up[weight > 0] if (weight > 0).any() else up
+    spread = torch.rad2deg((told @ middle).clamp(-1, 1).acos()).median()
 
     centre = camera.centre.reshape(-1, 3)[0]
     camera = camera.in_world(torch.eye(3), -centre)

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 from dataclasses import replace
 from itertools import pairwise
@@ -15,7 +16,14 @@ from physhmr_kit.env import Rollout, TrackingConfig
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.following import is_upright
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.reconstruction import MIN_RESTART_GAP, errors_over_time, kinematic_estimate, simulate_track, summary
+from physhmr_kit.reconstruction import (
+    MIN_RESTART_GAP,
+    errors_over_time,
+    film_errors,
+    kinematic_estimate,
+    simulate_track,
+    summary,
+)
 from physhmr_kit.reconstruction.files import write_files
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.build_track import track_from_keypoints
@@ -92,15 +100,15 @@ def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(give
 def test_a_video_alone_goes_through_the_detector_and_an_estimated_camera(given, capsys, tmp_path, monkeypatch):
     asked = []
 
-    def detector(video, name, person, weights):
-        asked.append((video, name, person, weights))
+    def detector(video, name, person, weights, place):
+        asked.append((video, name, person, weights, place))
         return KeypointTrack.load(given["keypoints"])
 
     monkeypatch.setattr(reconstruct, "keypoints_of", detector)
     monkeypatch.chdir(tmp_path)
     options = ["--weights", given["distill"], "--encoder", given["encoder"], "--scale", 1.0, "--focal", 300.0]
     assert run(reconstruct.main, given["video"], *options) == 0
-    assert asked == [(given["video"], "mediapipe", "largest", None)]
+    assert asked == [(given["video"], "mediapipe", "largest", None, None)]
     captured = capsys.readouterr()
     assert "estimated camera:" in captured.out and "looking 0 degrees down" in captured.out
     for name in ("keypoints", "camera, encoder and rays", "simulation", "writing"):
@@ -128,6 +136,87 @@ def test_the_kinematic_method_writes_the_estimate_itself(given, capsys, tmp_path
     rollout = Rollout.load(tmp_path / "out" / "rollout.npz")
     assert torch.equal(rollout.simulated.body_pos, rollout.reference.body_pos)
     assert (Clip.load(tmp_path / "out" / "reconstruction.npz").root_pos - rest_clip(20).root_pos).abs().max() < 0.01
+
+
+def test_nothing_is_placed_where_nobody_is_seen(given, capsys, tmp_path):
+    """A start and an end without the person are cut off, a short gap is bridged, a long one parts the film."""
+    keypoints = KeypointTrack.load(filmed(tmp_path, 150, 30.0)["keypoints"])
+    hidden = keypoints.keypoints.clone()
+    for a, b in ((0, 12), (30, 40), (60, 80), (81, 120), (140, 150)):  # frame 80 alone is a glimpse, no motion
+        hidden[a:b, :, 2] = 0
+        hidden[a:b, :, :2] = 0
+    path = KeypointTrack(hidden, 30.0, keypoints.image_size).save(tmp_path / "man_keypoints.npz")
+    out = tmp_path / "out"
+    assert run(reconstruct.main, *arguments({**given, "keypoints": path}, out)) == 0
+    said = capsys.readouterr().out
+    assert "150 frames at 30 fps, 5.0 s" in said
+    assert "seen in 39 % of the film, from 0.4 to 2.0 s, 4.0 to 4.7 s; the files of a segment" in said
+    rows = list(csv.DictReader((out / "errors.csv").open()))
+    assert [r["segment"] for r in rows] == [str(1 if 12 <= k < 60 else 2 if 120 <= k < 140 else 0) for k in range(150)]
+    assert all((r["from_estimate_mm"] == "") == (r["segment"] == "0") for r in rows)
+    tracks = [VisualTrack.load(out / f"track_{n}.npz") for n in (1, 2)]
+    assert [(t.first, len(t)) for t in tracks] == [(12, 48), (120, 20)]
+    assert "overlay.mp4" in {p.name for p in out.iterdir()}
+    for n, frames in ((1, 48), (2, 20)):
+        for kind in ("npz", "bvh"):
+            (clip,) = load_clips([out / f"reconstruction_{n}.{kind}"], cached=False)
+            assert abs(len(clip) - frames) <= 1 and (clip.root_pos[:, :2]).norm(dim=-1).max() < 0.1
+
+
+def test_every_shot_has_a_camera_and_files_of_its_own(given, capsys, tmp_path):
+    """The second shot is filmed from twice as near."""
+    keypoints = KeypointTrack.load(given["keypoints"])
+    near = keypoints.keypoints * torch.tensor([2.0, 2.0, 1.0]) - torch.tensor([160.0, 120.0, 0.0])
+    both = torch.cat([keypoints.keypoints, near])
+    path = KeypointTrack(both, 60.0, keypoints.image_size, "k", cuts=(2 / 3,)).save(tmp_path / "k.npz")
+    words = [
+        "--keypoints",
+        path,
+        "--weights",
+        given["distill"],
+        "--encoder",
+        given["encoder"],
+        "--out",
+        tmp_path / "out",
+    ]
+    assert run(reconstruct.main, *words, "--focal", 300.0, "--method", "kinematic") == 0
+    said = capsys.readouterr().out
+    assert said.count("estimated camera: ") == 2 and "shot from 0.67 to 1.33 s" in said
+    assert (
+        "seen in 100 % of the film, from 0.0 to 0.7 s, 0.7 to 1.3 s; the files of a segment end in its number" in said
+    )
+    first, second = (VisualTrack.load(tmp_path / "out" / f"track_{n}.npz") for n in (1, 2))
+    assert [(t.first, len(t)) for t in (first, second)] == [(0, 20), (20, 20)]
+    rows = list(csv.DictReader((tmp_path / "out" / "errors.csv").open()))
+    assert [r["segment"] for r in rows] == ["1"] * 20 + ["2"] * 20
+
+
+def test_keypoints_of_another_tool_and_of_every_second_picture_go_with_their_video(given, tmp_path):
+    keypoints = KeypointTrack.load(given["keypoints"])
+    half = KeypointTrack(keypoints.keypoints[::2], 30.0, keypoints.image_size).save(tmp_path / "half.npz")
+    named = {"keypoints": "keypoints", "camera": "camera", "weights": "distill", "encoder": "encoder"}
+    words = [w for option, key in named.items() if option != "keypoints" for w in (f"--{option}", given[key])]
+    words += ["--method", "kinematic", "--no-overlay"]
+    assert run(reconstruct.main, given["video"], "--keypoints", half, *words, "--out", tmp_path / "a") == 0
+    rows = [
+        {"image_id": n, "keypoints": body.reshape(-1).tolist()} for n, body in enumerate(keypoints.keypoints.numpy())
+    ]
+    (tmp_path / "coco.json").write_text(json.dumps(rows))
+    assert (
+        run(reconstruct.main, given["video"], "--keypoints", tmp_path / "coco.json", *words, "--out", tmp_path / "b")
+        == 0
+    )
+    a, b = (VisualTrack.load(tmp_path / folder / "track.npz") for folder in "ab")
+    torch.testing.assert_close(a.keypoints, b.keypoints)
+
+
+def test_someone_seen_for_a_moment_only_is_no_motion(given, capsys, tmp_path):
+    keypoints = KeypointTrack.load(given["keypoints"])
+    hidden = keypoints.keypoints.clone()
+    hidden[8:, :, 2] = 0
+    path = KeypointTrack(hidden, 60.0, keypoints.image_size).save(tmp_path / "moment.npz")
+    assert run(reconstruct.main, *arguments({**given, "keypoints": path}, tmp_path / "out")) == 2
+    assert "nowhere seen for 0.27 s on end" in capsys.readouterr().err
 
 
 def test_keypoints_of_a_video_of_variable_rate_are_compared_by_how_long_they_last(given, tmp_path):
@@ -169,7 +258,7 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
         assert not errors["upright"][frame]
     assert errors["upright"][frames[0] + 1]
     for line in (f"{why} at {frame / 30:.2f} s" for frame, why in long.restarts):
-        assert line in "\n".join(summary(long, errors))
+        assert line in "\n".join(summary([long], film_errors([long], len(long.track))))
 
 
 def test_actions_that_are_not_numbers_do_not_reach_the_output(track):

@@ -98,6 +98,7 @@ def test_large_pictures_are_shrunk_and_their_keypoints_are_not(reading, tmp_path
 
     class Options:
         video, out, start, end, max_frames = str(path), str(tmp_path / "out.npz"), 0.0, None, None
+        every, box, at = 1, None, 0.0
 
     reading.detect(Options, people_in)
     assert sizes == [(1080, 1920)] * 3
@@ -105,6 +106,39 @@ def test_large_pictures_are_shrunk_and_their_keypoints_are_not(reading, tmp_path
         assert found["image_size"].tolist() == [3840, 2160]
         np.testing.assert_allclose(found["keypoints"], np.tile([1920, 540, 1.0], (3, 17, 1)))
         assert found["frame"].tolist() == [0, 1, 2] and found["notes"].tolist() == []
+
+
+def test_every_second_picture_is_looked_at_where_that_is_enough(reading, tmp_path):
+    path = str(film(tmp_path / "60.mp4", grey(31), fps=60))
+    seconds = [when for when, *_ in reading.upright_frames(path, every=2)]
+    np.testing.assert_allclose(seconds, np.arange(16) / 30, atol=1e-3)
+    assert reading.expected_frames(path, 0.0, None, None, 2) == 16
+
+
+def test_who_is_pointed_at_is_all_that_a_detector_of_one_person_sees(reading, tmp_path):
+    """Two blocks wander; the detector takes the brightest thing in the picture, which is not the one pointed at."""
+    pictures = []
+    for n in range(20):
+        picture = np.full((96, 160, 3), 40, np.uint8)
+        picture[10:40, 60 + 2 * n : 76 + 2 * n] = 250
+        picture[50:80, 20 + 2 * n : 36 + 2 * n] = 200
+        pictures.append(picture)
+    path = film(tmp_path / "two.mp4", pictures)
+
+    def people_in(image, seconds):
+        y, x = np.nonzero(image[..., 0] > max(150, image.max() - 30))
+        return [np.linspace((x.min(), y.min(), 0.9), (x.max(), y.max(), 0.9), 17)] if len(x) else []
+
+    class Options:
+        video, out, start, end, max_frames = str(path), str(tmp_path / "out.npz"), 0.0, None, None
+        every, box, at = 1, (30, 48, 18, 34), 0.2
+
+    reading.detect(Options, people_in)
+    with np.load(Options.out) as found:
+        assert found["frame"].tolist() == list(range(6, 20))  # nothing before the second at which was pointed
+        middle = found["keypoints"][..., 0].mean(1)
+        assert np.abs(middle - (28 + 2 * np.arange(6, 20))).max() < 6
+        assert (found["keypoints"][..., 1] > 45).all()
 
 
 def test_a_detector_that_fails_leaves_no_file(reading, tmp_path):
@@ -116,6 +150,7 @@ def test_a_detector_that_fails_leaves_no_file(reading, tmp_path):
             None,
             None,
         )
+        every, box, at = 1, None, 0.0
 
     def people_in(image, seconds):
         raise ZeroDivisionError
@@ -161,10 +196,10 @@ def test_mediapipe_really_sees_the_man_on_the_platform(mediapipe_folder):
     and a wrong order of keypoints, a turned picture or another person is off by tens to hundreds."""
     from data_prep.video import keypoints_of
 
-    track = keypoints_of(VIDEO / "balance_cam01.mp4", cache=mediapipe_folder, progress=False, max_frames=50)
+    track = keypoints_of(VIDEO / "balance_cam01.mp4", cache=mediapipe_folder, progress=False, max_frames=25)
     with np.load(VIDEO / "balance_cam01_keypoints.npz") as file:
-        reference, fps, size = file["keypoints"][:50], float(file["fps"]), tuple(file["image_size"])
-    assert (len(track), track.fps, track.image_size) == (50, fps, size)
+        reference, fps, size = file["keypoints"][:50:2], float(file["fps"]), tuple(file["image_size"])
+    assert (len(track), track.fps, track.image_size) == (25, fps / 2, size)
     limbs = slice(5, 17)
     both = (track.confidence.numpy()[:, limbs] > 0.5) & (reference[:, limbs, 2] > 0.5)
     assert both.mean() > 0.8

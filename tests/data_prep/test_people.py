@@ -1,9 +1,11 @@
 """Which body is the person: largest, central or numbered; exchanged and far bodies are not believed."""
 
+import re
+
 import numpy as np
 import pytest
 
-from data_prep.detect import Detections
+from data_prep.detect import Detections, Place
 from data_prep.people import LOW, SURE, follow
 from physhmr_kit.utils.errors import KitError
 
@@ -62,6 +64,30 @@ def test_largest_central_and_numbered_people():
         follow(found, 3)
     with pytest.raises(KitError, match="'largest', 'centre' or a number"):
         follow(found, "tallest")
+
+
+def test_a_person_is_pointed_at_and_who_was_taken_is_said():
+    frames = [[body(950 + n, height=300), body(300 + n, height=700), body(1700, height=400)] for n in range(30)]
+    found, notes = seen(frames), []
+    track = follow(found, place=Place((900, 600, 100, 320), 0.1), notes=notes)
+    assert feet(track)[0] == pytest.approx(950)
+    assert len(notes) == 1 and "3 people are seen; 2 is followed, from 0.0 to 1.0 s" in notes[0]
+    others = re.findall(r"--at 0.00 --box ([\d ]+)", notes[0])[1:]
+    for box, who in zip(others, (300, 1700), strict=True):
+        assert feet(follow(found, place=Place(tuple(map(float, box.split())))))[0] == pytest.approx(who)
+    with pytest.raises(KitError, match=r"nobody is there at 0.5 s, but --at 0.50 --box"):
+        follow(found, place=Place((0, 0, 50, 50), 0.5))
+    with pytest.raises(KitError, match=r"the film is over at 0.97 s"):
+        follow(found, place=Place((900, 600, 100, 320), 9.0))
+    alone = []
+    follow(seen([[body(400)] for _ in range(30)]), notes=alone)
+    assert alone == []
+
+
+@pytest.mark.parametrize("box, at", [((0, 0, 0, 5), 0.0), ((0, 0, 5, 5), -1.0)])
+def test_a_place_that_is_none_is_refused(box, at):
+    with pytest.raises(KitError, match="X Y W H with W, H > 0"):
+        Place(box, at)
 
 
 def test_someone_seen_for_a_moment_is_not_the_central_person():

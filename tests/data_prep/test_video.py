@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from films import fake_detector, film, grey, lay_down, use_uv_of_ours
 
-from data_prep.detect import DETECTORS
+from data_prep.detect import DETECTORS, Place
 from data_prep.people import LOW
-from data_prep.video import keypoints_of, main, on_constant_rate, rate_of, read_video_info
+from data_prep.video import every_nth, keypoints_of, main, on_constant_rate, rate_of, read_video_info
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
@@ -178,3 +178,14 @@ def test_another_person_is_chosen_without_looking_again(clip, tmp_path, monkeypa
     for person in ("largest", "centre", 0):
         assert keypoints_of(clip, person=person, progress=False).confidence.min() > LOW
     assert len(log.read_text().splitlines()) == 1
+
+
+def test_a_fast_film_is_looked_at_in_every_second_picture_and_where_was_pointed(tmp_path, monkeypatch):
+    log = tmp_path / "log.txt"
+    monkeypatch.setenv("FAKE_LOG", str(log))
+    fast = film(tmp_path / "fast.mp4", grey(24), fps=60)
+    keypoints_of(fast, progress=False, place=Place((90, 40, 30, 150), 0.1))
+    words = log.read_text().split()
+    assert words[words.index("--every") + 1] == "2"
+    assert words[words.index("--box") + 1 : words.index("--at") + 2] == ["90", "40", "30", "150", "--at", "0.1"]
+    assert [every_nth(fps) for fps in (24, 30, 50, 59.94, 60, 90, 119.88, 240, 0)] == [1, 1, 1, 2, 2, 3, 4, 8, 1]

@@ -70,6 +70,7 @@ def track(rollout):
         centre=camera.centre.expand(FRAMES, 3),
         camera=camera,
         fps=30.0,
+        first=0,
     )
 
 

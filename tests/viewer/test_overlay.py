@@ -13,7 +13,7 @@ from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.viewer.overlay import BodyOverlay, surface_points, write_overlay
+from physhmr_kit.viewer.overlay import BodyOverlay, Drawn, surface_points, write_overlay
 from physhmr_kit.vision.camera import Camera
 
 sys.path.append(str(Path(__file__).parents[1] / "data_prep"))
@@ -57,7 +57,7 @@ def at(camera, body, frame, joint):
 
 def test_the_body_is_drawn_where_it_projects_and_nowhere_else(tmp_path):
     body, camera = a_body(), a_camera()
-    out = write_overlay(film(tmp_path / "v.mp4", white(20)), tmp_path / "o.mp4", body, camera)
+    out = write_overlay(film(tmp_path / "v.mp4", white(20)), tmp_path / "o.mp4", [Drawn(body, camera)])
     seen, _ = pictures(out)
     assert len(seen) == 20 and seen[0].shape == (240, 160, 3)
     blue = is_blue(seen[10])
@@ -80,10 +80,10 @@ def test_every_surface_point_lies_within_its_outline():
 def test_a_picture_shows_the_frame_of_its_time_at_any_rate(tmp_path):
     body, camera = a_body(31, speed=1.0), a_camera()
     sixty = film(tmp_path / "60.mp4", white(60), fps=60)
-    seen, times = pictures(write_overlay(sixty, tmp_path / "o60.mp4", body, camera))
+    seen, times = pictures(write_overlay(sixty, tmp_path / "o60.mp4", [Drawn(body, camera)]))
     assert len(seen) == 30 and times[-1] == pytest.approx(58 / 60, abs=0.01)  # no more pictures than poses
     uneven = film(tmp_path / "uneven.mp4", white(4), times=(0.0, 0.1, 0.7, 0.9))
-    odd, when = pictures(write_overlay(uneven, tmp_path / "odd.mp4", body, camera))
+    odd, when = pictures(write_overlay(uneven, tmp_path / "odd.mp4", [Drawn(body, camera)]))
     assert np.allclose(when, (0.0, 0.1, 0.7, 0.9), atol=0.02)
     for picture, seconds in ((seen[0], 0.0), (seen[-1], 58 / 60), (odd[1], 0.1), (odd[2], 0.7)):
         columns = np.flatnonzero(is_blue(picture[100:140]).any(0))
@@ -92,20 +92,28 @@ def test_a_picture_shows_the_frame_of_its_time_at_any_rate(tmp_path):
 
 
 def test_the_film_ends_with_the_body(tmp_path):
-    out = write_overlay(film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", a_body(10), a_camera())
+    out = write_overlay(film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", [Drawn(a_body(10), a_camera())])
     assert len(pictures(out)[0]) == 10
 
 
 def test_marked_moments_are_framed_for_half_a_second(tmp_path):
-    out = write_overlay(film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", a_body(30), a_camera(), marked=[10])
+    out = write_overlay(
+        film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", [Drawn(a_body(30), a_camera(), marked=[10])]
+    )
     framed = [p[1, 80, 2] < 150 for p in pictures(out)[0]]
     assert framed == [10 <= k < 25 for k in range(30)]
+
+
+def test_between_the_parts_the_picture_stays_as_it_is(tmp_path):
+    parts = [Drawn(a_body(5), a_camera(), 3), Drawn(a_body(10), a_camera(), 15)]
+    seen, _ = pictures(write_overlay(film(tmp_path / "v.mp4", white(40)), tmp_path / "o.mp4", parts))
+    assert [bool(is_blue(p).any()) for p in seen] == [3 <= k < 8 or k >= 15 for k in range(25)]
 
 
 def test_phone_videos_are_turned_upright(tmp_path):
     lying = lay_down(film(tmp_path / "phone.mp4", white(5, SIZE[::-1]), codec="mpeg4"))
     body, camera = a_body(5), a_camera()
-    seen, _ = pictures(write_overlay(lying, tmp_path / "o.mp4", body, camera))
+    seen, _ = pictures(write_overlay(lying, tmp_path / "o.mp4", [Drawn(body, camera)]))
     assert seen[0].shape == (240, 160, 3) and is_blue(seen[0])[at(camera, body, 0, 0)]
 
 
@@ -135,5 +143,5 @@ def test_what_cannot_be_drawn_over_is_told_and_leaves_nothing(what, words, tmp_p
     if what == "size":
         film(path, white(3, (100, 80)))
     with pytest.raises(KitError, match=words):
-        write_overlay(path, tmp_path / "out" / "o.mp4", a_body(3), a_camera())
+        write_overlay(path, tmp_path / "out" / "o.mp4", [Drawn(a_body(3), a_camera())])
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

@@ -189,3 +189,19 @@ def test_a_persons_size_is_that_of_the_believed_keypoints():
     assert person_size(keypoints) == 200.0
     keypoints[..., 2] = 0.0
     assert person_size(keypoints) == 1.0
+
+
+def test_a_cut_film_falls_into_shots(tmp_path):
+    points = torch.ones(30, 17, 3)
+    points[..., 0] = torch.arange(30)[:, None]
+    track = KeypointTrack(points, 30.0, (64, 48), "k", cuts=(0.4, 2.0 / 3.0))
+    again = KeypointTrack.load(track.save(tmp_path / "k.npz"))
+    assert again.cuts == track.cuts
+    parts = again.shots()
+    assert [(seconds, len(shot), float(shot.pixels[0, 0, 0])) for seconds, shot in parts] == [
+        (0.0, 12, 0.0),
+        (0.4, 8, 12.0),
+        (pytest.approx(2 / 3), 10, 20.0),
+    ]
+    assert all(shot.cuts == () for _, shot in parts)
+    assert [len(shot) for _, shot in KeypointTrack(points, 30.0, (64, 48)).shots()] == [30]

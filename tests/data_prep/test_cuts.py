@@ -1,0 +1,53 @@
+"""Cuts: picture and people must change at once; each shot is then followed by itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from films import film, grey
+from test_people import body, feet, seen
+
+from data_prep.cuts import find_cuts, picture_changes
+from data_prep.people import LOW, follow
+
+
+def filmed(jump: float, change: float, usual: float = 3.0, frames: int = 40):
+    """Somebody who walks, and from frame 20 on is elsewhere; how much the pictures change usually, and there."""
+    found = seen([[body(300 + 4 * n + (jump if n >= 20 else 0))] for n in range(frames)])
+    changes = np.full(frames, usual)
+    changes[0], changes[20] = 0, change
+    return replace(found, change=changes)
+
+
+@pytest.mark.parametrize(
+    ("jump", "change", "usual", "cuts"),
+    [(900, 60, 3, [20]), (120, 60, 3, [20]), (0, 60, 3, []), (900, 3, 3, []), (900, 60, 30, []), (900, 12, 1, [])],
+    ids=["cut", "cut to much the same place", "flash", "jump of the detector", "whip of the camera", "little change"],
+)
+def test_a_cut_changes_the_picture_and_everybody_in_it(jump, change, usual, cuts):
+    assert find_cuts(filmed(jump, change, usual)) == cuts
+
+
+def test_a_cut_to_a_picture_without_people_is_one_and_without_pictures_there_is_none():
+    found = filmed(0, 60)
+    assert find_cuts(replace(found, frame=found.frame[:20], keypoints=found.keypoints[:20])) == [20]
+    assert find_cuts(replace(filmed(900, 60), change=None)) == []
+
+
+def test_pictures_are_compared_with_those_before(tmp_path):
+    path = film(tmp_path / "a.mp4", [*grey(10, value=40), *grey(10, value=200)])
+    changes = picture_changes(path)
+    assert len(changes) == 20 and changes.argmax() == 10 and changes[10] > 60 > 20 > np.delete(changes, 10).max()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_after_a_cut_somebody_is_followed_again(alone):
+    found = filmed(900, 60)
+    track, notes = follow(found, alone=alone, cuts=find_cuts(found), notes=(told := [])), told
+    assert (track[..., 2] > LOW).all() and feet(track)[20] - feet(track)[19] > 800 and notes == []
+
+
+def test_numbers_are_those_of_each_shot():
+    found = replace(seen([[body(300), body(1500, height=500)] if n < 20 else [body(900)] for n in range(40)]))
+    track = follow(found, 1, cuts=[20])
+    assert feet(track)[0] == pytest.approx(1500) and not track[20:].any()
