@@ -290,9 +290,9 @@ def test_a_motion_that_was_put_back_is_written_in_parts_that_are_read_again(trac
     moved = replace(
         still, rollout=replace(still.rollout, simulated=replace(body, body_pos=pos)), restarts=[(40, "lost")]
     )
-    write_files(still, errors_over_time(still), tmp_path, None)
+    write_files([still], errors_over_time(still), tmp_path, None)
     assert len(load_clips([tmp_path / "reconstruction.npz"])[0]) == len(pos)
-    write_files(moved, errors_over_time(moved), tmp_path, None)
+    write_files([moved], errors_over_time(moved), tmp_path, None)
     assert sorted(p.name for p in tmp_path.glob("reconstruction*.npz")) == [
         f"reconstruction_part{n}.npz" for n in (1, 2, 3)
     ]
