@@ -117,7 +117,7 @@ class Stage(pl.LightningModule):
         shared = self.trainer.world_size > 1
         for key, value in values.items():
             self.log(key, value, prog_bar=key in progress_bar, sync_dist=shared)
-        self.log_dict({"samples": float(self.samples), "minutes": self.seconds / 60})
+        self.log_dict({"samples": float(self.samples), "minutes": self.seconds / 60}, sync_dist=shared)
 
 
 class PolicyStage(Stage):
