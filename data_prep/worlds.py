@@ -12,9 +12,9 @@ import roma
 import torch
 
 from data_prep.resampling import Blend
-from physhmr_kit.body.skeleton import mean_offsets
+from physhmr_kit.body.skeleton import NUM_JOINTS, mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
-from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
+from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.motion.soles import foot_contact, sole_height
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
@@ -27,6 +27,9 @@ from physhmr_kit.vision.uncalibrated import shortest_turn
 FLOOR_FRAMES = 30
 """The lowest sole of this many first frames stands on the floor (as in PHC's motion library)."""
 
+
+TOOL_UNCERTAINTY = 0.05
+"""m, how far a tool's joints are taken to be off; about what the tools report on their benchmarks."""
 
 RAISED = 0.1
 """A foot whose sole is higher than this, m, does not touch the floor, however still a tool says it is held."""
@@ -209,7 +212,7 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
         encoder: makes the feature from the keypoints; needed unless the body brings its tool's own.
 
     Returns:
-        a track whose pose and velocity are the tool's. Contact is the tool's for feet near the floor, or else found
+        a track whose pose is the tool's. Contact is the tool's for feet near the floor, or else found
         from sole height and speed (`motion.soles.foot_contact`).
     """
     seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).filled()
@@ -223,10 +226,10 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
         contact = body.contact * (sole_height(pos, rot) < RAISED)
     point, centre = lift(seen.pixels[:, RAY_COCO], body.camera), body.camera.centre
     confidence = ray_confidence(point, centre, seen.confidence[:, RAY_COCO])
-    velocity = linear_velocity(body.root_pos, body.fps)
+    uncertainty = torch.full((len(pos), NUM_JOINTS), TOOL_UNCERTAINTY)
     return VisualTrack(
-        seen.keypoints, point, confidence, centre, feature, body.joint_rot, velocity, contact, body.camera, body.fps,
-        body.scale, body.name,
+        seen.keypoints, point, confidence, centre, feature, body.joint_rot, contact, uncertainty, body.camera,
+        body.fps, body.scale, body.name,
     )  # fmt: skip
 
 

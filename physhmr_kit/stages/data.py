@@ -149,7 +149,7 @@ class EncoderDataModule(IterationDataModule):
     def __init__(self, library: MotionLibrary, data: EncoderData):
         super().__init__()
         self.library, self.data = library, data
-        self.held_out = [is_held_out(name, data.held_out) for name in library.names]
+        self.held_out = [is_held_out(name, data.held_out) or name.startswith(data.leave_out) for name in library.names]
         if all(self.held_out):
             raise KitError(f"every clip of {', '.join(data.clips)} is held out; give more clips or set held_out to 0")
 

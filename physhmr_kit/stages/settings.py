@@ -159,6 +159,8 @@ class EncoderData:
     """Motions: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
     held_out: int = 5
     """One clip in this many is kept for validation, chosen by the SHA-256 of its name; 0 keeps none."""
+    leave_out: tuple[str, ...] = ()
+    """Clips kept for validation by the beginnings of their names: '08_ 10_' keeps all of CMU's subjects 08 and 10."""
     frames_per_step: int = 2304
     """Frames in a batch: 24 windows of 96, 36 of 64 or 72 of 32."""
     windows: tuple[int, ...] = (96, 96, 64, 32)

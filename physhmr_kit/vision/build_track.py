@@ -30,8 +30,8 @@ def build_track(keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder,
     keypoints = unswapped(keypoints)
     encoding = encoder.encode(keypoints, camera)
     return VisualTrack(
-        keypoints, *_rays(keypoints, camera), encoding.feature, encoding.joint_rot, encoding.velocity, encoding.contact,
-        camera, CONTROL_FPS, 1.0, name,
+        keypoints, *_rays(keypoints, camera), encoding.feature, encoding.joint_rot, encoding.contact,
+        encoding.uncertainty, camera, CONTROL_FPS, 1.0, name,
     )  # fmt: skip
 
 

@@ -281,6 +281,41 @@ def sample_cameras(
     return Camera(_intrinsics(focal, image_size), R, t, points.new_zeros(5), image_size, "synthetic camera")
 
 
+def sample_wild_cameras(points: torch.Tensor, generator: torch.Generator, image_size: tuple[int, int]) -> Camera:
+    """Random cameras as people hold them, with the distributions of WHAM (Shin et al. 2024) and GVHMR (Shen et al. 2024).
+
+    The optical axis points down by N(5, 22.5) degrees; roll is N(0, 7.5) degrees, and in one camera of five anything up to 20; the
+    distance is 1 to 6 m in two of five, else 4 to 12 m, but as long as the person travels; the focal length is the image's
+    diagonal times exp N(0, 0.25). Near cameras see only a part of the body. The camera stays 0.2 m above the floor.
+
+    Args:
+        points: (B, T, J, 3) joints in the world, m. generator: of the draws, on the CPU. image_size: (width, height).
+
+    Returns:
+        Camera with batch shape (B,).
+    """
+    count = points.shape[0]
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return (low + (high - low) * torch.rand(count, generator=generator)).to(points)
+
+    def normal(spread: float, *shape: int) -> torch.Tensor:
+        return (spread * torch.randn(count, *shape, generator=generator)).to(points)
+
+    focal = math.hypot(*image_size) * torch.exp(normal(0.25))
+    roll = torch.where(uniform(0, 1) < 0.2, uniform(-20, 20), normal(7.5)) * (math.pi / 180)
+    azimuth, down = uniform(-math.pi, math.pi), ((5 + normal(22.5)) * (math.pi / 180)).clamp(-1.0, 1.3)
+    travel = (points[:, :, 0].amax(1) - points[:, :, 0].amin(1)).norm(dim=-1)
+    distance = torch.where(uniform(0, 1) < 0.4, uniform(1, 6), uniform(4, 12)).maximum(travel)
+    middle = points.mean((1, 2))
+    aim = middle + 0.05 * distance.unsqueeze(-1) * normal(1.0, 3)
+    down = torch.maximum(down, torch.asin(((0.2 - aim[:, 2]) / distance).clamp(-0.9, 0.9)))
+    forward = torch.stack([azimuth.cos() * down.cos(), azimuth.sin() * down.cos(), -down.sin()], dim=-1)
+    R = _look_rotation(forward, roll)
+    t = -(R @ (aim - distance.unsqueeze(-1) * forward).unsqueeze(-1)).squeeze(-1)
+    return Camera(_intrinsics(focal, image_size), R, t, points.new_zeros(5), image_size, "synthetic camera")
+
+
 def _intrinsics(focal: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
     K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
     K[..., 0, 0] = K[..., 1, 1] = focal

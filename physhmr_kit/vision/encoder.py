@@ -2,8 +2,8 @@
 
 PhysHMR reads GVHMR's context (512 numbers a frame) and its root orientation. We may not ship GVHMR's weights, so we train a
 small network in its spirit: a transformer with rotary positions over a window of frames, past and future, that predicts
-rotations in the gravity-view frame. Further heads (body pose, foot contact, velocity) are auxiliary tasks, and also give the
-pose from which the simulation starts.
+rotations in the gravity-view frame. Further heads (body pose, foot contact) are auxiliary tasks, and also give the motion that
+is refined over time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ FEATURE_DIM = 512
 WINDOW = 96
 """Frames (3.2 s at 30 fps) of one attention window; longer tracks are read in overlapping windows."""
 
-_SIZES = {"root": 6, "joints": 23 * 6, "velocity": 3, "contact": 4, "up": 3}
+_SIZES = {"root": 6, "joints": 23 * 6, "contact": 4, "up": 3, "uncertainty": NUM_JOINTS}
+_FIRST_UNCERTAINTY = -3.0  # softplus of it is 5 cm
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +37,16 @@ class Encoding:
     Attributes:
         feature: (T, 512) context.
         joint_rot: (T, 24, 4) xyzw; the root in the world, every other relative to its parent.
-        velocity: (T, 3) of the pelvis, m/s.
         contact: (T, 4) probability that left ankle, right ankle, left toe, right toe touch the floor.
         up: (T, 3) unit vector against gravity; (0, 0, 1) is what the camera assumes; of interest only where its tilt is a guess.
+        uncertainty: (T, 24) m, how far each joint relative to the pelvis is expected to be off: half of the errors are larger.
     """
 
     feature: torch.Tensor
     joint_rot: torch.Tensor
-    velocity: torch.Tensor
     contact: torch.Tensor
     up: torch.Tensor
+    uncertainty: torch.Tensor
 
     @property
     def root_rot(self) -> torch.Tensor:
@@ -85,7 +86,8 @@ class VisionEncoder(nn.Module):
         rest = torch.eye(3)[:, :2].flatten().repeat(23)
         with torch.no_grad():
             self.heads.bias[: 24 * 6] = torch.cat([upright, rest])
-            self.heads.bias[-1] = 1.0
+            self.heads.bias[-NUM_JOINTS - 1] = 1.0
+            self.heads.bias[-NUM_JOINTS:] = _FIRST_UNCERTAINTY
 
     def context(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
         """Features of one window.
@@ -113,13 +115,17 @@ class VisionEncoder(nn.Module):
             feature: (..., 512).
 
         Returns:
-            'rotmat' (..., 24, 3, 3): root in the gravity-view frame, others parent-relative; 'velocity' (..., 3) m/s;
-            'contact' (..., 4) logits; 'up' (..., 3) unit vector.
+            'rotmat' (..., 24, 3, 3): root in the gravity-view frame, others parent-relative; 'contact' (..., 4) logits;
+            'up' (..., 3) unit vector; 'uncertainty' (..., 24) m.
         """
-        root, joints, velocity, contact, up = self.heads(feature).float().split(list(_SIZES.values()), dim=-1)
+        root, joints, contact, up, uncertainty = self.heads(feature).float().split(list(_SIZES.values()), dim=-1)
         six = torch.cat([root, joints], dim=-1).unflatten(-1, (NUM_JOINTS, 3, 2))
-        up = F.normalize(up, dim=-1)
-        return {"rotmat": roma.special_gramschmidt(six), "velocity": velocity, "contact": contact, "up": up}
+        return {
+            "rotmat": roma.special_gramschmidt(six),
+            "contact": contact,
+            "up": F.normalize(up, dim=-1),
+            "uncertainty": F.softplus(uncertainty),
+        }
 
     @torch.no_grad()
     def encode(
@@ -148,8 +154,8 @@ class VisionEncoder(nn.Module):
         turn = yaw_quaternion(view.azimuth)
         root = roma.quat_product(turn, quat[:, 0])
         joint_rot = torch.cat([root.unsqueeze(1), quat[:, 1:]], dim=1)
-        velocity, up = (roma.quat_action(turn, out[key]) for key in ("velocity", "up"))
-        return Encoding(feature, joint_rot, velocity, out["contact"].sigmoid(), up)
+        up = roma.quat_action(turn, out["up"])
+        return Encoding(feature, joint_rot, out["contact"].sigmoid(), up, out["uncertainty"])
 
     def context_of_track(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
         """Features of a track of any length, in windows that overlap by half and are cross-faded: (T, 61) -> (T, 512)."""

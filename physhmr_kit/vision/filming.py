@@ -7,14 +7,16 @@ from dataclasses import dataclass, fields, replace
 
 import roma
 import torch
+import torch.nn.functional as F
 
-from physhmr_kit.body.skeleton import JOINT_NAMES, PARENTS, mean_offsets
+from physhmr_kit.body.hinges import dof_limits, dof_to_rotation
+from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_DOFS, PARENTS, mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS
-from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity, local_rotations, yaw_quaternion
+from physhmr_kit.motion.kinematics import forward_kinematics, local_rotations, yaw_quaternion
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
-from physhmr_kit.motion.soles import foot_contact
-from physhmr_kit.vision.camera import LEVEL, UP, Camera, sample_cameras
+from physhmr_kit.motion.soles import foot_contact, sole_height
+from physhmr_kit.vision.camera import LEVEL, UP, Camera, sample_cameras, sample_wild_cameras
 from physhmr_kit.vision.camera_motion import move_cameras
 from physhmr_kit.vision.keypoints import coco_from_bodies
 from physhmr_kit.vision.person_view import person_view
@@ -37,14 +39,13 @@ class Batch:
 
     Attributes:
         tokens: (B, T, 61). rotmat: (B, T, 24, 3, 3), root in the gravity-view frame. position: (B, T, 24, 3) m, of the mean shape, root at 0.
-        velocity: (B, T, 3) m/s of the pelvis. contact: (B, T, 4) 0 or 1. up: (B, T, 3), against gravity.
+        contact: (B, T, 4) 0 or 1. up: (B, T, 3), against gravity.
         guessed: (B,) bool, whether the camera is miscalibrated; all of the above is then in the frame of the camera assumed.
     """
 
     tokens: torch.Tensor
     rotmat: torch.Tensor
     position: torch.Tensor
-    velocity: torch.Tensor
     contact: torch.Tensor
     up: torch.Tensor
     guessed: torch.Tensor
@@ -105,10 +106,17 @@ def synthesize_batch(
     joint_rot = torch.where(flip[:, None, None, None], other_rot, joint_rot)
 
     joint_rot = mix_windows(joint_rot, augmentation, generator)
+    if augmentation.poses > 0:
+        posed = torch.rand(windows, generator=generator) < augmentation.poses
+        joint_rot[posed, :, 1:] = random_poses(int(posed.sum()), frames, generator)
+        root_pos = torch.where(posed[:, None, None], on_floor(root_pos, joint_rot), root_pos)
     bodies = forward_kinematics(root_pos.transpose(0, 1), joint_rot.transpose(0, 1), mean_offsets())
     contact = foot_contact(*bodies, CONTROL_FPS).transpose(0, 1).float()
     body_pos, body_rot = forward_kinematics(root_pos, joint_rot, varied_offsets(augmentation.limbs, generator))
     camera = sample_cameras(body_pos, generator)
+    if augmentation.wild > 0:
+        other = sample_wild_cameras(body_pos, generator, camera.image_size)
+        camera = chosen(torch.rand(windows, generator=generator) < augmentation.wild, other, camera)
     if augmentation.moving > 0:
         camera = move_cameras(camera, root_pos, augmentation.moving, generator)
     keypoints = detect(coco_from_bodies(body_pos, body_rot), camera, augmentation.noise, generator)
@@ -120,9 +128,8 @@ def synthesize_batch(
     rotmat = roma.unitquat_to_rotmat(
         torch.cat([roma.quat_product(turn, joint_rot[:, :, 0]).unsqueeze(2), joint_rot[:, :, 1:]], dim=2)
     )
-    velocity = roma.quat_action(turn, linear_velocity(root_pos.transpose(0, 1), CONTROL_FPS).transpose(0, 1))
     up = roma.quat_action(turn, torch.tensor(UP).expand(windows, frames, 3))
-    return Batch(view.tokens, rotmat, joint_positions(rotmat), velocity, contact, up, guessed)
+    return Batch(view.tokens, rotmat, joint_positions(rotmat), contact, up, guessed)
 
 
 def mix_windows(joint_rot: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
@@ -142,6 +149,40 @@ def mix_windows(joint_rot: torch.Tensor, augmentation: Augmentation, generator: 
         upper = joint_rot[:, :, UPPER]
         joint_rot[:, :, UPPER] = roma.quat_product(upper, bend.expand_as(upper))
     return joint_rot
+
+
+def random_poses(count: int, frames: int, generator: torch.Generator) -> torch.Tensor:
+    """Poses within the hinges' limits, far from most that people take: (count, frames, 23, 4) xyzw.
+
+    Every hinge swings as a sine of up to 1 Hz about an angle of its own, both in shares of the way from the rest pose to its
+    limit; every third window stands still.
+    """
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(count, *shape, generator=generator)
+
+    still = torch.rand(count, 1, 1, generator=generator) < 1 / 3
+    rate = 2 * math.pi * torch.rand(count, 1, NUM_DOFS, generator=generator) / CONTROL_FPS
+    phase = 2 * math.pi * torch.rand(count, 1, NUM_DOFS, generator=generator)
+    swing = torch.where(still, 0.0, 0.3) * normal(1, NUM_DOFS)
+    share = 0.35 * normal(1, NUM_DOFS) + swing * (rate * torch.arange(frames)[:, None] + phase).sin()
+    low, high = dof_limits().unbind(-1)
+    return dof_to_rotation(torch.where(share > 0, high, -low) * share.clamp(-1, 1))
+
+
+def on_floor(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> torch.Tensor:
+    """Pelvis (B, T, 3) m raised or lowered in every frame so that the lower foot of the mean shape touches the floor."""
+    low = sole_height(*forward_kinematics(root_pos, joint_rot, mean_offsets())).amin(-1)
+    return root_pos - F.pad(low.unsqueeze(-1), (2, 0))
+
+
+def chosen(rows: torch.Tensor, one: Camera, other: Camera) -> Camera:
+    """Cameras of `one` where rows (B,) is true, of `other` elsewhere; both (B,), of one image size."""
+    fields_ = {
+        k: torch.where(rows[:, None, None] if k in "KR" else rows[:, None], getattr(one, k), getattr(other, k))
+        for k in ("K", "R", "t")
+    }
+    return replace(other, **fields_)
 
 
 def miscalibrate(camera: Camera, share: float, generator: torch.Generator) -> tuple[Camera, torch.Tensor, torch.Tensor]:

@@ -31,6 +31,12 @@ class KeypointNoise:
     """Probability that the image edge cuts off a part of the person."""
     timing: float = 0.0
     """Probability that the frames are not evenly spaced at 30 fps (jitter, or a lower rate held or blended)."""
+    joints: float = 0.0
+    """Noise on the joints in metres before projection, in multiples of WHAM's (`synthetic.displace`)."""
+    masked: float = 0.0
+    """Probability in a frame that a keypoint is missing together with those farther out on its limb, as in WHAM."""
+    hidden_legs: float = 0.0
+    """Probability in a frame that knees and ankles start to be hidden, for about two seconds, as in GVHMR."""
 
     def scaled(self, factor: float) -> KeypointNoise:
         """Everything but the memory and the lengths of gaps `factor` times as large; 0 is a perfect detector."""
@@ -43,15 +49,20 @@ class KeypointNoise:
         return cls(jitter=0.0, bias=0.0, outlier=0.0, swap=0.0, dropout=0.0, frame_dropout=0.0)
 
 
-HARD = KeypointNoise(swap=0.006, occlusion=0.004, truncation=0.08, timing=0.25)
+HARD = KeypointNoise(
+    swap=0.006, occlusion=0.004, truncation=0.08, timing=0.25, joints=0.6, masked=0.01, hidden_legs=0.0007
+)
 """Worse than usual: the noise that the encoder is trained with."""
+
+WHAM = replace(KeypointNoise.none(), joints=1.0, masked=0.03)
+"""The noise that WHAM's encoder was trained with, in place of ours."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Augmentation of the encoder's training data: motion, body, camera and detector noise."""
 
-    speed: float = 0.25
+    speed: float = 0.5
     """Played faster by up to this share, or slower by the same factor."""
     mirror: float = 0.5
     """Probability of the mirror image."""
@@ -61,6 +72,10 @@ class Augmentation:
     """Probability that arms, neck and head (in half of these, the trunk too) come from another window."""
     bend: float = 0.08
     """Standard deviation, rad, of a constant rotation added to each joint of arms, neck and head."""
+    poses: float = 0.1
+    """Probability that a window shows random poses within the hinges' limits, static or slowly changing, in place of the clip's."""
+    wild: float = 0.4
+    """Probability of a camera as in videos in the wild: nearer, pitched and rolled more (`camera.sample_wild_cameras`)."""
     moving: float = 0.4
     """Probability that the camera orbits, follows or is hand-held."""
     miscalibrated: float = 0.3
@@ -80,6 +95,7 @@ class Filming:
 
 
 NO_AUGMENTATION = Augmentation(
-    speed=0.0, mirror=0.0, limbs=0.0, mix=0.0, bend=0.0, moving=0.0, miscalibrated=0.0, noise=KeypointNoise()
-)
+    speed=0.0, mirror=0.0, limbs=0.0, mix=0.0, bend=0.0, poses=0.0, wild=0.0, moving=0.0, miscalibrated=0.0,
+    noise=KeypointNoise(),
+)  # fmt: skip
 """Motions as they are, fixed and calibrated cameras, the default detector noise."""

@@ -2,7 +2,8 @@
 
 It models the typical errors of detectors: jitter that grows with the person's size in the image and is correlated in time, a
 constant bias of every keypoint, outliers, left-right swaps, keypoints missing for a while, and a confidence that
-correlates only roughly with the error. Occlusion, truncation by the image edge and uneven frame times are optional.
+correlates only roughly with the error. Optional are occlusion, truncation by the image edge, uneven frame times, and the
+noise of WHAM (Shin et al. 2024): errors of the joints in space, for what a detector marks is not where SMPL has the joint.
 """
 
 from __future__ import annotations
@@ -27,6 +28,13 @@ _DIFFICULTY = {
 }
 
 
+# WHAM's noise on joints in space, m: time-varying, constant over a clip, and rare. From its released training code.
+_JITTER = {"nose": 0.01, "eye": 0.005, "ear": 0.005, "shoulder": 0.015, "elbow": 0.01, "wrist": 0.005, "hip": 0.02, "knee": 0.01, "ankle": 0.005}  # fmt: skip
+_BIAS = {"nose": 0.04, "eye": 0.01, "ear": 0.01, "shoulder": 0.015, "elbow": 0.025, "wrist": 0.035, "hip": 0.01, "knee": 0.015, "ankle": 0.025}  # fmt: skip
+_PEAK = {"nose": 0.0, "eye": 0.024, "ear": 0.024, "shoulder": 0.045, "elbow": 0.075, "wrist": 0.12, "hip": 0.024, "knee": 0.09, "ankle": 0.12}  # fmt: skip
+_PEAK_SHARE = 0.005  # of the frames; ours
+_LEG_FRAMES = 60.0  # mean time for which legs are hidden
+
 _GROUPS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
 
 
@@ -40,6 +48,8 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
     Returns:
         (*lead, T, 17, 3) pixels u, v and confidence in 0..1.
     """
+    if noise.joints > 0:
+        points = displace(points, noise.joints, generator)
     pixels, in_image = camera.project(points), camera.is_visible(points)
     if noise.timing > 0:
         pixels = resample_unevenly(pixels, noise.timing, generator)
@@ -47,6 +57,33 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
     keypoints = perturb(pixels, in_image & ~hidden, noise, generator)
     flat = keypoints.reshape(-1, *keypoints.shape[-3:])
     return torch.stack([fill_gaps(track) for track in flat]).reshape(keypoints.shape)
+
+
+def displace(points: torch.Tensor, scale: float, generator: torch.Generator) -> torch.Tensor:
+    """Keypoints off the joints in space: jitter, a bias that is constant over the track, and rare peaks, all normal.
+
+    Standard deviations are `scale` times WHAM's, and tracks differ from a third to one and a half of that.
+
+    Args:
+        points: (*lead, T, 17, 3) m, world.
+
+    Returns:
+        (*lead, T, 17, 3) m.
+    """
+    lead, frames = points.shape[:-3], points.shape[-3]
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*lead, *shape, 17, 3, generator=generator).to(points)
+
+    jitter, bias, peak = (_by_keypoint(table).to(points) for table in (_JITTER, _BIAS, _PEAK))
+    quality = scale * (0.33 + 1.17 * torch.rand(*lead, 1, 1, 1, generator=generator).to(points))
+    rare = (torch.rand(*lead, frames, 17, 1, generator=generator) < _PEAK_SHARE).to(points)
+    return points + quality * (jitter * normal(frames) + bias * normal(1) + rare * peak * normal(frames))
+
+
+def _by_keypoint(table: dict[str, float]) -> torch.Tensor:
+    """(17, 1) from values by part of the body."""
+    return torch.tensor([table[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
 
 
 def perturb(
@@ -62,7 +99,7 @@ def perturb(
         return torch.rand(*shape, generator=generator).to(pixels)
 
     box = (pixels.amax(-2) - pixels.amin(-2)).amax(-1).clamp(max=1e4)[..., None, None]  # (..., T, 1, 1) pixels
-    difficulty = pixels.new_tensor([_DIFFICULTY[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
+    difficulty = _by_keypoint(_DIFFICULTY).to(pixels)
     drift = normal(*lead, frames, 17, 2)
     for t in range(1, frames):  # first-order autoregression with unit variance
         drift[..., t, :, :] = (
@@ -92,8 +129,19 @@ def perturb(
     )
     missing = _bursts((*lead, frames, 17), noise.dropout, noise.dropout_frames, generator, axis=-2)
     missing |= _bursts((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
+    if noise.masked > 0:
+        missing |= outward(torch.rand(*lead, frames, 17, generator=generator) < noise.masked)
     confidence = confidence * ~missing.to(pixels.device) * in_image
     return torch.cat([observed, confidence.clamp(0, 1).unsqueeze(-1)], dim=-1)
+
+
+def outward(mask: torch.Tensor) -> torch.Tensor:
+    """A mask of keypoints (..., 17) spread to those farther out on the same limb."""
+    mask = mask.clone()
+    for inner, outer in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
+        for side in ("left", "right"):
+            mask[..., COCO_NAMES.index(f"{side}_{outer}")] |= mask[..., COCO_NAMES.index(f"{side}_{inner}")]
+    return mask
 
 
 def resample_unevenly(pixels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
@@ -120,7 +168,7 @@ def occlude(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generat
     """Which keypoints are occluded or beyond an edge of the image: (*lead, T, 17, 2) -> (*lead, T, 17) bool.
 
     An occluder is a square of a quarter to a half of the person's box around some keypoint; it moves with the person.
-    An edge cuts off up to half of the box, most often its lower end.
+    An edge cuts off up to half of the box, most often its lower end. Hidden legs are knees and ankles.
     """
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
     hidden = torch.zeros(pixels.shape[:-1], dtype=torch.bool, device=pixels.device)
@@ -138,6 +186,12 @@ def occlude(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generat
         where = ((pixels - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)  # (*lead, T, 17, 2) in the box
         edge = torch.where(cut < 0.6, 1 - where[..., 1], torch.where(cut < 0.8, where[..., 0], 1 - where[..., 0]))
         hidden = hidden | ((edge < share) & (cut < 1.0))
+    if noise.hidden_legs > 0:
+        legs = torch.tensor([n.split("_")[-1] in ("knee", "ankle") for n in COCO_NAMES], device=pixels.device)
+        hidden = (
+            hidden
+            | _bursts((*lead, frames), noise.hidden_legs, _LEG_FRAMES, generator).to(pixels.device)[..., None] & legs
+        )
     return hidden
 
 

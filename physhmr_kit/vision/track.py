@@ -17,7 +17,7 @@ from physhmr_kit.vision.encoder import FEATURE_DIM
 
 _SHAPES = {
     "keypoints": (17, 3), "ray_point": (12, 3), "ray_confidence": (12,), "centre": (3,), "feature": (FEATURE_DIM,),
-    "joint_rot": (24, 4), "velocity": (3,), "contact": (4,),
+    "joint_rot": (24, 4), "contact": (4,), "uncertainty": (24,),
 }  # fmt: skip
 
 
@@ -32,8 +32,8 @@ class VisualTrack:
         centre: (T, 3) m, camera centre.
         feature: (T, 512) context of the encoder.
         joint_rot: (T, 24, 4) xyzw, the encoder's pose; the root in the world, every other relative to its parent.
-        velocity: (T, 3) m/s, the encoder's pelvis velocity, world.
         contact: (T, 4) the encoder's probability of floor contact: left ankle, right ankle, left toe, right toe.
+        uncertainty: (T, 24) m, how far the encoder expects each joint, relative to the pelvis, to be off (median).
         camera: fixed (batch shape ()) or moving (batch shape (T,)); its world is the simulation's.
         fps: 30.
         scale: lengths of the real world are those of the simulation times this (`placement.estimate_scale`).
@@ -47,8 +47,8 @@ class VisualTrack:
     centre: torch.Tensor
     feature: torch.Tensor
     joint_rot: torch.Tensor
-    velocity: torch.Tensor
     contact: torch.Tensor
+    uncertainty: torch.Tensor
     camera: Camera
     fps: float = CONTROL_FPS
     scale: float = 1.0

@@ -346,7 +346,7 @@ def entities(rrd):
 
 
 def _longer(track: VisualTrack, times: int) -> VisualTrack:
-    keys = ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "velocity", "contact")
+    keys = ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "contact", "uncertainty")
     return replace(track, **{k: torch.cat([getattr(track, k)] * times) for k in keys})
 
 

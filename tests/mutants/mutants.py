@@ -615,7 +615,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ('"position": (position - batch.position)', '"position": (batch.position)'),
         (".diff(dim=1) * CONTROL_FPS", ".diff(dim=1)"),
         (".diff(dim=1) * CONTROL_FPS", " * CONTROL_FPS"),
-        ('"velocity": (out["velocity"] - batch.velocity)', '"velocity": (out["velocity"] + batch.velocity)'),
+        ('(out["uncertainty"] - distance)', '(out["uncertainty"] + distance)'),
         ('_over(batch.guessed, (out["up"]', '_over(~batch.guessed, (out["up"]'),
         ('"contact": 0.2', '"contact": -0.2'),
         ("LOSS_WEIGHTS[name] * value", "value"),

@@ -123,6 +123,32 @@ def test_which_clips_are_held_out_depends_on_the_name_alone():
     assert not is_held_out("02_05", 0)
 
 
+def test_whole_subjects_are_left_out_by_the_beginnings_of_their_names():
+    library = MotionLibrary([waving(n) for n in ("08_01", "08_02", "10_01")])
+    data = EncoderDataModule(library, EncoderData(held_out=0, leave_out=("08_",)))
+    assert data.held_out == [True, True, False]
+
+
+def test_the_uncertainty_is_learnt_as_the_distance_and_does_not_move_the_pose():
+    rotmat = roma.random_rotmat((1, 4, 24)).float()
+    from physhmr_kit.vision.filming import joint_positions
+
+    position = joint_positions(rotmat)
+    wrong = position.clone()
+    wrong[..., 5, 0] += 0.1
+    batch = Batch(
+        torch.zeros(1, 4, 61), rotmat, wrong, torch.ones(1, 4, 4), torch.zeros(1, 4, 3), torch.tensor([False])
+    )
+    pose = rotmat.clone().requires_grad_()
+    stated = torch.zeros(1, 4, 24, requires_grad=True)
+    out = {"rotmat": pose, "contact": torch.zeros(1, 4, 4), "up": torch.zeros(1, 4, 3), "uncertainty": stated}
+    loss = losses(out, batch)["uncertainty"]
+    assert float(loss) == pytest.approx(0.1 / 24, rel=1e-3)
+    (slope,) = torch.autograd.grad(loss, stated, retain_graph=True)
+    assert (slope[..., 5] < 0).all()  # it wants to state more
+    assert torch.autograd.grad(loss, pose, allow_unused=True)[0] is None
+
+
 def test_holding_out_everything_is_refused():
     with pytest.raises(KitError, match="held out"):
         EncoderDataModule(MotionLibrary([waving("02_05")]), EncoderData(held_out=5))
@@ -133,11 +159,11 @@ def test_truth_has_no_loss_and_no_error():
     from physhmr_kit.vision.filming import joint_positions
 
     batch = Batch(
-        torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), torch.ones(2, 5, 3), torch.ones(2, 5, 4),
+        torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), torch.ones(2, 5, 4),
         torch.tensor([0.0, 0.0, 1.0]).expand(2, 5, 3), torch.tensor([True, False]),
     )  # fmt: skip
     out = {
-        "rotmat": rotmat, "velocity": torch.ones(2, 5, 3), "contact": torch.full((2, 5, 4), 30.0), "up": batch.up.clone(),
+        "rotmat": rotmat, "contact": torch.full((2, 5, 4), 30.0), "up": batch.up.clone(), "uncertainty": torch.zeros(2, 5, 24),
     }  # fmt: skip
     assert all(float(v) < 1e-5 for v in losses(out, batch).values())
     assert all(float(v.abs().max()) < 0.1 for v in errors(out, batch).values())

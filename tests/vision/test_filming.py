@@ -7,20 +7,24 @@ import pytest
 import roma
 import torch
 
+from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import MIRROR, STANDING, mean_offsets, standing_height
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
-from physhmr_kit.motion.soles import foot_contact
-from physhmr_kit.vision.camera import Camera, sample_cameras
+from physhmr_kit.motion.soles import foot_contact, sole_height
+from physhmr_kit.vision.camera import Camera, sample_cameras, sample_wild_cameras
 from physhmr_kit.vision.camera_motion import move_cameras
 from physhmr_kit.vision.filming import (
     TRUNK,
     UPPER,
+    chosen,
     joint_positions,
     miscalibrate,
     mix_windows,
+    on_floor,
+    random_poses,
     synthesize_batch,
     varied_offsets,
 )
@@ -88,8 +92,8 @@ def test_a_batch_has_the_promised_shapes_and_is_the_same_for_the_same_seed(libra
     clips = torch.zeros(3, dtype=torch.long)
     a, b = (synthesize_batch(library, clips, 20, torch.Generator().manual_seed(5), Augmentation()) for _ in range(2))
     assert a.tokens.shape == (3, 20, 61) and a.rotmat.shape == (3, 20, 24, 3, 3)
-    assert a.position.shape == (3, 20, 24, 3) and a.velocity.shape == (3, 20, 3) and a.contact.shape == (3, 20, 4)
-    for key in ("tokens", "rotmat", "position", "velocity", "contact"):
+    assert a.position.shape == (3, 20, 24, 3) and a.contact.shape == (3, 20, 4)
+    for key in ("tokens", "rotmat", "position", "contact"):
         assert torch.equal(getattr(a, key), getattr(b, key)) and torch.isfinite(getattr(a, key)).all()
 
 
@@ -202,3 +206,64 @@ def test_mixing_changes_arms_and_leaves_legs():
     assert torch.equal(out[:, :, lower], windows[:, :, lower]) and len(UPPER) == 12
     assert (out[:, :, list(UPPER)] != windows[:, :, list(UPPER)]).any(-1).all()
     assert torch.equal(mix_windows(windows, NO_AUGMENTATION, torch.Generator()), windows)
+
+
+def test_random_poses_stay_within_the_hinges_and_some_stand_still():
+    rot = random_poses(30, 20, torch.Generator().manual_seed(0))
+    assert rot.shape == (30, 20, 23, 4)
+    dof, (low, high) = rotation_to_dof(rot.flatten(0, 1)), dof_limits().unbind(-1)
+    assert (dof > low - 1e-3).all() and (dof < high + 1e-3).all()
+    dof = dof.unflatten(0, (30, 20))
+    assert dof[:, 0].std(0).min() > 0.05  # no hinge is left out
+    moving = dof.std(1).amax(-1) > 1e-3
+    assert 10 <= int(moving.sum()) < 30
+    assert dof.diff(dim=1).abs().max() < 0.5  # slowly
+
+
+def test_a_pose_is_put_on_the_floor_by_its_lower_foot():
+    root, rot = random_pose()
+    there = on_floor(root, rot)
+    low = sole_height(*forward_kinematics(there, rot, mean_offsets())).amin(-1)
+    torch.testing.assert_close(low, torch.zeros(6), atol=1e-5, rtol=0)
+    assert torch.equal(there[:, :2], root[:, :2])
+
+
+def test_random_poses_replace_the_clips_and_keep_their_feet_on_the_floor(library):
+    augmentation = replace(NO_AUGMENTATION, poses=1.0)
+    clips = torch.zeros(8, dtype=torch.long)
+    plain, posed = (
+        synthesize_batch(library, clips, 8, torch.Generator().manual_seed(3), a)
+        for a in (NO_AUGMENTATION, augmentation)
+    )
+    assert (plain.position - posed.position).norm(dim=-1).mean() > 0.1
+    assert posed.contact.any(-1).float().mean() > 0.3 and torch.isfinite(posed.tokens).all()
+
+
+def test_cameras_in_the_wild_are_nearer_and_rolled_and_aim_at_the_person():
+    points = torch.randn(400, 10, 24, 3, generator=torch.Generator().manual_seed(0)) * 0.3 + torch.tensor([0, 0, 1.0])
+    size = (1920, 1080)
+    wild = sample_wild_cameras(points, torch.Generator().manual_seed(1), size)
+    distance = (wild.centre - points.mean((1, 2))).norm(dim=-1)
+    assert distance.min() > 0.7 and (distance < 4).float().mean() == pytest.approx(0.24, abs=0.08)
+    assert (wild.centre[:, 2] > 0.15).all()
+    right, forward = wild.R[:, 0], wild.R[:, 2]
+    level = torch.linalg.cross(forward, torch.tensor([0.0, 0.0, 1.0]).expand(400, 3))
+    roll = torch.rad2deg((torch.nn.functional.normalize(level, dim=-1) * right).sum(-1).clamp(-1, 1).acos())
+    assert 4 < roll.mean() < 10 and roll.max() > 15
+    down = torch.rad2deg(torch.asin(-forward[:, 2]))
+    assert 0 < down.mean() < 12 and 12 < down.std() < 25
+    aimed = torch.nn.functional.normalize(points.mean((1, 2)) - wild.centre, dim=-1)
+    assert (aimed * forward).sum(-1).min() > 0.9
+    still = (points[:, :, 0].amax(1) - points[:, :, 0].amin(1)).norm(dim=-1)
+    assert (distance > 0.8 * still).all()
+
+
+def test_cameras_are_chosen_row_by_row():
+    points = torch.randn(4, 5, 24, 3, generator=torch.Generator().manual_seed(0))
+    one = sample_cameras(points, torch.Generator().manual_seed(1), (1920, 1080))
+    other = sample_wild_cameras(points, torch.Generator().manual_seed(1), (1920, 1080))
+    rows = torch.tensor([True, False, False, True])
+    mixed = chosen(rows, one, other)
+    for i, row in enumerate(rows.tolist()):
+        for key in "KRt":
+            assert torch.equal(getattr(mixed, key)[i], getattr(one if row else other, key)[i])

@@ -60,8 +60,7 @@ def seen():
     torch.manual_seed(0)
     clip = walker()
     track = synthesize_track(clip, CAMERA, VisionEncoder(width=32, layers=1, heads=2), KeypointNoise.none())
-    velocity = torch.gradient(clip.root_pos, spacing=1 / 30, dim=0)[0]
-    return clip, replace(track, joint_rot=clip.joint_rot, contact=torch.zeros(FRAMES, 4), velocity=velocity)
+    return clip, replace(track, joint_rot=clip.joint_rot, contact=torch.zeros(FRAMES, 4))
 
 
 def random_coordinates(count: int = 5) -> Coordinates:
@@ -309,9 +308,7 @@ def test_feet_that_stand_are_put_on_the_floor_and_stay(seen):
     pixels = CAMERA.project(coco_from_bodies(*forward_kinematics(still.root_pos, rest, mean_offsets())))
     noisy = pixels + 6.0 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(5))
     keypoints = torch.cat([noisy, torch.ones(FRAMES, 17, 1)], dim=-1)
-    standing = replace(
-        track, keypoints=keypoints, joint_rot=rest, contact=torch.ones(FRAMES, 4), velocity=torch.zeros(FRAMES, 3)
-    )
+    standing = replace(track, keypoints=keypoints, joint_rot=rest, contact=torch.ones(FRAMES, 4))
     found = R.refined_clip(standing)
     corners = sole_corners(*forward_kinematics(found.root_pos, found.joint_rot, mean_offsets()))
     assert corners[..., 2].amin((1, 2)).abs().max() < 0.02

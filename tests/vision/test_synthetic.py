@@ -7,7 +7,8 @@ import torch
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_NAMES
-from physhmr_kit.vision.synthetic import KeypointNoise, detect, occlude, perturb, resample_unevenly
+from physhmr_kit.vision.settings import WHAM
+from physhmr_kit.vision.synthetic import KeypointNoise, detect, displace, occlude, outward, perturb, resample_unevenly
 
 
 def a_scene(frames=200):
@@ -141,3 +142,58 @@ def test_uneven_time_moves_what_moves_and_leaves_what_rests():
     assert 0.35 < uneven.float().mean() < 0.65
     assert off.abs().max() < 2.6  # a picture held for two and a half frames, and no more
     assert torch.equal(late[~uneven], pixels[~uneven]) or off[~uneven].abs().max() < 1e-4
+
+
+def test_joints_are_displaced_by_jitter_and_a_bias_of_their_own():
+    points = torch.zeros(300, 40, 17, 3)
+    off = displace(points, 1.0, torch.Generator().manual_seed(0))
+    bias, jitter = off.mean(1).std(0).mean(-1), off.std(1).median(0).values.mean(-1)
+    quality = 0.98  # root mean square of a uniform number from 0.33 to 1.5
+    for name, wanted_bias, wanted_jitter in (
+        ("left_wrist", 0.035, 0.005),
+        ("right_hip", 0.010, 0.020),
+        ("nose", 0.040, 0.010),
+    ):
+        k = COCO_NAMES.index(name)
+        expected = quality * (wanted_bias**2 + wanted_jitter**2 / 40) ** 0.5
+        assert float(bias[k]) == pytest.approx(expected, rel=0.15)
+        assert float(jitter[k]) == pytest.approx(0.915 * wanted_jitter, rel=0.15)
+    ankle = off[:, :, COCO_NAMES.index("left_ankle")]
+    peaks = ((ankle - ankle.median(1, keepdim=True).values).norm(dim=-1) > 0.06).float().mean()
+    assert 0.002 < float(peaks) < 0.006
+    half = displace(points, 0.5, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(half, off / 2)
+
+
+def test_the_detector_sees_displaced_joints():
+    points, camera = a_scene()
+    seen = detect(points, camera, replace(KeypointNoise.none(), joints=1.0), torch.Generator().manual_seed(0))
+    off = (seen[..., :2] - camera.project(points)).norm(dim=-1)
+    assert 1 < float(off.mean()) < 20  # 1000 px / 4 m: a centimetre is 2.5 px
+
+
+def test_what_is_masked_takes_the_rest_of_the_limb_with_it():
+    mask = torch.zeros(17, dtype=torch.bool)
+    mask[COCO_NAMES.index("left_shoulder")] = mask[COCO_NAMES.index("right_knee")] = True
+    found = {COCO_NAMES[i] for i in outward(mask).nonzero().flatten().tolist()}
+    assert found == {"left_shoulder", "left_elbow", "left_wrist", "right_knee", "right_ankle"}
+    _, seen = error(replace(KeypointNoise.none(), masked=0.03), frames=3000)
+    missing = (seen[..., 2] == 0).float().mean(0)
+    wrist, hip = missing[COCO_NAMES.index("left_wrist")], missing[COCO_NAMES.index("left_hip")]
+    assert float(hip) == pytest.approx(0.03, abs=0.01) and float(wrist) == pytest.approx(1 - 0.97**3, abs=0.02)
+
+
+def test_legs_are_hidden_for_about_two_seconds():
+    points, camera = a_scene(4000)
+    hidden = occlude(
+        camera.project(points), replace(KeypointNoise.none(), hidden_legs=0.005), torch.Generator().manual_seed(1)
+    )
+    legs = [i for i, n in enumerate(COCO_NAMES) if n.split("_")[-1] in ("knee", "ankle")]
+    others = [i for i in range(17) if i not in legs]
+    assert not hidden[:, others].any() and (hidden[:, legs] == hidden[:, legs[:1]]).all()
+    starts = int((hidden[1:, legs[0]] & ~hidden[:-1, legs[0]]).sum())
+    assert 20 < int(hidden[:, legs[0]].sum()) / starts < 120
+
+
+def test_the_noise_of_wham_is_of_the_joints_alone():
+    assert WHAM.jitter == WHAM.bias == WHAM.swap == WHAM.dropout == 0 and WHAM.joints == 1 and WHAM.masked == 0.03

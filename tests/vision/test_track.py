@@ -75,7 +75,7 @@ def test_the_same_generator_seed_gives_the_same_track(encoder):
 def test_a_saved_track_loads_the_same(tmp_path, encoder):
     track = synthesize_track(a_clip(), CAMERA, encoder)
     again = VisualTrack.load(track.save(tmp_path / "t.npz"))
-    for key in ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "velocity", "contact"):
+    for key in ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "contact", "uncertainty"):
         assert torch.equal(getattr(again, key), getattr(track, key)), key
     torch.testing.assert_close(again.camera.R, track.camera.R)
     assert (again.name, again.fps, again.scale, again.image_size) == ("glide", 30.0, 1.0, (1920, 1080))

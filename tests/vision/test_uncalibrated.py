@@ -47,8 +47,8 @@ class Oracle:
         _, rot = a_walk()
         rot[:, 0] = roma.quat_product(roma.rotmat_to_unitquat(turn).expand(FRAMES, 4), rot[:, 0])
         up = torch.nn.functional.normalize(turn[:, 2] + torch.tensor([0.0, 0.0, 1.0]), dim=0)
-        nothing = torch.zeros(FRAMES, 512), torch.zeros(FRAMES, 3)
-        return Encoding(nothing[0], rot, nothing[1], torch.ones(FRAMES, 4), up.expand(FRAMES, 3))
+        feature, uncertainty = torch.zeros(FRAMES, 512), torch.zeros(FRAMES, 24)
+        return Encoding(feature, rot, torch.ones(FRAMES, 4), up.expand(FRAMES, 3), uncertainty)
 
 
 def filmed(camera: Camera) -> KeypointTrack:

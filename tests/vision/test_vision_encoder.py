@@ -55,7 +55,7 @@ def test_an_encoding_has_the_promised_shapes_and_unit_rotations():
     camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     out = small_encoder().encode(seen_by(camera, a_swaying_body()), camera)
     assert out.feature.shape == (40, FEATURE_DIM) and out.joint_rot.shape == (40, 24, 4)
-    assert out.velocity.shape == (40, 3) and out.contact.shape == (40, 4)
+    assert out.contact.shape == (40, 4) and out.uncertainty.shape == (40, 24) and (out.uncertainty > 0).all()
     torch.testing.assert_close(out.joint_rot.norm(dim=-1), torch.ones(40, 24))
 
 
