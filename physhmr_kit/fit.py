@@ -2,6 +2,7 @@
 
     python -m physhmr_kit.fit --stage distill                      distil the bundled expert on the demo motions
     python -m physhmr_kit.fit --stage expert --clips demo walk.bvh --iterations 400
+    python -m physhmr_kit.fit --stage finetune --video walk_keypoints.npz --camera walk_camera.json --student estimate
     python -m physhmr_kit.fit --stage expert --resume runs/expert/mine
     torchrun --nproc_per_node 4 -m physhmr_kit.fit --stage expert --trainer.devices 4
 
@@ -74,6 +75,7 @@ def _first(argv: list[str]) -> argparse.Namespace:
     first.add_argument("--resume", type=Path)
     first.add_argument("--config", type=Path, action="append", default=[])
     first.add_argument("--short", action="store_true")
+    first.add_argument("--video")
     known = first.parse_known_args(argv)[0]
     if known.resume is not None:
         for part in (known.resume / "config.yaml", known.resume / "checkpoints" / "last.ckpt"):
@@ -113,17 +115,18 @@ def _parser(stage: str | None):
 
 def _settings(argv: list[str]):
     """Command line and files to (options, stage settings); later words win: --short, the files, then what was typed."""
-    from physhmr_kit.runs.settings_file import expand, leaves, words_of_file
+    from physhmr_kit.runs.settings_file import expand, leaves, words_of, words_of_file
 
     first = _first(argv)
     parser = _parser(first.stage)
     if first.stage is None:
         parser.parse_args(argv)  # prints help or says that --stage is missing
-    from physhmr_kit.stages.settings import CONFIGS
+    from physhmr_kit.stages.settings import ADAPTATION_CONFIG, CONFIGS, FinetuneConfig
 
     kind = CONFIGS[first.stage]
     known = leaves(kind)
-    words = _SHORT[first.stage] if first.short and first.resume is None else []
+    words = words_of(ADAPTATION_CONFIG, FinetuneConfig()) if first.video and first.stage == "finetune" else []
+    words += _SHORT[first.stage] if first.short and first.resume is None else []
     files = [*([first.resume / "config.yaml"] if first.resume else []), *first.config]
     for file in files:
         words = [*words, *words_of_file(file, known, _OPTIONS)]

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from physhmr_kit import __version__
+from physhmr_kit.stages.settings import to_plain
 from physhmr_kit.utils.errors import KitError
 
 PROVENANCE = ("stage", "command", "commit", "versions")
@@ -139,6 +140,16 @@ def words_of_file(path: Path, settings: dict[str, Any], options: Sequence[str]) 
             raise KitError(f"{path}: there is no setting '{key}'")
         words.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
     return words
+
+
+def words_of(settings: Any, defaults: Any) -> list[str]:
+    """The settings of a dataclass that differ from these defaults, as words of a command line."""
+    former = _flat(to_plain(defaults))
+    return [
+        f"--{k}={v if isinstance(v, str) else json.dumps(v)}"
+        for k, v in _flat(to_plain(settings)).items()
+        if v != former[k]
+    ]
 
 
 def _former(key: str) -> str | None:

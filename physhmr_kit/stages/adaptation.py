@@ -11,12 +11,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 
-from physhmr_kit.env.rollout import evaluation_env, follow_clips
-from physhmr_kit.env.settings import VIDEO_REWARD, EpisodeConfig
 from physhmr_kit.env.visual import VisualLibrary
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.metrics.reprojection import ray_distance
@@ -24,25 +23,14 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import accelerator_of
 from physhmr_kit.stages.data import Batches, MotionDataModule
 from physhmr_kit.stages.finetune import FinetuneModule
-from physhmr_kit.stages.settings import FinetuneConfig, FinetunePPO, Simulation, StudentPolicy
+from physhmr_kit.stages.settings import ADAPTATION_CONFIG, FinetuneConfig
+from physhmr_kit.utils.errors import KitError
+from physhmr_kit.vision.build_track import track_from_keypoints
+from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import KeypointTrack
+from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
-
-ADAPTATION_CONFIG = FinetuneConfig(
-    iterations=200,
-    validate_every=5,
-    sim=Simulation(num_envs=256),
-    env=EpisodeConfig(
-        termination="relative", termination_distance=0.3, pre_failure_prob=0.5, first_frame_prob=0.2,
-        reward=VIDEO_REWARD,
-    ),
-    policy=StudentPolicy(std=0.05),
-    ppo=FinetunePPO(
-        horizon=32, minibatch_size=2048, gamma=0.97, learning_rate=1e-4, desired_kl=0.04, critic_warmup=3,
-        imitation_coef=0.0, ema_decay=0.8,
-    ),
-)  # fmt: skip
-"""Settings of the adaptation to a video."""
 
 ASSIST = 300.0
 """Largest assistive force at the beginning, N; less than half of the body's weight."""
@@ -64,6 +52,18 @@ class VideoDataModule(MotionDataModule):
         super().__init__(MotionLibrary([refined_clip(track)]))
         self.visual = self.validation_visual = VisualLibrary([[track]], self.library.lengths)
         self.track, self.tracks = track, [track]
+
+    @classmethod
+    def read(cls, config: FinetuneConfig) -> VideoDataModule:
+        """Keypoints and camera of `config.video` and `config.camera`, as `reconstruct` reads them; the person's size is estimated.
+
+        Raises:
+            KitError: files that cannot be read or do not belong together, or no camera.
+        """
+        if config.video is None or config.camera is None:
+            raise KitError("a video to adapt to needs --video KEYPOINTS.npz and --camera CAMERA.json")
+        keypoints, camera = KeypointTrack.load(config.video), Camera.load(Path(config.camera))
+        return cls(track_from_keypoints(keypoints, camera, load_encoder(config.cameras.encoder), None))
 
     def val_dataloader(self) -> Batches:
         return Batches([[0]])
@@ -105,24 +105,19 @@ class AdaptationModule(FinetuneModule):
 
     def validation_step(self, clips: list[int], batch_idx: int) -> None:
         """Follow the video from its first frame until the body is lost."""
-        data, sim = self.datamodule, self.config.sim
-        if self.evaluation is None:
-            self.evaluation = evaluation_env(
-                data.library, self.tracking, data.visual, sim.simulator, sim.substeps, 1, self.root_device
-            )
-        (rollout,) = follow_clips(self.policy, self.evaluation, clips)
-        seen = data.track[: len(rollout)]
+        super().validation_step(clips, batch_idx)
+        rollout = self.worst  # the only one
+        assert rollout is not None
+        seen = self.datamodule.track[: len(rollout)]
         off = ray_distance(rollout.simulated.body_pos, seen.centre, seen.ray_point, seen.ray_confidence)
-        self.followed, self.off_mm = len(rollout) / len(data.track), float(off.nanmean())
+        self.followed, self.off_mm = len(rollout) / len(self.datamodule.track), float(off.nanmean())
         self.whole = rollout.success
         self.good = self.whole and self.off_mm < GOOD_MM
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/success", float(self.whole), prog_bar=True)
+        super().on_validation_epoch_end()
         self.log("val/good", float(self.good))
-        self.log("val/frames_followed", self.followed)
         self.log("val/rays_mm", self.off_mm)
-        self.log("val/score", self.whole + self.followed - self.off_mm / 1e6)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from physhmr_kit.env.settings import ESTIMATE_STUDENT_GROUPS, ESTIMATES, EXPERT_GROUPS, STUDENT_GROUPS
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
+from physhmr_kit.stages.adaptation import AdaptationModule, VideoDataModule
 from physhmr_kit.stages.base import Stage
 from physhmr_kit.stages.data import EncoderDataModule, FilmedMotionDataModule, MotionDataModule
 from physhmr_kit.stages.distill import DistillModule
@@ -34,8 +35,13 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
         return expert_module(config, policy), MotionDataModule.load(config.data, config.noise, config.seed)
     teacher = read_policy("expert", config.expert)
     if isinstance(config, FinetuneConfig):
+        if config.video and config.ppo.imitation_coef:
+            raise KitError("a video has no ground truth that an expert could be shown; leave --imitation_coef at 0")
         student = fresh_student(config.policy, teacher) if config.policy.student == "estimate" and not init else None
-        stage: Stage = FinetuneModule(config, teacher, student or read_policy("distill", init))
+        student = student or read_policy("distill", init)
+        if config.video:
+            return AdaptationModule(config, student), VideoDataModule.read(config)
+        stage: Stage = FinetuneModule(config, teacher, student)
     else:
         assert isinstance(config, DistillConfig)
         stage = DistillModule(config, teacher, read_policy("distill", init) if init else None)

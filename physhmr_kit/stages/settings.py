@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, EpisodeConfig
+from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, VIDEO_REWARD, EpisodeConfig
 from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.settings import Augmentation, Filming
@@ -382,6 +382,27 @@ class FinetuneConfig(RunSettings):
     )
     policy: StudentPolicy = field(default_factory=lambda: StudentPolicy(std=0.02))
     ppo: FinetunePPO = field(default_factory=FinetunePPO)
+    video: str | None = None
+    """Keypoints (.npz) of one person's video to adapt to, in place of clips; defaults are then those of `reconstruct --adapt`."""
+    camera: str | None = None
+    """Calibrated camera (.json or .npz) of that video."""
+
+
+ADAPTATION_CONFIG = FinetuneConfig(
+    iterations=200,
+    validate_every=5,
+    sim=Simulation(num_envs=256),
+    env=EpisodeConfig(
+        termination="relative", termination_distance=0.3, pre_failure_prob=0.5, first_frame_prob=0.2,
+        reward=VIDEO_REWARD,
+    ),
+    policy=StudentPolicy(std=0.05),
+    ppo=FinetunePPO(
+        horizon=32, minibatch_size=2048, gamma=0.97, learning_rate=1e-4, desired_kl=0.04, critic_warmup=3,
+        imitation_coef=0.0, ema_decay=0.8,
+    ),
+)  # fmt: skip
+"""Settings of the adaptation to a video."""
 
 
 CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}

@@ -178,11 +178,11 @@ def on_floor(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> torch.Tensor:
 
 def chosen(rows: torch.Tensor, one: Camera, other: Camera) -> Camera:
     """Cameras of `one` where rows (B,) is true, of `other` elsewhere; both (B,), of one image size."""
-    fields_ = {
-        k: torch.where(rows[:, None, None] if k in "KR" else rows[:, None], getattr(one, k), getattr(other, k))
-        for k in ("K", "R", "t")
-    }
-    return replace(other, **fields_)
+    K, R, t = (
+        torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b)
+        for a, b in ((one.K, other.K), (one.R, other.R), (one.t, other.t))
+    )
+    return replace(other, K=K, R=R, t=t)
 
 
 def miscalibrate(camera: Camera, share: float, generator: torch.Generator) -> tuple[Camera, torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from physhmr_kit.learning import load_policy, read_weights
 from physhmr_kit.runs.history import read_metrics
 from physhmr_kit.stages.data import load_library
 from physhmr_kit.stages.expert import ExpertModule
+from physhmr_kit.stages.settings import ADAPTATION_CONFIG, FinetuneConfig
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.pretrained import load_encoder
 
@@ -152,6 +154,12 @@ def test_the_last_word_of_a_setting_is_enough_and_dashes_are_underscores():
     for name in ("--ppo.clip_range", "--clip_range", "--clip-range", "--ppo.clip-range"):
         assert settings("--stage", "expert", name, 0.3).ppo.clip_range == 0.3
         assert settings("--stage", "expert", f"{name}=0.3").ppo.clip_range == 0.3
+
+
+def test_with_a_video_the_defaults_are_those_of_the_adaptation():
+    words = ["--stage", "finetune", "--video", "k.npz", "--camera", "c.json", "--num_envs", "32"]
+    wanted = replace(ADAPTATION_CONFIG, video="k.npz", camera="c.json", sim=replace(ADAPTATION_CONFIG.sim, num_envs=32))
+    assert settings(*words) == wanted != FinetuneConfig()
 
 
 def test_a_switch_needs_no_value():

@@ -8,10 +8,13 @@ import torch
 from physhmr_kit.env.settings import EXPERT_GROUPS
 from physhmr_kit.learning import Policy
 from physhmr_kit.stages.adaptation import ADAPTATION_CONFIG, AdaptationModule, VideoDataModule, adapt
-from physhmr_kit.stages.settings import FinetunePPO, Simulation, StudentPolicy
+from physhmr_kit.stages.build import build_stage
+from physhmr_kit.stages.settings import FinetuneConfig, FinetunePPO, Simulation, StudentPolicy
 from physhmr_kit.stages.student import fresh_student
 from physhmr_kit.stages.views import film_library
+from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.encoder import VisionEncoder
+from physhmr_kit.vision.keypoints import KeypointTrack
 
 SMALL = replace(
     ADAPTATION_CONFIG, iterations=4, validate_every=2, sim=Simulation(simulator="mujoco_cpu", num_envs=4),
@@ -79,3 +82,23 @@ def test_another_exit_is_not_taken_for_ctrl_c(track, student):
 
     with pytest.raises(SystemExit):
         adapt(student, track, minutes=5, config=SMALL, progress=leave)
+
+
+def test_a_video_is_a_clip_to_fine_tune_on(track, tmp_path, train):
+    video = KeypointTrack(track.keypoints, 30.0, track.image_size).save(tmp_path / "walk_keypoints.npz")
+    camera = track.camera.save(tmp_path / "walk_camera.json")
+    config = replace(SMALL, video=str(video), camera=str(camera), policy=StudentPolicy(student="estimate"))
+    module, data = build_stage(config)
+    assert isinstance(module, AdaptationModule) and len(data.track) == len(track) and data.library.num_clips == 1
+    module.data = data
+    train(module, 2, limit_val_batches=1)
+    figures = module.trainer.callback_metrics
+    assert float(figures["val/frames_followed"]) == pytest.approx(module.followed)
+    assert float(figures["val/rays_mm"]) == pytest.approx(module.off_mm) and float(figures["assist"]) < 300
+
+
+def test_a_video_needs_its_camera_and_nobody_to_imitate(tmp_path):
+    with pytest.raises(KitError, match="needs --video"):
+        build_stage(replace(SMALL, video="walk_keypoints.npz"))
+    with pytest.raises(KitError, match="no ground truth"):
+        build_stage(FinetuneConfig(video="walk_keypoints.npz", camera="walk_camera.json"))
