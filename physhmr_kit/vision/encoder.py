@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from physhmr_kit.body.skeleton import NUM_JOINTS, STANDING
+from physhmr_kit.body.skeleton import MIRROR, NUM_JOINTS, STANDING
 from physhmr_kit.motion.kinematics import yaw_quaternion
+from physhmr_kit.motion.mirror import mirrored
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
+from physhmr_kit.vision.person_view import NUM_INPUTS, mirrored_tokens, person_view
 
 FEATURE_DIM = 512
 WINDOW = 96
@@ -131,7 +132,7 @@ class VisionEncoder(nn.Module):
     def encode(
         self, keypoints: torch.Tensor, camera: Camera, image: torch.Tensor | None = None, guessed: bool = False
     ) -> Encoding:
-        """Encode a whole track.
+        """Encode a whole track. The estimate is the mean of those of the picture and of its mirror image; the feature is the picture's.
 
         Args:
             keypoints: (T, 17, 3) at 30 fps, raw pixels, gaps filled.
@@ -149,7 +150,8 @@ class VisionEncoder(nn.Module):
             )
         view = person_view(keypoints, camera, guessed)
         feature = self.context_of_track(view.tokens, image)
-        out = self.decode(feature)
+        other = self.decode(self.context_of_track(mirrored_tokens(view.tokens), image))
+        out = averaged(self.decode(feature), mirrored_estimate(other))
         quat = roma.rotmat_to_unitquat(out["rotmat"])
         turn = yaw_quaternion(view.azimuth)
         root = roma.quat_product(turn, quat[:, 0])
@@ -175,6 +177,23 @@ class VisionEncoder(nn.Module):
             total[start : start + WINDOW] += window * fade
             weight[start : start + WINDOW] += fade
         return total / weight
+
+
+def mirrored_estimate(out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What `VisionEncoder.decode` says of a mirror image, as said of the picture itself."""
+    _, quat = mirrored(out["up"], roma.rotmat_to_unitquat(out["rotmat"]))
+    return {
+        "rotmat": roma.unitquat_to_rotmat(quat),
+        "contact": out["contact"][..., [1, 0, 3, 2]],
+        "up": out["up"] * out["up"].new_tensor((1.0, -1.0, 1.0)),
+        "uncertainty": out["uncertainty"][..., list(MIRROR)],
+    }
+
+
+def averaged(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The mean of two estimates in the form of `VisionEncoder.decode`; of rotations the chordal mean."""
+    mean = {key: (a[key] + b[key]) / 2 for key in a}
+    return mean | {"rotmat": roma.special_procrustes(mean["rotmat"]), "up": F.normalize(mean["up"], dim=-1)}
 
 
 class Block(nn.Module):

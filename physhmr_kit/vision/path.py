@@ -27,7 +27,7 @@ class PathSpread:
     """m, of a keypoint at the person's distance. Larger than a detector's scatter, for its errors last."""
     ray_outlier: float = 0.15
     """m, from which on a keypoint is an outlier."""
-    floor: float = 0.03
+    floor: float = 0.05
     """m, height of a sole in contact."""
     floor_outlier: float = 0.15
     """m, from which on the contact is an outlier."""

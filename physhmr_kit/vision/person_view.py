@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.camera_motion import angular_velocity
+from physhmr_kit.vision.keypoints import COCO_MIRROR
 from physhmr_kit.vision.rays import lift
 
 NUM_INPUTS = 17 * 2 + 17 + 6 + 4
@@ -72,6 +73,16 @@ def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor |
     rotation = (10 * _camera_rotation(camera, axes)).clamp(-5, 5)
     tokens = torch.cat([pose.flatten(-2), confidence, view, (10 * rates).clamp(-5, 5), rotation, guessed], dim=-1)
     return PersonView(tokens, azimuth)
+
+
+def mirrored_tokens(tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens (..., 61) of the mirror image: left is right, and the person and the camera turn the other way."""
+    pose, confidence, view, rates, rotation, guessed = tokens.split((34, 17, 3, 3, 3, 1), dim=-1)
+    swap = list(COCO_MIRROR)
+    pose = (pose.unflatten(-1, (17, 2)) * pose.new_tensor((-1.0, 1.0)))[..., swap, :].flatten(-2)
+    rates = rates * rates.new_tensor((-1.0, 1.0, 1.0))
+    rotation = rotation * rotation.new_tensor((1.0, -1.0, -1.0))  # an axial vector
+    return torch.cat([pose, confidence[..., swap], view, rates, rotation, guessed], dim=-1)
 
 
 def _centre_like(camera: Camera, keypoints: torch.Tensor) -> torch.Tensor:

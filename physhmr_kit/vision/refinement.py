@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F
 
 from physhmr_kit.body.hinges import dof_to_rotation, rotation_to_dof
-from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_JOINTS
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.vision.body_points import JOINTS, KEYPOINTS, SOLES, Coordinates, pose_points, pull_back, turned
 from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO
@@ -31,8 +30,9 @@ from physhmr_kit.vision.rays import lift, ray_confidence, ray_direction
 from physhmr_kit.vision.track import VisualTrack
 
 _FRAMES_AT_ONCE = 4000  # of several tracks; more do not fit into the cache
+_MEDIAN_DISTANCE = 1.54  # of a normal point in space from its mean, in standard deviations of a coordinate
+_SUREST = 0.01  # m; no joint is stated more surely
 _BRIDGE_FRAMES = 1.5  # standard deviation of the average that fills in frames in which the encoder saw little
-_FACE = ("nose", "eye", "ear")
 _RATES = 0.0225, 0.03, 0.03  # m, rad, rad: first steps of root, root's turn, hinges
 _CALM = 1000.0, 1000.0, 100.0  # gradients under these make smaller steps: what is right stays as it is
 _MOMENTUM, _MEMORY = 0.9, 0.98  # of Adam; a short run needs a short memory
@@ -43,24 +43,24 @@ _SHARED_FRAMES = 8.0  # standard deviation over which frames share their second 
 class Refinement:
     """What the refined motion is asked for, and how it is searched. A spread of infinity leaves its term out."""
 
-    rounds: int = 3
+    rounds: int = 5
     """Times that the pose is refined and the path then solved anew for it; 0 leaves the encoder's pose on its path."""
     steps: int = 25
     """Steps of Adam in a round."""
     coarse_frames: float = 6.0
     """Standard deviation over which the first steps of a round are averaged in time, so that long stretches turn together;
     falls to nothing by the end."""
-    keypoint: float = 0.01
+    keypoint: float = 0.007
     """m, of a keypoint from the ray through it, at the person's distance."""
     keypoint_outlier: float = 0.10
     """m, from which on a keypoint is an outlier; four times as much at first, so that limbs far away are pulled too."""
-    encoder: float = 0.05
-    """m, of a joint from where the encoder has it, relative to the pelvis."""
-    hinge: float = 0.15
+    encoder: float = 1.0
+    """Multiples of what the encoder states, of a joint from where it has it, relative to the pelvis."""
+    hinge: float = 0.3
     """rad, of a hinge from the encoder's; it holds what no point shows, such as the twist of a hand."""
     acceleration: float = 15.0
     """m/s^2, of a joint."""
-    foot_slip: float = 0.02
+    foot_slip: float = 0.01
     """m/frame, of a sole in contact."""
     foot_height: float = 0.05
     """m, of a sole in contact from the floor."""
@@ -162,7 +162,7 @@ class _Evidence:
     linked: torch.Tensor
     dof: torch.Tensor
     joints: torch.Tensor
-    joint_seen: torch.Tensor
+    joint_precision: torch.Tensor
 
 
 def _refine(tracks: list[VisualTrack], settings: Refinement) -> list[Clip]:
@@ -205,7 +205,7 @@ def _start(tracks: list[VisualTrack]) -> tuple[Coordinates, _Evidence]:
         linked=linked,
         dof=dof,
         joints=pose_points(at).points[:, JOINTS].contiguous(),
-        joint_seen=_informants() @ sure,
+        joint_precision=join(lambda t: (_MEDIAN_DISTANCE / t.uncertainty.clamp(min=_SUREST)).square()),
     )
     return at, evidence
 
@@ -250,20 +250,6 @@ def bridged(joint_rot: torch.Tensor, seen: torch.Tensor, frames: float = _BRIDGE
 
 
 @cache
-def _informants() -> torch.Tensor:
-    """(24, 17): which keypoints say where a joint is, averaged."""
-    table = torch.zeros(NUM_JOINTS, len(COCO_NAMES))
-    trunk = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-    head = tuple(n for n in COCO_NAMES if n.split("_")[-1] in _FACE)
-    for row, joint in enumerate(JOINT_NAMES):
-        side, _, part = joint.rpartition("_")
-        near = {"hand": "wrist", "foot": "ankle", "collar": "shoulder"}.get(part, part)
-        names = (f"{side}_{near}",) if side else head if joint in ("neck", "head") else trunk
-        table[row, [COCO_NAMES.index(n) for n in names]] = 1 / len(names)
-    return table
-
-
-@cache
 def _keypoint_precision() -> torch.Tensor:
     """(17, 1) how well a detector marks each keypoint, relative to a shoulder: hips badly, and our points of the face are approximate."""
     share = {"hip": 0.4, "nose": 0.15, "eye": 0.15, "ear": 0.15}
@@ -275,11 +261,11 @@ def _objective(
 ) -> torch.Tensor:
     """The sum of all terms; differentiable in the points and the hinges."""
     joints, soles = points[:, JOINTS], points[:, SOLES].unflatten(1, (4, 4))
-    doubt = (1.1 - e.joint_seen) * (0.1 + e.seen) / s.encoder**2
+    trust = e.joint_precision * (0.1 + e.seen) / s.encoder**2
     weight = e.confidence * _keypoint_precision() / s.keypoint**2
     return (
         keypoint_term(points[:, KEYPOINTS], e.centre, e.direction, (root - e.centre).norm(dim=0), weight, outlier)
-        + encoder_term(joints, e.joints, doubt)
+        + encoder_term(joints, e.joints, trust)
         + hinge_term(at.dof, e.dof, (0.1 + e.seen) / s.hinge**2)
         + acceleration_term(joints, e.linked) * (CONTROL_FPS**2 / s.acceleration) ** 2
         + slip_term(soles, e.contact, e.linked) / s.foot_slip**2

@@ -322,7 +322,7 @@ def test_tracks_together_give_what_each_gives_alone(seen):
     alone = [R.refined_clip(t) for t in (track, short)]
     assert [len(c) for c in both] == [FRAMES, 9]
     for a, b in zip(both, alone, strict=True):
-        assert (positions(a) - positions(b)).norm(dim=-1).max() < 0.03
+        assert (positions(a) - positions(b)).norm(dim=-1).max() < 0.04
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
@@ -350,3 +350,20 @@ def test_either_sign_of_a_quaternion_is_the_same_rotation_to_a_bridge():
     flipped[::2] *= -1
     apart = roma.unitquat_geodesic_distance(R.bridged(flipped, torch.ones(9)), R.bridged(rot, torch.ones(9)))
     assert apart.max() < 0.01
+
+
+def test_a_joint_of_which_the_encoder_is_sure_stays_nearer_to_its_estimate(seen):
+    clip, track = seen
+    bent = track.joint_rot.clone()
+    left, right = JOINT_NAMES.index("left_elbow"), JOINT_NAMES.index("right_elbow")
+    turn = roma.rotvec_to_unitquat(torch.tensor([0.0, 0.7, 0.0]).expand(FRAMES, 3))
+    for joint in (left, right):
+        bent[:, joint] = roma.quat_product(bent[:, joint], turn)
+    stated = torch.full((FRAMES, 24), 0.05)
+    stated[:, [JOINT_NAMES.index(n) for n in ("left_wrist", "left_hand")]] = 0.01
+    stated[:, [JOINT_NAMES.index(n) for n in ("right_wrist", "right_hand")]] = 0.3
+    found = R.refined_clip(replace(track, joint_rot=bent, uncertainty=stated))
+    start = forward_kinematics(clip.root_pos, bent, mean_offsets())[0]
+    moved = (positions(found) - positions(found)[:, :1] - start + start[:, :1]).norm(dim=-1).mean(0)
+    wrists = JOINT_NAMES.index("left_wrist"), JOINT_NAMES.index("right_wrist")
+    assert moved[wrists[0]] < 0.7 * moved[wrists[1]]

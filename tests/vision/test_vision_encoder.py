@@ -6,13 +6,14 @@ import pytest
 import roma
 import torch
 
-from physhmr_kit.body.skeleton import STANDING, mean_offsets, standing_height
+from physhmr_kit.body.skeleton import MIRROR, STANDING, mean_offsets, standing_height
 from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.encoder import FEATURE_DIM, WINDOW, VisionEncoder
+from physhmr_kit.vision.encoder import FEATURE_DIM, WINDOW, VisionEncoder, averaged, mirrored_estimate
+from physhmr_kit.vision.filming import joint_positions
 from physhmr_kit.vision.keypoints import coco_from_bodies
-from physhmr_kit.vision.person_view import NUM_INPUTS, person_view
+from physhmr_kit.vision.person_view import NUM_INPUTS, mirrored_tokens, person_view
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder
 from physhmr_kit.vision.synthetic import KeypointNoise, detect
 
@@ -183,3 +184,71 @@ def test_azimuth_is_the_direction_of_view():
     camera = Camera.look_at((0.0, -4.0, 1.2), (0.0, 0.0, 1.0))
     azimuth = person_view(seen_by(camera, a_swaying_body(1)), camera).azimuth
     assert abs(float(azimuth) - math.pi / 2) < 0.05
+
+
+def orbiting(sign: float) -> Camera:
+    """A camera that goes around the origin, from the x axis to the side of `sign`, or from its mirror image."""
+    angle = sign * (0.3 + 0.02 * torch.arange(40))
+    centre = torch.stack([4 * angle.cos(), 4 * angle.sin(), torch.full((40,), 1.5)], dim=-1)
+    return Camera.look_at(centre, torch.tensor([0.1, 0.0, 1.0]).expand(40, 3))
+
+
+def test_mirrored_tokens_are_those_of_the_mirrored_scene():
+    root = torch.stack([0.3 * torch.arange(40) / 30, 0.2 * (torch.arange(40) / 9).sin(), torch.ones(40)], dim=-1)
+    _, rot = a_swaying_body()
+    pos = a_swaying_body()[0] + (root - a_swaying_body()[0][:, :1].squeeze(1)).unsqueeze(1)
+    points = coco_from_bodies(pos, rot)
+    swap = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+    image = points[:, swap] * torch.tensor([1.0, -1.0, 1.0])
+
+    def tokens(points, camera):
+        confidence = torch.linspace(0.3, 1.0, 17).expand(40, 17)
+        confidence = confidence if points is not image else confidence[:, swap]
+        return person_view(torch.cat([camera.project(points), confidence.unsqueeze(-1)], dim=-1), camera).tokens
+
+    here, there = tokens(points, orbiting(1.0)), tokens(image, orbiting(-1.0))
+    assert (here - there).abs().max() > 0.1
+    torch.testing.assert_close(mirrored_tokens(here), there, atol=5e-3, rtol=0)
+
+
+def an_estimate(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    rotmat = roma.unitquat_to_rotmat(torch.nn.functional.normalize(torch.randn(5, 24, 4, generator=generator), dim=-1))
+    up = torch.nn.functional.normalize(torch.randn(5, 3, generator=generator), dim=-1)
+    contact, uncertainty = torch.randn(5, 4, generator=generator), torch.rand(5, 24, generator=generator)
+    return {"rotmat": rotmat, "contact": contact, "up": up, "uncertainty": uncertainty}
+
+
+def test_a_mirrored_estimate_exchanges_left_and_right():
+    out = an_estimate(0)
+    image = mirrored_estimate(out)
+    there = joint_positions(image["rotmat"])
+    torch.testing.assert_close(
+        there, joint_positions(out["rotmat"])[:, MIRROR] * torch.tensor([1.0, -1.0, 1.0]), atol=1e-4, rtol=0
+    )
+    assert torch.equal(image["uncertainty"], out["uncertainty"][:, list(MIRROR)])
+    assert torch.equal(image["contact"], out["contact"][:, [1, 0, 3, 2]])
+    for key, value in mirrored_estimate(image).items():
+        torch.testing.assert_close(value, out[key], atol=1e-4, rtol=0)
+
+
+def test_the_mean_of_two_estimates_lies_between_them():
+    a = an_estimate(0)
+    turned = a["rotmat"] @ roma.rotvec_to_rotmat(torch.tensor([0.4, 0.0, 0.0]))
+    b = a | {"rotmat": turned, "contact": a["contact"] + 2}
+    mean = averaged(a, b)
+    for other in (a, b):
+        angle = roma.rotmat_geodesic_distance(mean["rotmat"], other["rotmat"])
+        torch.testing.assert_close(angle, torch.full((5, 24), 0.2), atol=2e-3, rtol=0)
+    torch.testing.assert_close(mean["contact"], a["contact"] + 1)
+    torch.testing.assert_close(mean["up"], a["up"])
+
+
+def test_the_estimate_of_a_mirrored_film_is_the_mirrored_estimate():
+    encoder, camera = small_encoder(), Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
+    keypoints = seen_by(camera, a_swaying_body())
+    image = keypoints[:, [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]].clone()
+    image[..., 0] = 2 * camera.K[0, 2] - image[..., 0]
+    here, there = encoder.encode(keypoints, camera), encoder.encode(image, camera)
+    torch.testing.assert_close(there.contact, here.contact[:, [1, 0, 3, 2]], atol=1e-3, rtol=0)
+    torch.testing.assert_close(there.uncertainty, here.uncertainty[:, list(MIRROR)], atol=1e-3, rtol=0)
