@@ -101,6 +101,21 @@ def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
     return track, video
 
 
+def check_stillness(video: Path | None, keypoints: KeypointTrack, camera: Camera | None) -> None:
+    """Say on stderr that the camera moves where it is taken for a fixed one. A film with cuts is not looked at."""
+    from data_prep.moving_camera import MOVES, background_path, drift
+
+    if video is None or keypoints.cuts or (camera is not None and camera.batch_shape):
+        return
+    moved = drift(background_path(video, keypoints))
+    if moved > MOVES:
+        print(
+            f"warning: the camera moves (the background shifts by {100 * moved:.0f} % of the picture's width) but is taken for a fixed "
+            "one; give --camera or --lens with a pose for each frame at 30 fps, of GVHMR's or another tool's visual odometry",
+            file=sys.stderr,
+        )
+
+
 def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
     """The camera of a file, checked against the keypoints; None without a file."""
     from physhmr_kit.vision.camera import Camera
@@ -301,6 +316,7 @@ def main(argv: list[str] | None = None) -> int:
     with step("keypoints"):
         keypoints, video = keypoints_and_video(args)
         known = load_camera(args.camera or args.lens, keypoints)
+        check_stillness(video, keypoints, known)
     with step("camera, encoder and rays"):
         tracks = find_tracks(args, encoder, known, keypoints)
     from physhmr_kit.reconstruction import film_errors, summary

@@ -45,10 +45,7 @@ def check_track(track: VisualTrack) -> TrackCheck:
     off = reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera).nanmedian()
     confident = track.keypoints[..., 2] >= MIN_CONFIDENCE
     box = person_size(track.keypoints, MIN_CONFIDENCE)
-    forward = track.camera.R.reshape(-1, 3, 3)[:, 2]
-    right = track.camera.R.reshape(-1, 3, 3)[:, 0]
-    pitch = torch.rad2deg(-forward[:, 2].clamp(-1, 1).asin()).median()
-    roll = torch.rad2deg(-right[:, 2].clamp(-1, 1).asin()).median()
+    pitch, roll = (torch.rad2deg(angle).median() for angle in (track.camera.pitch, track.camera.roll))
     height, away = track.centre[:, 2].median(), (track.centre - body.root_pos).norm(dim=-1).median()
     speed = linear_velocity(body.root_pos, track.fps).norm(dim=-1).max()
     floor = _floor_gap(track)

@@ -119,6 +119,16 @@ class Camera:
         t = self._broadcast(self.t, 1, pixels)
         return (self._broadcast(self.R, 2, pixels).mT @ (x_cam - t).unsqueeze(-1)).squeeze(-1)
 
+    @property
+    def pitch(self) -> torch.Tensor:
+        """How far the optical axis points down: (*batch) rad."""
+        return -self.R[..., 2, 2].clamp(-1, 1).asin()
+
+    @property
+    def roll(self) -> torch.Tensor:
+        """How far the right side of the camera is lowered: (*batch) rad."""
+        return -self.R[..., 0, 2].clamp(-1, 1).asin()
+
     def scaled(self, factor: float) -> Camera:
         """The same camera in a world whose lengths are multiplied by `factor`: images stay, the centre moves."""
         return replace(self, t=self.t * factor)

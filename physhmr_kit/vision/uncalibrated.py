@@ -53,18 +53,14 @@ class CameraEstimate:
         """z-up world, floor at z = 0; at first it looks along +x from above the origin."""
         return self.track.camera
 
-    @property
-    def pitch_deg(self) -> float:
-        """How far the camera (of the first frame) looks down, deg."""
-        forward = self.camera.R.reshape(-1, 3, 3)[0, 2]
-        return math.degrees(-math.asin(float(forward[2].clamp(-1, 1))))
-
     def __str__(self) -> str:
         spread = f" (standing feet within {self.height_spread_m:.2f} m)" if math.isfinite(self.height_spread_m) else ""
-        down = round(self.pitch_deg)
+        first = self.camera[0] if self.camera.batch_shape else self.camera
+        down, roll = (round(math.degrees(angle)) for angle in (first.pitch, first.roll))
         return (
             f"estimated camera: {self.height_m:.2f} m above the floor{spread}, looking {abs(down)} degrees "
-            f"{'up' if down < 0 else 'down'} (frames agree within {self.gravity_deg:.1f})"
+            f"{'up' if down < 0 else 'down'} and rolled {roll} degrees (frames agree within {self.gravity_deg:.1f}), "
+            f"focal length {float(first.K[0, 0]):.0f} px"
         )
 
 
@@ -101,7 +97,8 @@ def estimate_camera(
         if focal is None:
             focal = diagonal_focal(track.image_size)
             notes.append(
-                f"focal length unknown, taken as the image's diagonal, {focal:.0f} px: distances are as wrong as it is"
+                f"focal length unknown, taken as the image's diagonal, {focal:.0f} px; most lenses have 0.6 to 1.5 of that, and "
+                "distances are as wrong as it is"
             )
         lens = level_camera(track.image_size, focal)
     track.check_camera(lens)

@@ -200,3 +200,15 @@ def test_another_name_for_the_world_leaves_the_image_alone():
     there = camera.in_world(turn, shift)
     torch.testing.assert_close(there.project(points @ turn.mT + shift), camera.project(points), atol=1e-2, rtol=0)
     torch.testing.assert_close(there.centre, turn @ camera.centre + shift, atol=1e-4, rtol=0)
+
+
+def test_pitch_and_roll_are_those_it_was_aimed_with():
+    camera = Camera.look_at((4.0, 0.0, 2.0), (0.0, 0.0, 2.0 - 4 * math.tan(0.3)))
+    assert float(camera.pitch) == pytest.approx(0.3, abs=1e-4) and float(camera.roll) == pytest.approx(0.0, abs=1e-5)
+    rolled = Camera.look_at((4.0, 0.0, 2.0), (0.0, 0.0, 2.0), roll=0.2)
+    assert abs(float(rolled.roll)) == pytest.approx(0.2, abs=1e-4)
+    up = rolled.project(torch.tensor([[0.0, 0.5, 2.0], [0.0, -0.5, 2.0]]))
+    left, right = sorted(up.tolist())
+    assert (right[1] < left[1]) == (
+        float(rolled.roll) > 0
+    )  # the picture turns against the camera; pixels count downwards
