@@ -4,12 +4,14 @@
 #   make fit FIT_ARGS="--short"      options for physhmr_kit.fit
 #   make test TEST_ARGS="-k rays"    options for pytest
 #   make mutants MUTANTS_ARGS="--only ppo"    options for tests/mutants/run.py
+#   make weights WEIGHTS_ARGS="--list"    options for benchmarks/build_weights.py
 
 PYTHON ?= python3
 VENV ?= .venv
 FIT_ARGS ?=
 TEST_ARGS ?=
 MUTANTS_ARGS ?=
+WEIGHTS_ARGS ?=
 export PHYSHMR_DATA ?= $(abspath ../shared/data)
 # without compiled modules every process would compile PyTorch and Lightning anew, half a minute each time
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling everything at once would double the time of the install.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install fit test mutants lint notebooks notebooks-check notebooks-run constraints clean
+.PHONY: help install fit test mutants weights lint notebooks notebooks-check notebooks-run constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -48,6 +50,9 @@ notebooks-check: $(VENV)/.installed-dev ## do the notebooks match the lessons?
 
 notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
 	CI=true $(BIN)/python -m pytest --numprocesses auto --nbmake --nbmake-timeout=600 notebooks
+
+weights: $(VENV)/.installed ## train every bundled weights file from nothing: a day on two cores, resumable
+	$(BIN)/python benchmarks/build_weights.py $(WEIGHTS_ARGS)
 
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
