@@ -3,7 +3,7 @@
     python benchmarks/real_video.py ../shared/data/video/balance_cam01_keypoints.npz ../shared/data/video/balance_cam01_camera.json \\
         --truth ../shared/data/video/balance_cam01_truth.npz
 
-The truth are COCO keypoints triangulated from several cameras. Add `--rollout out/rollout.npz`, written
+The truth are COCO keypoints triangulated from several cameras; projected, they are what a perfect detector would find. Add `--rollout out/rollout.npz`, written
 by `physhmr_kit.reconstruct`, to measure the simulated body the same way; `benchmarks/refinement.py` has the ablation.
 """
 
@@ -74,6 +74,11 @@ def main() -> None:
             truth = torch.from_numpy(file["joints"][:: round(float(file["fps"]) / track.fps)]).float()
         for name, body in state.items():
             print(compare(name, body, track, truth))
+        seen = torch.cat([camera.project(truth), torch.ones(*truth.shape[:2], 1)], dim=-1)
+        perfect = KeypointTrack(seen, track.fps, camera.image_size)
+        track = track_from_keypoints(perfect, camera, encoder, None)
+        for name, clip in {"encoder": encoder_clip(track), "refined": refined_clip(track)}.items():
+            print(compare(f"{name} of perfect keypoints", MotionLibrary([clip]).clip(0), track, truth))
 
     for focal in (float(camera.K[0, 0]), None):
         found = estimate_camera(keypoints, encoder, focal)

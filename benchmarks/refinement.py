@@ -41,10 +41,12 @@ from physhmr_kit.vision.path import PathSpread
 from physhmr_kit.vision.placement import encoder_clip
 from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.refinement import Refinement, refined_clips
+from physhmr_kit.vision.settings import HARD, WHAM, Filming, KeypointNoise
 from physhmr_kit.vision.swaps import find_swaps
 from physhmr_kit.vision.track import VisualTrack
 
 LOST_M = 0.5
+NOISES = {"default": KeypointNoise(), "hard": HARD, "wham": WHAM, "none": KeypointNoise.none()}
 NO = math.inf
 BELIEFS = PathSpread()
 LEFT_OUT = {
@@ -55,7 +57,7 @@ LEFT_OUT = {
     "without standing feet on the floor": Refinement(foot_height=NO, path_spread=replace(BELIEFS, floor=NO)),
     "without soles above the floor": Refinement(floor=NO),
     "without averaged steps": Refinement(coarse_frames=0.0),
-    "one round instead of three": Refinement(rounds=1),
+    "one round instead of five": Refinement(rounds=1),
     "path only, the encoder's pose": Refinement(rounds=0),
 }
 
@@ -127,13 +129,16 @@ def main() -> None:
     )
     parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--noise", choices=NOISES, default="default", help="of the synthetic detector")
+    parser.add_argument("--no-terms", action="store_true", help="without the rows that leave a term out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder, library = load_encoder(options.encoder), MotionLibrary(load_clips(options.clips))
     truth = [library.clip(i) for i in range(library.num_clips)]
+    filming = Filming(noise=NOISES[options.noise])
     with patch("physhmr_kit.vision.build_track.unswapped", lambda keypoints: keypoints):
-        _, as_detected = film_library(library, encoder, 1, options.seed)
-    _, tracks = film_library(library, encoder, 1, options.seed)
+        _, as_detected = film_library(library, encoder, 1, options.seed, filming)
+    _, tracks = film_library(library, encoder, 1, options.seed, filming)
     swapped = sum(int(find_swaps(t.keypoints).sum()) for t in as_detected)
     print(f"{len(tracks)} clips, {library.num_frames / 30:.0f} s; limb pairs put right in {swapped} frames")
     film = read_video(options.video, encoder) if options.video else None
@@ -151,7 +156,7 @@ def main() -> None:
     measure("the same, median and Gaussian", lambda views: [smoothed(t) for t in views])
     measure("**refined**", refined_clips)
     measure("without undoing exchanged limbs", refined_clips, as_detected)
-    for name, settings in LEFT_OUT.items():
+    for name, settings in ({} if options.no_terms else LEFT_OUT).items():
         measure(name, lambda views, settings=settings: refined_clips(views, settings))
     heads = [
         "estimate",
