@@ -84,7 +84,7 @@ class BenchmarkSet:
             raise self.missing(folder, f"sequence of split '{split}'" if split else "sequence")
         manifest = {
             "benchmark": self.name, "title": self.title, "licence": self.licence, "home": self.home, "fps": CONTROL_FPS,
-            "world": self.world, "keypoints": f"of {keypoints.name}" if keypoints else self.keypoints, "sequences": entries,
+            "world": self.world, "keypoints": keypoints_label(keypoints) if keypoints else self.keypoints, "sequences": entries,
         }  # fmt: skip
         return write_text(out / MANIFEST, json.dumps(manifest, indent=1))
 
@@ -172,6 +172,11 @@ class Prepared:
             entry["name"], tuple(entry["splits"]), KeypointTrack.load(at["keypoints"]), Camera.load(at["camera"]), valid,
             Clip.load(at["clip"]) if "clip" in at else None, joints, entry["joint_set"], entry["scale"], tuple(entry["notes"]),
         )  # fmt: skip
+
+
+def keypoints_label(folder: Path) -> str:
+    """What a manifest says of keypoints from elsewhere."""
+    return f"of {folder.name}"
 
 
 def with_keypoints(filmed: Filmed, folder: Path) -> Filmed:
