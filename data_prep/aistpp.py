@@ -75,6 +75,8 @@ def _camera(entry: dict, path: Path) -> Camera:
 
 def _views(path: Path, seen_in: Path, cameras: dict[str, Camera], splits: tuple[str, ...]) -> Iterator[Filmed]:
     data, seen = load_pickle(path), load_pickle(seen_in)
+    if isinstance(data, dict) and np.ndim(data.get("smpl_poses")) == 3:  # (N, 24, 3), as the API's comments have them
+        data = data | {"smpl_poses": np.reshape(data["smpl_poses"], (len(data["smpl_poses"]), -1))}
     poses = take(data, path, "smpl_poses", shape=(None, 72))
     pelvis = METRES * take(data, path, "smpl_trans", shape=(len(poses), 3))
     scale = METRES * float(take(data, path, "smpl_scaling", shape=(1,)))

@@ -46,8 +46,9 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
 def _person(data: object, path: Path, person: int) -> Filmed:
     def of(key: str, *shape: int | None) -> torch.Tensor:
         found = data.get(key) if isinstance(data, dict) else None
-        several = isinstance(found, (list, tuple)) and len(found) > person
-        return take({key: found[person]} if several else data, path, key, shape=shape)
+        if isinstance(found, (list, tuple)) and len(found) > person:
+            return take({key: found[person]}, path, key, shape=shape)
+        return take(data, path, key, shape=shape)
 
     poses = of("poses", None, 72)
     count, name = len(poses), f"{path.stem}_{person}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol as Typed
 
 import numpy as np
 import roma
@@ -34,23 +33,11 @@ REGRESSOR = "J_regressor_h36m.npy"
 _AT_ONCE = 200  # frames of a mesh
 
 
-class Bodies(Typed):
-    """How both sides become points."""
-
-    label: str
-
-    def truth(self, filmed: Filmed) -> Points: ...
-
-    def predicted(self, state: BodyState, scale: float, joint_set: str) -> Points: ...
-
-
 @dataclass(frozen=True)
 class KitBody:
     """Without a body model: joints of the kit's mean skeleton on both sides, or the set's own joints as the truth; soles for feet."""
 
-    label: str = (
-        f"joints of the kit's mean skeleton, no SMPL model ({FOLDER} is not set): no PVE, feet are sole corners"
-    )
+    label: str = f"joints of the kit's mean skeleton, no SMPL model at hand ({FOLDER}): no PVE, feet are sole corners"
 
     def truth(self, filmed: Filmed) -> Points:
         """The truth of a sequence, in its world."""
@@ -122,17 +109,20 @@ class SmplBody:
         return Points((self.regressor @ mesh)[:, LSP_14], feet, mesh, (2, 3))
 
 
-def find_bodies(filmed_sets_joints: bool, genders: set[str], lsp: bool) -> Bodies:
+Bodies = KitBody | SmplBody
+
+
+def find_bodies(joints_only: bool, genders: set[str], lsp: bool) -> Bodies:
     """SMPL if all models that are needed are at hand (`PHYSHMR_BODY_MODELS`), else the kit's skeleton.
 
     Args:
-        filmed_sets_joints: the truth has no SMPL motion, only joints. genders: of the truth. lsp: count 3DPW's 14 joints if
+        joints_only: the truth has no SMPL motion, only joints. genders: of the truth. lsp: count 3DPW's 14 joints if
             `J_regressor_h36m.npy` lies beside the models.
 
     Raises:
         KitError: a model or regressor that cannot be read.
     """
-    if filmed_sets_joints:
+    if joints_only:
         return KitBody(
             "13 joints that Human3.6M and SMPL share, of skeletons of different proportions; no PVE, no feet"
         )

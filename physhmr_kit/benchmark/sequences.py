@@ -24,6 +24,7 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.following import LOST_DISTANCE
 from physhmr_kit.motion.kinematics import local_rotations
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.motion.state import BodyState
 from physhmr_kit.reconstruction.simulate import Reconstruction
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import write_text
@@ -87,7 +88,7 @@ class Run:
         prepared, protocol, bodies, encoder: see there.
         methods: name -> what makes a motion of a track; all share the track of a sequence.
         out: folder of the results. settings: words that decide the results; another run's results are not mixed in.
-        picture: called with (file, rollout of the whole sequence beside the truth) where pictures are wanted.
+        picture: called with (file, rollout beside the truth, or the clip where the truth has no body) where pictures are wanted.
     """
 
     prepared: Prepared
@@ -148,14 +149,15 @@ def _by_method(run: Run, method: str, filmed: Filmed, truth: Points, track: Visu
         pred = run.bodies.predicted(state, track.scale, filmed.joint_set)
         figures.append(score(run.protocol, name, filmed, rows, pred, truth[rows], not result.restarts))
         folder = run.out / method / run.protocol.name
-        rotations = local_rotations(state.body_rot)
-        Clip.from_joints(track.scale * state.root_pos, rotations, track.fps, name).save(folder / f"{name}.npz")
-        if run.picture:
-            true = None if filmed.clip is None else _true_state(filmed.clip.cut(rows.start, rows.stop), track.scale)
+        clip = Clip.from_joints(track.scale * state.root_pos, local_rotations(state.body_rot), track.fps, name)
+        clip.save(folder / f"{name}.npz")
+        if run.picture and filmed.clip is None:
+            run.picture(folder / f"{name}.png", clip)
+        elif run.picture and filmed.clip is not None:
+            true = _true_state(filmed.clip.cut(rows.start, rows.stop), track.scale)
             run.picture(folder / f"{name}.png", replace(result.rollout, name=f"{name}, {method}", reference=true))
-    write_text(
-        _file(run, method, filmed.name), json.dumps([asdict(f) for f in figures])
-    )  # last: it says that all is there
+    # last, for this file says that the others are there
+    write_text(_file(run, method, filmed.name), json.dumps([asdict(f) for f in figures]))
     return figures
 
 
@@ -185,7 +187,7 @@ def is_lost(pred: torch.Tensor, target: torch.Tensor) -> bool:
     return bool(((pred - target).norm(dim=-1).mean(1) > LOST_DISTANCE).any())
 
 
-def _true_state(clip: Clip, scale: float):
+def _true_state(clip: Clip, scale: float) -> BodyState:
     rooted = Clip.from_joints(clip.root_pos / scale, clip.joint_rot, clip.fps, clip.name)
     return MotionLibrary([rooted]).clip(0)
 

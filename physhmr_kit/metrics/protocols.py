@@ -56,11 +56,11 @@ def wham(pred: Points, target: Points, camera_rot: torch.Tensor | None = None, f
         camera_rot: (T, 3, 3) world to camera, in which Accel is measured; the world's axes when omitted.
     """
     x, y = pred.joints, target.joints
-    seen = (x, y) if camera_rot is None else tuple(p @ camera_rot.mT for p in (x, y))
+    seen_x, seen_y = (x, y) if camera_rot is None else (x @ camera_rot.mT, y @ camera_rot.mT)
     values = {
         "pa_mpjpe": F.pa_mpjpe(x, y),
         "mpjpe": F.mpjpe(x, y, pred.hips),
-        "accel": F.accel(*seen, fps, pred.hips),
+        "accel": F.accel(seen_x, seen_y, fps, pred.hips),
         "wa_mpjpe": F.wa_mpjpe(x, y),
         "w_mpjpe": F.w_mpjpe(x, y),
         "rte": F.rte(x[:, 0], y[:, 0]),

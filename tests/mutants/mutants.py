@@ -18,7 +18,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("[:, 0].diff(n=2, dim=0)", ".mean(1).diff(n=2, dim=0)"),
     ],
     ("metrics/protocols.py", "metrics/test_protocols.py"): [
-        ("tuple(p @ camera_rot.mT for p in (x, y))", "(x, y)"),
+        ("(x @ camera_rot.mT, y @ camera_rot.mT)", "(x, y)"),
         ("slid if len(slid) else slid.new_zeros(1)", "slid"),
         ("F.height_variance(pred.feet if", "F.height_variance(target.feet if"),
         ("return figures.mean(measure) <= most", "return figures.mean(measure) < most"),
