@@ -75,20 +75,21 @@ def _camera(entry: dict, path: Path) -> Camera:
 
 def _views(path: Path, seen_in: Path, cameras: dict[str, Camera], splits: tuple[str, ...]) -> Iterator[Filmed]:
     data, seen = load_pickle(path), load_pickle(seen_in)
-    if isinstance(data, dict) and np.ndim(data.get("smpl_poses")) == 3:  # (N, 24, 3), as the API's comments have them
-        data = data | {"smpl_poses": np.reshape(data["smpl_poses"], (len(data["smpl_poses"]), -1))}
+    found = data.get("smpl_poses") if isinstance(data, dict) else None
+    if isinstance(found, np.ndarray) and found.ndim == 3:  # (N, 24, 3), as the API's comments have them
+        data["smpl_poses"] = found.reshape(len(found), -1)
     poses = take(data, path, "smpl_poses", shape=(None, 72))
     pelvis = METRES * take(data, path, "smpl_trans", shape=(len(poses), 3))
     scale = METRES * float(take(data, path, "smpl_scaling", shape=(1,)))
-    found = np.asarray(seen.get("keypoints2d") if isinstance(seen, dict) else None, np.float64)
-    if found.ndim != 4 or found.shape[0] != len(VIEWS) or found.shape[2:] != (17, 3):
-        raise KitError(f"{seen_in}: keypoints2d has shape {found.shape}; expected (9, frames, 17, 3)")
-    count = min(len(poses), found.shape[1])  # videos and motions may differ by some frames at their ends
+    points = np.asarray(seen.get("keypoints2d") if isinstance(seen, dict) else None, np.float64)
+    if points.ndim != 4 or points.shape[0] != len(VIEWS) or points.shape[2:] != (17, 3):
+        raise KitError(f"{seen_in}: keypoints2d has shape {points.shape}; expected (9, frames, 17, 3)")
+    count = min(len(poses), points.shape[1])  # videos and motions may differ by some frames at their ends
     for view, name in enumerate(VIEWS):
         if name not in cameras:
             raise KitError(f"{path.stem}: no camera {name} in its setting, which has {', '.join(cameras)}")
         called, camera = path.stem.replace(_NOT_VIEWS, name), cameras[name]
-        rows = as_coco(found[view, :count], COCO_NAMES)
+        rows = as_coco(points[view, :count], COCO_NAMES)
         trans = (pelvis - torch.tensor(PELVIS_AT_REST))[:count].numpy()
         clip = Clip(poses[:count].numpy(), trans, FPS, called, gender="male")
         track = KeypointTrack(torch.from_numpy(rows), FPS, camera.image_size, called)

@@ -102,6 +102,15 @@ def test_aistpp_is_centimetres_at_60_hz_with_a_size_of_its_own(tmp_path):
     assert found.entries[0]["splits"] == ["pose_test"]
 
 
+def test_aistpp_poses_by_joint_are_read_as_those_in_a_row(tmp_path):
+    folder = layouts.write_aistpp(tmp_path, layouts.scene(60.0, moving=False, frames=20))
+    path = next((folder / "motions").glob("*.pkl"))
+    row = next(aistpp.read(folder)).clip
+    data = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(data | {"smpl_poses": data["smpl_poses"].reshape(-1, 24, 3)}))
+    assert np.array_equal(next(aistpp.read(folder)).clip.poses, row.poses)
+
+
 def test_aistpp_leaves_out_what_its_list_says(tmp_path):
     scene = layouts.scene(60.0, moving=False, frames=20)
     folder = layouts.write_aistpp(tmp_path, scene)
