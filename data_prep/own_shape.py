@@ -52,8 +52,7 @@ def own_shape(betas: np.ndarray, gender: str, kind: str) -> tuple[RestShape | No
     if not np.any(betas):
         return None, []
     wanted = [f"{name}_{gender}".upper() for name in _FILES[kind]]
-    by_name = {path.stem.upper(): path for path in reversed(_models())}
-    path = next((by_name[name] for name in wanted if name in by_name), None)
+    path = model_at_hand(*wanted)
     if path is None:
         return None, [
             f"its body shape (betas) is ignored, for there is no {wanted[-1]}.npz or .pkl at hand (set {FOLDER}): "
@@ -62,6 +61,12 @@ def own_shape(betas: np.ndarray, gender: str, kind: str) -> tuple[RestShape | No
     model = "SMPL" if path.stem.upper().startswith("SMPL_") else kind
     shape = read_rest_shape(path, torch.as_tensor(betas), model)
     return shape, [f"brought from its own body shape ({path.name}) onto the humanoid's legs"]
+
+
+def model_at_hand(*names: str) -> Path | None:
+    """The file of the first of these body models ('SMPL_MALE', 'SMPLX_NEUTRAL') that is at hand; None for none."""
+    by_name = {path.stem.upper(): path for path in reversed(_models())}
+    return next((by_name[name] for name in names if name in by_name), None)
 
 
 def leg_scale(shape: RestShape) -> float:

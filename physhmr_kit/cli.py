@@ -26,6 +26,10 @@ DATA_COMMANDS = {
     "gvhmr": "GVHMR's output folder as a visual track",
     "tram": "TRAM's output folder as a visual track",
     "wham": "WHAM's output as a visual track",
+    "threedpw": "3DPW as a benchmark",
+    "emdb": "EMDB as a benchmark",
+    "human36m": "Human3.6M as a benchmark",
+    "aistpp": "AIST++ as a benchmark",
     "pack": "many motion files become one library that opens at once",
     "report": "how well captured motion arrives",
 }

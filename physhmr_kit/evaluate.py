@@ -5,6 +5,9 @@ each clip through a synthetic camera and a synthetic detector, drawn with the se
 
 With --push N it is the push test instead: every clip several times, each time one push of N newtons at the chest, in a random
 horizontal direction at a random moment; the table says how often the body stayed up and came back.
+
+With --benchmark NAME --data FOLDER it is a data set of filmed people with the truth, by the rules of a family of papers, and with
+--plausibility FOLDER it scores the motions of any tool without a truth (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.named import check_named
 from physhmr_kit import cli
+from physhmr_kit.benchmark import NAMES, PROTOCOL_NAMES
 from physhmr_kit.env.settings import ESTIMATE_GROUPS, ESTIMATES, VISUAL_GROUPS, TrackingConfig
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
@@ -31,6 +35,9 @@ if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that 
 
 STAGES = ("expert", "distill", "finetune")
 """Stages that end in a policy."""
+
+METHODS = ("physics", "two_stage", "kinematic")
+"""What makes a motion of a video: a student, an expert on the refined estimate, that estimate itself. Each one's baselines come after it."""
 
 
 def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig, dict]:
@@ -62,6 +69,20 @@ def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
         raise KitError("two stages are an expert that follows the refined estimate; take --stage expert")
     policy = policy.reading([ESTIMATES.get(group, group) for group in policy.groups])
     return policy, TrackingConfig(groups=policy.groups, control=policy.control)
+
+
+def find_follower(method: str, stage: str, weights: Path | None) -> tuple[Policy, TrackingConfig, dict] | None:
+    """The policy by which a method follows a video, its episode and the settings in its file; None for the refined estimate alone.
+
+    Args:
+        stage: of the student, for 'physics'. weights: of the student or, for 'two_stage', the expert.
+    """
+    if method == "kinematic":
+        return None
+    if method == "physics":
+        return find_policy(stage, weights)
+    expert, _, settings = find_policy("expert", weights)
+    return *two_stage(expert), settings
 
 
 def evaluate(
@@ -193,7 +214,9 @@ def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, fol
 
 def _parser():
     parser = cli.make_parser("evaluate", __doc__)
-    parser.add_argument("--stage", choices=STAGES, required=True, help="which stage's policy")
+    parser.add_argument(
+        "--stage", choices=STAGES, help="which stage's policy; of --benchmark the student's, distill by default"
+    )
     parser.add_argument(
         "--weights", type=Path, help="a .safetensors file or a run folder; the bundled weights by default"
     )
@@ -234,6 +257,34 @@ def _parser():
     )
     parser.add_argument("--push_seconds", type=float, default=0.1, help="how long a push lasts")
     parser.add_argument("--pushes", type=int, default=8, help="rollouts of each clip, one push in each")
+    parser.add_argument("--benchmark", choices=NAMES, help="a set of filmed people with the truth, in place of --clips")
+    parser.add_argument(
+        "--data", type=Path, help="of --benchmark: the set as downloaded, or as its data_prep command wrote it"
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, default="physics", help="of --benchmark; its baselines come with it"
+    )
+    parser.add_argument(
+        "--protocol", choices=PROTOCOL_NAMES, help="of --benchmark: whose rules; the set's usual ones by default"
+    )
+    parser.add_argument(
+        "--keypoints", type=Path, help="of --benchmark: a detector's, NAME.npz for each, in place of the set's own"
+    )
+    parser.add_argument(
+        "--pictures", action="store_true", help="of --benchmark: a picture of each sequence beside its motion"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="of --benchmark: results and tables, taken up again after a stop; out/NAME by default"
+    )
+    parser.add_argument(
+        "--plausibility", type=Path, help="score these motions without a truth: a file, a folder, a tool's output"
+    )
+    parser.add_argument(
+        "--floor",
+        choices=("zero", "found"),
+        default="zero",
+        help="of --plausibility: at z = 0, or where each body stands",
+    )
     parser.add_argument("--csv", type=Path, help="write every measure of every clip here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--save", type=Path, help="write the rollouts into this folder, to be viewed")
@@ -251,9 +302,36 @@ def _library(args) -> MotionLibrary:
     return library.only(wanted)
 
 
+def _benchmark(args) -> int:
+    from physhmr_kit.benchmark.command import run_benchmark
+    from physhmr_kit.stages.build import find_weights
+    from physhmr_kit.vision.pretrained import BUNDLED
+
+    if args.data is None:
+        raise KitError("--benchmark needs --data: the set's folder, as downloaded or as its data_prep command wrote it")
+    followers, weights = {}, {"encoder": args.encoder or BUNDLED}
+    for method in METHODS[METHODS.index(args.method) :]:
+        stage = "expert" if method == "two_stage" else args.stage or "distill"
+        given = args.weights if method == args.method else None
+        followers[method] = find_follower(method, stage, given)
+        if method != "kinematic":
+            weights[method] = find_weights(stage, given)
+    chosen = choose_simulator(args.simulator)
+    print(chosen, file=sys.stderr)
+    return run_benchmark(args, followers, weights, chosen.name)
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
+    if args.plausibility:
+        from physhmr_kit.benchmark.command import run_plausibility
+
+        return run_plausibility(args.plausibility, args.floor == "found", args.csv, args.markdown)
+    if args.benchmark:
+        return _benchmark(args)
+    if args.stage is None:
+        raise KitError("give --stage, --benchmark or --plausibility (see python -m physhmr_kit.evaluate --help)")
     if args.save and args.save.exists() and not args.save.is_dir():
         raise KitError(f"{args.save}: is a file; --save names a folder")
     check_named(args.clips)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.video import keypoints_of, read_video_info
 from physhmr_kit import cli
-from physhmr_kit.evaluate import find_policy, two_stage
+from physhmr_kit.evaluate import METHODS, find_follower
 from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that 
     from physhmr_kit.vision.encoder import VisionEncoder
     from physhmr_kit.vision.keypoints import KeypointTrack
     from physhmr_kit.vision.track import VisualTrack
-
-METHODS = ("physics", "two_stage", "kinematic")
 
 
 def find_video(keypoints: Path) -> Path | None:
@@ -167,16 +165,6 @@ def find_track(args, encoder: VisionEncoder, known: Camera | None, shot: Keypoin
     return with_scale(found.track, args.scale)
 
 
-def find_follower(args) -> tuple | None:
-    """The policy that follows the video, its episode and the settings in its file; None for the refined estimate alone."""
-    if args.method == "kinematic":
-        return None
-    if args.method == "physics":
-        return find_policy(args.stage, args.weights)
-    expert, _, settings = find_policy("expert", args.weights)
-    return *two_stage(expert), settings
-
-
 def adapted(args, policy: Policy, track: VisualTrack, substeps: int, share: float) -> Policy:
     """The policy after training on this track for a share of the time asked for, with a bar that shows how much of it is followed
     and how long it may take."""
@@ -205,7 +193,7 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int, share: floa
 
 
 def simulate(args, tracks: list[VisualTrack], found: tuple | None) -> list[Reconstruction]:
-    """Each track followed by a policy (of `find_follower`) in simulation, or the refined estimate alone."""
+    """Each track followed by a policy (of `evaluate.find_follower`) in simulation, or the refined estimate alone."""
     from physhmr_kit.reconstruction import kinematic_estimate, simulate_track
 
     if found is None:
@@ -311,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.vision.pretrained import load_encoder
 
     # weights first: detection takes minutes
-    policy = find_follower(args)
+    policy = find_follower(args.method, args.stage, args.weights)
     encoder = load_encoder(args.encoder)
     with step("keypoints"):
         keypoints, video = keypoints_and_video(args)

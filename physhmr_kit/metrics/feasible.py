@@ -30,14 +30,19 @@ def beyond_support(states: BodyState, fps: float = 30.0, humanoid: Humanoid | No
     """
     humanoid = humanoid or Humanoid.mean()
     masses = humanoid.segment_masses().double().numpy()
-    offsets = humanoid.segment_centres().to(states.body_pos).expand_as(states.body_pos)
-    centres = (states.body_pos + roma.quat_action(states.body_rot, offsets)).double().numpy()
+    centres = segment_centres(states, humanoid).numpy()
     centres = gaussian_filter1d(centres, _SECONDS * fps, axis=0, mode="nearest")
     points = zero_moment_point(centres, masses, fps)
     corners = sole_corners(states.body_pos, states.body_rot, humanoid).flatten(1, 2).double().numpy()
     low = corners[..., 2] < FOOT.height
     margins = [support_margin(p[None], c[near, :2])[0] for p, c, near in zip(points, corners, low, strict=True)]
     return -torch.tensor(np.array(margins)).clamp(max=0)
+
+
+def segment_centres(states: BodyState, humanoid: Humanoid) -> torch.Tensor:
+    """Centres of mass of the 24 segments in the world: T frames -> (T, 24, 3) m, double precision."""
+    offsets = humanoid.segment_centres().to(states.body_pos).expand_as(states.body_pos)
+    return (states.body_pos + roma.quat_action(states.body_rot, offsets)).double()
 
 
 def ankles_apart(body_pos: torch.Tensor, fps: float) -> torch.Tensor:

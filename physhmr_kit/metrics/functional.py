@@ -59,8 +59,12 @@ def _distance(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (pred - target).norm(dim=-1).mean(-1) * MM
 
 
-def _hip_centred(joints: torch.Tensor) -> torch.Tensor:
-    return joints - joints[..., HIPS, :].mean(-2, keepdim=True)
+def _pelvis(joints: torch.Tensor, hips: tuple[int, int] = HIPS) -> torch.Tensor:
+    return joints[..., hips, :].mean(-2, keepdim=True)
+
+
+def _hip_centred(joints: torch.Tensor, hips: tuple[int, int] = HIPS) -> torch.Tensor:
+    return joints - _pelvis(joints, hips)
 
 
 def _root_centred(joints: torch.Tensor) -> torch.Tensor:
@@ -74,13 +78,14 @@ def _second_difference(x: torch.Tensor) -> torch.Tensor:
 # Accuracy of the pose
 
 
-def mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
+def mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor, hips: tuple[int, int] = HIPS) -> torch.Tensor:
     """Mean per-joint position error, both bodies centred on the midpoint of their hips (WHAM family).
 
     PhysHMR centres on joint 0 after a rigid fit of the whole clip, PHC on joint 0 alone (`e_mpjpe`): other numbers.
 
     Args:
-        pred_joints, target_joints: (T, 24, 3) m.
+        pred_joints, target_joints: (T, J, 3) m.
+        hips: rows of the two hip joints; SMPL's by default (3DPW's 14 joints have them at 2 and 3).
 
     Returns:
         (T,) mm.
@@ -92,7 +97,25 @@ def mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tenso
         >>> round(mpjpe(pred, target).item(), 4)
         10.0
     """
-    return _distance(_hip_centred(pred_joints), _hip_centred(target_joints))
+    return _distance(_hip_centred(pred_joints, hips), _hip_centred(target_joints, hips))
+
+
+def pve(
+    pred_vertices: torch.Tensor,
+    target_vertices: torch.Tensor,
+    pred_joints: torch.Tensor,
+    target_joints: torch.Tensor,
+    hips: tuple[int, int] = HIPS,
+) -> torch.Tensor:
+    """Per-vertex error, also MVE: meshes centred on the hips of their own joints (WHAM family).
+
+    Args:
+        pred_vertices, target_vertices: (T, V, 3) m, the same mesh. pred_joints, target_joints: (T, J, 3) m.
+
+    Returns:
+        (T,) mm.
+    """
+    return _distance(pred_vertices - _pelvis(pred_joints, hips), target_vertices - _pelvis(target_joints, hips))
 
 
 def pa_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
@@ -125,19 +148,21 @@ def limb_errors(pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Ten
     }
 
 
-def accel(pred_joints: torch.Tensor, target_joints: torch.Tensor, fps: float = 30.0) -> torch.Tensor:
+def accel(
+    pred_joints: torch.Tensor, target_joints: torch.Tensor, fps: float = 30.0, hips: tuple[int, int] = HIPS
+) -> torch.Tensor:
     """Error of joint accelerations, hip-centred (WHAM family; GVHMR keeps all values, WHAM and TRAM drop the ends).
 
     The family measures in camera coordinates; the norm is the same in world coordinates while the camera does not turn.
-    PHC's E_acc (`e_acc`) is in the world and in mm/frame^2, PhysHMR's ACC is the root joint's alone.
+    PHC's E_acc (`e_acc`) is in the world and in mm/frame^2, PhysHMR's ACC is the root joint's alone (`physhmr.root_acceleration`).
 
     Args:
-        pred_joints, target_joints: (T, 24, 3) m.
+        pred_joints, target_joints: (T, J, 3) m. hips: see `mpjpe`.
 
     Returns:
         (T - 2,) m/s^2, empty below three frames.
     """
-    error = _second_difference(_hip_centred(pred_joints)) - _second_difference(_hip_centred(target_joints))
+    error = _second_difference(_hip_centred(pred_joints, hips)) - _second_difference(_hip_centred(target_joints, hips))
     return error.norm(dim=-1).mean(-1) * fps**2
 
 

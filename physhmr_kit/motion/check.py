@@ -140,13 +140,25 @@ def teleports(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first
     return at, f"teleports from frame {first + k} to {first + k + 1} ({(first + k) / fps:.2f} s): {what}"
 
 
+def outline(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
+    """The points by which a body meets the floor: the 16 sole corners, then every other joint 5 cm lower, for its flesh.
+
+    Args:
+        body_pos: (T, 24, 3) m. body_rot: (T, 24, 4) xyzw. humanoid: whose soles; the mean shape's by default.
+
+    Returns:
+        (T, 36, 3) m.
+    """
+    soles = sole_corners(body_pos, body_rot, humanoid).flatten(-3, -2)
+    return torch.cat([soles, body_pos[:, ~_FEET] - body_pos.new_tensor([0.0, 0.0, _FLESH])], dim=1)
+
+
 def _heights(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
     """Lowest point of the mean humanoid (T,) m and height of its centre of mass (T,) m, segments taken at their joints."""
     humanoid = Humanoid.mean()
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
-    soles = sole_corners(pos, rot, humanoid)[..., 2].flatten(1).amin(1)
     masses = humanoid.segment_masses()
-    return torch.minimum(soles, pos[:, ~_FEET, 2].amin(1) - _FLESH), pos[..., 2] @ (masses / masses.sum())
+    return outline(pos, rot, humanoid)[..., 2].amin(1), pos[..., 2] @ (masses / masses.sum())
 
 
 def floor_height(lowest: torch.Tensor, fps: float) -> float:
@@ -177,11 +189,11 @@ def _unfit_start(lowest: torch.Tensor, mass_height: torch.Tensor, fps: float) ->
     """How many leading frames hang in the air or are sunk. A start in free fall is a flight, and fit: none."""
     off = lowest.abs() > OFF_FLOOR
     lead = len(off) if off.all() else int(off.int().argmin())
-    in_flight = lowest[0] > 0 and (lead / fps <= STRIDE_FLIGHT or _falls(mass_height[:lead], fps))
+    in_flight = lowest[0] > 0 and (lead / fps <= STRIDE_FLIGHT or falls(mass_height[:lead], fps))
     return 0 if in_flight else lead
 
 
-def _falls(height: torch.Tensor, fps: float) -> bool:
+def falls(height: torch.Tensor, fps: float) -> bool:
     """Whether a centre of mass (T,) m falls freely: a parabola bent by at least half of gravity."""
     t = torch.arange(len(height)).to(height) / fps
     parabola = torch.stack([t**2 / 2, t, torch.ones_like(t)], dim=1)

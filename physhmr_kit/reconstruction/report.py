@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from physhmr_kit.metrics.plausibility import plausibility
 from physhmr_kit.metrics.reprojection import ray_distance, reprojection_error
 from physhmr_kit.motion.following import is_upright
 from physhmr_kit.reconstruction.simulate import Reconstruction
@@ -88,7 +89,28 @@ def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) ->
         f"upright in {100 * errors['upright'][errors['segment'] > 0].mean():.0f} % of the frames, reset to the estimate {len(resets)} time(s)"
         + (f": {', '.join(resets)}; at most {longest / track.fps:.1f} s without a reset" if resets else ""),
         f"largest assistive force: {max(result.assist for result in results):.0f} N",
+        *_plausible(results),
     ]
+
+
+_SHOWN = {
+    "foot_sliding": "feet slide {} cm/s", "floating": "float {} mm", "penetration": "sink {} mm", "jitter": "jitter {} x 10 m/s³",
+    "self_penetration": "self-penetration {} mm", "off_balance": "off balance {} %",
+}  # fmt: skip
+
+
+def _plausible(results: Sequence[Reconstruction]) -> list[str]:
+    """The estimate before physics and the body after it, without a truth (`metrics.plausibility`)."""
+    lines = []
+    for label, side in (
+        ("before, the estimate without physics", "reference"),
+        ("after, the simulated body", "simulated"),
+    ):
+        values = [plausibility(getattr(result.rollout, side)) for result in results]
+        means = {name: torch.cat([v[name] for v in values]).mean() for name in _SHOWN}
+        shown = {name: "-" if mean.isnan() else f"{mean:.1f}" for name, mean in means.items()}
+        lines.append(f"{label}: " + ", ".join(words.format(shown[name]) for name, words in _SHOWN.items()))
+    return lines
 
 
 def _seen(results: Sequence[Reconstruction], count: int) -> list[str]:

@@ -57,6 +57,10 @@ def test_a_person_standing_in_the_rest_pose_is_found_again(given, capsys, tmp_pa
     said = capsys.readouterr().out
     assert "20 frames at 30 fps" in said and "upright in 100 %" in said and "0 time(s)" in said
 
+    before, after = (line for line in said.splitlines() if line.startswith(("before, the", "after, the")))
+    assert all(
+        "feet slide 0." in line and "float 0." in line and "off balance 0.0 %" in line for line in (before, after)
+    )
     clip, truth = Clip.load(out / "reconstruction.npz"), rest_clip(20)
     assert len(clip) == 20 and clip.fps == 30
     assert (clip.root_pos - truth.root_pos).norm(dim=-1).max() < 0.03  # m; camera, placement and physics agree

@@ -11,7 +11,46 @@ REWARDS, OBSERVATIONS, FUNCTIONAL = "env/test_rewards.py", "env/test_observation
 
 LEARNING = "stages/test_learning.py"
 
+_IN_SEQUENCES, _IN_BODIES = "benchmark/test_sequences.py::test_", "benchmark/test_bodies.py::test_"
+SEQUENCES = (
+    f"{_IN_SEQUENCES}frames_that_are_not_valid_enter_nothing {_IN_SEQUENCES}success_needs_the_whole_way_and_no_help "
+    f"{_IN_SEQUENCES}a_second_run_takes_what_is_there_and_makes_what_is_missing"
+)
+BODIES = (
+    f"{_IN_BODIES}a_prediction_is_multiplied_by_what_its_world_had_been_divided_by "
+    f"{_IN_BODIES}smpl_places_the_pelvis_where_the_clip_has_it_and_knows_gender_and_betas"
+)
+
 MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
+    ("metrics/physhmr.py", "metrics/test_protocols.py"): [
+        ("scale=False, fit=slice(0, len(surface))", "scale=True, fit=slice(0, len(surface))"),
+        ("(x + (y - x)[0, 0] - y)", "(x + (y - x).mean((0, 1)) - y)"),
+        ("[:, 0].diff(n=2, dim=0)", ".mean(1).diff(n=2, dim=0)"),
+    ],
+    ("metrics/protocols.py", "metrics/test_protocols.py"): [
+        ("(x @ camera_rot.mT, y @ camera_rot.mT)", "(x, y)"),
+        ("slid if len(slid) else slid.new_zeros(1)", "slid"),
+        ("F.height_variance(pred.feet if", "F.height_variance(target.feet if"),
+        ("return figures.mean(measure) <= most", "return figures.mean(measure) < most"),
+        ("if protocol.mean_of_clips:", "if not protocol.mean_of_clips:"),
+        ("sum(f.scored for f in kept) / frames", "sum(f.frames for f in kept) / frames"),
+    ],
+    ("metrics/plausibility.py", "metrics/test_plausibility.py"): [
+        ("lowest, 0.0)[~flying]", "lowest, 0.0)"),
+        ("states = replace(states, dof_pos=hinges)", "hinges = states.dof_pos"),
+        ("(stop - start) / fps <= LONGEST_FLIGHT and ", ""),
+        ("stop - start >= SHORTEST_FLIGHT", "stop - start >= 1"),
+        ("velocity[..., :2].norm(dim=-1)[find_stance(corners, fps)]", "velocity[..., :2].norm(dim=-1).flatten()"),
+    ],
+    ("benchmark/sequences.py", SEQUENCES): [
+        ("pred, truth = pred[valid], truth[valid]", "pass"),
+        ("unaided and not is_lost", "not is_lost"),
+        ("if kept is None:", "if True:"),
+    ],
+    ("benchmark/bodies.py", BODIES): [
+        ("Points(scale * pos[:, JOINT_SETS[joint_set]]", "Points(pos[:, JOINT_SETS[joint_set]]"),
+        ("(found.joints[:, :24] - j0) * scale + pelvis", "found.joints[:, :24] * scale + pelvis"),
+    ],
     ("learning/ppo.py", PPO): [
         ("reward + gamma * next_value - value", "reward + next_value - value"),
         ("reward + gamma * next_value - value", "reward + gamma * next_value + value"),

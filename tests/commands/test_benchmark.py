@@ -1,0 +1,79 @@
+"""`evaluate --benchmark`: from a downloaded set to its tables, with policies that know nothing."""
+
+import json
+
+import benchmark_layouts as layouts
+import pytest
+from full_size_model import write_models
+from material import rest_clip, weights
+from material import run as command
+
+from data_prep import emdb, human36m
+from data_prep.own_shape import FOLDER
+from physhmr_kit import evaluate
+from physhmr_kit.metrics.protocols import PHYSHMR
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policies")
+    return {"emdb": layouts.write_emdb(folder / "emdb", layouts.scene(frames=20)), **weights(folder)}
+
+
+def test_the_command_goes_from_a_downloaded_set_to_its_tables(given, tmp_path, capsys):
+    argv = ["--benchmark", "emdb1", "--data", given["emdb"], "--method", "physics", "--weights", given["distill"]]
+    argv += ["--encoder", given["encoder"], "--out", tmp_path, "--pictures"]
+    assert command(evaluate.main, *argv) == 0
+    told = capsys.readouterr().out
+    for method in ("physics", "two_stage", "kinematic"):
+        assert f"| {method} | 1 |" in told and f"| P1_14_outdoor_climb | {method} |" in told
+        assert (tmp_path / method / "wham" / "P1_14_outdoor_climb.png").is_file()
+    assert "no detections" in told and "no SMPL model" in told and (tmp_path / "table.tex").is_file()
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["weights of physics"].startswith("distill.safetensors") and settings["simulator"] == "mujoco_cpu"
+
+
+def test_the_kinematic_estimate_on_a_mesh_by_physhmr_s_rules(given, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(FOLDER, str(write_models(tmp_path / "models", "neutral", "female")))
+    argv = ["--benchmark", "emdb1", "--data", given["emdb"], "--method", "kinematic", "--encoder", given["encoder"]]
+    assert command(evaluate.main, *argv, "--out", tmp_path / "a", "--protocol", "physhmr") == 0
+    told = capsys.readouterr().out
+    assert "height var. mm²" in told and "meshes of SMPL" in told and PHYSHMR.notes[1] in told
+    assert command(evaluate.main, *argv, "--out", tmp_path / "b") == 0
+    assert "PVE mm" in capsys.readouterr().out
+
+
+def test_human36m_has_no_bodies_to_track(given, tmp_path, capsys):
+    scene = layouts.scene(50.0, moving=False, frames=40, size=(1000, 1002))
+    human36m.SET.prepare(layouts.write_human36m(tmp_path / "raw", scene), tmp_path / "set", "test", limit=1)
+    argv = [
+        "--benchmark",
+        "human36m",
+        "--data",
+        tmp_path / "set",
+        "--encoder",
+        given["encoder"],
+        "--out",
+        tmp_path / "out",
+    ]
+    assert command(evaluate.main, *argv, "--method", "kinematic", "--protocol", "phc") == 2
+    assert "take --protocol wham" in capsys.readouterr().err
+    assert command(evaluate.main, *argv, "--method", "kinematic") == 0
+    assert "13 joints" in capsys.readouterr().out
+
+
+def test_a_set_prepared_with_other_keypoints_is_not_taken_for_these(given, tmp_path, capsys):
+    emdb.SET.prepare(given["emdb"], tmp_path / "set")
+    argv = ["--benchmark", "emdb1", "--data", tmp_path / "set", "--method", "kinematic", "--out", tmp_path / "out"]
+    assert command(evaluate.main, *argv, "--keypoints", tmp_path / "detector") == 2
+    assert "prepare it anew" in capsys.readouterr().err
+
+
+def test_what_is_asked_for_wrongly_is_told_in_one_line(given, tmp_path, capsys):
+    assert command(evaluate.main, "--benchmark", "emdb1") == 2
+    assert "--data" in capsys.readouterr().err
+    argv = ["--benchmark", "3dpw", "--data", given["emdb"], "--method", "kinematic", "--out", tmp_path]
+    assert command(evaluate.main, *argv) == 2
+    assert "3DPW is asked for at" in capsys.readouterr().err
+    rest_clip(5).save(tmp_path / "rest.npz")
+    assert command(evaluate.main) == 2 and "--stage" in capsys.readouterr().err
