@@ -137,7 +137,7 @@ show(rollouts[2])
 #
 # The expert is told where the clip goes next. That is cheating, if what we have is a video. The *student* is not told. It sees
 # the person through a camera: 2-D keypoints as rays (lesson 2), a feature of the video, and an estimate of how the pelvis is
-# turned. It learnt by imitating the expert (lesson 3).
+# turned. It learnt by imitating the expert (lesson 6).
 #
 # We film the three motions with one synthetic camera each, detector noise included, and let the student follow what it sees.
 

@@ -499,4 +499,4 @@ assert values[0] < 1 < values[2] < values[1] < min(values[3:])
 # $p = c + R_{wc}K^{-1}[u,v,1]^\top$ and $e = r-(r\cdot d)\,d$, turned into the heading frame: 36 numbers, zero when the body fits its picture, in metres when it does not, blind along the ray. Noise of $\sigma$ pixels costs $\sqrt2\,Z\sigma/f$, the lens is undone
 # first, and depth has to come from the body, the floor and experience.
 #
-# **Next:** lesson 3 hands these rays to a student, and a teacher who can see everything tells it what to do.
+# **Next:** lesson 3 takes the same way with a real video, where nobody has made the pixels right.

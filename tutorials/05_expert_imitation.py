@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lesson 4 · The expert: learning to follow one motion
+# # Lesson 5 · The expert: learning to follow one motion
 #
 # **Time:** about three minutes on two CPU cores, most of it training. **Needs:** nothing but the kit; lessons 0 and 1 help.
 #
-# The expert of lessons 0 and 3 came ready-made. Here we make one, for a single walk. First what is done before anything is learned, and what that leaves to learn; then what the expert is paid for, term by term; where its episodes begin; PPO itself; and
+# The expert of lesson 0 came ready-made. Here we make one, for a single walk. First what is done before anything is learned, and what that leaves to learn; then what the expert is paid for, term by term; where its episodes begin; PPO itself; and
 # at last a push.
 #
 # Afterwards you will be able to
@@ -535,4 +535,4 @@ assert by_length > 4 / len(lengths)
 # Motors that are told the right thing carry the body for seconds, a virtual model carries it through every demo motion; what is left to learn is what nobody planned: other bodies' motions, and pushes. Each reward term is blind to something, so there are several. Begin anywhere, and more often before trouble.
 # Trial and error is slow and sturdy. Look at what is followed, not at the reward.
 #
-# **Next:** lesson 3 hands an expert's knowledge to a student who only sees.
+# **Next:** lesson 6 hands an expert's knowledge to a student who only sees.
