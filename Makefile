@@ -47,7 +47,7 @@ notebooks-check: $(VENV)/.installed-dev ## do the notebooks match the lessons?
 	$(BIN)/python notebooks/build.py --check
 
 notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
-	CI=true $(BIN)/python -m pytest --numprocesses auto --nbmake --nbmake-timeout=600 notebooks
+	CI=true $(BIN)/python -m pytest --numprocesses auto notebooks
 
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
