@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from IPython.display import Markdown, display
 
 from physhmr_kit.body import Humanoid
 from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, track_clips
@@ -390,7 +391,7 @@ assert on_own[-15:].mean() > dagger[-15:].mean()
 
 # %%
 fresh = track_clips(student, library, seeing, fresh_views)
-print(to_markdown(score_rollouts(fresh), summarise(fresh), "A minute of DAgger, an unseen camera"))
+display(Markdown(to_markdown(score_rollouts(fresh), summarise(fresh))))
 
 # %% [markdown]
 # ## Train or load: the bundled student
@@ -413,9 +414,7 @@ bundled = train_or_load()
 everything = MotionLibrary(demo_clips())
 all_views, all_tracks = film_library(everything, encoder, views=1, seed=99)
 final = track_clips(bundled, everything, seeing, all_views)
-print(
-    to_markdown(score_rollouts(final), summarise(final), "The bundled student on every demo motion, an unseen camera")
-)
+display(Markdown(to_markdown(score_rollouts(final), summarise(final))))
 
 # %%
 chosen = everything.names.index("punch")
@@ -468,4 +467,4 @@ assert gap.max() > 20
 #
 # Labels must mean the same to both: hand over targets, not actions. A low loss on the expert's states is worth little, because the student does not stay there. Let the student act, let the expert label, keep the old labels. That is distillation in PhysHMR.
 #
-# **Next:** what imitation cannot give is better physics than the expert's. `python -m physhmr_kit.fit --stage finetune` continues with rewards, beginning from the student of this lesson.
+# **Next:** what imitation cannot give is better physics than the expert's. Lesson 7 continues from here with rewards.
