@@ -35,7 +35,7 @@ def draw_rays(axes, camera: Camera, joints: torch.Tensor, pixels: torch.Tensor, 
     axes.add_collection3d(image)
     projected = at_plane(camera.project(joints))
     for body, thickness in ((joints, 2.5), (projected, 1.0)):
-        for pair in BONES:
+        for pair in BONES.tolist():
             axes.plot(*body[pair].T.numpy(), color=unit(SIMULATED), linewidth=thickness)
     through = at_plane(pixels)
     direction = torch.nn.functional.normalize(through - centre, dim=-1)
