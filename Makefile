@@ -49,7 +49,7 @@ notebooks-check: $(VENV)/.installed-dev ## do the notebooks match the lessons?
 	$(BIN)/python notebooks/build.py --check
 
 notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
-	CI=true $(BIN)/python -m pytest --numprocesses auto --nbmake --nbmake-timeout=600 notebooks
+	CI=true $(BIN)/python -m pytest --numprocesses auto notebooks
 
 weights: $(VENV)/.installed ## train every bundled weights file from nothing: a day on two cores, resumable
 	$(BIN)/python benchmarks/build_weights.py $(WEIGHTS_ARGS)

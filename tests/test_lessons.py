@@ -23,15 +23,15 @@ def _cells(lesson: Path) -> list[tuple[str, str]]:
     ]
 
 
-def test_there_are_six_lessons_numbered_from_zero():
-    assert [int(lesson.name[:2]) for lesson in LESSONS] == [0, 1, 2, 3, 4, 5]
+def test_there_are_eleven_lessons_numbered_from_zero():
+    assert [int(lesson.name[:2]) for lesson in LESSONS] == list(range(11))
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)
 def test_a_lesson_says_how_long_it_takes_and_ends_with_failure_exercises_and_a_summary(lesson):
     kinds, texts = zip(*_cells(lesson), strict=True)
     assert kinds[0] == "markdown"
-    assert re.search(r"# # Lesson \d · ", texts[0])
+    assert f"# # Lesson {int(lesson.name[:2])} · " in texts[0]
     assert "**Time:** " in texts[0] and "Afterwards you will be able to" in texts[0]
     prose = "".join(text for kind, text in zip(kinds, texts, strict=True) if kind == "markdown")
     places = [
@@ -40,6 +40,22 @@ def test_a_lesson_says_how_long_it_takes_and_ends_with_failure_exercises_and_a_s
     assert all(places), "a section is missing"
     assert [p.start() for p in places] == sorted(p.start() for p in places)
     assert "*Expect*" in prose, "an exercise without a number to expect"
+    assert "**Next:** " in texts[-1]
+
+
+@pytest.mark.parametrize("lesson", LESSONS[:-1], ids=lambda p: p.stem)
+def test_the_next_lesson_is_the_following_one(lesson):
+    number = int(lesson.name[:2]) + 1
+    assert f"esson {number}" in _cells(lesson)[-1][1].split("**Next:**")[1]
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)
+def test_a_solution_is_folded_away_and_checks_its_answer(lesson):
+    parts = re.split(r"^# %%(.*)$", lesson.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for kind, text in zip(parts[::2], parts[1::2], strict=True):
+        if "solution" in kind:
+            assert '"source_hidden": true' in kind
+            assert any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(text)))
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)

@@ -115,7 +115,7 @@ def test_every_room_has_its_place_in_the_one_import_contract_and_none_is_excused
         ("test", "-m pytest"),
         ("lint", "lint-imports"),
         ("lint", "bin/mypy"),
-        ("notebooks-run", "--nbmake"),
+        ("notebooks-run", "-m pytest --numprocesses auto notebooks"),
     ],
 )
 def test_make_runs_what_it_promises(target, words):

@@ -18,6 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import Markdown, display
 
 from physhmr_kit import fit
 from physhmr_kit.env import Rollout, TrackingConfig, track_clips
@@ -113,7 +114,7 @@ plt.show()
 # Read it from the left: *outcome* first. A clip that was lost early shows the errors of its easy beginning only.
 
 # %%
-print(to_markdown(score_rollouts(rollouts), summarise(rollouts), "The expert on three demo motions"))
+display(Markdown(to_markdown(score_rollouts(rollouts), summarise(rollouts))))
 
 # %% [markdown]
 # | column | what it asks |
@@ -137,7 +138,7 @@ show(rollouts[2])
 #
 # The expert is told where the clip goes next. That is cheating, if what we have is a video. The *student* is not told. It sees
 # the person through a camera: 2-D keypoints as rays (lesson 2), a feature of the video, and an estimate of how the pelvis is
-# turned. It learnt by imitating the expert (lesson 3).
+# turned. It learnt by imitating the expert (lesson 6).
 #
 # We film the three motions with one synthetic camera each, detector noise included, and let the student follow what it sees.
 
@@ -249,7 +250,7 @@ filmstrip(idle[0], poses=7, title="a policy that does nothing")
 # | `error: ...: a git-lfs pointer, not the weights` | a clone without its large files: `git lfs pull` |
 # | the body explodes | the simulator's settings were changed; see lesson 1 |
 #
-# ## Exercise
+# ## Exercises
 #
 # 1. Let the expert follow all twelve demo motions: `MotionLibrary(demo_clips())`. Which one has the largest error, and is it a fast or a slow one?
 #    *Expect* all of them followed to the end, with 11 to 22 mm. The side step, which travels, has the largest error; but a bow and a wave on the spot have more than the walk.

@@ -403,13 +403,53 @@ simulator.close()
 # | a knee whirls round | a hinge order that locks, or angles taken on the wrong branch |
 # | `diverged` now and then in training | rare and harmless: the episode ends there; often: look at the targets |
 #
-# ## Exercise
+# ## Exercises
 #
-# 1. **How hard a push?** Ten bodies, pushed *sideways* (`velocity[..., 1]`) with 0.1 to 1.0 m/s, watched for four seconds. Which is the first to fall?
-#    *Expect* 0.6 m/s; sideways the feet make a wider base than fore and aft, where 0.4 m/s is too much already.
-# 2. **Softer.** Build `Humanoid` with another mass, `Humanoid(humanoid.offsets, mass=140.0)`, and let it stand. *Expect* about 1373 N under the feet: twice the mass, twice the load, and the same gains still hold it up.
-# 3. **Lead too much.** Use twice the lag in the elbow experiment. *Expect* an arm that arrives early, with about the error of the plain target.
-#
+# **1 · How hard a push?** Ten bodies, pushed *sideways* (`velocity[..., 1]`) with 0.1 to 1.0 m/s, watched for four seconds. Which is the first to fall? *Expect* 0.6 m/s; sideways the feet make a wider base than fore and aft, where 0.4 m/s is too much already.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+pushes = torch.linspace(0.1, 1.0, 10)
+first = {}
+for axis, direction in ((1, "sideways"), (0, "forwards")):
+    velocity = standing.body_lin_vel.repeat(10, 1, 1)
+    velocity[..., axis] += pushes[:, None]
+    with make_simulator(num_envs=10) as ten:
+        place(ten, body_pos=standing.body_pos.repeat(10, 1, 1), body_lin_vel=velocity)
+        for _ in range(120):
+            end = ten.step(standing.dof_pos.repeat(10, 1))
+        fallen_at = pushes[end.root_pos[:, 2] < 0.6]
+    first[direction] = round(float(fallen_at.min()), 1)
+    print(f"{direction}: {first[direction]} m/s")
+assert first == {"sideways": 0.6, "forwards": 0.4}
+
+# %% [markdown]
+# **2 · Heavier.** Build a `Humanoid` with another mass, `Humanoid(humanoid.offsets, mass=140.0)`, and let it stand. *Expect* about 1373 N under the feet: twice the mass, twice the load, and the same gains still hold it up.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+with make_simulator(humanoid=Humanoid(humanoid.offsets, mass=140.0), num_envs=1) as heavy:
+    place(heavy)
+    loads = [float(heavy.step(standing.dof_pos).contact_force[..., 2].sum()) for _ in range(75)]
+    assert heavy.state.root_pos[0, 2] > 0.8
+print(f"{np.mean(loads[30:]):.0f} N")
+assert abs(np.mean(loads[30:]) - 140 * 9.81) < 40
+
+# %% [markdown]
+# **3 · Lead too much.** Use twice the lag in the elbow experiment. *Expect* an arm that arrives early, and an error half as large again as the plain target's.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+rate = torch.gradient(wish, spacing=CONTROL_DT)[0]
+with make_simulator(num_envs=1) as eager:
+    place(eager)
+    arrived = []
+    for k in range(len(time)):
+        target = standing.dof_pos.clone()
+        target[0, elbow] = wish[k] + 2 * lag * rate[k]
+        arrived.append(float(eager.step(target).dof_pos[0, elbow]))
+twice = (torch.tensor(arrived) - wish).square().mean().sqrt().rad2deg()
+print(f"root mean square error: plain {plain:.1f}°, led by twice the lag {twice:.1f}°")
+assert 1.3 < twice / plain < 1.7
+
+# %% [markdown]
 # ## Summary
 #
 # 24 joints, three hinges each in an order that cannot lock; motors that pull, brake and trail by 0.1 s; a simulator behind five calls that is the same to the last bit every time;

@@ -21,14 +21,19 @@ import numpy as np
 import torch
 
 from physhmr_kit.body import JOINT_NAMES
+from physhmr_kit.env import Rollout
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
+from physhmr_kit.viewer import show
 from physhmr_kit.viewer.bodies import BONES
+from physhmr_kit.viewer.lesson_plots import draw_rays
 from physhmr_kit.viewer.palette import CONTACT, DETECTED, REFERENCE, SIMULATED, unit
 from physhmr_kit.vision import RAY_COCO, RAY_JOINTS, Camera, KeypointNoise, coco_from_bodies, detect, lift, ray_residual
+from physhmr_kit.vision.build_track import synthesize_track
 from physhmr_kit.vision.keypoints import COCO_BONES, RAY_NAMES
 from physhmr_kit.vision.lens import distort
+from physhmr_kit.vision.pretrained import load_encoder
 from physhmr_kit.vision.rays import perpendicular, place_on_rays, ray_direction
 
 torch.manual_seed(0)
@@ -164,6 +169,31 @@ print(f"the wrist is {along:.2f} m along its ray")
 depths = torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0])
 print(camera.project(centre + depths[:, None] * d))
 assert torch.allclose(camera.project(centre + depths[:, None] * d), by_hand.expand(5, 2), atol=0.1)
+
+# %% [markdown]
+# Twelve joints of the body become rays like this one: shoulders, elbows, wrists, hips, knees, ankles. This is the whole idea of the paper in one picture. The camera's centre, the image (drawn a metre in front of it) and the body are in one world; each pixel allows a line, and the body that belongs to the image is the one whose
+# joints all lie on theirs.
+
+# %%
+figure = plt.figure(figsize=(9, 4.4))
+space = figure.add_axes((0.0, 0.0, 1.0, 1.0), projection="3d")
+draw_rays(space, camera, joints, camera.project(joints[list(RAY_JOINTS)]))
+space.set(
+    xlim=(-0.6, 4.2), ylim=(-0.9, 1.7), zlim=(0, 2.0), xlabel="x (m)", xticks=range(5), yticks=(0, 1), zticks=(0, 1, 2)
+)
+space.set_box_aspect((4.8, 2.6, 2.0), zoom=1.35)
+space.view_init(elev=18, azim=-42)
+plt.show()
+
+# %% [markdown]
+# In the viewer the same can be turned round, and played: the rays follow the detector, which is not quite steady.
+
+# %%
+track = synthesize_track(wave, camera, load_encoder(), KeypointNoise(), torch.Generator().manual_seed(0))
+still = torch.zeros(len(wave), 24, 3)
+show(Rollout("wave", wave, wave, still, torch.zeros(len(wave), 69), {}, len(wave), True, None), track)
+
+assert track.ray_point.shape == (len(wave), 12, 3)
 
 # %% [markdown]
 # ## Step 3 · How far is a joint from its ray?
@@ -488,15 +518,38 @@ assert values[0] < 1 < values[2] < values[1] < min(values[3:])
 #
 # One thing is not a mistake but looks like one: a file full of zeros has $p=c$, a ray without direction. The kit gives it confidence 0 instead of dividing by zero.
 #
-# ## Exercise
+# ## Exercises
 #
-# 1. Move the camera to 8 m and double the focal length. The image hardly changes. Does the depth become better or worse known? *Expect* worse: `curvature` says about twice as uncertain; the rays are more nearly parallel.
-# 2. Put `second` right beside `camera`, 20 cm away, as in a stereo camera. *Expect* hardly a change from one camera; a baseline has to be a fair part of the distance.
-# 3. How many pixels of noise give 10 mm at 4 m with f = 1500? *Expect* 2.7 pixels each way (10 = 4000/1500 · σ · √2).
-#
+# **1 · Farther, with a longer lens.** Move the camera to 8 m and double the focal length. The image hardly changes. Does the depth become better or worse known? *Expect* worse: `curvature` says about twice as uncertain; the rays are more nearly parallel.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+direction_to = camera.centre - torch.tensor([0.0, 0.0, 0.9])
+far_camera = Camera.look_at((torch.tensor([0.0, 0.0, 0.9]) + 2 * direction_to).tolist(), (0.0, 0.0, 0.9), focal=3000.0)
+far = curvature(far_camera)
+worse = math.sqrt(far[2] / far[0]) / math.sqrt(one[2] / one[0])
+print(f"{worse:.1f} times as uncertain")
+assert 1.7 < worse < 2.3
+
+# %% [markdown]
+# **2 · A stereo camera.** Put `second` right beside `camera`, 20 cm away. *Expect* hardly a change from one camera; a baseline has to be a fair part of the distance.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+beside = Camera.look_at((4.0, 1.4, 1.5), (0.0, 0.0, 0.9), focal=1500.0)
+stereo = curvature(camera, beside)
+gain = math.sqrt(one[2] / one[0]) / math.sqrt(stereo[2] / stereo[0])
+print(f"{gain:.2f} times better known")
+assert 0.95 < gain < 1.3
+
+# %% [markdown]
+# **3 · How much noise?** How many pixels of noise give 10 mm at 4 m with f = 1500? *Expect* 2.7 pixels each way (10 = 4000/1500 · σ · √2).
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+assert abs(10 / (4000 / 1500 * math.sqrt(2)) - 2.7) < 0.06
+
+# %% [markdown]
 # ## Summary
 #
 # $p = c + R_{wc}K^{-1}[u,v,1]^\top$ and $e = r-(r\cdot d)\,d$, turned into the heading frame: 36 numbers, zero when the body fits its picture, in metres when it does not, blind along the ray. Noise of $\sigma$ pixels costs $\sqrt2\,Z\sigma/f$, the lens is undone
 # first, and depth has to come from the body, the floor and experience.
 #
-# **Next:** lesson 3 hands these rays to a student, and a teacher who can see everything tells it what to do.
+# **Next:** lesson 3 takes the same way with a real video, where nobody has made the pixels right.

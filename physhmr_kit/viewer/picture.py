@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -23,6 +24,15 @@ _HEAD_RADIUS, _HEAD = 0.09, JOINT_NAMES.index("head")
 # Width of the limb that ends in a joint, metres; the rest is trunk.
 _LIMBS = {"knee": 0.105, "ankle": 0.085, "foot": 0.07, "elbow": 0.075, "wrist": 0.06, "hand": 0.05, "head": 0.07}
 _TRUNK, _BONE = 0.13, 0.022
+
+
+class _Shown(Figure):
+    """A figure that a notebook shows even before pyplot has set up its backend there."""
+
+    def _repr_png_(self) -> bytes:
+        with io.BytesIO() as png:
+            self.savefig(png, format="png", facecolor="white")
+            return png.getvalue()
 
 
 def filmstrip(
@@ -110,7 +120,7 @@ def _facing(joints: np.ndarray) -> float:
 
 def _canvas(left: float, right: float, low: float, high: float):
     """A figure whose axes are metres at a fixed scale, with a floor line."""
-    figure = Figure(figsize=((right - left) * _INCHES_PER_METRE, (high - low) * _INCHES_PER_METRE))
+    figure = _Shown(figsize=((right - left) * _INCHES_PER_METRE, (high - low) * _INCHES_PER_METRE))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(left, right), ylim=(low, high))
     axes.set_axis_off()

@@ -69,6 +69,11 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("((mean - old_mean) / std)", "((mean - old_mean) * std)"),
         ("1 - (returns - value).var()", "1 - value.var()"),
     ],
+    ("viewer/lesson_plots.py", "viewer/test_lesson_plots.py"): [
+        ("joints[list(RAY_JOINTS)] - centre) * direction", "joints[:12] - centre) * direction"),
+        ("torch.stack([centre, end])", "torch.stack([0 * centre, end])"),
+        ("_BEYOND = 1.08", "_BEYOND = 0.9"),
+    ],
     ("learning/networks.py", NETWORKS): [
         ("state[key][:width] = value", "pass"),
         ("state[key].zero_()[:, :width] = value", "state[key][:, :width] = value"),

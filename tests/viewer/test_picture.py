@@ -56,3 +56,9 @@ def test_svg_and_pdf_work_and_other_kinds_are_refused(tmp_path, clip):
     with pytest.raises(KitError, match=r"p\.gif2: unknown kind of picture"):
         filmstrip(clip, tmp_path / "p.gif2", poses=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.pdf", "p.svg"]
+
+
+def test_a_notebook_shows_a_film_strip_before_pyplot_was_used(clip):
+    formatters = pytest.importorskip("IPython.core.formatters", reason="IPython is part of the dev extra")
+    shown, _ = formatters.DisplayFormatter().format(filmstrip(clip, poses=3))
+    assert shown["image/png"].startswith(b"\x89PNG")

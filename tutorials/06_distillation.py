@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Lesson 3 · Distillation: from a teacher who knows to a student who sees
+# # Lesson 6 · Distillation: from a teacher who knows to a student who sees
 #
 # **Time:** about two minutes on two CPU cores, half of it training. **Needs:** nothing but the kit; lessons 0 and 2 help.
 #
@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from IPython.display import Markdown, display
 
 from physhmr_kit.body import Humanoid
 from physhmr_kit.env import Rollout, TrackingConfig, TrackingEnv, track_clips
@@ -112,7 +113,7 @@ print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion),
 # $$
 #
 # with one scale $s$ for each joint. The expert's second part leads the motor's lag (lesson 1), by three quarters of it; the third bears the load, with the torque that inverse dynamics says the reference needs. The bundled expert's control is called *balanced*:
-# a virtual model (lesson 4) adds what brings a leaning body back over its feet. *Doing nothing* ($a=0$) shows the difference. Residual nothing is an excellent tracker as long as both feet stay on the floor and loses the side step;
+# a virtual model (lesson 5) adds what brings a leaning body back over its feet. *Doing nothing* ($a=0$) shows the difference. Residual nothing is an excellent tracker as long as both feet stay on the floor and loses the side step;
 # balanced nothing follows all three to the end. (On captured motions, and when it is pushed, it does not; that is what the expert has learnt.) Absolute nothing is the rest pose for ever. The student has a longer way to go.
 
 # %%
@@ -390,7 +391,7 @@ assert on_own[-15:].mean() > dagger[-15:].mean()
 
 # %%
 fresh = track_clips(student, library, seeing, fresh_views)
-print(to_markdown(score_rollouts(fresh), summarise(fresh), "A minute of DAgger, an unseen camera"))
+display(Markdown(to_markdown(score_rollouts(fresh), summarise(fresh))))
 
 # %% [markdown]
 # ## Train or load: the bundled student
@@ -413,9 +414,7 @@ bundled = train_or_load()
 everything = MotionLibrary(demo_clips())
 all_views, all_tracks = film_library(everything, encoder, views=1, seed=99)
 final = track_clips(bundled, everything, seeing, all_views)
-print(
-    to_markdown(score_rollouts(final), summarise(final), "The bundled student on every demo motion, an unseen camera")
-)
+display(Markdown(to_markdown(score_rollouts(final), summarise(final))))
 
 # %%
 chosen = everything.names.index("punch")
@@ -456,7 +455,7 @@ assert gap.max() > 20
 # ## Exercises
 #
 # 1. **What the expert is for.** Let `nothing` follow all twelve demo motions with residual and with balanced control, and the expert as well. *Expect* residual nothing to lose four of them (lunge, turn, side step, walking forward) and the others none.
-#    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise. What the expert is for then, lesson 4 tells.
+#    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise. what the expert is for then, lesson 5 tells.
 # 2. **Shorter memory.** Set `buffer_rollouts=1`, so that each iteration learns from its own rollout only. *Expect* a loss that is about twice as high and jumps about, and still both motions followed to the end:
 #    *whose* states are asked about matters more than how long the answers are kept.
 # 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* a loss some twenty times higher, and a clone that follows both
@@ -468,4 +467,4 @@ assert gap.max() > 20
 #
 # Labels must mean the same to both: hand over targets, not actions. A low loss on the expert's states is worth little, because the student does not stay there. Let the student act, let the expert label, keep the old labels. That is distillation in PhysHMR.
 #
-# **Next:** what imitation cannot give is better physics than the expert's. `python -m physhmr_kit.fit --stage finetune` continues with rewards, beginning from the student of this lesson.
+# **Next:** what imitation cannot give is better physics than the expert's. Lesson 7 continues from here with rewards.

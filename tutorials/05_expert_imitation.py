@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lesson 4 · The expert: learning to follow one motion
+# # Lesson 5 · The expert: learning to follow one motion
 #
-# **Time:** about three minutes on two CPU cores, most of it training. **Needs:** nothing but the kit; lessons 0 and 1 help.
+# **Time:** about three minutes on two CPU cores, most of it training. **Needs:** nothing but the kit; lessons 0, 1 and 4 help.
 #
-# The expert of lessons 0 and 3 came ready-made. Here we make one, for a single walk. First what is done before anything is learned, and what that leaves to learn; then what the expert is paid for, term by term; where its episodes begin; PPO itself; and
+# The expert of lesson 0 came ready-made. Here we make one, for a single walk. First what is done before anything is learned, and what that leaves to learn; then what the expert is paid for, term by term; where its episodes begin; PPO itself; and
 # at last a push.
 #
 # Afterwards you will be able to
@@ -27,6 +27,7 @@ import numpy as np
 import pytorch_lightning as pl
 import roma
 import torch
+from IPython.display import Markdown, display
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import CSVLogger
 
@@ -314,7 +315,7 @@ assert after.max() > before.max() > after.min() > 0.3 / everything.num_clips - 1
 #
 # ## Trial and error: PPO
 #
-# The physics is a black box. All we can do is try something a little different and see whether it went better than expected. PPO (Schulman et al. 2017) does so in a loop:
+# The physics is a black box. All we can do is try something a little different and see whether it went better than expected. PPO does so in a loop (lesson 4 writes it out):
 #
 # 1. let 128 bodies act for 32 steps, with Gaussian noise of width `std` on every action;
 # 2. the *advantage* $A$ of a step: what came of it, minus what the critic had expected;
@@ -399,7 +400,7 @@ assert all(run.rows[-1].success > run.rows[0].success for run in recorded)
 # `python -m physhmr_kit.fit --stage expert --clips demo:walk_forward --control residual --validate_every 4` does what we did and leaves a folder. Its table has rows for 1, 5, 20, 60 and 180 minutes, beside a recorded run where the kit has one (`runs/reference.py`). What was measured so far, and on how many clips, is in the [lab notes](../docs/expert.md). Ours:
 
 # %%
-print(reference_section(evaluations, library.names, end.minutes))
+display(Markdown(reference_section(evaluations, library.names, end.minutes)))
 
 # %%
 ABOUT = {
@@ -523,7 +524,7 @@ assert by_length > 4 / len(lengths)
 # | all well, then everything is lost | an update too large | `checkpoints/best.ckpt` has the best; a smaller `--desired_kl` |
 # | the body follows but trembles | nobody pays for power | a larger weight on power (`--reward.power`) |
 #
-# ## Exercise
+# ## Exercises
 #
 # 1. **A wider position term.** At which sideways shift has the position term fallen to 0.1, at α = 100 and at α = 25? *Hint:* a shift $d$ along one axis has a mean square of $d^2/3$ over the three; or call
 #    `rewards.position(moved(shift=0.6), moved(), scale=25.0)`. *Expect* 26 cm and 53 cm. What does it cost near zero?
@@ -535,4 +536,4 @@ assert by_length > 4 / len(lengths)
 # Motors that are told the right thing carry the body for seconds, a virtual model carries it through every demo motion; what is left to learn is what nobody planned: other bodies' motions, and pushes. Each reward term is blind to something, so there are several. Begin anywhere, and more often before trouble.
 # Trial and error is slow and sturdy. Look at what is followed, not at the reward.
 #
-# **Next:** lesson 3 hands an expert's knowledge to a student who only sees.
+# **Next:** lesson 6 hands an expert's knowledge to a student who only sees.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Lesson 5 · From a video to rays
+# # Lesson 3 · From a video to rays
 #
 # **Time:** about a minute on two CPU cores. **Needs:** lesson 2. With the project's real film (`PHYSHMR_DATA`) the lesson is about a man who balances on one leg; without it, about a synthetic film of a demo motion.
 #
@@ -349,7 +349,7 @@ assert math.isnan(sliding) or sliding > 0.005
 # %% [markdown]
 # ## What failure looks like
 #
-# Five things that go wrong with real videos. Each line is the lesson's film with that one mistake; compare with the first.
+# Four things that go wrong with real videos. Each line is the lesson's film with that one mistake; compare with the first.
 
 # %%
 
@@ -415,3 +415,5 @@ assert found["y and z of the world down"][0] > 3 * found["nothing"][0], "a body 
 # - Rays take every pixel at its word, the feature remembers: the policy reads both.
 # - Without a calibration gravity and height are estimates, with errors of several degrees.
 # - A small misfit proves little. Heading, speed and distance find the mistakes it cannot see.
+#
+# **Next:** a policy must learn to do something about all this. Lesson 4 writes down how one learns by trial and error: PPO, by hand.

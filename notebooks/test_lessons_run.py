@@ -1,0 +1,42 @@
+"""Every lesson runs from top to bottom, and every cell that promises a picture leaves one.
+
+    make notebooks-run
+
+A cell promises a picture when it calls `plt.show()` or when its last line is a `filmstrip(...)`.
+"""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent
+SECONDS = 600
+"""Longest time of a cell."""
+
+
+def promises_picture(source: str) -> bool:
+    """Whether a code cell promises a picture."""
+    tree = ast.parse(source)
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    last = tree.body[-1] if tree.body else None
+    return "plt.show" in calls or (isinstance(last, ast.Expr) and ast.unparse(last).startswith("filmstrip("))
+
+
+def pictures(cell) -> int:
+    """How many pictures a cell left."""
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_lesson_runs_and_shows_the_pictures_it_promises(path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # so that the kernel draws as it does for a reader
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": FOLDER}}).execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    promised = [cell for cell in code if promises_picture(cell.source)]
+    assert promised, "a lesson without a picture"
+    missing = [cell.source for cell in promised if not pictures(cell)]
+    assert not missing, "no picture under this cell:\n" + "\n\n".join(missing)
