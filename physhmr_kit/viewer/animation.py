@@ -39,7 +39,7 @@ def animate(
     video: str | os.PathLike | None = None,
     *,
     fps: float = 15.0,
-    height: int = 280,
+    height: int = 320,
 ) -> Path:
     """Write a moving picture that repeats; it appears whole or not at all.
 
