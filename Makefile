@@ -4,12 +4,14 @@
 #   make fit FIT_ARGS="--short"      options for physhmr_kit.fit
 #   make test TEST_ARGS="-k rays"    options for pytest
 #   make mutants MUTANTS_ARGS="--only ppo"    options for tests/mutants/run.py
+#   make site EXECUTE=1              run the lessons, so that their pages show pictures and tables (ten minutes or more)
 
 PYTHON ?= python3
 VENV ?= .venv
 FIT_ARGS ?=
 TEST_ARGS ?=
 MUTANTS_ARGS ?=
+EXECUTE ?=
 export PHYSHMR_DATA ?= $(abspath ../shared/data)
 # without compiled modules every process would compile PyTorch and Lightning anew, half a minute each time
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling everything at once would double the time of the install.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install fit test mutants lint notebooks notebooks-check notebooks-run constraints clean
+.PHONY: help install fit test mutants lint lab notebooks notebooks-check notebooks-run site site-test constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -40,6 +42,9 @@ lint: $(VENV)/.installed-dev ## style (ruff), import order of the rooms (import-
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+lab: $(VENV)/.installed-lab ## open the lessons in JupyterLab
+	$(BIN)/python -m jupyter lab notebooks
+
 notebooks: $(VENV)/.installed-dev ## build notebooks/*.ipynb from the lessons in tutorials/*.py
 	$(BIN)/python notebooks/build.py
 
@@ -49,9 +54,15 @@ notebooks-check: $(VENV)/.installed-dev ## do the notebooks match the lessons?
 notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
 	CI=true $(BIN)/python -m pytest --numprocesses auto --nbmake --nbmake-timeout=600 notebooks
 
+site: $(VENV)/.installed-site ## build the site into build/site; read it with: python3 -m http.server --directory build/site
+	$(BIN)/python docs/site/build.py $(if $(EXECUTE),--execute)
+
+site-test: site $(VENV)/.installed-dev ## open every page of the site in Chromium
+	PHYSHMR_SITE=build/site $(BIN)/python -m pytest tests/site $(TEST_ARGS)
+
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
-	build/pins/bin/python -m pip install --quiet --disable-pip-version-check '.[notebooks,gpu,dev]' torch==2.13.0
+	build/pins/bin/python -m pip install --quiet --disable-pip-version-check '.[notebooks,site,gpu,dev]' torch==2.13.0
 	build/pins/bin/python -m pip freeze --exclude physhmr_kit | sed -E 's/\+[a-z0-9.]+$$//' > build/pins.txt
 	(sed -n '/^#/p' constraints.txt && cat build/pins.txt) > build/constraints.txt && mv build/constraints.txt constraints.txt
 
@@ -70,4 +81,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the tools for tests and lessons into $(VENV)."
 	@$(INSTALL) --editable '.[dev,gpu]'
+	@touch $@
+
+$(VENV)/.installed-lab: $(VENV)/.installed
+	@echo "Installing JupyterLab into $(VENV)."
+	@$(INSTALL) --editable '.[notebooks]'
+	@touch $@
+
+$(VENV)/.installed-site: $(VENV)/.installed
+	@echo "Installing the site's tools into $(VENV)."
+	@$(INSTALL) --editable '.[site]'
 	@touch $@
