@@ -129,7 +129,7 @@ def _film(video, track, chosen: np.ndarray, box, size: tuple[int, int]) -> Itera
         yield from (plain for _ in chosen)
         return
     frames, shown = video_frames(video, track.fps), plain
-    when, image = next(frames)
+    when, image = next(frames, (np.inf, None))
     for seconds in (track.first + chosen) / track.fps:
         while image is not None and when <= seconds + 0.5 / track.fps:
             if image.shape[1::-1] != tuple(track.image_size):
