@@ -89,7 +89,8 @@ def to_svg(source: str) -> str:
             point = (start + depth_of_row / 2, across + size[node][1 - along] / 2)
             centre[node] = point if along == 0 else point[::-1]
             across += size[node][1 - along] + _GAP / 2
-        start += depth_of_row + _GAP + (30 if along == 0 else 0)
+        longest = max((len(text) for a, _, text, _ in edges if a in row), default=0)
+        start += depth_of_row + max(_GAP, 6 * longest + 20 if along == 0 else 0)
     end = max(centre[node][along] + size[node][along] / 2 for node in texts) + _PAD, max(wide) + 2 * _PAD
     width, height = end if along == 0 else end[::-1]
     parts = [_edge(centre, size, along, *edge) for edge in edges]
@@ -111,7 +112,8 @@ def _box(x: float, y: float, width: float, height: float, rows: list[str]) -> st
         for k, row in enumerate(rows)
     )
     shape = f'<rect x="{x - width / 2:.0f}" y="{y - height / 2:.0f}" width="{width:.0f}" height="{height:.0f}" rx="6"'
-    return f'{shape} fill="#0072b2" fill-opacity="0.12" stroke="currentColor"/>{words}'
+    ground = f'{shape} style="fill:var(--md-default-bg-color, white)"/>'  # lines that pass behind a box stay behind it
+    return f'{ground}{shape} fill="#0072b2" fill-opacity="0.12" stroke="currentColor"/>{words}'
 
 
 def _edge(centre, size, along: int, a: str, b: str, text: str, both: bool) -> str:

@@ -46,10 +46,10 @@ def _executed(source: Path, kept: Path, execute: bool):
         from nbclient import NotebookClient
 
         print(f"running {source.name}", file=sys.stderr, flush=True)
-        os.environ["CI"] = "true"  # pictures in place of the interactive viewer
-        NotebookClient(
-            notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(source.parent)}}
-        ).execute()
+        # pictures in place of the interactive viewer, and plots under the cells that draw them
+        environment = {**os.environ, "CI": "true", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+        place = {"metadata": {"path": str(source.parent)}}
+        NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=place).execute(env=environment)
         kept.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, before)
     return notebook
