@@ -32,8 +32,8 @@ def eye(root: np.ndarray, follow: str, camera_centre: np.ndarray | None = None) 
         camera_centre: (3,) m, world.
     """
     position, target = viewpoint(root, camera_centre)
-    tracking = {"tracking_entity": follow} if camera_centre is None else {}
-    return rrb.EyeControls3D(position=position, look_target=target, eye_up=(0.0, 0.0, 1.0), **tracking)
+    tracked = follow if camera_centre is None else None
+    return rrb.EyeControls3D(position=position, look_target=target, eye_up=(0.0, 0.0, 1.0), tracking_entity=tracked)
 
 
 def eye_above(root: np.ndarray) -> rrb.EyeControls3D:

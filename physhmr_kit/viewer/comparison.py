@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import rerun as rr
@@ -15,7 +16,7 @@ from physhmr_kit.viewer.palette import GHOST, SERIES, SIMULATED
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
 
-def log_comparison(rec: rr.RecordingStream, rollouts: Mapping[str, object], track=None) -> rrb.Blueprint:
+def log_comparison(rec: rr.RecordingStream, rollouts: Mapping[str, Any], track=None) -> rrb.Blueprint:
     """Log rollouts into an open recording and return their layout: a view for each, the paths from above, and one chart.
 
     Args:
@@ -24,7 +25,10 @@ def log_comparison(rec: rr.RecordingStream, rollouts: Mapping[str, object], trac
     """
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     shapes, first = humanoid_shapes(), 0 if track is None else track.first
-    views, errors, colours, longest = [], {}, {}, bodies.Times.steady(0, 30.0)
+    views: list[rrb.Spatial3DView] = []
+    errors: dict[str, np.ndarray] = {}
+    colours: dict[str, tuple[int, int, int]] = {}
+    longest = bodies.Times.steady(0, 30.0)
     for number, (label, rollout) in enumerate(rollouts.items()):
         body, colour = rollout.simulated, SERIES[number % len(SERIES)]
         times = bodies.Times.steady(len(body), rollout.fps, first)

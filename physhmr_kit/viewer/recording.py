@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rerun as rr
@@ -46,7 +47,7 @@ def record_clip(path: str | os.PathLike, clip: Clip) -> Path:
     return _write(path, clip.name, lambda rec: log_clip(rec, clip))
 
 
-def record_comparison(path: str | os.PathLike, rollouts: Mapping[str, object], track=None) -> Path:
+def record_comparison(path: str | os.PathLike, rollouts: Mapping[str, Any], track=None) -> Path:
     """Write several rollouts of one motion side by side; the file appears whole or not at all.
 
     Args:
