@@ -5,6 +5,7 @@
 #   make test TEST_ARGS="-k rays"    options for pytest
 #   make mutants MUTANTS_ARGS="--only ppo"    options for tests/mutants/run.py
 #   make weights WEIGHTS_ARGS="--list"    options for benchmarks/build_weights.py
+#   make site EXECUTE=1              run the lessons, so that their pages show pictures and tables (ten minutes or more)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,6 +13,7 @@ FIT_ARGS ?=
 TEST_ARGS ?=
 MUTANTS_ARGS ?=
 WEIGHTS_ARGS ?=
+EXECUTE ?=
 export PHYSHMR_DATA ?= $(abspath ../shared/data)
 # without compiled modules every process would compile PyTorch and Lightning anew, half a minute each time
 unexport PYTHONDONTWRITEBYTECODE
@@ -20,7 +22,7 @@ BIN := $(VENV)/bin
 # Python compiles a module when it is first imported; compiling everything at once would double the time of the install.
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help install fit test mutants weights lint notebooks notebooks-check notebooks-run constraints clean
+.PHONY: help install fit test mutants weights lint lab notebooks notebooks-check notebooks-run site site-test constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -42,6 +44,9 @@ lint: $(VENV)/.installed-dev ## style (ruff), import order of the rooms (import-
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+lab: $(VENV)/.installed-lab ## open the lessons in JupyterLab
+	$(BIN)/python -m jupyter lab notebooks
+
 notebooks: $(VENV)/.installed-dev ## build notebooks/*.ipynb from the lessons in tutorials/*.py
 	$(BIN)/python notebooks/build.py
 
@@ -54,9 +59,15 @@ notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
 weights: $(VENV)/.installed ## train every bundled weights file from nothing: a day on two cores, resumable
 	$(BIN)/python benchmarks/build_weights.py $(WEIGHTS_ARGS)
 
+site: $(VENV)/.installed-site ## build the site into build/site; read it with: python3 -m http.server --directory build/site
+	$(BIN)/python docs/site/build.py $(if $(EXECUTE),--execute)
+
+site-test: site $(VENV)/.installed-dev ## open every page of the site in Chromium
+	PHYSHMR_SITE=build/site $(BIN)/python -m pytest tests/site $(TEST_ARGS)
+
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
-	build/pins/bin/python -m pip install --quiet --disable-pip-version-check '.[notebooks,gpu,dev]' torch==2.13.0
+	build/pins/bin/python -m pip install --quiet --disable-pip-version-check '.[notebooks,site,gpu,dev]' torch==2.13.0
 	build/pins/bin/python -m pip freeze --exclude physhmr_kit | sed -E 's/\+[a-z0-9.]+$$//' > build/pins.txt
 	(sed -n '/^#/p' constraints.txt && cat build/pins.txt) > build/constraints.txt && mv build/constraints.txt constraints.txt
 
@@ -75,4 +86,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the tools for tests and lessons into $(VENV)."
 	@$(INSTALL) --editable '.[dev,gpu]'
+	@touch $@
+
+$(VENV)/.installed-lab: $(VENV)/.installed
+	@echo "Installing JupyterLab into $(VENV)."
+	@$(INSTALL) --editable '.[notebooks]'
+	@touch $@
+
+$(VENV)/.installed-site: $(VENV)/.installed
+	@echo "Installing the site's tools into $(VENV)."
+	@$(INSTALL) --editable '.[site]'
 	@touch $@

@@ -11,6 +11,7 @@ from physhmr_kit.learning import BUNDLED, load_policy
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.viewer import filmstrip
+from physhmr_kit.viewer.animation import animate
 from physhmr_kit.vision.pretrained import load_encoder
 
 HERE = Path(__file__).parent
@@ -19,10 +20,12 @@ UNSEEN = 10_007
 
 student = load_policy(BUNDLED / "distill.safetensors")
 library = MotionLibrary(load_clips(["demo:punch", "demo:squat"]))
-visual, _ = film_library(library, load_encoder(), views=1, seed=UNSEEN)
+visual, tracks = film_library(library, load_encoder(), views=1, seed=UNSEEN)
 config = TrackingConfig(groups=student.groups, control=student.control)
-for rollout in track_clips(student, library, config, visual):
+rollouts = track_clips(student, library, config, visual)
+for rollout in rollouts:
     filmstrip(
         rollout, HERE / f"student_{rollout.name}.png", title=f"{rollout.name}: the student sees rays and features only"
     )
     print(HERE / f"student_{rollout.name}.png")
+print(animate(HERE / "student.webp", rollouts[0], tracks[0]))

@@ -4,22 +4,31 @@
     python -m physhmr_kit.view runs/distill/mine             the rollout of a run
     python -m physhmr_kit.view walk.bvh --save walk.rrd      write the recording and exit
     python -m physhmr_kit.view rollout.npz --picture p.png   a film strip, no Rerun needed
+    python -m physhmr_kit.view out/walk --picture walk.webp --video walk.mp4    a moving picture: film, body over it, simulation
     python -m physhmr_kit.view rollout.rrd --web             a page on 127.0.0.1, for a machine without a display
+    python -m physhmr_kit.view out/kinematic out/physics     side by side in one recording
 
-X is a clip (.npz, .bvh, .amc), a rollout (.npz), a recording (.rrd), a run folder, or demo:<name>.
+X is a clip (.npz, .bvh, .amc), a rollout (.npz), a recording (.rrd), the folder of a run or a reconstruction, or demo:<name>.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.named import check_named
 from physhmr_kit import cli
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
+
+if TYPE_CHECKING:
+    from physhmr_kit.env.rollout import Rollout
+    from physhmr_kit.vision.track import VisualTrack
 
 NO_DISPLAY = "there is no display here for Rerun's window; add --web, --save out.rrd or --picture out.png"
 
@@ -27,21 +36,28 @@ NO_DISPLAY = "there is no display here for Rerun's window; add --web, --save out
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = cli.make_parser("view", __doc__)
-    parser.add_argument("what", help="clip, rollout, recording, run folder or demo:<name>")
+    parser.add_argument("what", help="clip, rollout, recording, folder of a run or a reconstruction, or demo:<name>")
+    parser.add_argument("others", nargs="*", help="rollouts or folders of the same motion, to compare with the first")
     parser.add_argument("--save", type=Path, help="write the recording to this file (.rrd) and exit")
-    parser.add_argument("--picture", type=Path, help="write a film strip to this file (.png, .svg or .pdf) and exit")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        help="write a film strip (.png, .svg or .pdf) or a moving picture (.webp or .gif) to this file and exit",
+    )
+    parser.add_argument("--video", type=Path, help="the film to draw beneath a moving picture of its reconstruction")
     parser.add_argument("--web", action="store_true", help="serve a page on 127.0.0.1 instead of opening a window")
     options = parser.parse_args(argv)
     if options.save is not None and options.save.suffix != ".rrd":
         raise KitError(f"{options.save}: a recording ends in .rrd")
 
-    motion = find_motion(options.what, want_npz=options.picture is not None)
+    if options.others:
+        if options.picture is not None:
+            raise KitError("a picture is drawn of one motion; a comparison is recorded (--save out.rrd)")
+        motion = find_comparison([options.what, *options.others])
+    else:
+        motion = find_motion(options.what, want_npz=options.picture is not None)
     if options.picture is not None:
-        from physhmr_kit.viewer.picture import filmstrip
-
-        if isinstance(motion, Path):
-            raise KitError(f"{motion}: a picture cannot be drawn from a recording; give the rollout's or clip's .npz")
-        filmstrip(motion, options.picture)
+        _draw(motion, options)
         print(f"wrote {options.picture}")
     if options.save is not None:
         _record(motion, options.save)
@@ -51,16 +67,42 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _draw(motion, options) -> None:
+    """Write the picture that was asked for."""
+    from physhmr_kit.viewer.animation import KINDS, animate
+    from physhmr_kit.viewer.picture import filmstrip
+
+    if isinstance(motion, Path):
+        raise KitError(f"{motion}: a picture cannot be drawn from a recording; give the rollout's or clip's .npz")
+    if options.picture.suffix in KINDS:
+        track = track_beside(options.what)
+        if options.video is not None and track is None:
+            raise KitError(
+                f"{options.what}: no track.npz, so where the film's camera stood is unknown; leave --video out"
+            )
+        animate(options.picture, motion, track, options.video)
+    else:
+        filmstrip(motion, options.picture)
+
+
+def track_beside(what: str) -> VisualTrack | None:
+    """What the rollout of a folder followed, if the folder holds it."""
+    from physhmr_kit.vision.track import VisualTrack
+
+    file = Path(what) / "track.npz"
+    return VisualTrack.load(file) if file.is_file() else None
+
+
 def find_motion(what: str, want_npz: bool = False):
     """The motion that the user named: a `Clip`, a `Rollout`, or the path of an .rrd.
 
     Args:
         what: see the module's docstring.
-        want_npz: of a run folder, take the rollout.npz rather than the rollout.rrd.
+        want_npz: of a folder, take the rollout.npz rather than the recording.
     """
     path = Path(what)
     if path.is_dir():
-        return _of_run(path, want_npz)
+        return _of_folder(path, want_npz)
     if path.suffix != ".rrd":
         check_named([what])
     if path.suffix in (".npz", ".rrd"):
@@ -75,15 +117,44 @@ def find_motion(what: str, want_npz: bool = False):
     return clips[0]
 
 
-def _of_run(folder: Path, want_npz: bool):
+@dataclass(frozen=True)
+class Comparison:
+    """Rollouts of one motion, by label, and what they followed."""
+
+    rollouts: dict[str, Rollout]
+    track: VisualTrack | None
+
+
+def find_comparison(names: list[str]) -> Comparison:
+    """The rollouts that the user named, labelled by the names of their folders or files."""
+    from physhmr_kit.env.rollout import Rollout
+
+    rollouts: dict[str, Rollout] = {}
+    for name in names:
+        found, path = find_motion(name, want_npz=True), Path(name)
+        if not isinstance(found, Rollout):
+            raise KitError(
+                f"{name}: only rollouts are compared: a rollout.npz, or the folder of a run or a reconstruction"
+            )
+        label = re.sub(r"[^\w-]", "_", path.resolve().name if path.is_dir() else path.stem)
+        rollouts[label if label not in rollouts else f"{label}_{len(rollouts) + 1}"] = found
+    return Comparison(rollouts, track_beside(names[0]))
+
+
+def _of_folder(folder: Path, want_npz: bool):
     from physhmr_kit.viewer.files import load_motion
 
-    order = (".npz", ".rrd") if want_npz else (".rrd", ".npz")
-    for stem in ("rollout", "reconstruction"):
-        for suffix in order:
-            if (folder / f"{stem}{suffix}").is_file():
-                return load_motion(folder / f"{stem}{suffix}")
-    raise KitError(f"{folder}: no rollout.rrd in this folder; a finished run has one")
+    recordings = ["rollout.rrd", "reconstruction.rrd"]
+    arrays = ["rollout.npz", "reconstruction.npz"]
+    for name in arrays + recordings if want_npz else recordings + arrays:
+        if (folder / name).is_file():
+            return load_motion(folder / name)
+    segments = sorted(folder.glob("reconstruction_*.rrd"))
+    if segments:
+        raise KitError(f"{folder}: {len(segments)} segments; choose one, e.g. {segments[0]}")
+    raise KitError(
+        f"{folder}: no rollout.rrd or reconstruction.rrd in this folder; a finished run or reconstruction has one"
+    )
 
 
 def _record(motion, path: Path) -> None:
@@ -91,9 +162,12 @@ def _record(motion, path: Path) -> None:
         with atomic(path) as part:
             shutil.copyfile(motion, part)
         return
-    from physhmr_kit.viewer.recording import record
+    from physhmr_kit.viewer.recording import record, record_comparison
 
-    record(path, motion)
+    if isinstance(motion, Comparison):
+        record_comparison(path, motion.rollouts, motion.track)
+    else:
+        record(path, motion)
 
 
 def _look(motion, web: bool) -> int:
@@ -108,7 +182,7 @@ def _look(motion, web: bool) -> int:
             _record(motion, path)
         if not web:
             return serve.open_window(path)
-        with serve.serve(path) as page:
+        with serve.stopped_by_signals(), serve.serve(path) as page:
             first, second = page.ports
             print(f"open {page.url}")
             print(

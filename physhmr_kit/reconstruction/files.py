@@ -36,7 +36,7 @@ def write_files(
 
     Args:
         results: of each span in which the person is seen, in order of time. errors: of `film_errors`.
-        video: for the recording and the overlay. overlay: draw the body over the video.
+        video: for the recording and the overlay. overlay: draw body and keypoints over the video.
 
     Returns:
         reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is not one (`whole_parts`), rollout.npz, track.npz (what
@@ -73,7 +73,13 @@ def _write_all(
         writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
     if video and overlay:
         parts = [
-            Drawn(r.rollout.simulated, r.track.camera, r.track.first, [frame for frame, _ in r.restarts])
+            Drawn(
+                r.rollout.simulated,
+                r.track.camera,
+                r.track.first,
+                [frame for frame, _ in r.restarts],
+                r.track.keypoints,
+            )
             for r in results
         ]
         write_overlay(video, folder / "overlay.mp4", parts, results[0].track.fps)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 _ROWS = {
     "world/simulated": "the **simulated** body, blue: the shapes that touch the floor in the simulator",
-    "world/reference": "the **reference**, orange: the motion to follow; for a video, the refined estimate of it",
+    "world/reference": "the **reference**, translucent orange: the motion to follow; for a video, the refined estimate of it",
+    "world/path": "the ways of both over the floor, seen from above in the view *Path*",
     "world/contacts": "forces of the floor on the body, vermilion; a metre is 2000 newtons",
     "world/camera": "the camera with its picture and **keypoints**; green: high confidence, grey: low. The blue lines are the "
     "simulated body as the camera would see it",

@@ -1,4 +1,4 @@
-"""Bodies in a Rerun recording: solid shapes, skeletons, forces. Geometry goes in once, then only what moves.
+"""Bodies in a Rerun recording: solid shapes, their paths, forces. Geometry goes in once, then only what moves.
 
 All arrays are in the kit's world (z-up, metres), SMPL order; `Times` carries the two timelines `frame` and `time`.
 """
@@ -20,6 +20,9 @@ BONES = np.array([(parent, joint) for joint, parent in enumerate(PARENTS) if par
 
 NEWTONS_PER_METRE = 2000.0
 """Scale of the force arrows: the weight of a 70 kg body is about a third of a metre."""
+
+_ABOVE_FLOOR = 0.01  # metres; a line on the floor itself would flicker with the grid
+_REACH = 0.65  # metres; half the side of the box that the viewpoint follows
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,10 @@ def _solid(shape: Shape, colour) -> rr.AsComponents:
     )
 
 
-def log_skeleton(rec: rr.RecordingStream, path: str, times: Times, pos, colour, radius: float = 0.012) -> None:
-    """A body as bones and joints: pos (T, 24, 3) m, world; radius of a bone in metres."""
-    pos = np.asarray(pos, np.float32)
-    rec.log(f"{path}/bones", rr.LineStrips3D.from_fields(colors=[colour], radii=[radius]), static=True)
-    strips = pos[:, BONES].reshape(-1, 2, 3)
-    rec.send_columns(
-        f"{path}/bones", times.columns(), rr.LineStrips3D.columns(strips=strips).partition([len(BONES)] * len(times))
-    )
-    rec.log(f"{path}/joints", rr.Points3D.from_fields(colors=[colour], radii=[2 * radius]), static=True)
-    points = rr.Points3D.columns(positions=pos.reshape(-1, 3)).partition([pos.shape[1]] * len(times))
-    rec.send_columns(f"{path}/joints", times.columns(), points)
+def log_path(rec: rr.RecordingStream, path: str, root, colour) -> None:
+    """The way of a body over the floor, as a line that is there at all times: root (T, 3) m, world."""
+    line = np.asarray(root, np.float32) * (1.0, 1.0, 0.0) + (0.0, 0.0, _ABOVE_FLOOR)
+    rec.log(path, rr.LineStrips3D([line], colors=[colour], radii=rr.Radius.ui_points(1.5)), static=True)
 
 
 def log_contacts(rec: rr.RecordingStream, path: str, times: Times, pos, force, least: float = 20.0) -> None:
@@ -112,5 +108,5 @@ def log_follow_target(rec: rr.RecordingStream, path: str, times: Times, root) ->
     Rerun keeps a distance that suits the size of the entity it follows; a single limb would fill the view.
     """
     root = np.asarray(root, np.float32)
-    rec.log(path, rr.Points3D([[-0.9, -0.9, -0.9], [0.9, 0.9, 0.9]], radii=[0.0], colors=[(0, 0, 0, 0)]), static=True)
+    rec.log(path, rr.Points3D([[-_REACH] * 3, [_REACH] * 3], radii=[0.0], colors=[(0, 0, 0, 0)]), static=True)
     rec.send_columns(path, times.columns(), rr.Transform3D.columns(translation=root))

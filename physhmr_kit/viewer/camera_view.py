@@ -10,21 +10,17 @@ import rerun as rr
 import torch
 
 from physhmr_kit.viewer.bodies import BONES, Times
-from physhmr_kit.viewer.palette import DETECTED, by_confidence
+from physhmr_kit.viewer.palette import DETECTED, MIN_SHOWN, by_confidence
+from physhmr_kit.viewer.viewpoint import ray_tips
 from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import COCO_BONES
 
-COCO_BONES = (
-    (5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16), (0, 5), (0, 6),
-)  # fmt: skip
-"""Lines between COCO-17 keypoints: arms, trunk, legs, nose to shoulders."""
-
-_MIN_CONFIDENCE = 0.05
-_LONGEST_SIDE = 720
+_LINES = 720
 
 
 def image_scale(camera: Camera) -> float:
-    """Factor that brings the camera's image to at most 720 pixels a side, so that recordings stay small."""
-    return min(1.0, _LONGEST_SIDE / max(camera.image_size))
+    """Factor that brings the shorter side of the camera's image to at most 720 pixels, so that recordings stay small."""
+    return min(1.0, _LINES / min(camera.image_size))
 
 
 def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera, size: float = 0.6) -> None:
@@ -90,7 +86,7 @@ def log_keypoints(rec: rr.RecordingStream, path: str, times: Times, keypoints, s
     rec.log(
         path, rr.Points2D.from_fields(class_ids=[1], radii=rr.Radius.ui_points(4.0), show_labels=False), static=True
     )
-    confident = (keypoints[..., 2] > _MIN_CONFIDENCE) & np.isfinite(keypoints).all(-1)
+    confident = (keypoints[..., 2] > MIN_SHOWN) & np.isfinite(keypoints).all(-1)
     names = np.broadcast_to(np.arange(keypoints.shape[1]), confident.shape)
     points = rr.Points2D.columns(
         positions=keypoints[confident][:, :2] * scale,
@@ -118,13 +114,8 @@ def log_rays(rec: rr.RecordingStream, path: str, times: Times, centre, ray_point
     Args:
         centre: (T, 3), ray_point: (T, J, 3) m, world. confidence: (T, J). root: (T, 3) m, world, the body's pelvis.
     """
-    centre, point, root = (np.asarray(v, np.float32) for v in (centre, ray_point, root))
-    confidence = np.asarray(confidence, np.float32)
-    direction = point - centre[:, None]
-    length = np.linalg.norm(direction, axis=-1, keepdims=True)
-    reach = np.linalg.norm(root - centre, axis=-1)[:, None, None] + 0.3
-    tip = centre[:, None] + direction / np.maximum(length, 1e-6) * reach
-    shown = (confidence > _MIN_CONFIDENCE) & np.isfinite(tip).all(-1)
+    tip, shown = ray_tips(centre, ray_point, confidence, root)
+    centre, confidence = np.asarray(centre, np.float32), np.asarray(confidence, np.float32)
     strips = np.stack([np.broadcast_to(centre[:, None], tip.shape)[shown], tip[shown]], axis=1)
     rec.log(path, rr.LineStrips3D.from_fields(radii=rr.Radius.ui_points(0.8)), static=True)
     columns = rr.LineStrips3D.columns(strips=strips, colors=by_confidence(confidence[shown]))

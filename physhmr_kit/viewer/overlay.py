@@ -1,7 +1,8 @@
-"""The simulated body drawn over the video it was reconstructed from.
+"""The simulated body drawn over the video it was reconstructed from, and the keypoints that it followed.
 
 Each shape of the humanoid is convex, so its image is (up to lens distortion) the convex hull of a few of its surface points:
-24 polygons, drawn far to near and blended with the frame.
+24 polygons, drawn far to near and blended with the frame. A ray is seen end-on by its own camera, as the keypoint itself; what
+the policy observes of it, the distance of the simulated joint from the ray, is a line from the keypoint to the joint's image.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer.frames import decode_frames
-from physhmr_kit.viewer.palette import CONTACT, SIMULATED
+from physhmr_kit.viewer.palette import CONTACT, MIN_SHOWN, SIMULATED, by_confidence
 from physhmr_kit.viewer.shapes import Shape, humanoid_shapes
 from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import COCO_BONES, RAY_COCO, RAY_JOINTS
 
 OPACITY = 0.72
 """Of the body; the person stays visible behind it."""
@@ -44,12 +46,14 @@ class Drawn:
         body: T frames in the world of `camera`. camera: fixed, or moving with batch shape (T,).
         first: number of the video's frame, at the body's rate, over which the body's first row is drawn.
         marked: body frames (restarts) from which a red border is shown for half a second.
+        keypoints: (T, 17, 3) u px, v px, confidence, drawn over the body; None to leave them out.
     """
 
     body: BodyState
     camera: Camera
     first: int = 0
     marked: Sequence[int] = ()
+    keypoints: torch.Tensor | None = None
 
 
 def write_overlay(
@@ -57,7 +61,7 @@ def write_overlay(
     out: str | os.PathLike,
     parts: Sequence[Drawn],
     fps: float = 30.0,
-    height: int = 720,
+    lines: int = 720,
 ) -> Path:
     """Write an .mp4 of the video with bodies over it; the file appears whole or not at all.
 
@@ -68,14 +72,14 @@ def write_overlay(
     Args:
         video: any file PyAV reads; turned upright by its metadata.
         parts: bodies in the order of time, seen by cameras of one image size. fps: of the bodies.
-        height: pixels; a larger video is made smaller, a smaller one is not made larger.
+        lines: pixels of the shorter side; a larger video is made smaller, a smaller one is not made larger.
 
     Raises:
         KitError: not a readable video, or one of another size than the cameras' image.
     """
     import av
 
-    sheets = [BodyOverlay(part.body, part.camera, height) for part in parts]
+    sheets = [BodyOverlay(part.body, part.camera, lines, part.keypoints) for part in parts]
     size, image_size = sheets[0].size, parts[0].camera.image_size
     end = max(part.first + len(part.body) for part in parts)
     try:
@@ -108,18 +112,19 @@ class BodyOverlay:
     """Draws one body frame over a picture.
 
     Args:
-        body: T frames. camera: of the video in full size. height: of the pictures at most, pixels.
+        body: T frames. camera: of the video in full size. lines: shorter side of the pictures at most, pixels.
+        keypoints: (T, 17, 3) u px and v px in full size, confidence; or None.
 
     Attributes:
         size: (width, height) of the frames, pixels; even numbers, as video codecs require.
     """
 
-    def __init__(self, body: BodyState, camera: Camera, height: int = 720):
+    def __init__(self, body: BodyState, camera: Camera, lines: int = 720, keypoints: torch.Tensor | None = None):
         width, full = camera.image_size
-        shrink = min(1.0, height / full)
+        shrink = min(1.0, lines / min(width, full))
         self.size = max(2, round(width * shrink / 2) * 2), max(2, round(full * shrink / 2) * 2)
         self.shrink = torch.tensor([self.size[0] / width, self.size[1] / full])
-        self.body, self.camera = body, camera
+        self.body, self.camera, self.keypoints = body, camera, keypoints
 
     def over(self, picture: Image.Image, frame: int, framed: bool = False) -> Image.Image:
         """The picture (of `size`) with the body's frame over it, and a red edge if it is to be framed."""
@@ -129,10 +134,48 @@ class BodyOverlay:
             colour = tuple(round(c + (255 - c) * shade) for c in SIMULATED)
             draw.polygon(outline, fill=colour, outline=tuple(round(0.6 * c) for c in colour))
         out = Image.blend(picture, sheet, OPACITY)
+        if self.keypoints is not None:
+            draw = ImageDraw.Draw(out)
+            self._draw_distances(draw, frame, self.keypoints[frame])
+            self._draw_keypoints(draw, self.keypoints[frame])
         if framed:
             edge = max(3, self.size[1] // 60)
             ImageDraw.Draw(out).rectangle((0, 0, self.size[0] - 1, self.size[1] - 1), outline=CONTACT, width=edge)
         return out
+
+    def keypoints_over(self, picture: Image.Image, frame: int) -> Image.Image:
+        """The picture (of `size`) with the frame's keypoints alone."""
+        assert self.keypoints is not None  # given at construction
+        out = picture.copy()
+        self._draw_keypoints(ImageDraw.Draw(out), self.keypoints[frame])
+        return out
+
+    def _draw_keypoints(self, draw: ImageDraw.ImageDraw, keypoints: torch.Tensor) -> None:
+        """Keypoints (17, 3) and their bones, green as far as they are confident."""
+        at, width, seen = (keypoints[:, :2] * self.shrink).tolist(), self._line_width, _are_seen(keypoints)
+        colours = [tuple(colour) for colour in by_confidence(keypoints[:, 2].numpy()).tolist()]
+        for a, b in COCO_BONES:
+            if seen[a] and seen[b]:
+                draw.line((*at[a], *at[b]), fill=max(colours[a], colours[b]), width=width)  # the paler one
+        for k, (u, v) in enumerate(at):
+            if seen[k]:
+                draw.ellipse(
+                    (u - 2 * width, v - 2 * width, u + 2 * width, v + 2 * width), fill=colours[k], outline="white"
+                )
+
+    def _draw_distances(self, draw: ImageDraw.ImageDraw, frame: int, keypoints: torch.Tensor) -> None:
+        """A line from each ray, seen end-on as its keypoint, to the simulated joint."""
+        camera = self.camera[frame] if self.camera.batch_shape else self.camera
+        joints = self.body.body_pos[frame, list(RAY_JOINTS)]
+        before = camera.to_camera(joints)[:, 2] > 0.05
+        at, seen = (keypoints[:, :2] * self.shrink).tolist(), _are_seen(keypoints)
+        for k, point, shown in zip(RAY_COCO, (camera.project(joints) * self.shrink).tolist(), before, strict=True):
+            if seen[k] and shown:
+                draw.line((*at[k], *point), fill=CONTACT, width=self._line_width)
+
+    @property
+    def _line_width(self) -> int:
+        return max(1, min(self.size) // 200)
 
     def polygons(self, frame: int) -> Iterator[tuple[list[tuple[float, float]], float]]:
         """Outline (pixels of the picture) and shade 0..1 of each shape in front of the camera, far ones first."""
@@ -150,6 +193,10 @@ class BodyOverlay:
                 outline = _hull(pixels[owner.numpy() == k])
                 if len(outline) > 2:
                     yield outline, 0.45 * (1 - (middle[k] - middle.min()) / span)
+
+
+def _are_seen(keypoints: torch.Tensor) -> torch.Tensor:
+    return (keypoints[:, 2] > MIN_SHOWN) & keypoints.isfinite().all(-1)
 
 
 def _hull(points: np.ndarray) -> list[tuple[float, float]]:

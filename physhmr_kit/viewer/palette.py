@@ -10,6 +10,8 @@ import numpy as np
 
 REFERENCE = (230, 159, 0)
 """The motion to follow, or an estimate of it: orange."""
+GHOST = (*REFERENCE, 110)
+"""The same as a translucent body: where it shows, the simulated one is elsewhere."""
 SIMULATED = (0, 114, 178)
 """The body in the simulator: blue."""
 CONTACT = (213, 94, 0)
@@ -18,6 +20,8 @@ DETECTED = (0, 158, 115)
 """Confident detections and their rays: green; low confidence fades to `UNDETECTED`."""
 UNDETECTED = (205, 205, 205)
 """Missing detections: grey."""
+MIN_SHOWN = 0.05
+"""Confidence below which a keypoint is not drawn."""
 GRID = (196, 200, 204)
 BACKGROUND = (246, 247, 248)
 SERIES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (120, 120, 120))

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import rerun as rr
 
 from physhmr_kit.viewer.bodies import Times
 from physhmr_kit.viewer.palette import DETECTED, SERIES, SIMULATED
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves that share a chart.
+
+    Attributes:
+        origin: the entity above them, 'errors', 'rewards' or 'costs'.
+        curves: how many. largest: the largest value.
+    """
+
+    origin: str
+    curves: int
+    largest: float
 
 
 def body_error(simulated, reference) -> np.ndarray:
@@ -25,27 +40,40 @@ def log_curve(rec: rr.RecordingStream, path: str, times: Times, values, name: st
     rec.send_columns(path, times.columns(), columns)
 
 
-def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.ndarray]) -> None:
-    """One curve for each error: name -> (T,) millimetres, at errors/<name>."""
+def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.ndarray], colours=None) -> list[Chart]:
+    """One curve for each error: name -> (T,) millimetres, at errors/<name>.
+
+    Args:
+        colours: name -> colour; blue, and green for the rays, when omitted.
+
+    Returns:
+        their chart, if there are any.
+    """
     for name, values in errors.items():
-        colour = DETECTED if name == "rays" else SIMULATED
+        colour = (colours or {"rays": DETECTED}).get(name, SIMULATED)
         log_curve(rec, f"errors/{name}", times, values, f"{name} (mm)", colour)
+    return [Chart("errors", len(errors), _largest(errors))] if errors else []
 
 
-def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> dict[str, str]:
+def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> list[Chart]:
     """One curve for each reward term: name -> (T,).
 
     Terms between 0 and 1 are at rewards/<name>; others (power in watts, say) would flatten them and are at costs/<name>.
     No step leads to the first frame, so it has no reward.
 
     Returns:
-        name -> entity.
+        the charts, rewards first.
     """
-    entities = {}
+    kinds: dict[str, dict[str, np.ndarray]] = {"rewards": {}, "costs": {}}
     for number, (name, values) in enumerate(rewards.items()):
         earned = np.array(values, np.float64)
         earned[:1] = np.nan
         within = np.nanmin(earned, initial=0.0) >= -1e-6 and np.nanmax(earned, initial=0.0) <= 1 + 1e-6
-        entities[name] = f"{'rewards' if within else 'costs'}/{name}"
-        log_curve(rec, entities[name], times, earned, name, SERIES[number % len(SERIES)])
-    return entities
+        kind = "rewards" if within else "costs"
+        kinds[kind][name] = earned
+        log_curve(rec, f"{kind}/{name}", times, earned, name, SERIES[number % len(SERIES)])
+    return [Chart(kind, len(terms), _largest(terms)) for kind, terms in kinds.items() if terms]
+
+
+def _largest(curves: Mapping[str, np.ndarray]) -> float:
+    return max(float(np.nanmax(values, initial=0.0)) for values in curves.values())

@@ -1,10 +1,11 @@
-"""`record_rollout` and `record_clip`: a recording of a motion in one .rrd file."""
+"""`record_rollout`, `record_clip` and `record_comparison`: motions in one .rrd file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rerun as rr
@@ -18,15 +19,14 @@ from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer import bodies, camera_view, plots
 from physhmr_kit.viewer.about import about
 from physhmr_kit.viewer.blueprint import make_blueprint
-from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
+from physhmr_kit.viewer.comparison import log_comparison
+from physhmr_kit.viewer.palette import GHOST, REFERENCE, SIMULATED
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
 FOLLOWED = "world/followed"
 """The entity that the eye follows."""
 APPLICATION = "physhmr_kit"
 """Rerun's name for the source of our recordings."""
-TRANSLUCENT = (*SIMULATED, 200)
-"""The simulated body is slightly transparent, so that the reference inside it is visible."""
 
 
 def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterable | None = None) -> Path:
@@ -47,6 +47,16 @@ def record_clip(path: str | os.PathLike, clip: Clip) -> Path:
     return _write(path, clip.name, lambda rec: log_clip(rec, clip))
 
 
+def record_comparison(path: str | os.PathLike, rollouts: Mapping[str, Any], track=None) -> Path:
+    """Write several rollouts of one motion side by side; the file appears whole or not at all.
+
+    Args:
+        rollouts: label -> rollout, in the order of the views; the labels become entity names.
+        track: what they followed, see `record_rollout`.
+    """
+    return _write(path, " / ".join(rollouts), lambda rec: log_comparison(rec, rollouts, track))
+
+
 def record(path: str | os.PathLike, motion, track=None, images: Iterable | None = None) -> Path:
     """Write a clip or a rollout as an .rrd."""
     return record_clip(path, motion) if isinstance(motion, Clip) else record_rollout(path, motion, track, images)
@@ -58,15 +68,15 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
     count = len(rollout.simulated) if reference is None else min(len(rollout.simulated), len(reference))
     first = 0 if track is None else track.first
     times, simulated = bodies.Times.steady(count, rollout.fps, first), rollout.simulated[:count]
-    errors, centre = {}, None
+    errors, centre, shapes = {}, None, humanoid_shapes()
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    bodies.log_solid(
-        rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, humanoid_shapes(), TRANSLUCENT
-    )
-    entities = ["world/simulated"]
+    bodies.log_solid(rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, shapes, SIMULATED)
+    bodies.log_path(rec, "world/path/simulated", simulated.root_pos, SIMULATED)
+    entities = ["world/simulated", "world/path"]
     if reference is not None:
         reference = reference[:count]
-        bodies.log_skeleton(rec, "world/reference", times, reference.body_pos, REFERENCE)
+        bodies.log_solid(rec, "world/reference", times, reference.body_pos, reference.body_rot, shapes, GHOST)
+        bodies.log_path(rec, "world/path/reference", reference.root_pos, REFERENCE)
         errors["body"] = plots.body_error(simulated.body_pos, reference.body_pos)
         entities += ["world/reference", "errors/body"]
     if rollout.contact_force is not None:
@@ -76,22 +86,13 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
         errors["rays"] = _log_track(rec, times, track, simulated, images)
         centre = np.asarray(track.centre)[:count].mean(0)
         entities += ["world/camera", "world/rays", "errors/rays"]
-    plots.log_errors(rec, times, errors)
     terms = plots.log_rewards(rec, times, {name: np.asarray(values)[:count] for name, values in rewards.items()})
-    curves = sorted({entity.split("/")[0] for entity in terms.values()}, reverse=True)
-    entities += curves
+    entities += [chart.origin for chart in terms]
     _log_about(rec, rollout.name, entities, _outcome(rollout, count, errors))
     root = np.asarray(simulated.root_pos)
     bodies.log_follow_target(rec, FOLLOWED, times, root)
-    largest = max((np.nanmax(v, initial=0.0) for v in errors.values()), default=None)
-    return make_blueprint(
-        root,
-        FOLLOWED,
-        camera_centre=centre,
-        largest_error=largest,
-        rewards=curves,
-        fps=rollout.fps,
-    )
+    charts = [*plots.log_errors(rec, times, errors), *terms]
+    return make_blueprint(root, FOLLOWED, camera_centre=centre, charts=charts, fps=rollout.fps)
 
 
 def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
@@ -101,8 +102,14 @@ def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(rec, "world/reference", times, pos, rot, humanoid_shapes(humanoid), REFERENCE)
+    bodies.log_path(rec, "world/path/reference", clip.root_pos, REFERENCE)
     bodies.log_follow_target(rec, FOLLOWED, times, clip.root_pos)
-    _log_about(rec, clip.name, ["world/reference"], f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.")
+    _log_about(
+        rec,
+        clip.name,
+        ["world/reference", "world/path"],
+        f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.",
+    )
     return make_blueprint(clip.root_pos.numpy(), FOLLOWED, fps=clip.fps)
 
 

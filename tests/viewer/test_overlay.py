@@ -14,7 +14,9 @@ from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.viewer.overlay import BodyOverlay, Drawn, surface_points, write_overlay
+from physhmr_kit.viewer.palette import CONTACT, DETECTED
 from physhmr_kit.vision.camera import Camera
+from physhmr_kit.vision.keypoints import coco_from_bodies
 
 sys.path.append(str(Path(__file__).parents[1] / "data_prep"))
 from films import film, lay_down
@@ -119,8 +121,24 @@ def test_phone_videos_are_turned_upright(tmp_path):
 
 def test_large_videos_are_made_smaller(tmp_path):
     camera = a_camera((320, 481))
-    assert BodyOverlay(a_body(2), camera, height=240).size == (160, 240)
-    assert BodyOverlay(a_body(2), camera, height=720).size == (320, 480)
+    assert BodyOverlay(a_body(2), camera, lines=160).size == (160, 240)
+    assert BodyOverlay(a_body(2), camera, lines=720).size == (320, 480)
+
+
+def test_keypoints_and_the_way_from_their_rays_are_drawn_where_they_are_seen():
+    body, camera = a_body(2), a_camera()
+    pixels = camera.project(coco_from_bodies(body.body_pos, body.body_rot))
+    keypoints = torch.cat([pixels, torch.ones(2, 17, 1)], -1)
+    keypoints[:, 10, :2] = torch.tensor([20.0, 40.0])  # the right wrist is detected far up at the left edge
+    keypoints[:, 9, 2] = 0.0  # the left one is not seen
+    sheet = BodyOverlay(body, camera, keypoints=keypoints)
+    plain, drawn = (np.array(s.over(Image.new("RGB", s.size, "white"), 0)) for s in (BodyOverlay(body, camera), sheet))
+    changed = (plain != drawn).any(-1)
+    (u, v), (wrist_u, wrist_v) = keypoints[0, 10, :2].int().tolist(), pixels[0, 10].int().tolist()
+    assert tuple(drawn[v, u]) == DETECTED
+    assert tuple(drawn[(v + wrist_v) // 2, (u + wrist_u) // 2]) == CONTACT
+    u, v = pixels[0, 9].int().tolist()
+    assert not changed[v - 1 : v + 2, u - 1 : u + 2].any()
 
 
 def test_moving_cameras_are_followed():

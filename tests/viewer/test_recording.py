@@ -1,12 +1,16 @@
 """A recording holds what was given, on two timelines, and is whole or not there."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.viewer import record_clip, record_rollout
-from physhmr_kit.viewer.recording import record
+from physhmr_kit.viewer.blueprint import chart_range
+from physhmr_kit.viewer.plots import Chart
+from physhmr_kit.viewer.recording import record, record_comparison
 
 
 def test_every_body_of_a_rollout_moves_as_simulated(tmp_path, rollout, recorded):
@@ -18,10 +22,43 @@ def test_every_body_of_a_rollout_moves_as_simulated(tmp_path, rollout, recorded)
         assert np.allclose(turned, rollout.simulated.body_rot[:, joint], atol=1e-6)
 
 
-def test_the_reference_is_drawn_where_it_is(tmp_path, rollout, recorded):
+def test_the_reference_is_a_translucent_body_where_it_is(tmp_path, rollout, recorded):
     file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
-    assert np.allclose(file.array("world/reference/joints", "positions"), rollout.reference.body_pos, atol=1e-6)
-    assert file.array("world/reference/bones", "strips").shape == (45, 23, 2, 3)
+    for joint, name in enumerate(BODY_NAMES):
+        moved = file.array(f"world/reference/{name}", "translation")[:, 0]
+        assert np.allclose(moved, rollout.reference.body_pos[:, joint], atol=1e-6)
+    opacity = {side: file.static(f"world/{side}/Pelvis", "colors") & 255 for side in ("reference", "simulated")}
+    assert 60 < opacity["reference"] < 160 and opacity["simulated"] == 255
+
+
+def test_the_ways_over_the_floor_are_there_from_the_beginning(tmp_path, rollout, recorded):
+    file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
+    for side in ("reference", "simulated"):
+        line = np.array(file.static(f"world/path/{side}", "strips"))
+        assert np.allclose(line[:, :2], getattr(rollout, side).root_pos[:, :2], atol=1e-5) and (line[:, 2] < 0.02).all()
+
+
+@pytest.mark.parametrize(("origin", "largest"), [("errors", 500.0), ("costs", 30.0), ("rewards", 1.0)])
+def test_a_chart_leaves_room_for_its_legend(origin, largest):
+    for curves in (1, 4):
+        low, high = chart_range(Chart(origin, curves, largest))
+        empty = -low if origin == "rewards" else high - largest
+        assert 270 * empty / (high - low) > 24 * curves  # pixels of a chart 270 high, 24 for each row of the legend
+
+
+def test_rollouts_stand_side_by_side_and_share_a_chart(tmp_path, rollout, track, recorded):
+    estimate = SimpleNamespace(**{**vars(rollout), "simulated": rollout.reference})
+    short = SimpleNamespace(**{**vars(rollout), "simulated": rollout.simulated[:20]})
+    named = {"kinematic": estimate, "physics": rollout, "short": short}
+    file = recorded(record_comparison(tmp_path / "c.rrd", named, track))
+    moved = file.array("world/physics/body/Pelvis", "translation")[:, 0]
+    assert np.allclose(moved, rollout.simulated.root_pos, atol=1e-6) and file.blueprints == 1
+    assert "world/physics/reference/Pelvis" in file.entities
+    assert "world/kinematic/reference/Pelvis" not in file.entities  # the same body: nothing to see
+    errors = {name: file.column(f"errors/{name}", "scalars") for name in named}
+    assert np.mean(errors["kinematic"]) < np.mean(errors["physics"]) and not errors["short"][20]
+    without = recorded(record_comparison(tmp_path / "d.rrd", named))
+    assert np.allclose(without.array("errors/physics", "scalars"), 30.0, atol=1e-3)
 
 
 def test_geometry_is_logged_once(tmp_path, rollout, recorded):
@@ -64,7 +101,7 @@ def test_only_forces_worth_seeing_become_arrows(tmp_path, rollout, recorded):
 def test_a_failed_rollout_is_shown_as_far_as_it_went(tmp_path, rollout, recorded):
     rollout.simulated = rollout.simulated[:20]
     file = recorded(record_rollout(tmp_path / "r.rrd", rollout))
-    assert len(file.column("errors/body", "scalars")) == len(file.column("world/reference/joints", "positions")) == 20
+    assert len(file.column("errors/body", "scalars")) == len(file.column("world/reference/Pelvis", "translation")) == 20
 
 
 def test_a_rollout_without_a_reference_has_no_body_error(tmp_path, rollout, recorded):
