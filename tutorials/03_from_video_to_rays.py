@@ -311,7 +311,7 @@ assert table[2, 0] > 1.3 * table[1, 0], "which is what the keypoints are for"
 assert table[1, 1] < table[0, 1] and table[4, 1] > table[1, 1], "and smoother"
 
 # %% [markdown]
-# What one camera cannot see, no term can know: how far away the body is along its rays. On the balance video the refined estimate is 6 pixels from the keypoints and still 150 mm from the true joints, most of it in depth ([docs/vision.md](../docs/vision.md)).
+# What one camera cannot see, no term can know: how far away the body is along its rays. On the balance video the refined estimate is 5 pixels from the keypoints and still 138 mm from the true joints, most of it in depth ([docs/vision.md](../docs/vision.md)).
 
 # %% [markdown]
 # ## No calibration? Ask the person

@@ -14,6 +14,7 @@
 
 # %%
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: threads that wait burn no CPU seconds
@@ -24,6 +25,8 @@ import roma
 import torch
 from IPython.display import Markdown, display
 
+from data_prep.as_read import read_motions
+from physhmr_kit.benchmark.judge import judge
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.env import TrackingConfig, track_clips
 from physhmr_kit.evaluate import two_stage
@@ -31,6 +34,7 @@ from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics import score_rollouts, summarise
 from physhmr_kit.metrics.followed import score_clips, total
+from physhmr_kit.metrics.plausibility import COLUMNS as PLAUSIBLE
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import sole_corners
@@ -309,6 +313,27 @@ assert all(np.isfinite([row[key] for key in COLUMNS]).all() for row in closing.v
 # %% [markdown]
 # The estimate without physics slides most: nothing holds its feet. A simulated body slides less, whoever drives it. Read them together with floating and penetration, and with an error beside them: the most plausible of all motions is to stand still.
 #
+# **Real files.** `python -m physhmr_kit.evaluate --plausibility FOLDER` judges what any tool wrote, without a truth. Here are four motions that TRAM estimated from films of people. Watch the column *floating*: is every one of these people above the floor, or is the floor of the file not where you think? `--floor found` asks again.
+
+# %%
+estimates = sorted((Path(os.environ.get("PHYSHMR_DATA", "../../shared/data")) / "hmr_estimates").glob("*.npz"))[:4]
+if estimates:
+    floating = {}
+    for found in (False, True):
+        rows, _ = judge((motion for file in estimates for motion in read_motions(file)), found)
+        shown = [
+            [r["motion"][:24], *(f"{r[key]:.1f}".replace("nan", "-") for key in ("floor", *list(PLAUSIBLE)[:5]))]
+            for r in rows
+        ]
+        display(Markdown(markdown_table(["file", "floor cm", *list(PLAUSIBLE.values())[:5]], shown, "lr")))
+        floating[found] = rows[-1]["floating"]
+    assert floating[True] < 5 < floating[False], (
+        "they all stand two centimetres above z = 0: the file's floor, not the people"
+    )
+else:
+    print("skipped: the estimates of real films are not here (PHYSHMR_DATA)")
+
+# %% [markdown]
 # ## What failure looks like
 #
 # | you see | it is usually |
