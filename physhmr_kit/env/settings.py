@@ -150,7 +150,7 @@ class TrackingConfig(EpisodeConfig):
 
 def reads_as_paper(groups: tuple[str, ...]) -> bool:
     """Whether a student that reads these groups is PhysHMR's or a variant of it: its own body, and some of `PAPER_GROUPS`."""
-    return len(set(groups)) == len(groups) > 1 and {"proprioception"} < set(groups) <= set(PAPER_GROUPS)
+    return len(set(groups)) == len(groups) > 1 and "proprioception" in groups and set(groups) <= set(PAPER_GROUPS)
 
 
 def check_choice(settings, key: str, allowed: tuple[str, ...]) -> None:
