@@ -1,6 +1,6 @@
 """The paper's ablations: what a student reads, how it is trained, what its actions mean, each beside two stages and no policy.
 
-    python benchmarks/ablations.py --budget quick              minutes on two cores, on motions the kit makes
+    python benchmarks/ablations.py --budget quick              short trainings, on motions the kit makes
     python benchmarks/ablations.py --budget full --clips demo ../shared/data/cmu --unseen ../shared/data/cmu_more
     python benchmarks/ablations.py --budget full --only training --seeds 5
 
@@ -335,7 +335,7 @@ def stage_of(
         distilled: weights that 'distilled_rl' starts from.
     """
     sim = Simulation(num_envs=budget.num_envs)
-    student = StudentPolicy(variant.student, groups=variant.groups, hidden=budget.hidden)  # type: ignore[arg-type]
+    student = StudentPolicy(variant.student, groups=variant.groups, hidden=budget.hidden)
     if variant.training == "distilled":
         return DistillModule(DistillConfig(budget.distill, seed, sim=sim, policy=student, optim=budget.optim), expert)
     ppo = FinetunePPO(critic_warmup=budget.critic_warmup, minibatch_size=budget.minibatch_size)
