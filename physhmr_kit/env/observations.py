@@ -16,7 +16,7 @@ from physhmr_kit.vision.rays import ray_residual
 
 __all__ = [
     "GROUP_SIZES", "PREVIEW_STEPS", "glimpse", "preview", "proprioception", "rays", "reference", "root_orientation",
-    "rotation_6d", "to_heading",
+    "root_position", "rotation_6d", "to_heading",
 ]  # fmt: skip
 
 PREVIEW_STEPS = (3, 7, 15)
@@ -110,3 +110,11 @@ def rays(
 def root_orientation(root_rot: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
     """The root rotation the encoder believes in (N, 4) xyzw, seen from the simulated heading -> (N, 6)."""
     return rotation_6d(root_rot, yaw)
+
+
+def root_position(sim: BodyState, root_pos: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
+    """Where a pelvis at `root_pos` (N, 3) m, world, is from the simulated one, heading frame -> (N, 3) m.
+
+    The 3-D root difference of PhysHMR's variant 66 (humanoid_im.py); here the pelvis is that of the estimate.
+    """
+    return to_heading(root_pos - sim.root_pos, yaw)

@@ -16,13 +16,15 @@ GROUP_SIZES = {
     "ray_confidence": 12,
     "feature": 512,
     "root_orientation": 6,
+    "root_position": 3,
 }
 """The named observation groups and their widths."""
 
 ESTIMATES = {"reference": "estimate", "preview": "estimate_preview"}
 """The groups that say of an estimate what others say of the true motion; their layout is the same."""
 
-ESTIMATE_GROUPS = tuple(ESTIMATES.values())
+ESTIMATE_GROUPS = (*ESTIMATES.values(), "root_position")
+"""The groups that come from an estimate of the motion."""
 
 VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
 """The groups that come from a camera; an environment needs a `VisualLibrary` for them."""
@@ -33,7 +35,10 @@ EXPERT_GROUPS = ("proprioception", "reference", "preview")
 STUDENT_GROUPS = ("proprioception", *VISUAL_GROUPS)
 """What PhysHMR's student reads: 924 numbers, its variant 358."""
 
-ESTIMATE_STUDENT_GROUPS = ("proprioception", *ESTIMATE_GROUPS, "rays", "ray_confidence", "feature")
+PAPER_GROUPS = (*STUDENT_GROUPS, "root_position")
+"""All that variants of PhysHMR's student read, in its ablations; the body itself and one more at least."""
+
+ESTIMATE_STUDENT_GROUPS = ("proprioception", *ESTIMATES.values(), "rays", "ray_confidence", "feature")
 """What a student reads that follows the refined estimate: 1575 numbers."""
 
 
@@ -141,6 +146,11 @@ class TrackingConfig(EpisodeConfig):
     def of(cls, episode: EpisodeConfig, groups: tuple[str, ...], control: str) -> TrackingConfig:
         """An episode as seen and acted in by a policy that reads `groups` and has this control."""
         return cls(**vars(episode), groups=tuple(groups), control=control)
+
+
+def reads_as_paper(groups: tuple[str, ...]) -> bool:
+    """Whether a student that reads these groups is PhysHMR's or a variant of it: its own body, and some of `PAPER_GROUPS`."""
+    return len(set(groups)) == len(groups) > 1 and "proprioception" in groups and set(groups) <= set(PAPER_GROUPS)
 
 
 def check_choice(settings, key: str, allowed: tuple[str, ...]) -> None:

@@ -75,7 +75,7 @@ class TrackingEnv(VectorEnv):
     - `disabled`: it returns the last observation, and the caller resets with `options={"reset_mask": ...}`.
 
     Rewards, failures and the end of an episode follow the true reference, `library`. A policy that reads the groups
-    `estimate` and `estimate_preview` follows an estimate of it instead, and its residual or balanced actions are added to
+    `estimate`, `estimate_preview` and `root_position` follows an estimate of it instead, and its residual or balanced actions are added to
     targets that follow the estimate.
 
     Observations are also what a `state_dict` keeps: do not write into them. `last_state` and `reward_terms` are inference
@@ -416,10 +416,13 @@ class TrackingEnv(VectorEnv):
             obs["reference"] = observations.reference(sim, ahead, yaw)
         if "preview" in groups:
             obs["preview"] = observations.preview(sim, self._true.glimpse(place), yaw)
-        if "estimate" in groups:
+        if "estimate" in groups or "root_position" in groups:
             exact = self._estimated is self._true
             believed = ahead if exact else self._estimated.at(self._estimated.rows(place, 1))
-            obs["estimate"] = observations.reference(sim, believed, yaw)
+            if "estimate" in groups:
+                obs["estimate"] = observations.reference(sim, believed, yaw)
+            if "root_position" in groups:
+                obs["root_position"] = observations.root_position(sim, believed.root_pos, yaw)
         if "estimate_preview" in groups:
             obs["estimate_preview"] = observations.preview(sim, self._estimated.glimpse(place), yaw)
         if any(g in VISUAL_GROUPS for g in groups):

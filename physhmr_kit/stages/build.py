@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from physhmr_kit.env.settings import ESTIMATE_STUDENT_GROUPS, ESTIMATES, EXPERT_GROUPS, STUDENT_GROUPS
+from physhmr_kit.env.settings import ESTIMATE_STUDENT_GROUPS, ESTIMATES, EXPERT_GROUPS, reads_as_paper
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import BUNDLED, load_policy
 from physhmr_kit.stages.adaptation import AdaptationModule, VideoDataModule
@@ -60,15 +60,15 @@ def read_policy(stage: str, given: str | Path | None) -> Policy:
     path = find_weights(stage, given)
     policy = load_policy(path)
     of_estimate = {estimate: true for true, estimate in ESTIMATES.items()}
-    needed: tuple[str, ...]
-    allowed: tuple[str, ...]
     if stage == "expert":
         policy = policy.reading([of_estimate.get(g, g) for g in policy.groups])  # one that was trained on noise
-        needed, allowed = EXPERT_GROUPS[:2], EXPERT_GROUPS
+    if policy.control == "absolute":
+        fits = stage != "expert" and reads_as_paper(policy.groups)
+    elif stage == "expert":
+        fits = set(EXPERT_GROUPS[:2]) <= set(policy.groups) <= set(EXPERT_GROUPS)
     else:
-        needed = allowed = ESTIMATE_STUDENT_GROUPS if set(ESTIMATES.values()) & set(policy.groups) else STUDENT_GROUPS
-    controls = ("absolute",) if needed == STUDENT_GROUPS else ("residual", "balanced")
-    if not set(needed) <= set(policy.groups) <= set(allowed) or policy.control not in controls:
+        fits = set(policy.groups) == set(ESTIMATE_STUDENT_GROUPS)
+    if not fits:
         reads = ", ".join(policy.groups)
         raise KitError(
             f"{path}: not weights of stage '{stage}'; this policy reads {reads} and its control is {policy.control}"

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from physhmr_kit.env.settings import EXPERT_REWARD, FINETUNE_REWARD, VIDEO_REWARD, EpisodeConfig
+from physhmr_kit.env.settings import (
+    EXPERT_REWARD,
+    FINETUNE_REWARD,
+    PAPER_GROUPS,
+    VIDEO_REWARD,
+    EpisodeConfig,
+    reads_as_paper,
+)
 from physhmr_kit.motion.settings import MotionNoise
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.settings import Augmentation, Filming
@@ -139,6 +146,8 @@ class StudentPolicy:
     the refined estimate in place of the reference, and reads rays and features beside it."""
     init: str | None = None
     """Weights to start from, a student's of either kind."""
+    groups: tuple[str, ...] = ()
+    """Observation groups of a fresh 'paper' student, for ablations; empty: PhysHMR's."""
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the hidden layers of a fresh network."""
     std: float = 0.01
@@ -146,6 +155,17 @@ class StudentPolicy:
 
     def __post_init__(self):
         check_positive(self, "std")
+        if not self.groups:
+            return
+        if self.student != "paper":
+            raise KitError(f"groups are those of a 'paper' student; leave them out with --student {self.student}")
+        unknown = [group for group in self.groups if group not in PAPER_GROUPS]
+        if unknown:
+            raise KitError(f"a 'paper' student cannot read '{unknown[0]}'; choose from: {', '.join(PAPER_GROUPS)}")
+        if not reads_as_paper(self.groups):
+            raise KitError(
+                f"a student that reads {', '.join(self.groups)}: give proprioception and another group, each once"
+            )
 
 
 # ---- encoder

@@ -17,7 +17,7 @@ def fresh_student(settings: StudentPolicy, expert: Policy | None = None) -> Poli
         ValueError: an estimate student without an expert.
     """
     if settings.student == "paper":
-        return Policy(STUDENT_GROUPS, settings.hidden, settings.std, "absolute")
+        return Policy(settings.groups or STUDENT_GROUPS, settings.hidden, settings.std, "absolute")
     if expert is None:
         raise ValueError("a student of kind 'estimate' begins as an expert")
     shown = expert.reading([ESTIMATES.get(group, group) for group in expert.groups])

@@ -73,9 +73,11 @@ def test_every_term_has_the_width_of_its_group():
         "reference": observations.reference(sim, ref, yaw),
         "rays": observations.rays(sim.body_pos[:, :12], centre, point, yaw),
         "root_orientation": observations.root_orientation(ref.root_rot, yaw),
+        "root_position": observations.root_position(sim, ref.root_pos, yaw),
     }
     assert {k: tuple(v.shape) for k, v in widths.items()} == {
         "proprioception": (5, 358), "reference": (5, 576), "rays": (5, 36), "root_orientation": (5, 6),
+        "root_position": (5, 3),
     }  # fmt: skip
     assert all(observations.GROUP_SIZES[k] == v.shape[1] for k, v in widths.items())
     assert observations.GROUP_SIZES["ray_confidence"] == 12 and observations.GROUP_SIZES["feature"] == 512
@@ -142,6 +144,20 @@ def test_the_root_orientation_is_seen_from_the_heading():
     x, y = (by_hand(column, yaw)[:, 0] for column in columns_by_hand(ref.body_rot[:, :1]))
     seen = observations.root_orientation(ref.root_rot, yaw)
     torch.testing.assert_close(seen, torch.cat([x, y], dim=1), atol=1e-5, rtol=0)
+
+
+def test_the_root_position_is_seen_from_the_pelvis_and_its_heading(elsewhere):
+    sim = random_state(19, 2)
+    ahead = sim.root_pos + torch.tensor([[0.0, 0.3, 0.1], [0.3, 0.0, -0.2]])
+    yaw = torch.tensor([math.pi / 2, math.pi])  # the first faces +y, the second -x
+    seen = observations.root_position(sim, ahead, yaw)
+    torch.testing.assert_close(seen, torch.tensor([[0.3, 0.0, 0.1], [-0.3, 0.0, -0.2]]), atol=1e-6, rtol=0)
+    sim, ref = random_state(19), random_state(20)
+    there, there_ref = elsewhere(sim), elsewhere(ref)
+    torch.testing.assert_close(
+        observations.root_position(there, there_ref.root_pos, heading(there.root_rot)),
+        observations.root_position(sim, ref.root_pos, heading(sim.root_rot)), atol=2e-5, rtol=1e-4,
+    )  # fmt: skip
 
 
 def test_what_the_body_feels_does_not_depend_on_place_and_heading(elsewhere):

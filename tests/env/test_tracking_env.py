@@ -290,6 +290,20 @@ def test_every_group_comes_from_the_view_the_environment_was_given(build, tracks
     assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "and the view stays through the episode"
 
 
+def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, tracks, library):
+    visual = VisualLibrary(tracks, library.lengths)
+    env = build(3, visual=visual, groups=("proprioception", "root_position"), control="absolute")
+    options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 7, 0]), "view": torch.tensor([1, 0, 1])}
+    seen = env.reset(options=options)[0]["root_position"]
+    body = env.simulator.state
+    for row, (clip, frame, view) in enumerate(((0, 5, 1), (1, 8, 0), (2, 1, 1))):
+        off = visual.estimates.library.clip(2 * clip + view).root_pos[frame] - body.root_pos[row]
+        yaw = float(heading(body.root_rot)[row])
+        x, y = off[0] * np.cos(yaw) + off[1] * np.sin(yaw), off[1] * np.cos(yaw) - off[0] * np.sin(yaw)
+        torch.testing.assert_close(seen[row], torch.stack([x, y, off[2]]).float(), atol=1e-5, rtol=0)
+        assert off.norm() > 0.02, "an untrained encoder's estimate is not the truth"
+
+
 def test_views_are_drawn_anew_for_every_episode(build, tracks, library):
     env = build(16, visual=VisualLibrary(tracks, library.lengths), groups=ALL_GROUPS)
     env.reset(seed=0)

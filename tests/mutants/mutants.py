@@ -230,6 +230,8 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("[relative, columns, sim.body_lin_vel, sim.body_ang_vel]", "[relative, columns, sim.body_ang_vel, sim.body_lin_vel]"),
         ("quat_between(sim.body_rot, ref.body_rot)", "quat_between(ref.body_rot, sim.body_rot)"),
         ("ref.body_pos - sim.body_pos,", "sim.body_pos - ref.body_pos,"),
+        ("root_pos - sim.root_pos", "sim.root_pos - root_pos"),
+        ("to_heading(root_pos - sim.root_pos, yaw)", "root_pos - sim.root_pos"),
         ("ref.body_lin_vel - sim.body_lin_vel", "ref.body_lin_vel"),
         ("ref.body_pos - sim.body_pos[:, :1],", "ref.body_pos - ref.body_pos[:, :1],"),
         ("torch.cat([pos, turn, lin, ang, place, x_axis, y_axis], dim=-1)", "torch.cat([pos, turn, ang, lin, place, x_axis, y_axis], dim=-1)"),
@@ -589,7 +591,15 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("isinstance(stop.__context__, KeyboardInterrupt)", "True"),
         ("if score > self.score:", "if False:"),
     ],
+    ("env/tracking.py", "env/test_tracking_env.py"): [
+        ("believed.root_pos, yaw", "ahead.root_pos, yaw"),
+    ],
+    ("env/settings.py", "stages/test_student.py"): [
+        ('"proprioception" in groups and ', ""),
+        ("len(set(groups)) == len(groups) > 1", "len(groups) > 1"),
+    ],
     ("stages/student.py", "stages/test_student.py"): [
+        ("settings.groups or STUDENT_GROUPS", "STUDENT_GROUPS"),
         ("ESTIMATES.get(group, group)", "group"),
         ('settings.student == "paper"', 'settings.student != "paper"'),
     ],

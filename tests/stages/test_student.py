@@ -69,6 +69,36 @@ def test_while_the_critic_warms_up_the_expert_does_not_move(opened, build, train
     assert not torch.equal(before["critic.net.0.weight"], after["critic.net.0.weight"])
 
 
+def test_a_paper_student_may_read_other_groups(expert, small_library, views, train, tmp_path):
+    groups = ("proprioception", "feature", "root_position")
+    module = DistillModule(with_settings(CONFIGS["distill"], groups=groups), expert)
+    module.data = FilmedMotionDataModule(small_library, views)
+    train(module, 2)
+    assert module.policy.groups == groups and module.policy.norm.var[-3:].min() > 0
+    path = save_policy(module.policy, tmp_path / "s.safetensors", "distill")
+    assert read_policy("distill", str(path)).groups == groups
+    blind = save_policy(Policy(("proprioception",), (8,), control="absolute"), tmp_path / "b.safetensors", "distill")
+    with pytest.raises(KitError, match="not weights of stage 'distill'"):
+        read_policy("distill", str(blind))
+    with pytest.raises(KitError, match="not weights of stage 'expert'"):
+        read_policy("expert", str(path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"groups": ("proprioception", "reference")}, "cannot read 'reference'"),
+        ({"groups": ("feature", "rays")}, "give proprioception"),
+        ({"groups": ("proprioception",)}, "another group"),
+        ({"groups": ("proprioception", "rays", "rays")}, "each once"),
+        ({"groups": ("proprioception", "rays"), "student": "estimate"}, "those of a 'paper' student"),
+    ],
+)
+def test_groups_that_a_paper_student_cannot_read_are_refused(settings, words):
+    with pytest.raises(KitError, match=words):
+        StudentPolicy(**settings)
+
+
 def test_a_student_that_reads_the_estimate_is_one_of_distill(expert, tmp_path):
     student = fresh_student(StudentPolicy(student="estimate"), expert)
     path = save_policy(student, tmp_path / "s.safetensors", "distill")
