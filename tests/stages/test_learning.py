@@ -425,11 +425,8 @@ def truth() -> tuple[dict[str, torch.Tensor], Batch]:
     rotmat = roma.random_rotmat((2, 5, 24)).float()
     contact = (torch.rand(2, 5, 4) > 0.5).float()
     up = torch.nn.functional.normalize(torch.randn(2, 5, 3), dim=-1)
-    velocity = torch.randn(2, 5, 3)
-    batch = Batch(
-        torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), velocity, contact, up, torch.tensor([True, False])
-    )
-    out = {"rotmat": rotmat, "velocity": velocity, "contact": 20 * (2 * contact - 1), "up": up}
+    batch = Batch(torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), contact, up, torch.tensor([True, False]))
+    out = {"rotmat": rotmat, "contact": 20 * (2 * contact - 1), "up": up, "uncertainty": torch.zeros(2, 5, 24)}
     return out, batch
 
 
@@ -447,7 +444,7 @@ ERRORS = {
     "joint_velocity": lambda out, size: out | {
         "rotmat": torch.cat([out["rotmat"][:, :2], turned(out["rotmat"], [0], size)[:, 2:]], dim=1)
     },
-    "velocity": lambda out, size: out | {"velocity": out["velocity"] + size},
+    "uncertainty": lambda out, size: out | {"uncertainty": out["uncertainty"] + size},
     "contact": lambda out, size: out | {"contact": out["contact"] * (1 - 1.5 * size)},
     "up": lambda out, size: out | {"up": out["up"] + size * torch.tensor([0.0, 0.0, 1.0])},
 }  # fmt: skip
@@ -468,7 +465,7 @@ def test_the_encoder_s_losses_have_the_values_worked_out_by_hand():
     assert float(told["root"]) == pytest.approx(float(frobenius), rel=1e-4) and float(told["joints"]) < 1e-6
     told = losses(ERRORS["joints"](out, size), batch)
     assert float(told["joints"]) == pytest.approx(2 * float(frobenius) / 23, rel=1e-4) and float(told["root"]) < 1e-6
-    assert float(losses(ERRORS["velocity"](out, size), batch)["velocity"]) == pytest.approx(size, rel=1e-5)
+    assert float(losses(ERRORS["uncertainty"](out, size), batch)["uncertainty"]) == pytest.approx(size, rel=1e-5)
     assert float(losses(ERRORS["up"](out, size), batch)["up"]) == pytest.approx(size**2 / 2, rel=1e-4), (
         "one window of two"
     )
