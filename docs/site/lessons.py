@@ -58,6 +58,7 @@ def _executed(source: Path, kept: Path, execute: bool):
 def _markdown(notebook) -> tuple[str, dict[str, bytes]]:
     from nbconvert import MarkdownExporter
 
+    notebook.metadata.setdefault("language_info", {"name": "python"})  # of the fences; jupytext leaves it to the kernel
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     return text, resources.get("outputs", {})
 
