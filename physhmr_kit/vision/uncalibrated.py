@@ -1,9 +1,10 @@
 """Uncalibrated cameras: which way is up and how high the camera is, estimated from the person in the video.
 
-The encoder reads the video as if the camera were level and predicts where up is; the camera is tilted accordingly, and the
-encoder runs again, `PASSES` times in all. Then its body is placed on the rays, and the feet that it predicts to be in contact
-give the height of the floor. All of this assumes that people stand upright on average: somebody who leans for the whole
-video tilts the camera. Lengths are those of a mean-shape person.
+The encoder reads the video as if the camera were level and predicts where up is; the camera is tilted accordingly. Then its body
+is placed on the rays, and the feet that it predicts to be in contact give the floor: its slope, where the person moves about,
+corrects the tilt as far as it is known better than the encoder's up, and its height is that of the camera. All of this assumes
+that people stand upright on average: somebody who leans for the whole video on one spot tilts the camera. Lengths are those of a
+mean-shape person.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import roma
 import torch
 import torch.nn.functional as F
 
+from physhmr_kit.body.skeleton import FEET
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.soles import sole_height
 from physhmr_kit.vision.build_track import build_track, with_camera
@@ -25,8 +27,13 @@ from physhmr_kit.vision.keypoints import KeypointTrack
 from physhmr_kit.vision.placement import bodies_on_rays
 from physhmr_kit.vision.track import VisualTrack
 
-PASSES = 4
-"""How often the encoder runs; its first estimates are biased towards a level camera, later ones less."""
+_TILT_SPREAD = (math.radians(3.5), math.radians(1.5))
+"""Standard deviation of the encoder's up on captured motion, rad: about the image's horizontal axis (pitch), about the other (roll)."""
+
+_SOLE_SPREAD = 0.06
+"""Standard deviation, m, of the height of the floor under all feet of a video together: their errors along the rays are much alike."""
+
+_OUTLIER = 0.3  # m from the floor at which a foot in contact counts half
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +112,17 @@ def estimate_camera(
     first = lens.R.reshape(-1, 3, 3)[0]
     camera = lens.in_world(LEVEL.mT @ first)
     weight = track.confidence.mean(-1)
-    for _ in range(PASSES):
-        up = encoder.encode(track.keypoints, camera, guessed=True).up
-        middle = middle_direction(up, weight)
-        camera = camera.in_world(shortest_turn(middle, torch.tensor(UP)))
+    up = encoder.encode(track.keypoints, camera, guessed=True).up
+    middle = middle_direction(up, weight)
     told = up[weight > 0] if (weight > 0).any() else up
     spread = torch.rad2deg((told @ middle).clamp(-1, 1).acos()).median()
+    camera = camera.in_world(shortest_turn(middle, torch.tensor(UP)))
 
-    centre = camera.centre.reshape(-1, 3)[0]
-    camera = camera.in_world(torch.eye(3), -centre)
-    visual = build_track(track.keypoints, camera, encoder, Path(keypoints.name).stem)
+    name = Path(keypoints.name).stem
+    slope = _floor_up(build_track(track.keypoints, camera, encoder, name))
+    camera = camera.in_world(shortest_turn(slope, torch.tensor(UP)))
+    camera = camera.in_world(torch.eye(3), -camera.centre.reshape(-1, 3)[0])
+    visual = build_track(track.keypoints, camera, encoder, name)
     floor, floor_spread, standing = _floor(visual)
     if not standing:
         notes.append("no foot is in contact with the floor; the floor is assumed under the lowest one")
@@ -123,15 +131,47 @@ def estimate_camera(
     return CameraEstimate(with_camera(visual, camera), float(spread), -floor, floor_spread, tuple(notes))
 
 
+def _soles(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lowest points of ankles and toes where the rays alone put them, (T, 4, 3) m, and which are in contact, (T, 4) bool."""
+    body_pos, body_rot = bodies_on_rays(track)
+    points = torch.cat([body_pos[:, FEET, :2], sole_height(body_pos, body_rot).unsqueeze(-1)], dim=-1)
+    return points, (track.contact > 0.5) & (track.ray_confidence.mean(-1, keepdim=True) > 0.3)
+
+
+def _floor_up(track: VisualTrack, rounds: int = 20) -> torch.Tensor:
+    """(3,) normal of the floor under the feet in contact, in the track's world, whose up is right within `_TILT_SPREAD`.
+
+    Least squares for z = h + slope . (forward, right), of which the slope is 0 but for that spread; a height counts the less
+    the further it is from the plane (Cauchy weights, reweighted in `rounds`).
+    """
+    points, standing = _soles(track)
+    if not standing.any():
+        return torch.tensor(UP)
+    first = track.camera.R.reshape(-1, 3, 3)[0]
+    forward = F.normalize(first[2] * torch.tensor([1.0, 1.0, 0.0]), dim=0)
+    right = torch.stack([forward[1], -forward[0], torch.zeros(())])
+    points = points[standing] - track.centre.reshape(-1, 3)[0]
+    rows = torch.stack([torch.ones(len(points)), points @ forward, points @ right], dim=1)
+    prior = torch.tensor([0.0, *(1 / spread**2 for spread in _TILT_SPREAD)]).diag()
+    weight = torch.ones(len(points))
+    for _ in range(rounds):
+        share = weight / (len(points) * _SOLE_SPREAD**2)
+        height, *slope = torch.linalg.solve(
+            rows.mT @ (share.unsqueeze(1) * rows) + prior, rows.mT @ (share * points[:, 2])
+        )
+        off = points[:, 2] - rows @ torch.stack([height, *slope])
+        weight = 1 / (1 + (off / _OUTLIER).square())
+    return F.normalize(torch.tensor(UP) - slope[0] * forward - slope[1] * right, dim=0)
+
+
 def _floor(track: VisualTrack) -> tuple[float, float, bool]:
     """Height of the floor, median distance of the soles in contact from it (m), and whether there are any."""
-    soles = sole_height(*bodies_on_rays(track))
-    standing = (track.contact > 0.5) & (track.ray_confidence.mean(-1, keepdim=True) > 0.3)
+    points, standing = _soles(track)
+    heights = points[..., 2]
     if not standing.any():
-        lowest = soles.amin(-1)
-        return float(lowest.quantile(0.1)), float("nan"), False
-    floor = soles[standing].median()
-    return float(floor), float((soles[standing] - floor).abs().median()), True
+        return float(heights.amin(-1).quantile(0.1)), float("nan"), False
+    floor = heights[standing].median()
+    return float(floor), float((heights[standing] - floor).abs().median()), True
 
 
 def middle_direction(directions: torch.Tensor, weight: torch.Tensor, steps: int = 20) -> torch.Tensor:

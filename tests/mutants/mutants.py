@@ -331,6 +331,14 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("torch.cumsum(sizes, 0) - sizes", "torch.cumsum(sizes, 0)"),
         ("self._lengths[track] - 1)", "self._lengths[track])"),
     ],
+    ("vision/uncalibrated.py", "vision/test_uncalibrated.py"): [
+        ("forward = F.normalize(first[2] *", "forward = F.normalize(first[0] *"),
+        ("_TILT_SPREAD)]).diag()", "_TILT_SPREAD)]).diag() * 100"),
+        ("weight = 1 / (1 + (off / _OUTLIER).square())", "weight = 1 + (off / _OUTLIER).square()"),
+        ("- slope[0] * forward", "+ slope[0] * forward"),
+        ("if not standing.any():\n        return torch.tensor(UP)", "if standing.any():\n        return torch.tensor(UP)"),
+        ("floor = heights[standing].median()", "floor = heights[~standing].median()"),
+    ],
     ("vision/rays.py", "vision/test_rays.py"): [
         ("ray = point - centre.unsqueeze(-2)\n    length", "ray = centre.unsqueeze(-2) - point\n    length"),
         ("ray / length.clamp(min=_DEGENERATE)", "ray"),
