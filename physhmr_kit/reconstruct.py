@@ -7,6 +7,7 @@ truth here: the figures compare the body with the detected keypoints.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import contextmanager
@@ -173,23 +174,25 @@ def adapted(args, policy: Policy, track: VisualTrack, substeps: int, share: floa
 
     from physhmr_kit.stages.adaptation import ADAPTATION_CONFIG, adapt
 
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no hints, no hardware list
     config = replace(ADAPTATION_CONFIG, sim=replace(ADAPTATION_CONFIG.sim, simulator=args.simulator, substeps=substeps))
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task, minutes = bar.add_task("adapting", total=1.0, state=""), share * args.adapt
 
-        def show(done: float, followed: float) -> None:
-            left = 60 * minutes * max(1 - done, 0)
-            bar.update(
-                task, completed=done, state=f"follows {100 * followed:.0f} % of the video, at most {left:.0f} s left"
-            )
+        def show(done: float, followed: float, off_mm: float) -> None:
+            left, state = 60 * minutes * max(1 - done, 0), _how_well(followed, off_mm)
+            bar.update(task, completed=done, state=f"{state}, at most {left:.0f} s left")
 
         made = adapt(policy, track, minutes, config, args.device, show)
     print(
-        f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); "
-        f"follows {100 * made.followed:.0f} % of the video before the body is lost"
+        f"adapted in {made.minutes:.1f} min ({made.samples:,} control steps); {_how_well(made.followed, made.off_mm)}"
     )
     return made.policy
+
+
+def _how_well(followed: float, off_mm: float) -> str:
+    return f"follows {100 * followed:.0f} % of the video, {off_mm:.0f} mm from the rays"
 
 
 def simulate(args, tracks: list[VisualTrack], found: tuple | None) -> list[Reconstruction]:

@@ -127,35 +127,40 @@ class Adaptation:
     Attributes:
         policy: the best of all validations.
         followed: share of the video that it follows before it is lost, 0 to 1.
+        off_mm: mean distance of its joints from their rays until then, mm.
         samples: control steps of training.
         minutes: of training.
     """
 
     policy: Policy
     followed: float
+    off_mm: float
     samples: int
     minutes: float
 
 
 class _Best(pl.Callback):
-    """Keeps the best policy of all validations and reports how much of the video it follows."""
+    """Keeps the best policy of all validations and reports how much of the video it follows, and how closely."""
 
-    def __init__(self, report: Callable[[float, float], None] | None):
-        self.report, self.score, self.followed = report, float("-inf"), 0.0
+    def __init__(self, report: Callable[[float, float, float], None] | None):
+        self.report, self.score, self.followed, self.off_mm = report, float("-inf"), 0.0, float("nan")
         self.policy: Policy | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, AdaptationModule)
         score = float(trainer.callback_metrics["val/score"])
         if score > self.score:
-            self.score, self.followed, self.policy = score, module.followed, copy.deepcopy(module.policy)
-        if self.report:
-            self.report(module.share_done, self.followed)
+            self.score, self.followed, self.off_mm = score, module.followed, module.off_mm
+            self.policy = copy.deepcopy(module.policy)
+        self.tell(module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, AdaptationModule)
+        self.tell(module)
+
+    def tell(self, module: AdaptationModule) -> None:
         if self.report:
-            self.report(module.share_done, self.followed)
+            self.report(module.share_done, self.followed, self.off_mm)
 
 
 def adapt(
@@ -164,7 +169,7 @@ def adapt(
     minutes: float,
     config: FinetuneConfig = ADAPTATION_CONFIG,
     device: str | None = None,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Callable[[float, float, float], None] | None = None,
 ) -> Adaptation:
     """Train a policy on a video until it follows all of it closely (`GOOD_MM`), time is up, or Ctrl-C is pressed.
 
@@ -174,7 +179,7 @@ def adapt(
         minutes: longest time of training.
         config: settings; `iterations` is not used.
         device: where simulator and networks live; where the simulator computes by default.
-        progress: called with (share of the time used, share of the video that is followed).
+        progress: called with (share of the time used, share of the video that is followed, mean distance from the rays in mm).
     """
     if policy.control == "absolute":  # an action of 1 is much more than half a radian
         config = replace(config, policy=replace(config.policy, std=0.02))
@@ -201,4 +206,4 @@ def adapt(
     finally:
         module.teardown("fit")
     chosen = (best.policy or policy).cpu().eval().requires_grad_(False)
-    return Adaptation(chosen, best.followed, module.samples, module.seconds / 60)
+    return Adaptation(chosen, best.followed, best.off_mm, module.samples, module.seconds / 60)

@@ -369,7 +369,12 @@ def test_two_stages_are_an_expert_that_follows_the_estimate(given, capsys, tmp_p
 def test_a_policy_is_adapted_to_the_video_and_no_force_assists_what_is_written(given, capsys, tmp_path):
     assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--adapt", 0.03) == 0
     said = capsys.readouterr().out
-    assert "adapted in 0." in said and "% of the video before" in said and "largest assistive force: 0 N" in said
+    assert (
+        "adapted in 0." in said
+        and "% of the video, " in said
+        and "mm from the rays" in said
+        and "largest assistive force: 0 N" in said
+    )
 
 
 @pytest.mark.parametrize("words", [["--adapt", "0"], ["--adapt", "5", "--method", "kinematic"]])

@@ -63,12 +63,12 @@ def test_adaptation_leaves_the_policy_as_it_is_and_gives_back_the_best(track, st
     made = adapt(student, track, minutes=0.05, config=SMALL, progress=lambda *x: told.append(x))
     assert all(torch.equal(before[k], v) for k, v in student.state_dict().items())
     assert 0 < made.followed <= 1 and made.policy.groups == student.groups
-    assert told and told[0][0] == 0 and all(0 <= followed <= 1 for _, followed in told)
+    assert told and told[0][0] == 0 and all(0 <= followed <= 1 and off > 0 for _, followed, off in told)
     assert not any(p.requires_grad for p in made.policy.parameters())
 
 
 def test_ctrl_c_gives_back_the_best_so_far(track, student):
-    def interrupt(share, followed):
+    def interrupt(share, followed, off_mm):
         if share > 0:
             raise KeyboardInterrupt
 
@@ -77,7 +77,7 @@ def test_ctrl_c_gives_back_the_best_so_far(track, student):
 
 
 def test_another_exit_is_not_taken_for_ctrl_c(track, student):
-    def leave(share, followed):
+    def leave(share, followed, off_mm):
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
