@@ -1,4 +1,4 @@
-"""One process of the tests in test_several_processes.py; started with torchrun's environment variables."""
+"""One process of the tests in test_several_processes.py; started with torchrun's environment variables and its jobs."""
 
 from __future__ import annotations
 
@@ -144,6 +144,5 @@ def refused(stage: str, folder: str) -> dict:
 if __name__ == "__main__":
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     torch.set_num_threads(1)
-    task = json.loads(sys.argv[1])
-    result = {"gradient": gradient, "run": run, "refused": refused}[task.pop("job")](**task)
-    print(json.dumps(result), flush=True)
+    jobs = {"gradient": gradient, "run": run, "refused": refused}
+    print(json.dumps([jobs[task.pop("job")](**task) for task in json.loads(sys.argv[1])]), flush=True)
