@@ -20,3 +20,10 @@ def cache_of_the_tests(tmp_path_factory):
     os.environ.pop("PHYSHMR_CACHE")
     if before is not None:
         os.environ["PHYSHMR_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A command that was called in this process takes all cores; the next test does not."""
+    yield
+    torch.set_num_threads(1)
