@@ -33,7 +33,7 @@ fit: $(VENV)/.installed ## distil the vision-conditioned policy on the demo moti
 	$(BIN)/python -m physhmr_kit.fit --stage distill $(FIT_ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 mutants: $(VENV)/.installed-dev ## break the kit one line at a time: do the tests notice?
 	$(BIN)/python tests/mutants/run.py $(MUTANTS_ARGS)
