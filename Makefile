@@ -33,7 +33,7 @@ fit: $(VENV)/.installed ## distil the vision-conditioned policy on the demo moti
 	$(BIN)/python -m physhmr_kit.fit --stage distill $(FIT_ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 mutants: $(VENV)/.installed-dev ## break the kit one line at a time: do the tests notice?
 	$(BIN)/python tests/mutants/run.py $(MUTANTS_ARGS)
@@ -63,7 +63,7 @@ site: $(VENV)/.installed-site ## build the site into build/site; read it with: p
 	$(BIN)/python docs/site/build.py $(if $(EXECUTE),--execute)
 
 site-test: site $(VENV)/.installed-dev ## open every page of the site in Chromium
-	PHYSHMR_SITE=build/site $(BIN)/python -m pytest tests/site $(TEST_ARGS)
+	PHYSHMR_SITE=build/site $(BIN)/python -m pytest --numprocesses auto tests/site $(TEST_ARGS)
 
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out
 	rm -rf build/pins && $(PYTHON) -m venv build/pins

@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).resolve().parent
 SECONDS = 600
 """Longest time of a cell."""
+LONG = ("05", "06", "07")
+"""Lessons of several minutes."""
 
 
 def promises_picture(source: str) -> bool:
@@ -30,8 +32,18 @@ def pictures(cell) -> int:
     return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda p: p.stem)
+def lessons() -> list[Path]:
+    """The long ones first, a short one after each: processes that share them out begin with two each."""
+    long, short = [], []
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        (long if path.name.startswith(LONG) else short).append(path)
+    pairs = zip(long, short, strict=False)
+    return [path for pair in pairs for path in pair] + long[len(short) :] + short[len(long) :]
+
+
+@pytest.mark.parametrize("path", lessons(), ids=lambda p: p.stem)
 def test_a_lesson_runs_and_shows_the_pictures_it_promises(path, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # lessons that run side by side do not burn each other's cores
     monkeypatch.delenv("MPLBACKEND", raising=False)  # so that the kernel draws as it does for a reader
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": FOLDER}}).execute()

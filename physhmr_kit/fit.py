@@ -23,6 +23,7 @@ import time
 import warnings
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from data_prep.named import check_named
@@ -87,6 +88,7 @@ def _first(argv: list[str]) -> argparse.Namespace:
     return known
 
 
+@cache
 def _parser(stage: str | None):
     from jsonargparse import set_parsing_settings
 

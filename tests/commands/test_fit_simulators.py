@@ -56,14 +56,9 @@ def test_every_stage_trains_on_mujoco_gpu_with_one_option(stage, given, tmp_path
     assert "overflowed" in read_metrics(tmp_path / stage / "a")[0]
 
 
-def test_a_stage_trains_on_isaac_gym_once_its_interpreter_is_named(given, tmp_path, monkeypatch, capsys):
-    use_standin(monkeypatch, tmp_path)
-    assert run(fit.main, *options(given, "expert", "auto", tmp_path / "runs")) == 0
-    said = capsys.readouterr().out
-    assert "simulator isaac_gym: PHYSHMR_ISAACGYM_PYTHON names" in said
-
-
-def test_a_worker_that_dies_ends_the_run_and_leaves_the_last_checkpoint(given, tmp_path, monkeypatch, capsys):
+def test_a_stage_trains_on_isaac_gym_once_its_interpreter_is_named_and_is_resumed_after_a_worker_died(
+    given, tmp_path, monkeypatch, capsys
+):
     use_standin(monkeypatch, tmp_path)
     runs, calls, collect = tmp_path / "runs", [], Collector.collect
 
@@ -74,9 +69,10 @@ def test_a_worker_that_dies_ends_the_run_and_leaves_the_last_checkpoint(given, t
         return collect(self, *args)
 
     monkeypatch.setattr(Collector, "collect", collect_and_die)
-    words = [*options(given, "expert", "isaac_gym", runs), "--iterations", "20"]
+    words = [*options(given, "expert", "auto", runs), "--iterations", "20"]
     assert run(fit.main, *words) == 2
-    told = capsys.readouterr().err.strip()
+    said, told = (text.strip() for text in capsys.readouterr())
+    assert "simulator isaac_gym: PHYSHMR_ISAACGYM_PYTHON names" in said
     assert told.count("\n") == 0 and "signal SIGKILL" in told and f"--resume {runs / 'expert' / 'a'}" in told
     monkeypatch.setattr(Collector, "collect", collect)
     assert run(fit.main, "--stage", "expert", "--resume", runs / "expert" / "a", "--progress", "none") == 0

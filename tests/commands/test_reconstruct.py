@@ -1,4 +1,6 @@
+import contextlib
 import csv
+import io
 import json
 import os
 from dataclasses import replace
@@ -51,10 +53,17 @@ def arguments(given, out):
     return [word for option, key in named.items() for word in (option, given[key])] + ["--scale", 1.0, "--out", out]
 
 
-def test_a_person_standing_in_the_rest_pose_is_found_again(given, capsys, tmp_path):
-    out = tmp_path / "deep" / "out"
-    assert run(reconstruct.main, *arguments(given, out)) == 0
-    said = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def standing(given, tmp_path_factory):
+    """The folder of a reconstruction of the film, beside which is its video; and what was said."""
+    out, said = tmp_path_factory.mktemp("standing") / "deep" / "out", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert run(reconstruct.main, *arguments(given, out)) == 0
+    return out, said.getvalue()
+
+
+def test_a_person_standing_in_the_rest_pose_is_found_again(standing):
+    out, said = standing
     assert "20 frames at 30 fps" in said and "upright in 100 %" in said and "0 time(s)" in said
 
     before, after = (line for line in said.splitlines() if line.startswith(("before, the", "after, the")))
@@ -80,9 +89,8 @@ def test_a_person_standing_in_the_rest_pose_is_found_again(given, capsys, tmp_pa
     assert len(list(out.iterdir())) == 7 and [p.name for p in out.parent.iterdir()] == ["out"]
 
 
-def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(given, capsys, tmp_path):
+def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(given, standing, tmp_path):
     assert reconstruct.find_video(given["keypoints"]) == given["video"]
-    assert run(reconstruct.main, *arguments(given, tmp_path / "with")) == 0
     (tmp_path / "alone").mkdir()
     lonely = {**given, "keypoints": tmp_path / "alone" / "man_keypoints.npz"}
     lonely["keypoints"].write_bytes(given["keypoints"].read_bytes())
@@ -96,7 +104,7 @@ def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(give
         "errors/body",
         "errors/rays",
     }
-    with_video, without = (entities(tmp_path / folder / "reconstruction.rrd") for folder in ("with", "without"))
+    with_video, without = (entities(folder / "reconstruction.rrd") for folder in (standing[0], tmp_path / "without"))
     assert shown <= with_video and shown <= without
     assert with_video - without == {"world/camera/image"}
 

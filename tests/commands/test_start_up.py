@@ -12,14 +12,15 @@ ASK = """
 import contextlib, io, json, sys
 from importlib import import_module
 from physhmr_kit import cli
-main = import_module(sys.argv[1]).main
-said = io.StringIO()
-with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-    try:
-        left = cli.run(lambda: main(sys.argv[2:]))
-    except SystemExit as done:
-        left = done.code or 0
-print(json.dumps({"left": left, "said": said.getvalue(), "modules": sorted(sys.modules)}))
+for name, *words in json.loads(sys.argv[1]):
+    known, said = set(sys.modules), io.StringIO()
+    main = import_module(name).main
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            left = cli.run(lambda: main(words))
+        except SystemExit as done:
+            left = done.code or 0
+    print(json.dumps({"left": left, "said": said.getvalue(), "modules": sorted(sys.modules), "new": sorted({*sys.modules} - known)}))
 """
 
 
@@ -30,20 +31,25 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def asked(command: str, *words: str) -> dict:
-    """Exit code, what was said, and the modules imported by a command in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", ASK, command, *words], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+def asked(commands: list[tuple[str, ...]]) -> list[dict]:
+    """Commands in a process of their own, one after the other: exit code, what was said, and what is imported."""
+    done = subprocess.run([sys.executable, "-c", ASK, json.dumps(commands)], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def helped():
+    seen = asked([(f"physhmr_kit.{name}", *words) for name, *words in COMMANDS])
+    return dict(zip(COMMANDS, seen, strict=True))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_imports_nothing_heavy(command):
-    name, *words = command
-    seen = asked(f"physhmr_kit.{name}", *words)
-    expected = "num_envs:" if "--print_config" in command else f"python -m physhmr_kit.{name}"
+def test_help_imports_nothing_heavy(command, helped):
+    seen = helped[command]
+    expected = "num_envs:" if "--print_config" in command else f"python -m physhmr_kit.{command[0]}"
     assert seen["left"] == 0 and expected in seen["said"]
     assert "jsonargparse" in seen["modules"]  # it was the real parser that answered
-    assert [m for m in HEAVY if m in seen["modules"]] == []
+    assert [m for m in HEAVY if m in seen["new"]] == []
 
 
 REFUSED = {
@@ -63,16 +69,24 @@ TAKE_CLIPS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("command", "name"), [*(("evaluate", name) for name in REFUSED), *((c, "pointer.npz") for c in TAKE_CLIPS)]
-)
-def test_cheap_refusals_import_nothing_heavy(command, name, tmp_path):
-    (tmp_path / "pointer.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
-    (tmp_path / "text.npz").write_text("hello")
-    (tmp_path / "empty.npz").write_bytes(b"PK\x05\x06" + bytes(18))
-    (tmp_path / "walk.fbx").write_bytes(b"Kaydara FBX Binary")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "shape.npz").write_bytes(b"")
-    seen = asked(*TAKE_CLIPS[command], name if ":" in name else str(tmp_path / name))
-    assert seen["left"] == 2 and REFUSED[name] in seen["said"] and seen["said"].count("\n") == 1
-    assert [m for m in HEAVY if m in seen["modules"]] == []
+REFUSALS = [*(("evaluate", name) for name in REFUSED), *((c, "pointer.npz") for c in TAKE_CLIPS if c != "evaluate")]
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given")
+    (folder / "pointer.npz").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    (folder / "text.npz").write_text("hello")
+    (folder / "empty.npz").write_bytes(b"PK\x05\x06" + bytes(18))
+    (folder / "walk.fbx").write_bytes(b"Kaydara FBX Binary")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "shape.npz").write_bytes(b"")
+    seen = asked([(*TAKE_CLIPS[c], name if ":" in name else str(folder / name)) for c, name in REFUSALS])
+    return dict(zip(REFUSALS, seen, strict=True))
+
+
+@pytest.mark.parametrize("case", REFUSALS, ids="-".join)
+def test_cheap_refusals_import_nothing_heavy(case, refused):
+    seen = refused[case]
+    assert seen["left"] == 2 and REFUSED[case[1]] in seen["said"] and seen["said"].count("\n") == 1
+    assert [m for m in HEAVY if m in seen["new"]] == []

@@ -4,18 +4,35 @@ import pytest
 from backends import BACKENDS, make_backend, use_standin
 
 
+@pytest.fixture(scope="session")
+def idle():
+    """Simulators that no test uses at the moment, by backend and arguments: a start takes seconds, a reset nothing."""
+    waiting = {}
+    yield waiting
+    for simulator in (s for those in waiting.values() for s in those):
+        simulator.close()
+
+
 @pytest.fixture(params=BACKENDS)
-def build(request, monkeypatch, tmp_path):
-    """Makes simulators of one backend: build(num_envs, **options)."""
-    made = []
+def build(request, idle, monkeypatch, tmp_path):
+    """Gives simulators of one backend, as the last test left them: build(num_envs, **options). `build.fresh` makes a new one."""
+    taken, made = [], []
     if request.param == "isaac_gym":
         use_standin(monkeypatch, tmp_path)
 
-    def make(num_envs: int = 1, **options):
+    def fresh(num_envs: int = 1, **options):
         made.append(make_backend(request.param, num_envs, **options))
         return made[-1]
 
-    make.backend = request.param
-    yield make
+    def give(num_envs: int = 1, **options):
+        waiting = idle.setdefault((request.param, num_envs, *options.items()), [])
+        simulator = waiting.pop() if waiting else make_backend(request.param, num_envs, **options)
+        taken.append((waiting, simulator))
+        return simulator
+
+    give.backend, give.fresh = request.param, fresh
+    yield give
+    for waiting, simulator in taken:
+        waiting.append(simulator)
     for simulator in made:
         simulator.close()

@@ -75,14 +75,14 @@ def test_a_clip_in_validation_is_followed_as_by_evaluate(build, train):
 def test_a_watched_run_that_was_killed_resumes_as_the_uncut_one(build, train, weights_of, equal_weights, tmp_path):
     cut, uncut = tmp_path / "cut", tmp_path / "uncut"
     whole, watch = build("expert"), ClipEvaluation(uncut)
-    train(whole, 6, callbacks=[watch], **EVERY_OTHER)
+    train(whole, 4, callbacks=[watch], **EVERY_OTHER)
 
     train(build("expert"), 2, checkpoint=cut / "cut.ckpt", callbacks=[ClipEvaluation(cut)], **EVERY_OTHER)
     file = cut / "evaluations.csv"
     file.write_text(file.read_text() + "3,48,0.1,rest,1,1.0,9.0\n")  # what a session wrote before it was killed
     second, again = build("expert"), ClipEvaluation(cut)
     torch.rand(7)
-    train(second, 6, resume=cut / "cut.ckpt", callbacks=[again], **EVERY_OTHER)
+    train(second, 4, resume=cut / "cut.ckpt", callbacks=[again], **EVERY_OTHER)
 
     assert equal_weights(weights_of(whole), weights_of(second))
     same = [[{k: v for k, v in r.items() if k != "minutes"} for r in rows(f)] for f in (cut, uncut)]

@@ -50,6 +50,17 @@ def build(monkeypatch, tmp_path):
         simulator.close()
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Three bodies on the stand-in, for the tests that place them before they look: a start takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(standin_python(tmp_path_factory.mktemp("standin"))))
+        patch.delenv("ISAACGYM_STANDIN", raising=False)
+        simulator = make_simulator("isaac_gym", num_envs=3)
+    with simulator:
+        yield simulator
+
+
 def standing(*places: float, height: float = 0.0):
     """One body for each place along x, upright, at rest."""
     n = len(places)
@@ -159,14 +170,13 @@ def test_names_are_mapped_and_a_missing_one_is_told():
         _places(("a", "b"), ["a", "b", "a"], "body")
 
 
-def test_the_order_in_which_the_engine_names_things_changes_nothing(build):
+def test_the_order_in_which_the_engine_names_things_changes_nothing(build, plain):
     ends, orders = [], []
-    for manner in ("", "shuffled"):
-        simulator = build(manner, 2)
+    for simulator in (plain, build("shuffled", 3)):
         orders.append((simulator._drives, simulator._bodies))
-        simulator.reset(torch.arange(2), standing(0.0, 1.0))
+        simulator.reset(torch.arange(3), standing(0.0, 1.0, 2.0))
         for seed in range(4):
-            simulator.step(0.4 * torch.randn(2, 69, generator=torch.Generator().manual_seed(seed)))
+            simulator.step(0.4 * torch.randn(3, 69, generator=torch.Generator().manual_seed(seed)))
         ends.append(simulator.state)
     assert all((a != b).sum() > 12 for a, b in zip(*orders, strict=True)), "another order indeed"
     for field in fields(SimState):
@@ -178,15 +188,14 @@ def test_the_order_in_which_the_engine_names_things_changes_nothing(build):
 
 
 @pytest.mark.parametrize("height, steps, apart, total", [(20.0, 10, 0.01, 0.0), (0.0, 2, 0.004, 900.0)])
-def test_bodies_move_as_in_mujoco_cpu(build, height, steps, apart, total):
+def test_bodies_move_as_in_mujoco_cpu(plain, height, steps, apart, total):
     """The same body, drives and floor, solved with other joint coordinates: near, not equal."""
     ends = []
-    for simulator in (build("", 2), make_simulator("mujoco_cpu", num_envs=2)):
-        simulator.reset(torch.arange(2), standing(0.0, 0.0, height=height))
+    for simulator in (plain, make_simulator("mujoco_cpu", num_envs=3)):
+        simulator.reset(torch.arange(3), standing(0.0, 0.0, 0.0, height=height))
         for seed in range(steps):
-            state = simulator.step(0.1 * torch.randn(2, 69, generator=torch.Generator().manual_seed(seed)))
+            state = simulator.step(0.1 * torch.randn(3, 69, generator=torch.Generator().manual_seed(seed)))
         ends.append(state)
-        simulator.close()
     assert (ends[0].body_pos - ends[1].body_pos).norm(dim=-1).max() < apart
     assert (ends[0].dof_pos - ends[1].dof_pos).abs().max() < 0.02
     assert torch.corrcoef(torch.stack([e.dof_torque.flatten() for e in ends]))[0, 1] > 0.98
@@ -195,30 +204,31 @@ def test_bodies_move_as_in_mujoco_cpu(build, height, steps, apart, total):
     assert load[0] >= total - 0.01
 
 
-def test_two_resets_between_two_steps_both_land_and_the_later_wins(build):
-    simulator, twin = build("", 3), build("", 3)
-    for s in (simulator, twin):
-        s.reset(torch.arange(3), standing(0.0, 0.0, 0.0))
-        s.step(torch.zeros(3, 69))
+def test_two_resets_between_two_steps_both_land_and_the_later_wins(plain):
+    def begun():
+        plain.reset(torch.arange(3), standing(0.0, 0.0, 0.0))
+        plain.step(torch.zeros(3, 69))
+        return plain
+
+    reference, simulator = begun().step(torch.zeros(3, 69)), begun()
     simulator.reset(torch.tensor([0]), standing(5.0))
     simulator.reset(torch.tensor([1]), standing(-2.0, height=1.0))
     simulator.reset(torch.tensor([0]), standing(3.0))
     assert simulator.state.root_pos[:, 0].tolist() == pytest.approx([3.0, -2.0, 0.0], abs=0.02)
-    state, reference = simulator.step(torch.zeros(3, 69)), twin.step(torch.zeros(3, 69))
+    state = simulator.step(torch.zeros(3, 69))
     assert state.root_pos[:, 0].tolist() == pytest.approx([3.0, -2.0, 0.0], abs=0.02)
     assert state.root_pos[1, 2] == pytest.approx(standing_height() + 1.0, abs=0.02)
     assert torch.equal(state.body_pos[2], reference.body_pos[2])
 
 
-def test_stale_bodies_do_not_leak_into_the_state_after_a_reset(build):
+def test_stale_bodies_do_not_leak_into_the_state_after_a_reset(plain):
     """The stand-in's own bodies stay where the last simulate left them; the state must not."""
-    simulator = build("", 2)
-    simulator.reset(torch.arange(2), standing(0.0, 0.0))
-    simulator.step(torch.zeros(2, 69))
-    simulator.reset(torch.tensor([1]), standing(4.0))
+    plain.reset(torch.arange(3), standing(0.0, 0.0, 0.0))
+    plain.step(torch.zeros(3, 69))
+    plain.reset(torch.tensor([1]), standing(4.0))
     wanted = standing(4.0)
-    torch.testing.assert_close(simulator.state.body_pos[1], wanted.body_pos[0], atol=1e-5, rtol=0)
-    after = simulator.step(torch.zeros(2, 69))
+    torch.testing.assert_close(plain.state.body_pos[1], wanted.body_pos[0], atol=1e-5, rtol=0)
+    after = plain.step(torch.zeros(3, 69))
     torch.testing.assert_close(after.body_pos[1], wanted.body_pos[0], atol=0.02, rtol=0)
 
 
@@ -269,27 +279,23 @@ def test_a_simulator_that_is_forgotten_ends_its_worker(build):
     assert gone(pid)
 
 
-@pytest.mark.parametrize("state", ["idle", "hanging"])
-def test_the_worker_dies_with_its_parent(state, tmp_path):
-    """Idle, it sees the closed socket, also when a helper thread made it; while the engine hangs, Linux sees to it."""
-    code = {
-        "idle": "import threading; t = threading.Thread(target=make); t.start(); t.join(); time.sleep(600)",
-        "hanging": "make(); made[0].step(torch.zeros(1, 69))",
-    }[state]
+def test_the_workers_die_with_their_parent(tmp_path):
+    """Idle, one sees the closed socket, also when a helper thread made it; while the engine hangs, Linux sees to it."""
     program = (
-        "import time, torch\nfrom physhmr_kit.simulation import make_simulator\nmade = []\n"
-        "def make():\n    made.append(make_simulator('isaac_gym')); print(made[0]._worker.pid, flush=True)\n" + code
+        "import threading, torch\nfrom physhmr_kit.simulation import make_simulator\nmade = []\n"
+        "def make():\n    made.append(make_simulator('isaac_gym')); print(made[-1]._worker.pid, flush=True)\n"
+        "helper = threading.Thread(target=make); helper.start(); helper.join()\nmake(); made[1].step(torch.zeros(1, 69))"
     )
     env = {**os.environ, "PHYSHMR_ISAACGYM_PYTHON": str(standin_python(tmp_path)), "ISAACGYM_STANDIN": "deaf"}
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=env, cwd=ROOT)
     try:
-        pid = int(parent.stdout.readline())
-        time.sleep(1.0)  # into the step, or past the end of the thread
-        assert alive(pid)
+        idle, hanging = int(parent.stdout.readline()), int(parent.stdout.readline())
+        time.sleep(1.0)  # into the step, and past the end of the thread
+        assert alive(idle) and alive(hanging)
     finally:
         parent.kill()
         parent.wait()
-    assert gone(pid)
+    assert gone(idle) and gone(hanging)
 
 
 # The worker's file

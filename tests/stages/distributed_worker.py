@@ -1,12 +1,17 @@
-"""One process of the tests in test_several_processes.py; started with torchrun's environment variables."""
+"""The processes of the tests in test_several_processes.py, as torchrun would start them.
+
+One process imports PyTorch and Lightning and forks the others: the argument lists, as JSON, [number of processes, their jobs].
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +32,8 @@ from physhmr_kit.stages.views import film_library
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.encoder import VisionEncoder
 
-WORLD, RANK = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+WORLD, RANK = 1, 0
+"""How many processes there are, and which one this is."""
 
 
 def trainer(folder: str, iterations: int, callbacks=(), **options) -> pl.Trainer:
@@ -141,9 +147,34 @@ def refused(stage: str, folder: str) -> dict:
     return {"refusal": ""}
 
 
+def work(rank: int, world: int, tasks: list[dict], answer: Path) -> None:
+    """The life of one process."""
+    global WORLD, RANK
+    WORLD, RANK = world, rank
+    os.environ |= {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    jobs = {"gradient": gradient, "run": run, "refused": refused}
+    answer.write_text(json.dumps([jobs[task.pop("job")](**task) for task in tasks]))
+
+
+def launch(world: int, tasks: list[dict], folder: Path) -> list[list[dict]]:
+    """What each of so many processes returned for each task."""
+    answers = [folder / f"{world}_{rank}.json" for rank in range(world)]
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank, world, tasks, file)) for rank, file in enumerate(answers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+    if any(process.exitcode != 0 for process in processes):
+        for process in processes:
+            process.kill()
+        raise SystemExit(f"of {world} processes, exit codes: {[p.exitcode for p in processes]}")
+    return [json.loads(file.read_text()) for file in answers]
+
+
 if __name__ == "__main__":
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     torch.set_num_threads(1)
-    task = json.loads(sys.argv[1])
-    result = {"gradient": gradient, "run": run, "refused": refused}[task.pop("job")](**task)
-    print(json.dumps(result), flush=True)
+    with tempfile.TemporaryDirectory() as told:
+        results = [launch(world, tasks, Path(told)) for world, tasks in json.loads(sys.argv[1])]
+    print(json.dumps(results), flush=True)

@@ -12,30 +12,49 @@ import torch
 TESTS = Path(__file__).resolve().parent.parent
 
 
-def launch(processes: int, **task) -> list[dict]:
-    """Run distributed_worker.py in so many processes under torchrun; what each one returned."""
+STAGES = ("expert", "finetune")
+GRADIENT = {"job": "gradient", "environments": 8}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What two processes make of all that is asked below, and after them one: distributed_worker.py takes seconds to start."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = {(stage, name): sessions for stage in STAGES for name, sessions in (("whole", [4]), ("cut", [2, 4]))}
+    tasks = [
+        {"job": "run", "stage": stage, "folder": str(folder / stage / name), "sessions": sessions}
+        for (stage, name), sessions in runs.items()
+    ]
+    refused = {"job": "refused", "stage": "expert", "folder": str(folder / "expert" / "whole")}
+    launches = json.dumps([[2, [GRADIENT, *tasks]], [1, [GRADIENT, refused]]])
+
     port = 29_500 + os.getpid() % 1000
-    env = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-    env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
-    env |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": str(processes)}
-    command = [sys.executable, str(TESTS / "stages" / "distributed_worker.py"), json.dumps(task)]
-    running = [
-        subprocess.Popen(command, env={**env, "RANK": str(r), "LOCAL_RANK": str(r)}, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
-        for r in range(processes)
-    ]  # fmt: skip
-    results = []
-    for process in running:
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err[-3000:]
-        results.append(json.loads(out.strip().splitlines()[-1]))
-    return results
+    env = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    env |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
+    env |= {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
+    command = [sys.executable, str(TESTS / "stages" / "distributed_worker.py"), launches]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    both, (alone,) = json.loads(done.stdout.strip().splitlines()[-1])
+    names = ["gradient", *runs]
+    return [dict(zip(names, each, strict=True)) for each in both], dict(
+        zip(("gradient", "refused"), alone, strict=True)
+    )
 
 
-def test_two_processes_reach_the_gradient_of_one_with_all_environments():
+@pytest.fixture(scope="module")
+def of_two(told):
+    return told[0]
+
+
+@pytest.fixture(scope="module")
+def of_one(told):
+    return told[1]
+
+
+def test_two_processes_reach_the_gradient_of_one_with_all_environments(of_one, of_two):
     """One rollout of eight environments, learned from by one process, or half and half by two."""
-    (alone,) = launch(1, job="gradient", environments=8)
-    first, second = launch(2, job="gradient", environments=8)
+    alone, first, second = (each["gradient"] for each in (of_one, *of_two))
     one, two, other = (torch.tensor(x["gradient"]) for x in (alone, first, second))
     assert torch.equal(two, other), "both processes take the same step"
     assert one.norm() > 0
@@ -46,10 +65,9 @@ def test_two_processes_reach_the_gradient_of_one_with_all_environments():
         assert first[name] == second[name]
 
 
-@pytest.mark.parametrize("stage", ["expert", "finetune"])
-def test_a_run_of_two_processes_that_was_killed_ends_with_the_weights_of_an_uncut_one(stage, tmp_path):
-    whole = launch(2, job="run", stage=stage, folder=str(tmp_path / "whole"), sessions=[4])
-    cut = launch(2, job="run", stage=stage, folder=str(tmp_path / "cut"), sessions=[2, 4])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_of_two_processes_that_was_killed_ends_with_the_weights_of_an_uncut_one(stage, of_two):
+    whole, cut = ([each[stage, name] for each in of_two] for name in ("whole", "cut"))
     assert whole[0]["weights"] == whole[1]["weights"] == cut[0]["weights"] == cut[1]["weights"]
     assert whole[0]["samples"] == 4 * 2 * 16, "of both processes"
     assert whole[0]["frames"] != whole[1]["frames"], "each draws episodes of its own"
@@ -57,7 +75,5 @@ def test_a_run_of_two_processes_that_was_killed_ends_with_the_weights_of_an_uncu
     assert whole[0]["clips"] == whole[1]["clips"] == ["rest", "waving"], "validation is shared out and gathered"
 
 
-def test_a_run_of_two_processes_is_not_resumed_by_one(tmp_path):
-    launch(2, job="run", stage="expert", folder=str(tmp_path), sessions=[2])
-    (alone,) = launch(1, job="refused", stage="expert", folder=str(tmp_path))
-    assert "trained by 2 processes" in alone["refusal"]
+def test_a_run_of_two_processes_is_not_resumed_by_one(of_one):
+    assert "trained by 2 processes" in of_one["refused"]["refusal"]
