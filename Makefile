@@ -5,7 +5,7 @@
 #   make test TEST_ARGS="-k rays"    options for pytest
 #   make mutants MUTANTS_ARGS="--only ppo"    options for tests/mutants/run.py
 #   make weights WEIGHTS_ARGS="--list"    options for benchmarks/build_weights.py
-#   make site EXECUTE=1              run the lessons, so that their pages show pictures and tables (ten minutes or more)
+#   make site EXECUTE=               without running the lessons first (minutes); those already run show their pictures and tables
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +13,7 @@ FIT_ARGS ?=
 TEST_ARGS ?=
 MUTANTS_ARGS ?=
 WEIGHTS_ARGS ?=
-EXECUTE ?=
+EXECUTE ?= 1
 export PHYSHMR_DATA ?= $(abspath ../shared/data)
 # without compiled modules every process would compile PyTorch and Lightning anew, half a minute each time
 unexport PYTHONDONTWRITEBYTECODE

@@ -2,7 +2,7 @@
 
     make notebooks-run
 
-A cell promises a picture when it calls `plt.show()` or when its last line is a `filmstrip(...)`.
+What they print and draw is kept in build/lessons, where the site finds it. A cell promises a picture when it calls `plt.show()` or when its last line is a `filmstrip(...)`.
 """
 
 import ast
@@ -13,6 +13,8 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
+KEPT = FOLDER.parent / "build" / "lessons"
+"""Executed notebooks, for the site."""
 SECONDS = 600
 """Longest time of a cell."""
 LONG = ("05", "06", "07")
@@ -51,4 +53,6 @@ def test_a_lesson_runs_and_shows_the_pictures_it_promises(path, monkeypatch):
     promised = [cell for cell in code if promises_picture(cell.source)]
     assert promised, "a lesson without a picture"
     missing = [cell.source for cell in promised if not pictures(cell)]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, KEPT / path.name)
     assert not missing, "no picture under this cell:\n" + "\n\n".join(missing)

@@ -23,7 +23,7 @@ def lesson_pages(notebooks: Path, out: Path, kept: Path, execute: bool) -> dict[
         notebook = _executed(source, kept, execute)
         text, pictures = _markdown(notebook)
         if notebook is None or not any(cell.get("outputs") for cell in notebook["cells"]):
-            text += "\n\n!!! note\n    This page was built without running the lesson. `make site EXECUTE=1` runs it and shows pictures and tables.\n"
+            text += "\n\n!!! note\n    This page was built without running the lesson. `make site` runs it and shows pictures and tables.\n"
         for name, data in pictures.items():
             (out / f"{source.stem}_{name}").write_bytes(data)
             text = text.replace(f"]({name})", f"]({source.stem}_{name})")
