@@ -271,21 +271,21 @@ followed = track_clips(expert, twelve, TrackingConfig(groups=expert.groups, cont
 by_name = {r.name: float(body_error(r.simulated.body_pos, r.reference.body_pos).mean()) for r in followed}
 for name in sorted(by_name, key=by_name.get):
     print(f"{name:14} {by_name[name]:5.1f} mm")
-assert all(r.success for r in followed) and 9 < min(by_name.values()) and max(by_name.values()) < 25
+assert all(r.success for r in followed) and min(by_name.values()) > 9 and max(by_name.values()) < 25
 assert max(by_name, key=by_name.get) == "side_step" and min(by_name["bow"], by_name["wave"]) > by_name["walk_forward"]
 
 # %% [markdown]
-# **2 · From another side.** Film the squat with another `seed` in `film_library`, four times. *Expect* the student's error to change by a few millimetres to a few centimetres: some sides show a squat better than others. One camera is one sample; remember it when a table has only one.
+# **2 · From another side.** Film the squat with three other seeds in `film_library`. *Expect* 13 to 18 mm: some sides show a squat better than others. One camera is one sample; remember it when a table has only one.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 squat = MotionLibrary([demo_clip("squat")])
 by_seed = []
-for seed in range(4):
+for seed in range(3):
     side, _ = film_library(squat, load_encoder(), views=1, seed=seed)
     (run,) = track_clips(student, squat, TrackingConfig(groups=student.groups, control=student.control), side)
     by_seed.append(float(body_error(run.simulated.body_pos, run.reference.body_pos).mean()))
 print("mm:", ", ".join(f"{value:.0f}" for value in by_seed))
-assert 1 < max(by_seed) - min(by_seed) < 60
+assert max(by_seed) - min(by_seed) > 1 and min(by_seed) > 8 and max(by_seed) < 30
 
 # %% [markdown]
 # **3 · Close its eyes.** Give the student zeros in place of what it sees, first in place of the rays (`"rays"` and `"ray_confidence"`), then of the `"feature"` as well. *Expect* that the rays alone cost 10 mm or so, for the feature of the video tells much the same; without both the error is some 100 mm, and the body
