@@ -554,7 +554,7 @@ for name, force in (("nothing, residual", 100), ("nothing, balanced", 100), ("bu
 assert list(weak_and_hard.values()) == [0, 4, 0]
 
 # %% [markdown]
-# **3 · What PPO starts from.** Of the 48 starts of "Too much noise", how many bodies are still within 25 cm of the walk after 100 steps if noise of width 0.05 shakes *balanced* control? With residual control it was one in twelve. *Expect* all of them: with the virtual model episodes last from the first iteration
+# **3 · What PPO starts from.** Of the 48 starts of "Too much noise", how many bodies are still within 25 cm of the walk after 100 steps if noise of width 0.05 shakes *balanced* control? With residual control it was a few of them. *Expect* all: with the virtual model episodes last from the first iteration
 # on, and PPO has other things to learn than not to fall.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
