@@ -378,6 +378,7 @@ axes.legend(frameon=False)
 plt.show()
 
 on_expert, on_own, dagger = (curve for curve, _, _ in CURVES.values())
+assert on_own[0] < 1.5 * on_expert[0], "it begins on the same states"
 assert on_own[-15:].mean() > 3 * on_expert[-15:].mean(), "the same network, other states"
 assert on_own[-15:].mean() > dagger[-15:].mean()
 
