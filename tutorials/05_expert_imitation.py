@@ -130,7 +130,7 @@ assert error.mean() < 30, "the walk, without a policy, within a few centimetres"
 
 # %% [markdown]
 # So the walk is followed to its end with no policy at all. What is an expert for, then? The demo motions were planned on this very body. Of 78 clips, 66 of them captured on other people, doing nothing with the virtual model follows 21, the bundled expert 64
-# ([lab notes](../docs/expert.md)). And there are pushes, to which we come at the end.
+# ([docs/expert.md](../docs/expert.md)). And there are pushes, to which we come at the end.
 #
 # Below we learn *without* the virtual model: on one walk, with residual control, there is something to learn, namely the balance that the virtual model would have given.
 #
@@ -224,6 +224,8 @@ ends = {name: {term: float(values[-1]) for term, values in terms.items()} for na
 assert ends["shifted sideways (cm)"]["rotation"] > 0.999 > 0.1 > ends["shifted sideways (cm)"]["position"]
 assert ends["too fast (m/s)"]["position"] > 0.999, "a snapshot knows no speed"
 assert ends["trembling (rad/s)"]["angular velocity"] < 0.5 < ends["trembling (rad/s)"]["velocity"]
+assert ends["tipped about the ankle (degrees)"]["balance"] < 0.5, "a tipping body is out of balance"
+assert min(ends[name]["balance"] for name in ("shifted sideways (cm)", "too fast (m/s)")) > 0.98
 knee_bent = ends["left knee bent (degrees)"]
 print("knee bent by 60°: " + ", ".join(f"{term} {value:.2f}" for term, value in knee_bent.items()))
 
@@ -376,7 +378,7 @@ filmstrip(learned, poses=8, title="walk_forward, as learned")
 # %% [markdown]
 # The reward hardly moves: a body that will fall in a second still earns nearly all of it, and one that has fallen is put back at once. **Read the length of the episodes, and the share of the clip that is followed.** The KL stays near its dotted line because the learning rate sees to it.
 #
-# And do not expect a walk after a few minutes. In our notes PPO followed 43 % of this walk after 82,000 steps and 51 % after 213,000, where doing nothing follows 47 %: trial and error counts in millions of steps. Three recorded runs on 78 clips show the whole way, two of them on CPU cores
+# And do not expect a walk after a few minutes. In our [lab notes](../docs/lab_notes.md) PPO followed 43 % of this walk after 82,000 steps and 51 % after 213,000, where doing nothing follows 47 %: trial and error counts in millions of steps. Three recorded runs on 78 clips show the whole way, two of them on CPU cores
 # (one without the virtual model, one with it) and one on a GPU:
 
 # %%
@@ -397,7 +399,7 @@ assert all(run.rows[-1].success > run.rows[0].success for run in recorded)
 # %% [markdown]
 # ## Is my run normal?
 #
-# `python -m physhmr_kit.fit --stage expert --clips demo:walk_forward --control residual --validate_every 4` does what we did and leaves a folder. Its table has rows for 1, 5, 20, 60 and 180 minutes, beside a recorded run where the kit has one (`runs/reference.py`). What was measured so far, and on how many clips, is in the [lab notes](../docs/expert.md). Ours:
+# `python -m physhmr_kit.fit --stage expert --clips demo:walk_forward --control residual --validate_every 4` does what we did and leaves a folder. Its table has rows for 1, 5, 20, 60 and 180 minutes, beside a recorded run where the kit has one (`runs/reference.py`). What was measured so far, and on how many clips, is in [docs/expert.md](../docs/expert.md). Ours:
 
 # %%
 display(Markdown(reference_section(evaluations, library.names, end.minutes)))
@@ -526,10 +528,54 @@ assert by_length > 4 / len(lengths)
 #
 # ## Exercises
 #
-# 1. **A wider position term.** At which sideways shift has the position term fallen to 0.1, at α = 100 and at α = 25? *Hint:* a shift $d$ along one axis has a mean square of $d^2/3$ over the three; or call
-#    `rewards.position(moved(shift=0.6), moved(), scale=25.0)`. *Expect* 26 cm and 53 cm. What does it cost near zero?
-# 2. **Harder pushes.** `PushTest(force=400)`, and 100. *Expect* nobody to recover from the hard ones, and 16, 23 and 24 of 24 from the weak ones: how hard a push is matters more than who is pushed.
-# 3. **With the virtual model.** Take `control="residual"` out of `config`. *Expect* a much longer episode from the first iteration on. Does learning make the walk more exact than doing nothing does (`follow(nothing, control="balanced")`), or less?
+# Try them before you open the cell below each.
+#
+# **1 · A wider position term.** At which sideways shift has the position term fallen to 0.1, at α = 100 and at α = 25? *Hint:* a shift $d$ along one axis has a mean square of $d^2/3$ over the three; or call `rewards.position(moved(shift=0.6), moved(), scale=25.0)`. *Expect* 26 cm and 53 cm: twice the
+# reach. And what does it cost near zero? An error of 5 cm loses 8 % of the term at 100 and 2 % at 25: who sees farther sees less sharply.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+metres = np.linspace(0, 0.6, 601)
+for alpha, reach, loss in ((100.0, 0.26, 0.08), (25.0, 0.53, 0.02)):
+    term = rewards.position(moved(601, shift=0.6), moved(601), scale=alpha)
+    tenth = float(metres[int((term < 0.1).int().argmax())])
+    print(f"α = {alpha:g}: 0.1 at {100 * tenth:.0f} cm, {1 - term[50]:.0%} lost at 5 cm")
+    assert abs(tenth - (3 * np.log(10) / alpha) ** 0.5) < 2e-3 and abs(tenth - reach) < 0.005
+    assert abs(1 - float(term[50]) - loss) < 0.005
+
+# %% [markdown]
+# **2 · Weaker and harder pushes.** Push the walk four times with 100 N, without a policy, and four times with 400 N, the bundled expert (`PushTest(force=100, pushes=4)`). *Expect* all of the weak ones to be the end of residual control, and none of them that of balanced; and the expert to recover from none of the
+# hard ones. How hard a push is matters more than who is pushed.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+weak_and_hard = {}
+for name, force in (("nothing, residual", 100), ("nothing, balanced", 100), ("bundled expert", 400)):
+    policy, episode = RUNS[name]
+    _, outcomes = push_clips(policy, library, episode, PushTest(force=force, pushes=4), simulator="mujoco_cpu")
+    weak_and_hard[name] = sum(o.recovered for o in outcomes if o.push)
+    print(f"{name}, {force} N: {weak_and_hard[name]} of 4")
+assert list(weak_and_hard.values()) == [0, 4, 0]
+
+# %% [markdown]
+# **3 · What PPO starts from.** Of the 48 starts of "Too much noise", how many bodies are still within 25 cm of the walk after 100 steps if noise of width 0.05 shakes *balanced* control? With residual control it was 4 of them. *Expect* nearly all: with the virtual model episodes last from the first iteration
+# on, and PPO has other things to learn than not to fall.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+balanced = TrackingConfig(termination="none", control="balanced")
+env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=len(starts)), balanced)
+env.reset(seed=0, options={"clip": torch.zeros_like(starts), "frame": starts})
+within = torch.ones(len(starts), dtype=torch.bool)
+for _ in range(STEPS):
+    env.step(0.05 * torch.randn(len(starts), 69, generator=generator))
+    within &= ~any_body_far(env.last_state.body_pos, env.reference_state.body_pos, 0.25)
+env.close()
+alone = float(kept[-1, DISTANCES.index(0.25), STDS.index(0.05)].float().mean())
+print(
+    f"within 25 cm after {STEPS / 30:.1f} s: {alone:.0%} without the virtual model, {within.float().mean():.0%} with it"
+)
+assert alone < 0.3 and within.float().mean() > 0.9
+
+# %% [markdown]
+# With more time: take `control="residual"` out of `config` and train. Does learning make the walk more exact than doing nothing does (`follow(nothing, control="balanced")`), or less?
 #
 # ## Summary
 #

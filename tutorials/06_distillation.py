@@ -183,15 +183,15 @@ print(f"a label has a typical size of {label.std():.2f}, and the part that varie
 
 # %%
 @torch.no_grad()
-def demonstrations(student: Policy) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the student would have seen and what the expert did, while the expert performed."""
+def demonstrations(student: Policy, samples: int = SAMPLES, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the student would have seen and what the expert did, while the expert performed, its hands shaking by `noise`."""
     env, seen, labels = make_env(expert.control), [], []
     obs, _ = env.reset(seed=0)
-    for _ in range(SAMPLES // env.num_envs):
+    for _ in range(samples // env.num_envs):
         action = expert(obs)
         seen.append(student.flatten(obs))
         labels.append(env.label(action, expert.control, "absolute"))
-        obs, *_ = env.step(action)
+        obs, *_ = env.step(action + noise * torch.randn_like(action))
     env.close()
     return torch.cat(seen), torch.cat(labels)
 
@@ -378,6 +378,7 @@ axes.legend(frameon=False)
 plt.show()
 
 on_expert, on_own, dagger = (curve for curve, _, _ in CURVES.values())
+assert on_own[0] < 1.5 * on_expert[0], "it begins on the same states"
 assert on_own[-15:].mean() > 3 * on_expert[-15:].mean(), "the same network, other states"
 assert on_own[-15:].mean() > dagger[-15:].mean()
 
@@ -454,14 +455,51 @@ assert gap.max() > 20
 # %% [markdown]
 # ## Exercises
 #
-# 1. **What the expert is for.** Let `nothing` follow all twelve demo motions with residual and with balanced control, and the expert as well. *Expect* residual nothing to lose four of them (lunge, turn, side step, walking forward) and the others none.
-#    On quiet motions nothing is even the more exact of the two: it has no network to be imprecise. what the expert is for then, lesson 5 tells.
-# 2. **Shorter memory.** Set `buffer_rollouts=1`, so that each iteration learns from its own rollout only. *Expect* a loss that is about twice as high and jumps about, and still both motions followed to the end:
-#    *whose* states are asked about matters more than how long the answers are kept.
-# 3. **A noisy master.** In `demonstrations`, let the expert act with noise, `env.step(action + 0.1 * torch.randn_like(action))`, but keep the clean labels. *Expect* a loss some twenty times higher, and a clone that follows both
-#    motions to the end. Why? (The expert now shows how to come back; this is the idea of DART, Laskey et al. 2017. It needs to be told how much noise, though; DAgger finds the right states by itself.)
-# 4. **More of everything.** Four cameras, 300 iterations, all demo motions: `python -m physhmr_kit.fit --stage distill --iterations 300 --views 4`. *Expect* some minutes.
-#    How many motions does it follow? Our student of two motions managed six of the twelve, most of them quiet ones.
+# Try them before you open the cell below each.
+#
+# **1 · How fast trouble grows.** A clone errs with probability $\epsilon$ in each step on the expert's states, and once it has erred it is beside them for good. How many steps of $T$ does it spend there on average, with $\epsilon=0.001$ and $T=60$, and how many with twice the time? And a DAgger student, which
+# is back after each error? *Expect* 1.8 and 7.0: four times as many in twice the time, $\epsilon T^2/2$, where the other one has 0.06 and 0.12, $\epsilon T$.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+chance = 0.001
+for steps, beside in ((60, 1.8), (120, 7.0)):
+    lost = sum(1 - (1 - chance) ** step for step in range(1, steps + 1))
+    print(
+        f"{steps} steps: {lost:.1f} beside the expert's states (εT²/2 = {chance * steps**2 / 2:.1f}), DAgger {chance * steps:.2f}"
+    )
+    assert abs(lost - beside) < 0.05
+
+# %% [markdown]
+# **2 · The same regression, other states.** Is it the algorithm, or the states? Give `clone` the pairs that DAgger has gathered, `module.buffer.rows["obs"]` and `["label"]`, and a fresh network. *Expect* a loss several times the clone's and a body that is followed much farther than the clone's: plain regression will do, if
+# the questions are those that a student runs into.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+torch.manual_seed(0)
+regressed = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
+gathered = module.buffer.rows
+other_loss = clone(regressed, gathered["obs"], gathered["label"])
+other_rollouts = track_clips(regressed.eval(), library, seeing, views)
+followed = sum(len(r) for r in other_rollouts)
+print(f"loss {np.mean(other_loss[-50:]):.1e}, the clone's {np.mean(cloning_loss[-50:]):.1e}")
+print(f"frames followed: {followed}, the clone {survived[0]}, DAgger {survived[1]}")
+assert np.mean(other_loss[-50:]) > 2 * np.mean(cloning_loss[-50:]) and followed > survived[0]
+
+# %% [markdown]
+# **3 · A noisy master.** Let the expert's hands shake, but keep the clean labels: `demonstrations(student, SAMPLES // 8, noise=0.1)`, with an eighth of the states. *Expect* a larger loss, and a clone that is followed farther than that of all the clean ones. Why? The expert now shows how to come back; this is the idea of DART (Laskey
+# et al. 2017). It needs to be told how much noise, though; DAgger finds the right states by itself.
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+torch.manual_seed(0)
+shaken = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
+shaken_loss = clone(shaken, *demonstrations(shaken, SAMPLES // 8, noise=0.1))
+shaken_rollouts = track_clips(shaken.eval(), library, seeing, views)
+followed = sum(len(r) for r in shaken_rollouts)
+print(f"loss {np.mean(shaken_loss[-50:]):.1e}; frames followed: {followed}, the clone {survived[0]}")
+assert np.mean(shaken_loss[-50:]) > 2 * np.mean(cloning_loss[-50:]) and followed > survived[0]
+
+# %% [markdown]
+# With more time: `buffer_rollouts=1`, so that each iteration learns from its own rollout only. *Whose* states are asked about turns out to matter more than how long the answers are kept. And four cameras, 300 iterations, all demo motions, which takes minutes:
+# `python -m physhmr_kit.fit --stage distill --iterations 300 --views 4`.
 #
 # ## Summary
 #

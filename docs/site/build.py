@@ -38,8 +38,9 @@ def gather(pages: Path, execute: bool) -> list:
     texts["docs/contributing.md"] = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("](docs/", "](")
     texts |= {"docs/commands.md": commands_page(), "docs/settings.md": settings_page()}
     assets = {
-        f"docs/{file.name}"
-        for file in (ROOT / "docs").iterdir()
+        file.relative_to(ROOT).as_posix()
+        for folder in (ROOT / "docs", ROOT / "docs" / "results")
+        for file in folder.iterdir()
         if file.suffix in (".png", ".webp", ".gif", ".svg", ".csv")
     }
     known = set(texts) | assets
@@ -55,7 +56,9 @@ def gather(pages: Path, execute: bool) -> list:
         text = with_links(text, path, known | set(moved), moved)
         (pages / Path(path).name).write_text(with_formulas(with_diagrams(text)), encoding="utf-8")
     for path in assets:
-        shutil.copyfile(ROOT / path, pages / Path(path).name)
+        copy = pages / Path(path).relative_to("docs")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, copy)
     shutil.copyfile(HERE / "extra.css", pages / "extra.css")
     (pages / "api").mkdir()
     rooms = room_pages(ROOT / "physhmr_kit")
