@@ -18,6 +18,7 @@ from test_importers import FRAMES, SIZE, SMPLX_PELVIS, scene, write_gvhmr  # noq
 
 from data_prep import detect
 from data_prep.detect import GVHMR
+from data_prep.environments import find_uv
 from data_prep.gvhmr_run import CHECKPOINTS, RESULTS, Weights, run_gvhmr
 from physhmr_kit import reconstruct
 from physhmr_kit.body.skeleton import rest_joints
@@ -209,11 +210,18 @@ def test_a_run_that_fails_is_told_and_leaves_nothing(standin, video, fetched, tm
 
 
 def test_without_uv_its_installation_is_named(standin, video, fetched, tmp_path, monkeypatch, capsys):
-    def absent():
-        raise KitError("uv is not installed; run: python -m pip install uv")
+    monkeypatch.setattr("data_prep.environments.find_uv", find_uv)
+    monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "run: python -m pip install uv" in refused(capsys, command(video, fetched, tmp_path / "out"))
 
-    monkeypatch.setattr("data_prep.environments.find_uv", absent)
-    assert "pip install uv" in refused(capsys, command(video, fetched, tmp_path / "out"))
+
+def test_an_environment_that_cannot_be_installed_names_the_command_that_builds_it(tmp_path, monkeypatch, capsys):
+    """uv itself, with nothing cached and no network."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    said = refused(capsys, run(lambda: detect.main(["gvhmr"])))
+    assert "could not be built" in said and said.endswith("run: python -m data_prep.detect gvhmr")
 
 
 def test_without_ffprobe_its_installation_is_named(standin, video, fetched, tmp_path, monkeypatch, capsys):
