@@ -24,7 +24,6 @@ from physhmr_kit import reconstruct
 from physhmr_kit.body.skeleton import rest_joints
 from physhmr_kit.cli import run
 from physhmr_kit.motion.clip import Clip
-from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.track import VisualTrack
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="shell scripts")
@@ -213,7 +212,8 @@ def test_without_uv_its_installation_is_named(standin, video, fetched, tmp_path,
     monkeypatch.setattr("data_prep.environments.find_uv", find_uv)
     monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "run: python -m pip install uv" in refused(capsys, command(video, fetched, tmp_path / "out"))
+    weights = Weights.find(fetched)
+    assert "run: python -m pip install uv" in refused(capsys, run(lambda: run_gvhmr(video, weights)))
 
 
 def test_an_environment_that_cannot_be_installed_names_the_command_that_builds_it(tmp_path, monkeypatch, capsys):
