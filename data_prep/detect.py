@@ -31,7 +31,7 @@ SCRIPTS = Path(__file__).parent / "detectors"
 
 @dataclass(frozen=True)
 class Detector:
-    """A 2-D detector.
+    """A program that looks at a video, in an environment of its own: a 2-D detector, or GVHMR (`data_prep.gvhmr_run`).
 
     Attributes:
         name: how it is asked for.
@@ -65,6 +65,14 @@ DETECTORS = {
     )
 }
 """The detectors, by name."""
+
+GVHMR = Detector(
+    "gvhmr",
+    SCRIPTS / "gvhmr_motion.py",
+    weights="a folder with gvhmr/gvhmr_siga24_release.ckpt, hmr2/epoch=10-step=25000.ckpt, vitpose/vitpose-h-multi-coco.pth and "
+    "yolo/yolov8x.pt as GVHMR's authors lay them out (5.6 GB; github.com/zju3dv/GVHMR, docs/INSTALL.md, has the links)",
+)
+"""GVHMR, which says motion and not only keypoints; `data_prep.gvhmr_run` runs it."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +215,8 @@ def detect(
             out = Path(draft) / "detections.npz"
             words = [str(video), str(out), *span.words(), *(place.words() if place else [])]
             words += [] if weights is None else ["--weights", str(weights)]
-            with _bar(detector.name, progress) as show:
-                _run_script(detector, words, Path(draft), show)
+            with script_bar(detector.name, progress) as show:
+                run_script(detector, words, Path(draft), show)
             found = Detections.load(out)
             os.replace(out, kept)
             return found
@@ -222,7 +230,7 @@ def prepare(detector: Detector) -> str:
     """Build a detector's environment if need be; returns its name and version, as its script says them."""
     with tempfile.TemporaryDirectory(prefix="detect-") as draft:
         said: list[str] = []
-        _run_script(detector, ["--version"], Path(draft), said.append)
+        run_script(detector, ["--version"], Path(draft), said.append)
         return said[-1] if said else detector.name
 
 
@@ -242,8 +250,15 @@ def _key(video: Path, detector: Detector, asked: tuple, weights: Path | None) ->
     return f"{detector.name}-{key.hexdigest()[:32]}"
 
 
-def _run_script(detector: Detector, words: list[str], folder: Path, show: Callable[[str], object]) -> None:
-    """Run a detector's script to its end, in the first environment in which it starts; `show` gets its lines."""
+def run_script(detector: Detector, words: list[str], folder: Path, show: Callable[[str], object]) -> None:
+    """Run a detector's script to its end, in the first environment in which it starts.
+
+    Args:
+        words: its command line. folder: where it works. show: gets its lines.
+
+    Raises:
+        KitError: uv is not installed, the environment cannot be built, or the script failed.
+    """
     for command in ways_to_run(detector.script):
         log = folder / "log.txt"
         started = False
@@ -309,8 +324,8 @@ def _end(process: subprocess.Popen) -> None:
 
 
 @contextlib.contextmanager
-def _bar(name: str, progress: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr, fed with the script's lines: 'ready', then 'progress DONE TOTAL' (TOTAL 0: unknown)."""
+def script_bar(name: str, progress: bool) -> Iterator[Callable[[str], None]]:
+    """A progress bar on stderr, fed with the script's lines: 'ready', then 'progress DONE TOTAL' (TOTAL 0: unknown) or 'stage WORDS'."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -333,6 +348,8 @@ def _bar(name: str, progress: bool) -> Iterator[Callable[[str], None]]:
                 bar.reset(task, total=None, description=f"{name}: looking at the video")
             elif len(words) == 3 and words[0] == "progress":
                 bar.update(task, completed=int(words[1]), total=int(words[2]) or None)
+            elif words[:1] == ["stage"]:
+                bar.reset(task, total=None, description=f"{name}: {' '.join(words[1:])}")
 
         yield show
 
@@ -346,10 +363,10 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.detect`."""
     opening, _, rest = __doc__.partition("\n\n")
     parser = _Parser(prog="python -m data_prep.detect", description=opening, epilog=rest)
-    parser.add_argument("detector", choices=DETECTORS, help="whose environment to build")
+    parser.add_argument("detector", choices=[*DETECTORS, GVHMR.name], help="whose environment to build")
     options = parser.parse_args(argv)
     print(f"{options.detector}: preparing its environment (the first time takes a while)", file=sys.stderr)
-    print(f"{prepare(DETECTORS[options.detector])} is ready")
+    print(f"{prepare((DETECTORS | {GVHMR.name: GVHMR})[options.detector])} is ready")
     return 0
 
 

@@ -20,7 +20,7 @@ def find_uv() -> str:
     found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if found is None:
         raise KitError(
-            "uv is not installed, and a detector's environment is built by it; run: python -m pip install uv"
+            "uv is not installed, and environments of detectors and GVHMR are built by it; run: python -m pip install uv"
         )
     return found
 

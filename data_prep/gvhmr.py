@@ -2,8 +2,8 @@
 
 Reads `hmr4d_results.pt` and `preprocess/vitpose.pt`. GVHMR tells the body twice, in a y-up world and in the camera;
 the camera is the one for which both are one body, so nothing has to be aligned. Its focal length is a guess (the
-image's diagonal) unless it was told one. It keeps every frame of the video and calls them 30 fps: say --fps when the
-video's rate is another. The feature is made by the kit's encoder, because the kit's student was taught on it;
+image's diagonal) unless it was told one. Its authors' code keeps every frame of the video and calls them 30 fps: say --fps
+when the video's rate is another (the package `gvhmr` puts such a video on 30 first). The feature is made by the kit's encoder, because the kit's student was taught on it;
 --own-feature keeps GVHMR's context for a student taught on that.
 """
 

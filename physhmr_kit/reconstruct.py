@@ -22,12 +22,17 @@ from physhmr_kit.simulation.registry import SIMULATORS, choose_simulator
 from physhmr_kit.utils.errors import KitError
 
 if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that --help answers at once
+    from data_prep.gvhmr_run import Weights
     from physhmr_kit.learning.networks import Policy
     from physhmr_kit.reconstruction import Reconstruction
     from physhmr_kit.vision.camera import Camera
     from physhmr_kit.vision.encoder import VisionEncoder
     from physhmr_kit.vision.keypoints import KeypointTrack
     from physhmr_kit.vision.track import VisualTrack
+
+
+GVHMR = "gvhmr"
+"""What --encoder is called when it is no file but GVHMR (`data_prep.gvhmr_run`)."""
 
 
 def find_video(keypoints: Path) -> Path | None:
@@ -100,7 +105,12 @@ def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
     return track, video
 
 
-def check_stillness(video: Path | None, keypoints: KeypointTrack, camera: Camera | None) -> None:
+HOW_IT_MOVES = "--camera or --lens with a pose for each frame at 30 fps, of GVHMR's or another tool's visual odometry"
+
+
+def check_stillness(
+    video: Path | None, keypoints: KeypointTrack, camera: Camera | None, remedy: str = HOW_IT_MOVES
+) -> None:
     """Say on stderr that the camera moves where it is taken for a fixed one. A film with cuts is not looked at."""
     from data_prep.moving_camera import MOVES, background_path, drift
 
@@ -110,7 +120,7 @@ def check_stillness(video: Path | None, keypoints: KeypointTrack, camera: Camera
     if moved > MOVES:
         print(
             f"warning: the camera moves (the background shifts by {100 * moved:.0f} % of the picture's width) but is taken for a fixed "
-            "one; give --camera or --lens with a pose for each frame at 30 fps, of GVHMR's or another tool's visual odometry",
+            f"one; give {remedy}",
             file=sys.stderr,
         )
 
@@ -131,7 +141,7 @@ def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: K
 
     A shot has one camera: the calibrated one, or one estimated from the person (`vision.uncalibrated`).
     """
-    from physhmr_kit.vision.presence import SHORTEST_SPAN, spans_to_place
+    from physhmr_kit.vision.presence import spans_to_place
 
     tracks, shots = [], keypoints.shots()
     for seconds, shot in shots:
@@ -144,11 +154,39 @@ def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: K
         camera = known[first : first + len(shot)] if known is not None and known.batch_shape else known
         track = replace(find_track(args, encoder, camera, shot), first=first)
         tracks += [track[a:b] for a, b in spans]
+    return _seen(tracks, keypoints)
+
+
+def _seen(tracks: list[VisualTrack], keypoints: KeypointTrack) -> list[VisualTrack]:
+    """The tracks; a KitError where there are none."""
+    from physhmr_kit.vision.presence import SHORTEST_SPAN
+
     if not tracks:
         raise KitError(
             f"{keypoints.name}: the person is nowhere seen for {SHORTEST_SPAN / 30:.2f} s on end; nothing can be reconstructed"
         )
     return tracks
+
+
+def gvhmr_tracks(args, encoder: VisionEncoder, weights: Weights) -> tuple[list[VisualTrack], KeypointTrack]:
+    """The person's track in each span that shows them, with GVHMR's pose, contact and camera in GVHMR's gravity view, and the
+    keypoints it saw. Where the body is along its rays, the refinement settles as it does for the kit's own encoder.
+
+    Args:
+        encoder: the kit's; it makes the feature, because the student was taught on it.
+    """
+    from data_prep.gvhmr_run import run_gvhmr
+    from data_prep.worlds import make_track, to_simulation
+    from physhmr_kit.vision.keypoints import KeypointTrack
+    from physhmr_kit.vision.presence import spans_to_place
+
+    print("gvhmr: for education, research and non-profit use only (licence of Zhejiang University)", file=sys.stderr)
+    body = to_simulation(run_gvhmr(args.video, weights, args.focal, args.moving_camera, args.scale))
+    seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name)
+    if not args.moving_camera:
+        check_stillness(args.video, seen, None, "--moving-camera")
+    track = make_track(body, encoder)
+    return _seen([track[a:b] for a, b in spans_to_place(seen)], seen), seen
 
 
 def find_track(args, encoder: VisionEncoder, known: Camera | None, shot: KeypointTrack) -> VisualTrack:
@@ -266,7 +304,24 @@ def _parser():
         help="stage of the student",
     )
     add("--weights", type=Path, help="policy weights (.safetensors) or a run folder; the bundled policy by default")
-    add("--encoder", type=Path, help="encoder weights (.safetensors); the bundled encoder by default")
+    add(
+        "--encoder",
+        type=str,
+        metavar="PATH|gvhmr",
+        help="encoder weights (.safetensors), the bundled encoder by default; or gvhmr: GVHMR, in an environment of its own, finds "
+        "person, keypoints, motion and camera (its licence: education, research and non-profit use only)",
+    )
+    add(
+        "--encoder-weights",
+        type=Path,
+        metavar="FOLDER",
+        help="of --encoder gvhmr: its authors' checkpoints, with SMPL-X in body_models/smplx",
+    )
+    add(
+        "--moving-camera",
+        action="store_true",
+        help="with --encoder gvhmr: the camera moves and GVHMR follows its turning; a fixed one by default",
+    )
     add("--scale", type=float, help="size of the person relative to the mean shape; estimated by default")
     add("--no-overlay", action="store_true", help="do not draw the body over the video")
     add("--simulator", choices=SIMULATORS, default="auto", help="simulator")
@@ -292,7 +347,24 @@ def _parse(argv: list[str] | None):
         raise KitError(f"--adapt {args.adapt:g}: a positive number of minutes, for a method with a policy")
     if sum(given is not None for given in (args.camera, args.lens, args.focal)) > 1:
         raise KitError("give one of --camera, --lens and --focal")
+    _check_encoder(args)
     return args
+
+
+def _check_encoder(args) -> None:
+    """Make --encoder a path unless it is GVHMR; a KitError where options do not go with it."""
+    if args.encoder != GVHMR:
+        args.encoder = args.encoder and Path(args.encoder)
+        if args.encoder_weights or args.moving_camera:
+            raise KitError("--encoder-weights and --moving-camera are for --encoder gvhmr")
+        return
+    names = ("keypoints", "fps", "image_size", "camera", "lens", "detector", "detector_weights", "person", "box")
+    defaults = {"detector": "mediapipe", "person": "largest"}
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) != defaults.get(name)]
+    if given:
+        raise KitError(
+            f"--encoder gvhmr wants a VIDEO and finds person, keypoints and camera itself; leave out {', '.join(given)}"
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -303,13 +375,20 @@ def main(argv: list[str] | None = None) -> int:
 
     # weights first: detection takes minutes
     policy = find_follower(args.method, args.stage, args.weights)
-    encoder = load_encoder(args.encoder)
-    with step("keypoints"):
-        keypoints, video = keypoints_and_video(args)
-        known = load_camera(args.camera or args.lens, keypoints)
-        check_stillness(video, keypoints, known)
-    with step("camera, encoder and rays"):
-        tracks = find_tracks(args, encoder, known, keypoints)
+    if args.encoder == GVHMR:
+        from data_prep.gvhmr_run import Weights
+
+        weights, encoder, video = Weights.find(args.encoder_weights), load_encoder(), args.video
+        with step("GVHMR"):
+            tracks, keypoints = gvhmr_tracks(args, encoder, weights)
+    else:
+        encoder = load_encoder(args.encoder)
+        with step("keypoints"):
+            keypoints, video = keypoints_and_video(args)
+            known = load_camera(args.camera or args.lens, keypoints)
+            check_stillness(video, keypoints, known)
+        with step("camera, encoder and rays"):
+            tracks = find_tracks(args, encoder, known, keypoints)
     from physhmr_kit.reconstruction import film_errors, summary
     from physhmr_kit.reconstruction.files import write_files
 

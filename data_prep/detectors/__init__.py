@@ -1,5 +1,5 @@
-"""2-D detectors: scripts with inline metadata (PEP 723), each run in an environment of its own.
+"""2-D detectors and GVHMR: scripts with inline metadata (PEP 723), each run in an environment of its own.
 
 They import nothing of the kit but `detector_script.py` beside them, and the kit never imports them; `data_prep.detect`
-runs them and reads the file they write.
+and `data_prep.gvhmr_run` run them and read the files they write.
 """

@@ -1,0 +1,301 @@
+"""GVHMR from a video, up to the model's door: the real script runs, in this interpreter, over a stand-in of the package.
+
+The stand-in "finds" a known scene, so what comes out of `reconstruct` can be compared with it.
+"""
+
+import ast
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from films import film, use_uv_of_ours
+from test_importers import FRAMES, SIZE, SMPLX_PELVIS, scene, write_gvhmr  # noqa: F401 (a fixture)
+
+from data_prep import detect
+from data_prep.detect import GVHMR
+from data_prep.environments import find_uv
+from data_prep.gvhmr_run import CHECKPOINTS, RESULTS, Weights, run_gvhmr
+from physhmr_kit import reconstruct
+from physhmr_kit.body.skeleton import rest_joints
+from physhmr_kit.cli import run
+from physhmr_kit.motion.clip import Clip
+from physhmr_kit.vision.track import VisualTrack
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="shell scripts")
+STANDIN = Path(__file__).parents[1] / "standin"
+
+
+def write_smplx(path: Path, joints: int = 55) -> Path:
+    """A made-up SMPL-X of the mean shape: a vertex for each joint."""
+    template = np.zeros((joints, 3))
+    template[:22] = (rest_joints()[:22] + SMPLX_PELVIS).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, v_template=template, shapedirs=np.zeros((joints, 3, 10)), J_regressor=np.eye(joints))
+    return path
+
+
+@pytest.fixture
+def fetched(tmp_path):
+    """What a user has fetched: checkpoints and SMPL-X."""
+    folder = tmp_path / "fetched"
+    for name in CHECKPOINTS:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(b"0123456789")
+    write_smplx(folder / "body_models/smplx/SMPLX_NEUTRAL.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A name that GVHMR's own parser of options would take apart."""
+    still = (
+        np.random.default_rng(0).integers(0, 255, (SIZE[1] // 8, SIZE[0] // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    )
+    return film(tmp_path_factory.mktemp("film") / "a=b, c (1).mp4", [still] * FRAMES)
+
+
+@pytest.fixture
+def standin(tmp_path, monkeypatch, scene):  # noqa: F811
+    """The environment: uv of ours, ffprobe, and the stand-in with the scene. Has `mode(word)` and `calls()`."""
+    folder = tmp_path / "standin"
+    write_gvhmr(folder / "result", scene)
+    (folder / "mode").write_text("fine")
+    path = tmp_path / "bin"
+    use_uv_of_ours(path, monkeypatch, f"export PYTHONPATH={STANDIN}")
+    (path / "ffprobe").write_text("#!/bin/sh\n")
+    (path / "ffprobe").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    monkeypatch.setenv("GVHMR_STANDIN", str(folder))
+    monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "cache with, a blank"))
+
+    class Standin:
+        result = folder / "result"
+
+        @staticmethod
+        def mode(word):
+            (folder / "mode").write_text(word)
+
+        @staticmethod
+        def calls():
+            log = folder / "calls.jsonl"
+            return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    return Standin
+
+
+def command(video, fetched, out, *more):
+    words = [video, "--encoder", "gvhmr", "--encoder-weights", fetched, "--out", out, "--no-overlay", *more]
+    return run(lambda: reconstruct.main([str(w) for w in words]))
+
+
+# What comes out
+
+
+def test_the_motion_of_gvhmrs_world_is_reconstructed(standin, video, fetched, scene, tmp_path, capsys):  # noqa: F811
+    """The scene's camera goes round the man; pose, path and camera are those of the gravity view, on the floor."""
+    out = tmp_path / "out"
+    assert command(video, fetched, out, "--moving-camera", "--method", "kinematic") == 0
+    said = capsys.readouterr()
+    assert "non-profit use only" in said.err and "GVHMR: " in said.err
+    assert f"{FRAMES} frames at 30 fps" in said.out
+    clip, track = Clip.load(out / "reconstruction.npz"), VisualTrack.load(out / "track.npz")
+    root, rot, camera, keypoints = scene
+    apart = (clip.root_pos - root)[:, :2].norm(dim=-1)
+    assert apart.max() < 0.03  # m
+    assert 2 * (clip.joint_rot[:, 0] * rot[:, 0]).sum(-1).abs().clamp(max=1).acos().max() < 0.1  # rad
+    torch.testing.assert_close(track.camera.R, camera.R, atol=1e-3, rtol=0)
+    torch.testing.assert_close(track.centre[:, :2], camera.centre[:, :2], atol=1e-3, rtol=0)
+    torch.testing.assert_close(track.keypoints, keypoints)
+    assert track.scale == pytest.approx(1.0) and track.name == "a=b, c (1)"
+
+
+@pytest.mark.parametrize("method", ["two_stage", "physics"])
+def test_every_method_takes_it(standin, video, fetched, tmp_path, capsys, method):
+    assert command(video, fetched, tmp_path / "out", "--moving-camera", "--method", method) == 0
+    assert "distance from the rays" in capsys.readouterr().out
+    assert (tmp_path / "out" / "reconstruction.bvh").is_file()
+
+
+def test_a_second_run_is_read_from_the_cache_unless_something_changed(standin, video, fetched):
+    def ask(**options):
+        assert len(run_gvhmr(video, Weights.find(fetched), progress=False, **options)) == FRAMES
+        return len(standin.calls())
+
+    assert [ask(), ask(), ask(scale=1.1), ask(focal=900.0), ask(moving=True)] == [1, 1, 1, 2, 3]
+    (fetched / CHECKPOINTS[0]).write_bytes(b"9876543210")
+    assert ask() == 4
+    cache = Path(os.environ["PHYSHMR_CACHE"]) / "gvhmr"
+    assert all(
+        sorted(p.name for p in kept.rglob("*.pt")) == ["hmr4d_results.pt", "vitpose.pt"] for kept in cache.iterdir()
+    )
+    for kept in cache.iterdir():
+        (kept / RESULTS[0]).write_bytes(b"PK")
+    assert ask() == 5
+
+
+# What GVHMR is asked
+
+
+def test_the_call_says_focal_length_and_whether_the_camera_moves(standin, video, fetched, tmp_path):
+    run_gvhmr(video, Weights.find(fetched), focal=1400.0, progress=False)
+    run_gvhmr(video, Weights.find(fetched), moving=True, progress=False)
+    fixed, moving = standin.calls()
+    assert (fixed["f_px"], fixed["static_camera"], moving["f_px"], moving["static_camera"]) == (
+        1400.0,
+        True,
+        None,
+        False,
+    )
+    assert fixed["video"] == "film.mp4" and fixed["film"] == str(video.resolve()) and not fixed["render"]
+    assert fixed["body_model"] == str((fetched / "body_models/smplx/SMPLX_NEUTRAL.npz").resolve())
+    assert fixed["offline"] == ["1", "true", os.devnull]
+
+
+def test_smplx_may_lie_where_the_kit_keeps_body_models(standin, video, fetched, tmp_path, monkeypatch):
+    (fetched / "body_models/smplx/SMPLX_NEUTRAL.npz").unlink()
+    elsewhere = write_smplx(tmp_path / "models/SMPLX_NEUTRAL.npz")
+    monkeypatch.setenv("PHYSHMR_BODY_MODELS", str(elsewhere.parent))
+    run_gvhmr(video, Weights.find(fetched), progress=False)
+    assert standin.calls()[0]["body_model"] == str(elsewhere.resolve())
+
+
+def test_a_film_of_another_rate_is_on_30_fps_or_keeps_its_frames(standin, fetched, tmp_path):
+    fast = film(tmp_path / "60.mp4", [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * 2 * FRAMES, fps=60)
+    assert run_gvhmr(fast, Weights.find(fetched), progress=False).fps == 30
+    slow = film(tmp_path / "25.mp4", [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * FRAMES, fps=25)
+    assert run_gvhmr(slow, Weights.find(fetched), progress=False).fps == pytest.approx(25)
+
+
+def test_a_camera_that_moves_and_was_taken_for_fixed_is_told(standin, fetched, tmp_path, capsys):
+    wall = (
+        np.random.default_rng(0)
+        .integers(0, 255, (SIZE[1] // 16, SIZE[0] // 8, 3), np.uint8)
+        .repeat(16, 0)
+        .repeat(16, 1)
+    )
+    panned = film(tmp_path / "pan.mp4", [wall[:, 16 * n : 16 * n + SIZE[0]] for n in range(FRAMES)])
+    assert command(panned, fetched, tmp_path / "out", "--method", "kinematic") == 0
+    assert "the camera moves" in (said := capsys.readouterr().err) and said.count("one; give --moving-camera") == 1
+
+
+# What goes wrong is told in one line
+
+
+def refused(capsys, code) -> str:
+    said = capsys.readouterr().err.splitlines()
+    assert code == 2 and sum(line.startswith("error: ") for line in said) == 1 and said[-1].startswith("error: ")
+    return said[-1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("nobody", "gvhmr: found nobody in the video; film one person whole"),
+        ("memory", "gvhmr: failed .RuntimeError: CUDA error: out of memory"),
+        ("lacking", "gvhmr: ended without preprocess/vitpose.pt"),
+        ("broken", "could not be built or does not start .*libcudart.*run: python -m data_prep.detect gvhmr$"),
+    ],
+)
+def test_a_run_that_fails_is_told_and_leaves_nothing(standin, video, fetched, tmp_path, capsys, mode, words):
+    standin.mode(mode)
+    said = refused(capsys, command(video, fetched, tmp_path / "out"))
+    assert re.search(words, said), said
+    assert not (tmp_path / "out").exists() and not list((Path(os.environ["PHYSHMR_CACHE"]) / "gvhmr").iterdir())
+
+
+def test_without_uv_its_installation_is_named(standin, video, fetched, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("data_prep.environments.find_uv", find_uv)
+    monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    weights = Weights.find(fetched)
+    assert "run: python -m pip install uv" in refused(capsys, run(lambda: run_gvhmr(video, weights)))
+
+
+def test_an_environment_that_cannot_be_installed_names_the_command_that_builds_it(tmp_path, monkeypatch, capsys):
+    """uv itself, with nothing cached and no network."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    said = refused(capsys, run(lambda: detect.main(["gvhmr"])))
+    assert "could not be built" in said and said.endswith("run: python -m data_prep.detect gvhmr")
+
+
+def test_without_ffprobe_its_installation_is_named(standin, video, fetched, tmp_path, monkeypatch, capsys):
+    (tmp_path / "bin" / "ffprobe").unlink()
+    use_uv_of_ours(tmp_path / "bin", monkeypatch, f"export PYTHONPATH={STANDIN} PATH=/nowhere")
+    assert "install ffmpeg" in refused(capsys, command(video, fetched, tmp_path / "out"))
+
+
+def test_weights_are_looked_for_before_any_work(standin, video, fetched, tmp_path, capsys):
+    words = [str(video), "--encoder", "gvhmr", "--out", str(tmp_path / "out")]
+    assert "gvhmr needs --encoder-weights: fetch a folder with gvhmr/" in refused(
+        capsys, run(lambda: reconstruct.main(words))
+    )
+    (fetched / "body_models/smplx/SMPLX_NEUTRAL.npz").rename(tmp_path / "away.npz")
+    assert "register at https://smpl-x.is.tue.mpg.de" in refused(capsys, command(video, fetched, tmp_path / "out"))
+    write_smplx(fetched / "body_models/smplx/SMPLX_NEUTRAL.npz", 24)
+    assert "a SMPL model, but these betas are of SMPL-X" in refused(capsys, command(video, fetched, tmp_path / "out"))
+    (fetched / "yolo/yolov8x.pt").unlink()
+    assert "no yolo/yolov8x.pt there; gvhmr needs a folder" in refused(
+        capsys, command(video, fetched, tmp_path / "out")
+    )
+    assert not standin.calls()
+
+
+def test_a_checkpoint_that_is_not_the_released_one_is_not_replaced_by_a_fetched_one(
+    standin, video, fetched, tmp_path, capsys
+):
+    (fetched / "hmr2/epoch=10-step=25000.ckpt").write_bytes(b"cut")
+    said = refused(capsys, command(video, fetched, tmp_path / "out"))
+    assert "25000.ckpt: 3 bytes, the released file has 10; fetch it again" in said and not standin.calls()
+
+
+def test_a_result_of_another_video_is_refused(standin, fetched, tmp_path, capsys):
+    for name, size, frames, words in (
+        ("small.mp4", (640, 360), FRAMES, "640x360, but gvhmr saw 1280x720"),
+        ("long.mp4", SIZE, 3 * FRAMES, "lasts 4.00 s, but gvhmr saw 40 frames, 1.33 s"),
+    ):
+        other = film(tmp_path / name, [np.zeros((size[1], size[0], 3), np.uint8)] * frames)
+        assert words in refused(capsys, command(other, fetched, tmp_path / "out"))
+
+
+def test_a_cache_that_cannot_be_written_is_told(standin, video, fetched, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "file"))
+    assert "set PHYSHMR_CACHE" in refused(capsys, command(video, fetched, tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["v.mp4", "--encoder", "gvhmr", "--keypoints", "k.npz"], "leave out --keypoints"),
+        (["v.mp4", "--encoder", "gvhmr", "--camera", "c.json", "--box", *"1234"], "leave out --camera, --box"),
+        (["v.mp4", "--encoder", "gvhmr", "--person", "1", "--detector", "rtmlib"], "leave out --detector, --person"),
+        (["v.mp4", "--encoder-weights", "folder"], "are for --encoder gvhmr"),
+        (["v.mp4", "--moving-camera"], "are for --encoder gvhmr"),
+    ],
+)
+def test_options_that_do_not_go_with_it_are_refused(words, message, capsys):
+    assert message in refused(capsys, run(lambda: reconstruct.main(words)))
+
+
+# The script
+
+
+def test_the_script_is_of_no_kit_and_says_what_it_needs():
+    text = GVHMR.script.read_text()
+    imports = {n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
+    assert imports == {"pathlib", "detector_script", "gvhmr", "gvhmr.utils", "gvhmr.utils.preproc"}
+    block = text[text.index("# /// script\n") : text.index("\n# ///\n")].splitlines()[1:]
+    needs = tomllib.loads("\n".join(line.removeprefix("#").removeprefix(" ") for line in block))
+    assert "gvhmr==1.6.1" in needs["dependencies"] and needs["tool"]["uv"]["exclude-dependencies"] == ["chumpy"]
+    assert all(name in GVHMR.weights for name in CHECKPOINTS)
+
+
+def test_the_environment_is_built_beforehand_by_the_command_of_the_detectors(standin, capsys):
+    assert detect.main(["gvhmr"]) == 0
+    assert capsys.readouterr().out == "gvhmr 1.6.1 is ready\n"
