@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS
 from physhmr_kit.utils.errors import KitError
@@ -59,11 +58,3 @@ def shaped_offsets(body_model, betas) -> torch.Tensor:
     joints = body_model(betas=betas).joints[0, :NUM_JOINTS]  # smplx appends surface points after the 24
     offsets = joints - joints[[max(p, 0) for p in PARENTS]]
     return offsets.float()
-
-
-def shaped_humanoid(path: str | os.PathLike, betas, mass: float = 70.0) -> Humanoid:
-    """The humanoid of a subject: SMPL model file and betas to a `Humanoid` of that skeleton.
-
-    Segment masses and foot boxes keep the mean shape's sizes; only the skeleton follows the betas (ours).
-    """
-    return Humanoid(shaped_offsets(load_body_model(path), betas), mass)

@@ -69,17 +69,11 @@ def hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor
     return torch.stack(columns, dim=-1).to(device, dtype), torch.stack(turning, dim=-1).to(device, dtype)
 
 
-def world_rotations(joint_rot: torch.Tensor) -> torch.Tensor:
-    """Parent-relative rotations to world ones: (..., 24, 4) xyzw -> (..., 24, 4).
+def world_rotations_reversed(joint_rot: torch.Tensor) -> torch.Tensor:
+    """Parent-relative rotations to world ones, axes reversed: (4, 24, ...) xyzw -> (4, 24, ...).
 
     Products are doubled up the tree (Hillis and Steele's scan), so that a chain of nine joints takes four batched steps.
     """
-    rot = world_rotations_reversed(reversed_axes(joint_rot))
-    return rot.permute(*range(rot.ndim - 1, -1, -1))
-
-
-def world_rotations_reversed(joint_rot: torch.Tensor) -> torch.Tensor:
-    """The same with reversed axes: (4, 24, ...) -> (4, 24, ...)."""
     world = torch.zeros_like(joint_rot[:, :1])
     world[3] = 1
     rot = torch.cat([joint_rot, world], dim=1)

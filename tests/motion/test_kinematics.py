@@ -138,7 +138,7 @@ def test_world_rotations_are_products_along_the_tree():
     world = [joints[:, 0]]
     for joint in range(1, 24):
         world.append(roma.quat_product(world[PARENTS[joint]], joints[:, joint]))
-    ours = kinematics.world_rotations(joints)
+    ours = kinematics.world_rotations_reversed(joints.permute(2, 1, 0)).permute(2, 1, 0)
     assert roma.unitquat_geodesic_distance(ours, torch.stack(world, 1)).max() < 1e-6
 
 
