@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from multiprocessing import connection
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -163,12 +164,12 @@ def launch(world: int, tasks: list[dict], folder: Path) -> list[list[dict]]:
     processes = [fork.Process(target=work, args=(rank, world, tasks, file)) for rank, file in enumerate(answers)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(240)
-    if any(process.exitcode != 0 for process in processes):
-        for process in processes:
-            process.kill()
-        raise SystemExit(f"of {world} processes, exit codes: {[p.exitcode for p in processes]}")
+    while running := [process for process in processes if process.exitcode is None]:
+        connection.wait([process.sentinel for process in running])
+        if any(process.exitcode for process in processes):  # the others would wait for it
+            for process in processes:
+                process.kill()
+            raise SystemExit(f"of {world} processes, exit codes: {[p.exitcode for p in processes]}")
     return [json.loads(file.read_text()) for file in answers]
 
 
