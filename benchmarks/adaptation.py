@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/adaptation"))
     options = parser.parse_args(argv)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    found = find_follower(options.method, "expert" if options.method == "two_stage" else "distill", options.weights)
+    found = find_follower(options.method, None, options.weights)
     assert found is not None
     policy, config, _ = found
     library = load_library(options.clips)

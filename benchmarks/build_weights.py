@@ -69,6 +69,16 @@ RUNS = (
         "--num_envs 256 --updates 24 --buffer_rollouts 40 --views 24 --iterations 250",
         0.3,
     ),
+    Run(
+        "weights_finetune",
+        "finetune",
+        f"{MOTIONS} generated:66 --leave_out {LEFT_OUT} --student estimate --expert {{runs}}/expert.safetensors "
+        "--encoder {runs}/encoder/weights_encoder/weights.safetensors --views 2 --num_envs 512 --horizon 32 --minibatch_size 4096 --epochs 2 "
+        "--gamma 0.98 --learning_rate 1e-4 --desired_kl 0.04 --final_desired_kl 0.01 --critic_warmup 8 --ema_decay 0.95 --std 0.05 "
+        "--imitation_coef 0 --push_force 100 --push_interval 200 --termination_distance 0.5 --first_frame_prob 0.1 "
+        "--failure_weighted_prob 0.5 --pre_failure_prob 0.3 --iterations 260 --validate_every 120 --patience 0",
+        1.0,
+    ),
 )
 """In the order in which they build on one another."""
 
@@ -99,6 +109,7 @@ _SHORT = {
     "encoder": [*_TINY, "--leave_out", "stand", "--frames_per_step", "192", "--validate_every", "1"],
     "expert": [*_TINY, "--num_envs", "8", "--minibatch_size", "64", "--validate_every", "1"],
     "distill": [*_TINY, "--num_envs", "8", "--views", "1"],
+    "finetune": [*_TINY, "--num_envs", "8", "--views", "1", "--minibatch_size", "64"],
 }
 """What a rehearsal changes."""
 
@@ -121,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         return 0
     for run in wanted:
-        if run.stage == "distill" and not (args.runs / "expert.safetensors").is_file():
+        if run.stage in ("distill", "finetune") and not (args.runs / "expert.safetensors").is_file():
             experts = [str(args.runs / "expert" / name) for name in ("weights_tracker", "weights_noise")]
             average.main(["--weights", *experts, "--out", str(args.runs / "expert.safetensors")])
         if not finished(run, args.runs):
@@ -131,6 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         "encoder": args.runs / "encoder" / "weights_encoder" / "weights.safetensors",
         "expert": args.runs / "expert.safetensors",
         "distill": args.runs / "distill" / "weights_student" / "weights.safetensors",
+        "finetune": args.runs / "finetune" / "weights_finetune" / "weights.safetensors",
     }.items():
         if file.is_file():
             print(f"wrote {shutil.copyfile(file, args.out / f'{name}.safetensors')}")

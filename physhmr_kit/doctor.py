@@ -27,7 +27,7 @@ from physhmr_kit import __version__
 
 INSTALL = "python -m pip install -c constraints.txt -e ."
 WEIGHTS = Path(__file__).parent / "weights"
-ESSENTIAL_WEIGHTS = ("encoder", "expert", "distill")
+ESSENTIAL_WEIGHTS = ("encoder", "expert", "distill", "finetune")
 
 # What pip calls it, how it is imported. The versions that go together are in constraints.txt.
 PACKAGES = (

@@ -39,6 +39,9 @@ STAGES = ("expert", "distill", "finetune")
 METHODS = ("physics", "two_stage", "kinematic")
 """What makes a motion of a video: a student, an expert on the refined estimate, that estimate itself. Each one's baselines come after it."""
 
+STUDENT = "finetune"
+"""Stage of the student that follows videos where none is named: the better one on motions that neither was trained on (docs/results.md)."""
+
 
 def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig, dict]:
     """A stage's policy (from a file, a run folder, or the bundled one), the episode it acts in, and the settings in its file.
@@ -71,16 +74,29 @@ def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
     return policy, TrackingConfig(groups=policy.groups, control=policy.control)
 
 
-def find_follower(method: str, stage: str, weights: Path | None) -> tuple[Policy, TrackingConfig, dict] | None:
+def student_stage(weights: Path | None) -> str:
+    """The stage that a student's weights come from; `STUDENT` where none are given.
+
+    Raises:
+        KitError: no weights, or not weights.
+    """
+    from physhmr_kit.learning.storage import read_weights
+    from physhmr_kit.stages.build import find_weights
+
+    stage = STUDENT if weights is None else read_weights(find_weights(STUDENT, weights))[1].get("stage")
+    return stage if stage in STAGES[1:] else STUDENT
+
+
+def find_follower(method: str, stage: str | None, weights: Path | None) -> tuple[Policy, TrackingConfig, dict] | None:
     """The policy by which a method follows a video, its episode and the settings in its file; None for the refined estimate alone.
 
     Args:
-        stage: of the student, for 'physics'. weights: of the student or, for 'two_stage', the expert.
+        stage: of the student, for 'physics'; that of its weights when None. weights: of the student or, for 'two_stage', the expert.
     """
     if method == "kinematic":
         return None
     if method == "physics":
-        return find_policy(stage, weights)
+        return find_policy(stage or student_stage(weights), weights)
     expert, _, settings = find_policy("expert", weights)
     return *two_stage(expert), settings
 
@@ -215,7 +231,9 @@ def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, fol
 def _parser():
     parser = cli.make_parser("evaluate", __doc__)
     parser.add_argument(
-        "--stage", choices=STAGES, help="which stage's policy; of --benchmark the student's, distill by default"
+        "--stage",
+        choices=STAGES,
+        help="which stage's policy; with --benchmark the student's, by default that of --weights or finetune",
     )
     parser.add_argument(
         "--weights", type=Path, help="a .safetensors file or a run folder; the bundled weights by default"
@@ -311,8 +329,8 @@ def _benchmark(args) -> int:
         raise KitError("--benchmark needs --data: the set's folder, as downloaded or as its data_prep command wrote it")
     followers, weights = {}, {"encoder": args.encoder or BUNDLED}
     for method in METHODS[METHODS.index(args.method) :]:
-        stage = "expert" if method == "two_stage" else args.stage or "distill"
         given = args.weights if method == args.method else None
+        stage = "expert" if method == "two_stage" else args.stage or student_stage(given)
         followers[method] = find_follower(method, stage, given)
         if method != "kinematic":
             weights[method] = find_weights(stage, given)

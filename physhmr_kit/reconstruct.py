@@ -300,8 +300,7 @@ def _parser():
     add(
         "--stage",
         choices=("distill", "finetune"),
-        default="distill",
-        help="stage of the student",
+        help="stage of the student; that of --weights or, without them, finetune",
     )
     add("--weights", type=Path, help="policy weights (.safetensors) or a run folder; the bundled policy by default")
     add(

@@ -15,6 +15,7 @@ from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weigh
 from data_prep.sources import load_clips
 from physhmr_kit import reconstruct
 from physhmr_kit.env import Rollout, TrackingConfig
+from physhmr_kit.evaluate import student_stage
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.following import is_upright
 from physhmr_kit.motion.library import MotionLibrary
@@ -364,6 +365,12 @@ def _longer(track: VisualTrack, times: int) -> VisualTrack:
 
 def _at(body, body_pos):
     return replace(body, body_pos=body_pos)
+
+
+def test_the_stage_of_a_student_is_that_of_its_weights(given):
+    assert student_stage(None) == "finetune", "the bundled one"
+    assert student_stage(given["distill"]) == "distill"
+    assert student_stage(given["expert"]) == "finetune", "refused by name when it is loaded"
 
 
 def test_two_stages_are_an_expert_that_follows_the_estimate(given, capsys, tmp_path):
