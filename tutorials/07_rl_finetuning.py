@@ -290,7 +290,7 @@ assert after["share followed"] > 0.3, "whatever came of it, nothing was destroye
 
 # %% [markdown]
 # Read the table as it falls. A run of this length (some ten thousand steps) is no experiment, it is a look at the machinery; the paper's budget is in the billions. What to look for, in this order: is the share still what it was (nothing unlearnt)? Did the physical terms move, and by more than they do between two seeds?
-# The kit bundles no fine-tuned weights, because we have not shown that they are better ([README](../README.md), "What does not work yet").
+# The fine-tuned student that the kit bundles was made another way: from the expert, reading the estimate of lesson 3, without imitation, an hour on all captured motion ([stage 4](../docs/stage_finetune.md)). Of a distilled student on motions it knows we have not shown that fine-tuning makes it better.
 #
 # ## One film
 #
