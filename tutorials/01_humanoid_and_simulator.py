@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 1 · The humanoid and its simulator
 #
-# **Time:** about a minute on two CPU cores. **Needs:** nothing but the kit. Lesson 0 helps, but is not needed.
+# **Time:** half a minute on two CPU cores. **Needs:** nothing but the kit. Lesson 0 helps, but is not needed.
 #
 # Before anything learns, there is a body: 24 pieces, 69 hinges, 70 kilograms, a motor at every hinge. We take it apart, put it on the
 # floor, push it, drop it, and finally break its physics on purpose.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 3 · From a video to rays
 #
-# **Time:** about a minute on two CPU cores. **Needs:** lesson 2. With the project's real film (`PHYSHMR_DATA`) the lesson is about a man who balances on one leg; without it, about a synthetic film of a demo motion.
+# **Time:** half a minute on two CPU cores. **Needs:** lesson 2. With the project's real film (`PHYSHMR_DATA`) the lesson is about a man who balances on one leg; without it, about a synthetic film of a demo motion.
 #
 # In lesson 2 the pixels were right, because we had made them. Now they come from a video: 60 pictures a second, a detector that guesses, a person of unknown size. This lesson follows the
 # numbers from the video to what the policy reads, and asks at each station what an error there does to everything behind it.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 4 · PPO by hand
 #
-# **Time:** about a minute on two CPU cores, half of it training. **Needs:** nothing but the kit and PyTorch; lesson 1 helps.
+# **Time:** half a minute on two CPU cores, half of it training. **Needs:** nothing but the kit and PyTorch; lesson 1 helps.
 #
 # Nobody can differentiate a fall. To learn in a simulator we try something, see whether it went better than expected, and do more of what did. This lesson writes down the algorithm that does so in every robotics laboratory,
 # PPO (Schulman et al. 2017), from the first reward to the last gradient, in plain PyTorch: about a hundred lines, nothing imported but the environment.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 6 · Distillation: from a teacher who knows to a student who sees
 #
-# **Time:** about two minutes on two CPU cores, half of it training. **Needs:** nothing but the kit; lessons 0 and 2 help.
+# **Time:** about three minutes on two CPU cores, half of it training. **Needs:** nothing but the kit; lessons 0 and 2 help.
 #
 # The expert is told where the body should be next. From a video nobody can tell us that. So we let the expert teach: a *student* that only sees a camera's rays and feels its own body asks, in every situation it gets into, "what would you do here?",
 # and learns the answer. The little word *it* is the whole trick, and this lesson shows why.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 9 · Your own video, and your own mocap
 #
-# **Time:** about a minute on two CPU cores (an estimate). **Needs:** lessons 0, 3 and 8. With the project's real film (`PHYSHMR_DATA`) the video part is about a man who balances on one leg; without it, about keypoints of a demo motion.
+# **Time:** about forty seconds on two CPU cores. **Needs:** lessons 0, 3 and 8. With the project's real film (`PHYSHMR_DATA`) the video part is about a man who balances on one leg; without it, about keypoints of a demo motion.
 #
 # Everything so far, end to end, on files that are not the kit's. First a video: from pixels to a motion in simulation, and how to tell whether to believe it. Then a capture: a BVH file as another program would write it, what the importer makes of it, and a body that follows it.
 #
