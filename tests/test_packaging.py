@@ -148,5 +148,5 @@ def test_ci_is_a_strict_script_that_calls_make():
     assert os.access(script, os.X_OK)
     text = script.read_text()
     assert "set -euo pipefail" in text
-    for target in ("lint", "notebooks-check", "test", "notebooks-run", "fit"):
+    for target in ("lint", "notebooks-check", "test", "notebooks-run", "site-test", "fit"):
         assert f"make {target}" in text
