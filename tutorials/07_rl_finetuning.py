@@ -334,7 +334,7 @@ else:
 plt.show()
 
 # %% [markdown]
-# Do not expect a minute to work wonders: the best policy of all validations is kept, and it may well be the one you began with. Twenty minutes are another matter: from the expert that follows the estimate (`--method two_stage --adapt 20`) they brought the simulated body from 79 to 26 px of this film's keypoints, and from 185 to 119 mm of the true joints ([results](../docs/results.md#one-real-video)).
+# Do not expect a minute to work wonders: the best policy of all validations is kept, and it may well be the one you began with. Twenty minutes are another matter: from the expert that follows the estimate (`--method two_stage --adapt 20`) they brought the simulated body from 79 to 26 px of this film's keypoints, and from 185 to 119 mm of the true joints (152 in a second run) ([results](../docs/results.md#one-real-video)).
 #
 # ## What failure looks like
 #
