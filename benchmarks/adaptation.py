@@ -4,7 +4,7 @@
 
 Training sees the video alone, never the motion behind it; the table compares with that motion: the refined estimate without
 physics, no policy (targets and torques of the estimate), the policy, and the policy adapted to each video that it loses (all of
-them with `--all`). A finished clip is a file in OUT and is not run again, so a killed command is repeated until all are done.
+them with `--all`). A finished clip is a file in OUT and is not run again with the same options, so a killed command is repeated until all are done.
 """
 
 from __future__ import annotations
@@ -106,26 +106,18 @@ def main(argv: list[str] | None = None) -> None:
     policy, config, _ = found
     library = load_library(options.clips)
     tracks = film_library(library, load_encoder(), 1, options.seed)[1]
+    asked = {key: str(getattr(options, key)) for key in ("method", "weights", "minutes", "all", "seed")}
+    options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for i, name in enumerate(library.names):
         file = options.out / f"{name}.json"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(
-                file,
-                json.dumps(
-                    run_clip(
-                        name,
-                        library.only([j == i for j in range(library.num_clips)]),
-                        tracks[i],
-                        policy,
-                        config,
-                        options,
-                    )
-                ),
-            )
-        rows.append(json.loads(file.read_text()))
-        print(rows[-1], flush=True)
+        row = json.loads(file.read_text()) if file.exists() else {}
+        if row.get("asked") != asked:
+            clip = library.only([j == i for j in range(library.num_clips)])
+            row = run_clip(name, clip, tracks[i], policy, config, options) | {"asked": asked}
+            write_text(file, json.dumps(row))
+        rows.append(row)
+        print(row, flush=True)
     print(report(rows, options.minutes))
 
 
