@@ -59,10 +59,10 @@ notebooks-run: $(VENV)/.installed-dev ## run every notebook from top to bottom
 weights: $(VENV)/.installed ## train every bundled weights file from nothing: a day on two cores, resumable
 	$(BIN)/python benchmarks/build_weights.py $(WEIGHTS_ARGS)
 
-site: $(VENV)/.installed-site ## build the site into build/site; read it with: python3 -m http.server --directory build/site
+site: $(VENV)/.installed-dev ## build the site into build/site; read it with: python3 -m http.server --directory build/site
 	$(BIN)/python docs/site/build.py $(if $(EXECUTE),--execute)
 
-site-test: site $(VENV)/.installed-dev ## open every page of the site in Chromium
+site-test: site ## open every page of the site in Chromium
 	PHYSHMR_SITE=build/site $(BIN)/python -m pytest --numprocesses auto tests/site $(TEST_ARGS)
 
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out
@@ -76,24 +76,17 @@ clean: ## remove the environment and the caches (never runs/)
 	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
 
 # A stamp is newer than the pins it was installed from, so a second `make` installs nothing.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit("error: $(PYTHON) is Python " + v + ", the kit needs 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Installing the pinned dependencies into $(VENV): a minute from a warm cache, longer the first time."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(INSTALL) --editable .
-	@touch $@
+	@$(INSTALL) --editable '.$(EXTRAS)'
+	@touch $(VENV)/.installed $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "Installing the tools for tests and lessons into $(VENV)."
-	@$(INSTALL) --editable '.[dev,gpu]'
-	@touch $@
+# tests, lessons and the site in one go: every call of pip resolves anew
+$(VENV)/.installed-dev: EXTRAS := [dev,gpu,site]
 
 $(VENV)/.installed-lab: $(VENV)/.installed
 	@echo "Installing JupyterLab into $(VENV)."
 	@$(INSTALL) --editable '.[notebooks]'
-	@touch $@
-
-$(VENV)/.installed-site: $(VENV)/.installed
-	@echo "Installing the site's tools into $(VENV)."
-	@$(INSTALL) --editable '.[site]'
 	@touch $@

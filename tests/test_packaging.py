@@ -126,7 +126,7 @@ def test_make_runs_what_it_promises(target, words):
 
 def test_make_installs_from_the_pins_and_only_once(tmp_path):
     fresh = subprocess.run(["make", "-n", "fit", f"VENV={tmp_path}/v"], cwd=ROOT, capture_output=True, text=True).stdout
-    assert "pip install" in fresh and "--constraint constraints.txt --editable ." in fresh
+    assert "pip install" in fresh and "--constraint constraints.txt --editable '.'" in fresh
     assert "[dev]" not in fresh and "[notebooks]" not in fresh, "the first command installs no more than it needs"
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / ".installed").touch()
