@@ -514,7 +514,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("poses[:, :66], np.zeros", "poses[:, 6:72], np.zeros"),
         ("abs(fps - rounded) < 0.01", "True"),
         ("trans=self.trans[start:stop]", "trans=self.trans[: len(self.poses[start:stop])]"),
-        ("or clip.fps <= 0", "or clip.fps < 0"),
+        ("or self.fps <= 0", "or self.fps < 0"),
         ("betas=self.betas, gender=self.gender)\n\n    def cut", "betas=self.betas)\n\n    def cut"),
     ],
     ("motion/mirror.py", "motion/test_mirror.py"): [
