@@ -1,4 +1,4 @@
-"""BVH out: what is written says what the clip says, whole or not at all."""
+"""BVH export: contents and atomic writes."""
 
 import re
 
@@ -12,7 +12,7 @@ from physhmr_kit.motion.export import write_bvh
 from physhmr_kit.utils.errors import KitError
 
 
-def test_the_file_declares_24_joints_and_every_frame(tmp_path):
+def test_the_file_has_24_joints_and_every_frame(tmp_path):
     clip = demo_clip("wave")
     text = write_bvh(clip, tmp_path / "deep" / "wave.bvh").read_text()
     assert len(re.findall(r"(?:ROOT|JOINT) \w+", text)) == 24
@@ -39,7 +39,7 @@ def test_the_rest_pose_standing_has_all_angles_zero(tmp_path):
     assert np.abs(rows[:, 3:]).max() < 1e-4
 
 
-def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+def test_a_failed_write_names_the_file_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(KitError, match="cannot be written"):
         write_bvh(demo_clip("stand"), tmp_path / "file" / "x.bvh")
