@@ -13,16 +13,10 @@ from __future__ import annotations
 
 from functools import cache
 
+import roma
 import torch
 
-# Hamilton product: component k of p q is the sum of sign * p[i] * q[j] over the (i, j, sign) of row k.
-_PRODUCT = (
-    ((0, 3, 1), (1, 2, 1), (2, 1, -1), (3, 0, 1)),
-    ((0, 2, -1), (1, 3, 1), (2, 0, 1), (3, 1, 1)),
-    ((0, 1, 1), (1, 0, -1), (2, 3, 1), (3, 2, 1)),
-    ((0, 0, -1), (1, 1, -1), (2, 2, -1), (3, 3, 1)),
-)
-# Rotation matrix, row by row: w^2 + x^2 - y^2 - z^2 and so on, homogeneous of degree two.
+# Rotation matrix, row by row: w^2 + x^2 - y^2 - z^2 and so on, each term as (i, j, factor) for factor * q[i] * q[j].
 _MATRIX = (
     ((0, 0, 1), (1, 1, -1), (2, 2, -1), (3, 3, 1)), ((0, 1, 2), (2, 3, -2)), ((0, 2, 2), (1, 3, 2)),
     ((0, 1, 2), (2, 3, 2)), ((0, 0, -1), (1, 1, 1), (2, 2, -1), (3, 3, 1)), ((1, 2, 2), (0, 3, -2)),
@@ -30,19 +24,16 @@ _MATRIX = (
 )  # fmt: skip
 
 
-def _table(rows) -> torch.Tensor:
-    table = torch.zeros(len(rows), 16)
-    for row, terms in enumerate(rows):
-        for i, j, factor in terms:
-            table[row, 4 * i + j] = factor
-    return table
-
-
 @cache
 @torch.inference_mode(False)  # cached tensors must work with autograd even if first created in inference mode
 def _tables(dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
     """Constant matrices that map the 16 component products to each result."""
-    product, matrix = _table(_PRODUCT), _table(_MATRIX)
+    basis = torch.eye(4)  # the product is bilinear: its values on all pairs of basis quaternions define it
+    product = roma.quat_product(basis.repeat_interleave(4, 0), basis.repeat(4, 1)).T.contiguous()
+    matrix = torch.zeros(9, 16)
+    for row, terms in enumerate(_MATRIX):
+        for i, j, factor in terms:
+            matrix[row, 4 * i + j] = factor
     tables = {
         "product": product,
         "between": product * torch.tensor([-1.0, -1, -1, 1]).repeat_interleave(4),

@@ -82,6 +82,11 @@ class Clip:
         trans = torch.as_tensor(root_pos, dtype=torch.float32) - torch.tensor(PELVIS_AT_REST)
         return cls(poses.numpy(), trans.numpy(), fps, name)
 
+    def with_joints(self, root_pos, joint_rot) -> Clip:
+        """The clip with other pelvis positions and rotations (see `from_joints`); rate, name, betas and gender stay."""
+        moved = Clip.from_joints(root_pos, joint_rot, self.fps, self.name)
+        return replace(moved, betas=self.betas, gender=self.gender)
+
     def frames_at(self, fps: float) -> int:
         """Number of frames after resampling to another rate."""
         return int(np.floor(self.duration * fps + 1e-6)) + 1
@@ -97,7 +102,7 @@ class Clip:
         rot, pos = self.joint_rot, self.root_pos
         between = slerp(rot[low], rot[high], blend[:, None].expand(-1, NUM_JOINTS))
         moved = torch.lerp(pos[low], pos[high], blend[:, None])
-        return replace(Clip.from_joints(moved, between, fps, self.name), betas=self.betas, gender=self.gender)
+        return replace(self.with_joints(moved, between), fps=fps)
 
     def cut(self, start: int, stop: int | None = None) -> Clip:
         """The frames [start:stop], with Python slice rules."""

@@ -8,8 +8,6 @@ hands under the floor.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import roma
 import torch
@@ -45,8 +43,7 @@ def stance_of(clip: Clip) -> torch.Tensor:
 
 
 def _with(clip: Clip, root_pos: torch.Tensor, body_rot: torch.Tensor) -> Clip:
-    moved = Clip.from_joints(root_pos, local_rotations(body_rot), clip.fps, clip.name)
-    return replace(moved, betas=clip.betas, gender=clip.gender)
+    return clip.with_joints(root_pos, local_rotations(body_rot))
 
 
 def _smooth(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:

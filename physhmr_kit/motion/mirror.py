@@ -22,5 +22,4 @@ def mirrored(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> tuple[torch.Ten
 
 def mirrored_clip(clip: Clip) -> Clip:
     """The mirrored clip, named <name>_mirrored."""
-    image = Clip.from_joints(*mirrored(clip.root_pos, clip.joint_rot), clip.fps, f"{clip.name}_mirrored")
-    return replace(image, betas=clip.betas, gender=clip.gender)
+    return replace(clip.with_joints(*mirrored(clip.root_pos, clip.joint_rot)), name=f"{clip.name}_mirrored")

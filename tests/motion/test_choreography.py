@@ -5,18 +5,10 @@ import pytest
 import torch
 
 from physhmr_kit.body.hinges import dof_names, rotation_to_dof
-from physhmr_kit.body.skeleton import MIRROR
 from physhmr_kit.motion.choreography import Channel, Choreography, both, left, minimum_jerk, right
-from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import punch, walk_forward
+from physhmr_kit.motion.mirror import mirrored
 from physhmr_kit.utils.errors import KitError
-
-
-def mirrored(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pelvis path and joint rotations reflected in the sagittal plane of the start."""
-    joints = clip.joint_rot[:, list(MIRROR)] * torch.tensor([1.0, -1.0, -1.0, 1.0])
-    joints[:, 0] = clip.joint_rot[:, 0][:, [1, 0, 3, 2]]  # the world's y is the body's x
-    return clip.root_pos * torch.tensor([1.0, -1.0, 1.0]), joints
 
 
 def test_a_minimum_jerk_move_starts_and_ends_at_rest():
@@ -59,7 +51,7 @@ def test_swapping_left_and_right_mirrors_the_motion():
         m.move(1.0, 2.0, **limb(shoulder_y=-60, elbow_y=-40, elbow_z=5))
         m.shift(1.7, 2.4, "both")
         clips.append(m.clip())
-    pos, joints = mirrored(clips[0])
+    pos, joints = mirrored(clips[0].root_pos, clips[0].joint_rot)
     torch.testing.assert_close(pos, clips[1].root_pos, atol=1e-5, rtol=0)
     assert (joints * clips[1].joint_rot).sum(-1).abs().min() > 1 - 1e-6
 

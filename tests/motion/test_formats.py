@@ -48,8 +48,9 @@ def read_hierarchy(words: list[str]) -> list[dict]:
 
 
 def test_a_bvh_parses_by_its_grammar_and_moves_like_the_clip(tmp_path, clip):
-    words = write_bvh(clip, tmp_path / "p.bvh").read_text().split()
+    words = write_bvh(clip, tmp_path / "deep" / "p.bvh").read_text().split()
     joints = read_hierarchy(words)
+    assert sorted(j["name"] for j in joints) == sorted(JOINT_NAMES)
     assert words[:2] == ["MOTION", "Frames:"] and int(words[2]) == len(clip) and words[3:5] == ["Frame", "Time:"]
     assert float(words[5]) == pytest.approx(1 / clip.fps, abs=1e-6)
     rows = np.array(words[6:], float).reshape(len(clip), -1)

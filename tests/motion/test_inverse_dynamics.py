@@ -27,24 +27,26 @@ def squat() -> MotionLibrary:
     return MotionLibrary([demo_clip("squat")])
 
 
-def test_a_squat_loads_the_knees_more_than_standing(squat):
-    states = squat.clip(0)
-    torque = reference_torques(states, Humanoid.mean())
+@pytest.fixture(scope="module")
+def squat_torques(squat) -> torch.Tensor:
+    return reference_torques(squat.clip(0), Humanoid.mean())
+
+
+def test_a_squat_loads_the_knees_more_than_standing(squat, squat_torques):
+    states, torque = squat.clip(0), squat_torques
     knee = 3 * (JOINT_NAMES.index("left_knee") - 1)
     deepest = int(states.root_pos[:, 2].argmin())
     assert torque[deepest, knee].abs() > 30  # N m: half the trunk's weight behind a lever of some 10 cm, at least
     assert torque[0, knee].abs() < 0.5 * torque[deepest, knee].abs()
 
 
-def test_a_symmetric_motion_needs_symmetric_torques(squat):
-    torque = reference_torques(squat.clip(0), Humanoid.mean())
+def test_a_symmetric_motion_needs_symmetric_torques(squat_torques):
     left, right = (3 * (JOINT_NAMES.index(f"{side}_hip") - 1) for side in ("left", "right"))
-    assert torch.allclose(torque[:, left], torque[:, right], atol=3.0)
+    assert torch.allclose(squat_torques[:, left], squat_torques[:, right], atol=3.0)
 
 
-def test_torques_stay_within_the_actuator_limits(squat):
-    humanoid = Humanoid.mean()
-    assert (reference_torques(squat.clip(0), humanoid).abs() <= humanoid.torque_limit + 1e-4).all()
+def test_torques_stay_within_the_actuator_limits(squat_torques):
+    assert (squat_torques.abs() <= Humanoid.mean().torque_limit + 1e-4).all()
 
 
 def t_pose(height: torch.Tensor) -> BodyState:
@@ -128,10 +130,9 @@ def test_nonnegative_ridge_agrees_with_scipys_nnls():
     np.testing.assert_allclose(found, wanted, atol=1e-8)
 
 
-def test_long_motions_are_processed_in_chunks(squat, monkeypatch):
-    whole = reference_torques(squat.clip(0), Humanoid.mean())
+def test_long_motions_are_processed_in_chunks(squat, squat_torques, monkeypatch):
     monkeypatch.setattr(inverse_dynamics, "_CHUNK", 50)
-    torch.testing.assert_close(reference_torques(squat.clip(0), Humanoid.mean()), whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(reference_torques(squat.clip(0), Humanoid.mean()), squat_torques, atol=1e-4, rtol=0)
 
 
 def test_a_motion_too_short_for_derivatives_is_treated_as_static():

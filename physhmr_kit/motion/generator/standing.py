@@ -71,9 +71,8 @@ def crouch(m: Choreography, d: Draw, now: float) -> float:
     m.shift(now, stop, 0.5 + d.about(0.2))
     if down > 0.3 or d.chance(0.3):  # the ankles bend no further
         raised = d.between(12, 30)
-        half = (now + stop) / 2  # the weight is on the toes before the heels rise
-        m.move(now, half, left_sole_press=ON_TOES, right_sole_press=ON_TOES)
-        m.move(half - 0.1, stop, left_sole_heel=raised, right_sole_heel=raised)
+        for side in SIDES:
+            raise_heel(m, side, now, stop, raised)
     return _gather(m, d, stop + d.between(0.2, 0.8), heading)
 
 
@@ -102,6 +101,13 @@ def kick(m: Choreography, d: Draw, now: float) -> float:
     back = out + d.between(0.3, 0.6)
     _leg_to(m, d, out, back, side, azimuth, 0.5 * high, 0.8)
     return _back_on_both(m, d, back, side, d.between(0.55, 0.8))
+
+
+def raise_heel(m: Choreography, side: str, now: float, stop: float, degrees: float) -> None:
+    """Raise one heel, after shifting the weight onto the toes."""
+    half = (now + stop) / 2
+    m.move_foot(side, now, half, press=ON_TOES)
+    m.move_foot(side, half - 0.1, stop, heel=degrees)
 
 
 def _gather(m: Choreography, d: Draw, now: float, heading: float) -> float:

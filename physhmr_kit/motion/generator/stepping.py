@@ -10,7 +10,7 @@ import math
 
 from physhmr_kit.motion.choreography import LIMBS, MID_SOLE, OTHER, SIGN, Choreography
 from physhmr_kit.motion.generator.draw import SIDES, Draw
-from physhmr_kit.motion.generator.standing import ON_TOES
+from physhmr_kit.motion.generator.standing import ON_TOES, raise_heel
 
 
 def stride(
@@ -84,9 +84,7 @@ def lunge(m: Choreography, d: Draw, now: float) -> float:
     m.shift(now, down, share if side == "left" else 1 - share)
     m.move(start + 0.3, down, pelvis_height=-0.02 - deep, pelvis_pitch=d.up_to(-3, 18))
     if ahead:
-        half = (now + down) / 2
-        m.move_foot(other, now, half, press=ON_TOES)
-        m.move_foot(other, half - 0.1, down, heel=raised)
+        raise_heel(m, other, now, down, raised)
     now = down + d.between(0.2, 0.7)
     # the weight returns to the foot that stayed, then the other steps back
     stop = now + d.between(0.9, 1.2)
