@@ -89,10 +89,8 @@ class Channel:
         if stop <= start:
             raise KitError(f"{self.name}: a move from {start:g} s to {stop:g} s takes no time; let it stop later")
         if self.moves and start < self.moves[-1][1] - 1e-6:
-            until = self.moves[-1][1]
-            raise KitError(
-                f"{self.name}: a move starts at {start:g} s while another lasts to {until:g} s; start it later"
-            )
+            busy = f"a move starts at {start:g} s while another lasts to {self.moves[-1][1]:g} s"
+            raise KitError(f"{self.name}: {busy}; start it later")
         self.moves.append((start, stop, target))
 
     def sample(self, times: np.ndarray) -> np.ndarray:

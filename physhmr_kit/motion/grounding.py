@@ -42,10 +42,6 @@ def stance_of(clip: Clip) -> torch.Tensor:
     return find_stance(sole_corners(*body_poses(clip)), clip.fps)
 
 
-def _with(clip: Clip, root_pos: torch.Tensor, body_rot: torch.Tensor) -> Clip:
-    return clip.with_joints(root_pos, local_rotations(body_rot))
-
-
 def _smooth(values: np.ndarray, seconds: float, fps: float) -> np.ndarray:
     return gaussian_filter1d(values, seconds * fps, axis=0, mode="nearest")
 
@@ -76,7 +72,7 @@ def level(clip: Clip) -> Clip:
     pivot = torch.cat([centre, plane[:1]])
     root = roma.quat_action(turn.expand(len(pos), 4), pos[:, 0] - pivot) + torch.cat([centre, plane.new_zeros(1)])
     root[:, :2] -= root[0, :2].clone()
-    return _with(clip, root, roma.quat_product(turn.expand_as(rot), rot))
+    return clip.with_joints(root, local_rotations(roma.quat_product(turn.expand_as(rot), rot)))
 
 
 def _stance_points(point: torch.Tensor, slow: torch.Tensor, fps: float) -> torch.Tensor:
@@ -115,7 +111,7 @@ def settle_feet(clip: Clip, stance: torch.Tensor) -> Clip:
 
     Roll is removed in stance, because nobody stands on the edge of a foot for long. Pitch is removed completely below 5 degrees
     and kept above 25, where the heel or forefoot is raised on purpose. After the heel strike a raised forefoot is lowered whatever
-    its pitch: feet that stand on their heels are marker errors (20 to 30 degrees in CMU subject 05). The toes of a raised
+    its pitch: feet standing on their heels are errors of the capture (20 to 30 degrees in CMU subject 05). The toes of a raised
     heel are kept flat. Corrections fade in and out over about 0.1 s. Ankle positions do not change.
     """
     pos, rot = body_poses(clip)
@@ -133,7 +129,7 @@ def settle_feet(clip: Clip, stance: torch.Tensor) -> Clip:
         rot[:, ankle] = roma.quat_product(roma.euler_to_unitquat("ZYX", angles), upright.expand(len(rot), 4))
         flat = turn_x(-pitch[:, foot].clamp(0, 1.0))
         rot[:, toe] = roma.quat_product(rot[:, ankle], slerp(toe_local, flat, weight[:, foot]))
-    return _with(clip, pos[:, 0], rot)
+    return clip.with_joints(pos[:, 0], local_rotations(rot))
 
 
 def _struck(stance: torch.Tensor, fps: float) -> torch.Tensor:
@@ -189,16 +185,16 @@ def stand_at(clip: Clip, root_pos: torch.Tensor, body_rot: torch.Tensor, ankles:
 
 def _lowered_to(clip: Clip, pos: torch.Tensor, rot: torch.Tensor, ankles: torch.Tensor) -> Clip:
     pos[..., 2] -= _out_of_reach(pos[:, [1, 2]], ankles, clip.fps)[:, None]
-    return _with(clip, pos[:, 0], _legs_to(pos, rot, ankles))
+    return _with_ankles(clip, pos, rot, ankles)
 
 
-def _legs_to(pos: torch.Tensor, rot: torch.Tensor, ankles: torch.Tensor) -> torch.Tensor:
-    """World rotations (T, 24, 4) with the ankles at (T, 2, 3) m; only thighs and shanks change."""
+def _with_ankles(clip: Clip, pos: torch.Tensor, rot: torch.Tensor, ankles: torch.Tensor) -> Clip:
+    """The clip with body positions (T, 24, 3) m and rotations (T, 24, 4), the legs bent to ankles at (T, 2, 3) m."""
     rot, offsets = rot.clone(), mean_offsets().double()
     for foot, (hip, knee, ankle, _) in enumerate(LEGS.values()):
         bones = offsets[knee], offsets[ankle]
         rot[:, hip], rot[:, knee] = reach_with(pos[:, hip], ankles[:, foot], rot[:, hip], rot[:, knee], *bones)
-    return rot
+    return clip.with_joints(pos[:, 0], local_rotations(rot))
 
 
 _LEGS_SLIP = 0.08  # m/s: slower slip is left to the legs; captured roots are accurate, and feet creep in any capture
@@ -265,8 +261,7 @@ _SUNK = 0.05  # m: smaller penetration of hands and knees is kept
 def lift_sunken(clip: Clip, stance: torch.Tensor) -> Clip:
     """Raise a body whose hands, knees or head are below the floor; feet in stance stay where they are.
 
-    A capture is scaled by its legs. In a handstand or cartwheel the body stands on its arms, which the same scale may make too
-    long, so that the hands end up below the floor.
+    A capture is scaled by its legs; arms of other proportions then reach below the floor in a handstand or cartwheel.
 
     Args:
         clip: levelled and planted. stance: (T, 2) bool, frames in which each foot stands.
@@ -280,5 +275,4 @@ def lift_sunken(clip: Clip, stance: torch.Tensor) -> Clip:
     lift = torch.from_numpy(height)[:, None] * pos.new_tensor([0.0, 0.0, 1.0])
     held = torch.from_numpy(_smooth(stance.double().numpy(), 0.06, clip.fps)).clamp(0, 1).unsqueeze(-1)
     target = pos[:, [7, 8]] + lift[:, None] * (1 - held)
-    pos = pos + lift[:, None]
-    return _with(clip, pos[:, 0], _legs_to(pos, rot, target))
+    return _with_ankles(clip, pos + lift[:, None], rot, target)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
-from itertools import product as product_of
 
 import roma
 import torch
@@ -58,7 +58,7 @@ def hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor
     """
     axes = hinge_axes()  # (23, 3, 3)
     one, unit = torch.tensor([0.0, 0, 0, 1]).expand(23, 4), torch.nn.functional.pad(axes, (0, 1))
-    factors = product_of(*((one, unit[:, k]) for k in range(3)))  # cos or sin part of each hinge
+    factors = itertools.product(*((one, unit[:, k]) for k in range(3)))  # cos or sin part of each hinge
     columns = [roma.quat_product(roma.quat_product(p, q), r) for p, q, r in factors]
     a1, a2, a3 = axes.unbind(1)
     cross_axes = torch.linalg.cross

@@ -28,7 +28,7 @@ _SETTLED = 1e-6  # m: convergence tolerance of the shift
 
 
 class _Leg(NamedTuple):
-    """What does not depend on the pelvis position: positions (T, 3) m, rest offsets (3,) m."""
+    """Quantities of a leg that do not depend on the pelvis position: vectors (T, 3) m, rest offsets (3,) m."""
 
     hip_from_pelvis: np.ndarray
     ankle_pos: np.ndarray
@@ -171,9 +171,8 @@ class PlantedBody:
             lift = np.zeros_like(raised)
             for flight in self.flights:
                 lift += flight.heights(com[:, 2], self.fps) - com[:, 2]
-                air = slice(
-                    flight.takeoff + 1, flight.landing
-                )  # without floor forces the centre of mass moves in a straight line
+                # without floor forces the centre of mass moves in a straight line
+                air = slice(flight.takeoff + 1, flight.landing)
                 lacking[air] = com[air, 2:] * acceleration(com[:, :2], self.fps)[air]
             shift = cart_table(lacking, com[:, 2], self.fps)
             path, raised = path + shift, raised + lift

@@ -41,13 +41,7 @@ def find_fault(clip: Clip) -> str:
     """
     states = MotionLibrary([clip]).clip(0)
     corners = sole_corners(states.body_pos.double(), states.body_rot.double()).flatten(1, 2).numpy()
-    for fault in (_soles(corners), _hinges(states), _balance(states, corners, clip.fps)):
-        if fault:
-            return fault
-    deep = self_overlap(states)
-    if deep.max() > 0:
-        return f"limbs {1000 * float(deep.max()):.0f} mm in one another in frame {int(deep.argmax())}"
-    return ""
+    return _soles(corners) or _hinges(states) or _balance(states, corners, clip.fps) or _limbs(states)
 
 
 def _soles(corners: np.ndarray) -> str:
@@ -70,6 +64,13 @@ def _hinges(states: BodyState) -> str:
     if speed.max() > HINGE_SPEED:
         frame, hinge = divmod(int(speed.argmax()), speed.shape[1])
         return f"{dof_names()[hinge]} turns at {float(speed.max()):.1f} rad/s in frame {frame}"
+    return ""
+
+
+def _limbs(states: BodyState) -> str:
+    deep = self_overlap(states)
+    if deep.max() > 0:
+        return f"limbs {1000 * float(deep.max()):.0f} mm in one another in frame {int(deep.argmax())}"
     return ""
 
 

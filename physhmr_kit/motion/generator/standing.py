@@ -21,20 +21,17 @@ _HIP = Humanoid.mean().offsets[1].tolist()  # offset of the left hip from the pe
 _LEG = 0.775  # m, hip to ankle of a straight leg
 
 
-def lean(m: Choreography, d: Draw, now: float, times: int = 1) -> float:
+def lean(m: Choreography, d: Draw, now: float) -> float:
     """Move the weight towards the edges of both soles, with the pelvis pitched, rolled and turned."""
-    heading = m.heading
-    for _ in range(times):
-        stop = now + d.between(0.7, 1.5)
-        press = MID_SOLE + d.bold * (d.between(*_PRESS) - MID_SOLE)
-        m.shift(now, stop, 0.5 + d.about(0.45))
-        m.move(now, stop, left_sole_press=press, right_sole_press=press)
-        m.move(
-            now, stop, pelvis_pitch=d.up_to(-10, 55), pelvis_roll=d.about(18), pelvis_yaw=heading + d.about(28),
-            pelvis_height=-0.015 - d.up_to(0, 0.16),
-        )  # fmt: skip
-        now = stop + d.between(0.1, 0.7)
-    return _gather(m, d, now, heading)
+    heading, stop = m.heading, now + d.between(0.7, 1.5)
+    press = MID_SOLE + d.bold * (d.between(*_PRESS) - MID_SOLE)
+    m.shift(now, stop, 0.5 + d.about(0.45))
+    m.move(now, stop, left_sole_press=press, right_sole_press=press)
+    m.move(
+        now, stop, pelvis_pitch=d.up_to(-10, 55), pelvis_roll=d.about(18), pelvis_yaw=heading + d.about(28),
+        pelvis_height=-0.015 - d.up_to(0, 0.16),
+    )  # fmt: skip
+    return _gather(m, d, stop + d.between(0.1, 0.7), heading)
 
 
 def reach(m: Choreography, d: Draw, now: float) -> float:

@@ -101,8 +101,8 @@ def lunge(m: Choreography, d: Draw, now: float) -> float:
     return _settle(m, d, land)
 
 
-def walk(m: Choreography, d: Draw, now: float, count: int = 6) -> float:
-    """Walk forwards, backwards, sideways or on the spot, straight or in a curve, at a random pace."""
+def walk(m: Choreography, d: Draw, now: float) -> float:
+    """Walk six steps forwards, backwards, sideways or on the spot, straight or in a curve, at a random pace."""
     way = d.one_of(("ahead", "ahead", "ahead", "back", "aside", "spot"))
     pace, heading = d.between(0.48, 0.95), m.heading
     length = {"ahead": d.up_to(0.15, 0.60), "back": -d.up_to(0.1, 0.34)}.get(way, 0.0)
@@ -116,14 +116,14 @@ def walk(m: Choreography, d: Draw, now: float, count: int = 6) -> float:
     wait = max(0.7 - shift, 0)  # the first shift starts from rest and takes longer
     m.shift(now, now + wait + shift, other)
     now += wait + shift
-    for k in range(count):
-        heading += curve if k < count - 1 else 0.0
-        ahead = length if 0 < k < count - 1 else length / 2 if k == 0 else 0.0
-        across = wide if way != "aside" or k % 2 == 0 else min(m.width, wide)
-        last = k == count - 1
-        place = m.place_beside(side, ahead, across if not last else m.width, heading)
+    for k in range(6):
+        first, last = k == 0, k == 5
+        heading += 0.0 if last else curve
+        ahead = length / 2 if first else 0.0 if last else length
+        across = m.width if last else min(m.width, wide) if way == "aside" and k % 2 == 1 else wide
+        place = m.place_beside(side, ahead, across, heading)
         flat = last or length <= 0.2
-        rolls = {"heel": heel if k else 0.0, "toe": 0.0 if flat else toe, "roll": 0.9 * shift}
+        rolls = {"heel": 0.0 if first else heel, "toe": 0.0 if flat else toe, "roll": 0.9 * shift}
         m.step(side, now, now + swing, lift=lift, **rolls, **place)
         landing, leaving = (MID_SOLE, MID_SOLE) if flat else (-0.015, 0.115)
         m.move_foot(side, now, now + swing, press=landing)
