@@ -21,7 +21,7 @@ from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.motion.balance import GRAVITY
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
-from physhmr_kit.motion.soles import FLESH, runs, sole_corners
+from physhmr_kit.motion.soles import FLESH, NOT_FEET, runs, sole_corners
 from physhmr_kit.utils.errors import KitError
 
 MIN_FRAMES = 5
@@ -46,7 +46,6 @@ STRIDE_FLIGHT, LONGEST_FLIGHT = 0.2, 1.0
 """s: the flight of a running stride, in which a clip may begin; an upper bound for jumps (1.2 m high at 1 s)."""
 
 _TRUNK = torch.tensor([name in ("pelvis", "spine1", "spine2", "spine3", "neck", "head") for name in JOINT_NAMES])
-_FEET = torch.tensor([name.endswith(("ankle", "foot")) for name in JOINT_NAMES])
 
 
 def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
@@ -148,7 +147,7 @@ def outline(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid |
         (T, 36, 3) m.
     """
     soles = sole_corners(body_pos, body_rot, humanoid).flatten(-3, -2)
-    return torch.cat([soles, body_pos[:, ~_FEET] - body_pos.new_tensor([0.0, 0.0, FLESH])], dim=1)
+    return torch.cat([soles, body_pos[:, NOT_FEET] - body_pos.new_tensor([0.0, 0.0, FLESH])], dim=1)
 
 
 def _heights(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:

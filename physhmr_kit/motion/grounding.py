@@ -14,12 +14,13 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
-from physhmr_kit.body.skeleton import FEET, LEGS, STANDING, mean_offsets
+from physhmr_kit.body.skeleton import LEGS, STANDING, mean_offsets
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.kinematics import angular_velocity, forward_kinematics, local_rotations
 from physhmr_kit.motion.leg_ik import reach_with, turn_between, turn_x
 from physhmr_kit.motion.soles import (
     FLESH,
+    NOT_FEET,
     body_poses,
     contact_point,
     find_stance,
@@ -267,8 +268,7 @@ def lift_sunken(clip: Clip, stance: torch.Tensor) -> Clip:
         clip: levelled and planted. stance: (T, 2) bool, frames in which each foot stands.
     """
     pos, rot = body_poses(clip)
-    others = [joint for joint in range(pos.shape[1]) if joint not in FEET]
-    depth = (FLESH - pos[:, others, 2].amin(1)).clamp(min=0).numpy()
+    depth = (FLESH - pos[:, NOT_FEET, 2].amin(1)).clamp(min=0).numpy()
     if depth.max() <= _SUNK:
         return clip
     height = _smooth(maximum_filter1d(depth, 2 * round(0.1 * clip.fps) + 1), 0.05, clip.fps)

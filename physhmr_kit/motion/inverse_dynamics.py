@@ -18,6 +18,7 @@ from scipy.signal import savgol_filter
 from physhmr_kit.body.addresses import dof_addresses, generalised_positions
 from physhmr_kit.body.humanoid import Humanoid, foot_corners
 from physhmr_kit.body.skeleton import BODY_NAMES
+from physhmr_kit.motion.balance import GRAVITY
 from physhmr_kit.motion.contact import LOAD
 from physhmr_kit.motion.state import BodyState
 
@@ -66,7 +67,7 @@ def _joint_forces(model, humanoid: Humanoid, qpos: np.ndarray, qvel: np.ndarray,
     edge = np.broadcast_to(_EDGES, (*arm.shape[:3], *_EDGES.shape))
     wrench = np.concatenate([edge, np.cross(arm[..., None, :], edge)], axis=-1) * loaded[..., None, None]
     root = np.einsum("tfcek,tfkv->tvfce", wrench, jacobian[..., :6]).reshape(len(qpos), 6, -1)
-    scale = humanoid.mass * 9.81
+    scale = humanoid.mass * GRAVITY
     share = nonnegative_ridge(root, force[:, :6] / scale, _RIDGE).reshape(*edge.shape[:-1])
     return force - scale * np.einsum("tfce,tfcek,tfkv->tv", share, wrench, jacobian, optimize=True)
 

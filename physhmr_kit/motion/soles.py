@@ -15,15 +15,16 @@ import roma
 import torch
 
 from physhmr_kit.body.humanoid import Humanoid, foot_corners
-from physhmr_kit.body.skeleton import FEET, STANDING, mean_offsets
+from physhmr_kit.body.skeleton import FEET, NUM_JOINTS, STANDING, mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.contact import FOOT, STANCE
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
 
 _TRAVEL_SHARE = 0.2  # m/s added to the speed limit of a stance for each m/s of travel
 _FOOT_BODIES = (7, 10, 8, 11)  # ankle and toes, left and right
+NOT_FEET = tuple(joint for joint in range(NUM_JOINTS) if joint not in FEET)
 FLESH = 0.05
-"""Distance of the skin from a joint, m, for bodies other than the feet."""
+"""Distance of the skin from a joint of `NOT_FEET`, m."""
 
 
 def sole_corners(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
@@ -122,7 +123,7 @@ def sole_tilt(body_rot: torch.Tensor) -> torch.Tensor:
     upright = roma.quat_conjugation(body_rot.new_tensor(STANDING))
     feet = body_rot[:, [7, 8]]
     turned = roma.quat_product(feet, upright.expand_as(feet))
-    return roma.unitquat_to_euler("ZYX", turned, as_tuple=False)
+    return roma.unitquat_to_euler("ZYX", turned)
 
 
 @dataclass(frozen=True)

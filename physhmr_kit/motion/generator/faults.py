@@ -9,7 +9,7 @@ import torch
 from physhmr_kit.body.hinges import dof_names
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.motion.balance import GRAVITY, acceleration, support_margin, tipping
-from physhmr_kit.motion.clip import Clip
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.overlap import self_overlap
 from physhmr_kit.motion.soles import sole_corners
@@ -60,7 +60,7 @@ def _soles(corners: np.ndarray) -> str:
 
 def _hinges(states: BodyState) -> str:
     """Hinge speeds. Limits need no check here: `PlantedBody` refuses angles beyond them."""
-    speed = torch.diff(states.dof_pos, dim=0).abs() * 30.0
+    speed = torch.diff(states.dof_pos, dim=0).abs() * CONTROL_FPS
     if speed.max() > HINGE_SPEED:
         frame, hinge = divmod(int(speed.argmax()), speed.shape[1])
         return f"{dof_names()[hinge]} turns at {float(speed.max()):.1f} rad/s in frame {frame}"
@@ -84,7 +84,7 @@ def _balance(states: BodyState, corners: np.ndarray, fps: float) -> str:
     push = (acceleration(com, fps) + np.array([0, 0, GRAVITY]))[1:-1]
     weights = load[1:-1] / (masses.sum() * GRAVITY)
     down = corners[..., 2] < TOUCHES
-    touches = down.any(1)
+    touches = np.asarray(down.any(1))
     stands = touches[1:-1]
     inside = stands & touches[:-2] & touches[2:]  # not the first or last frame of a contact
     off = np.linalg.norm(push, axis=1) * ~stands
