@@ -1,4 +1,4 @@
-"""What a humanoid is: SMPL's 24 joints, their hinges and limits, the MJCF, and the SMPL binding.
+"""The humanoid body: SMPL's 24 joints, their hinges and limits, the MJCF model, and the SMPL body model.
 
 Start with `skeleton.py`; everything else in the kit uses its joint order and frames.
 """

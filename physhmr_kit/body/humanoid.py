@@ -1,18 +1,28 @@
-"""The humanoid: gains, torques, segment masses, and the MJCF text that any MuJoCo reader accepts."""
+"""The simulated humanoid: PD gains, torque limits, segment masses, collision shapes, and its MJCF."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 
 import torch
 
-from physhmr_kit.body.hinges import axis_orders, dof_limits
-from physhmr_kit.body.skeleton import BODY_NAMES, JOINT_NAMES, PARENTS, SOLE_DEPTH, mean_offsets
+from physhmr_kit.body.hinges import axis_orders, dof_limits, hinge_names
+from physhmr_kit.body.skeleton import (
+    BODY_NAMES,
+    FEET,
+    JOINT_NAMES,
+    NUM_JOINTS,
+    PARENTS,
+    SOLE_DEPTH,
+    mean_offsets,
+    without_side,
+)
 
-# (kp N m/rad, kd N m s/rad, largest torque N m): SMPLSim's table GAINS_PHC. Upstream gives the right thorax and
-# shoulder less torque than the left (150 and 250 against 500); we use the left's values on both sides.
+# (kp N m/rad, kd N m s/rad, largest torque N m): SMPLSim's table GAINS_PHC. Upstream limits the right thorax
+# and shoulder to less torque than the left (150 and 250 against 500); we use the left's values on both sides.
 _GAINS = {
     "hip": (800, 80, 500), "knee": (800, 80, 500), "ankle": (800, 80, 500), "foot": (500, 50, 500),
     "spine1": (1000, 100, 500), "spine2": (1000, 100, 500), "spine3": (1000, 100, 500),
@@ -27,19 +37,15 @@ _MASS_PERCENT = {
 }  # fmt: skip
 
 ARMATURE = 0.1
-"""Rotor inertia of each hinge, kg m^2. SMPLSim has 0.02. MuJoCo's implicitfast solves contacts without the drives' implicit
-damping, so stiff drives on light bodies chatter on the floor at 120 Hz: more rotor inertia halves the swing
-of the load and a motion is followed longer with no policy at all (benchmarks/open_loop.py, docs/expert.md)."""
-
-
-def _base(name: str) -> str:
-    return name.removeprefix("left_").removeprefix("right_")
+"""Rotor inertia of each hinge, kg m^2; SMPLSim uses 0.02. MuJoCo's implicitfast solves contacts without the actuators'
+implicit damping, so stiff actuators on light bodies chatter on the floor at 120 Hz. More rotor inertia halves the fluctuation
+of the contact load, and motions are tracked longer without any policy (benchmarks/open_loop.py, docs/expert.md)."""
 
 
 @cache
 @torch.inference_mode(False)
 def _per_dof(column: int) -> torch.Tensor:
-    return torch.tensor([float(_GAINS[_base(n)][column]) for n in JOINT_NAMES[1:] for _ in range(3)])
+    return torch.tensor([float(_GAINS[without_side(n)][column]) for n in JOINT_NAMES[1:] for _ in range(3)])
 
 
 @cache
@@ -52,10 +58,10 @@ def _delay_and_max_error(dtype: torch.dtype, device: torch.device) -> tuple[torc
 
 @dataclass(frozen=True)
 class Humanoid:
-    """A body to simulate: skeleton, drives and the MJCF made of them.
+    """A body to simulate: skeleton, PD actuators and their MJCF.
 
     Attributes:
-        offsets: (24, 3) metres, each joint from its parent in the y-up rest frame (the mean shape by default).
+        offsets: (24, 3) metres, each joint from its parent in the y-up rest frame.
         mass: total mass, kg.
     """
 
@@ -83,10 +89,10 @@ class Humanoid:
         return _per_dof(2).clone()
 
     def limit_targets(self, target: torch.Tensor, dof_pos: torch.Tensor, dof_vel: torch.Tensor) -> torch.Tensor:
-        """Hold PD targets so that no drive starts the control step beyond its torque limit.
+        """Clamp PD targets so that no actuator starts the control step beyond its torque limit.
 
-        The torque kp (target - q) - kd v is clamped where it is known, at the start of the step; within the step it
-        still moves as q and v do.
+        The torque kp (target - q) - kd v is clamped at the start of the control step, where q and v are known; during the
+        step it still changes with them.
 
         Args:
             target, dof_pos, dof_vel: (N, 69) rad, rad, rad/s.
@@ -102,19 +108,19 @@ class Humanoid:
 
     def segment_masses(self) -> torch.Tensor:
         """(24,) mass of each body, kg; they add up to `mass`."""
-        return torch.tensor([self.mass * _MASS_PERCENT[_base(n)] / 100 for n in JOINT_NAMES])
+        return torch.tensor([self.mass * _MASS_PERCENT[without_side(n)] / 100 for n in JOINT_NAMES])
 
     def segment_centres(self) -> torch.Tensor:
         """(24, 3) centre of mass of each body in its own frame, metres: the middle of its collision shape."""
-        return torch.tensor([_centre(n, self) for n in JOINT_NAMES])
+        return torch.tensor([_geom(joint, self)[1] for joint in range(NUM_JOINTS)])
 
     def mjcf(self, timestep: float = 1 / 120) -> str:
         """MJCF of the body on a floor, with position actuators and one contact-force sensor for each body.
 
-        The PD law is part of the model, so that the `implicitfast` integrator includes its gains; joints carry no
-        passive spring. Bodies are nested depth first and named with `BODY_NAMES`, hinges `<Body>_<axis>`.
-        Actuators have no force range: a clamped drive loses its implicit damping and random targets of 0.3 rad
-        then blow up within half a second. The simulator holds the targets instead (`limit_targets`).
+        The PD law is part of the model, so that the `implicitfast` integrator includes its gains; joints have no
+        passive springs. Bodies are nested depth first and named with `BODY_NAMES`, hinges `<Body>_<axis>`.
+        Actuators have no force range: a clamped actuator loses its implicit damping, and random targets of 0.3 rad
+        then diverge within half a second. The simulator clamps the targets instead (`limit_targets`).
 
         Args:
             timestep: physics step, seconds.
@@ -122,15 +128,13 @@ class Humanoid:
         return _mjcf(self, timestep)
 
 
-# Collision shapes in the rest frame. Capsules run along the bone to a child; boxes are (centre, half size).
-_CAPSULES = {
-    "left_hip": ("left_knee", 0.062), "left_knee": ("left_ankle", 0.048), "left_shoulder": ("left_elbow", 0.042),
-    "left_elbow": ("left_wrist", 0.034),
-}  # fmt: skip
+# Collision shapes in the rest frame, left side. Capsules (radius, m) run along the bone to the child joint; spheres are
+# (centre, radius), m.
+_CAPSULES = {"hip": 0.062, "knee": 0.048, "shoulder": 0.042, "elbow": 0.034}
 _SPHERES = {
     "spine1": ((0.0, 0.05, 0.005), 0.090), "spine2": ((0.0, 0.02, 0.010), 0.095), "spine3": ((0.0, 0.09, -0.015), 0.110),
     "neck": ((0.0, 0.035, 0.015), 0.045), "head": ((0.0, 0.085, 0.005), 0.090),
-    "left_collar": ((0.045, 0.010, 0.0), 0.060), "left_wrist": ((0.035, 0.0, 0.0), 0.030), "left_hand": ((0.035, 0.0, 0.0), 0.030),
+    "collar": ((0.045, 0.010, 0.0), 0.060), "wrist": ((0.035, 0.0, 0.0), 0.030), "hand": ((0.035, 0.0, 0.0), 0.030),
 }  # fmt: skip
 _FOOT_HALF_WIDTH = 0.045
 
@@ -139,42 +143,26 @@ def _number(values) -> str:
     return " ".join(f"{float(v):.6g}" for v in values)
 
 
-def _geom(name: str, humanoid: Humanoid) -> str:
-    """The collision geom of one body; right-side shapes are mirror images of the left."""
-    mirror = -1.0 if name.startswith("right_") else 1.0
-    left = name.replace("right_", "left_")
-    base = _base(name)
+def _geom(joint: int, humanoid: Humanoid) -> tuple[str, tuple[float, ...]]:
+    """The collision geom of one body as MJCF, and its centre in the body's frame; the right side mirrors the left."""
+    name = JOINT_NAMES[joint]
+    mirror, base = -1.0 if name.startswith("right_") else 1.0, without_side(name)
+    label = f'name="{BODY_NAMES[joint]}"'
     mass = f'mass="{humanoid.mass * _MASS_PERCENT[base] / 100:.5g}"'
-    label = f'name="{BODY_NAMES[JOINT_NAMES.index(name)]}"'
     if base == "pelvis":
-        return f'<geom {label} type="box" pos="0 -0.015 0" size="0.105 0.065 0.080" {mass}/>'
+        centre: tuple[float, ...] = (0.0, -0.015, 0.0)
+        return f'<geom {label} type="box" pos="{_number(centre)}" size="0.105 0.065 0.080" {mass}/>', centre
     if base in ("ankle", "foot"):
-        pos, size = _foot_box(base, mirror, humanoid)
-        return f'<geom {label} type="box" pos="{_number(pos)}" size="{_number(size)}" {mass} class="sole"/>'
-    if left in _CAPSULES:
-        child, radius = _CAPSULES[left]
-        end = humanoid.offsets[JOINT_NAMES.index(child if mirror > 0 else child.replace("left_", "right_"))]
-        length = float(end.norm())
-        start, stop = end * (radius * 0.8 / length), end * (1 - radius * 0.8 / length)
-        return f'<geom {label} type="capsule" fromto="{_number([*start, *stop])}" size="{radius}" {mass}/>'
-    (x, y, z), radius = _SPHERES[left]
-    return f'<geom {label} type="sphere" pos="{_number((mirror * x, y, z))}" size="{radius}" {mass}/>'
-
-
-def _centre(name: str, humanoid: Humanoid) -> tuple[float, float, float]:
-    """Middle of the collision geom of one body, in the body's frame."""
-    mirror = -1.0 if name.startswith("right_") else 1.0
-    left, base = name.replace("right_", "left_"), _base(name)
-    if base == "pelvis":
-        return 0.0, -0.015, 0.0
-    if base in ("ankle", "foot"):
-        return _foot_box(base, mirror, humanoid)[0]
-    if left in _CAPSULES:
-        child = _CAPSULES[left][0]
-        child = child if mirror > 0 else child.replace("left_", "right_")
-        return tuple((humanoid.offsets[JOINT_NAMES.index(child)] / 2).tolist())
-    (x, y, z), _ = _SPHERES[left]
-    return mirror * x, y, z
+        centre, size = _foot_box(base, mirror, humanoid)
+        return f'<geom {label} type="box" pos="{_number(centre)}" size="{_number(size)}" {mass} class="sole"/>', centre
+    if base in _CAPSULES:
+        radius, end = _CAPSULES[base], humanoid.offsets[PARENTS.index(joint)]
+        inset = radius * 0.8 / float(end.norm())
+        fromto = _number([*(end * inset), *(end * (1 - inset))])
+        return f'<geom {label} type="capsule" fromto="{fromto}" size="{radius}" {mass}/>', tuple((end / 2).tolist())
+    (x, y, z), radius = _SPHERES[base]
+    centre = (mirror * x, y, z)
+    return f'<geom {label} type="sphere" pos="{_number(centre)}" size="{radius}" {mass}/>', centre
 
 
 def _foot_box(base: str, mirror: float, humanoid: Humanoid) -> tuple[tuple, tuple]:
@@ -188,24 +176,23 @@ def _foot_box(base: str, mirror: float, humanoid: Humanoid) -> tuple[tuple, tupl
 
 
 def foot_corners(humanoid: Humanoid | None = None) -> dict[int, torch.Tensor]:
-    """The sole: lower corners of the foot and toe boxes, for floor alignment and foot metrics.
+    """Sole corners: the lower corners of the foot and toe boxes, for grounding and foot metrics.
 
     Returns:
         joint index (7, 8, 10, 11) -> (4, 3) metres in that body's frame; heel corners first for the ankles.
     """
     humanoid = humanoid or Humanoid.mean()
     corners = {}
-    for joint in (7, 8, 10, 11):
+    for joint in FEET:
         name = JOINT_NAMES[joint]
         mirror = -1.0 if name.startswith("right_") else 1.0
-        (px, py, pz), (sx, sy, sz) = _foot_box(_base(name), mirror, humanoid)
+        (px, py, pz), (sx, sy, sz) = _foot_box(without_side(name), mirror, humanoid)
         corners[joint] = torch.tensor([(px + a * sx, py - sy, pz + b * sz) for b in (-1, 1) for a in (-1, 1)])
     return corners
 
 
 def _body_xml(joint: int, humanoid: Humanoid, indent: int) -> list[str]:
-    name, body = JOINT_NAMES[joint], BODY_NAMES[joint]
-    pad = "  " * indent
+    body, pad = BODY_NAMES[joint], "  " * indent
     lines = [f'{pad}<body name="{body}" pos="{_number(humanoid.offsets[joint])}">']
     if joint == 0:
         lines.append(f'{pad}  <freejoint name="root"/>')
@@ -214,43 +201,34 @@ def _body_xml(joint: int, humanoid: Humanoid, indent: int) -> list[str]:
             low, high = (math.degrees(float(v)) for v in dof_limits()[3 * (joint - 1) + k])
             vector = _number(float(a == axis) for a in "xyz")
             lines.append(f'{pad}  <joint name="{body}_{axis}" axis="{vector}" range="{low:.6g} {high:.6g}"/>')
-    lines.append(f"{pad}  {_geom(name, humanoid)}")
+    lines.append(f"{pad}  {_geom(joint, humanoid)[0]}")
     for child, parent in enumerate(PARENTS):
         if parent == joint:
             lines += _body_xml(child, humanoid, indent + 1)
     return [*lines, f"{pad}</body>"]
 
 
+_GIRDLE = {"spine1", "spine2", "spine3", "neck", "head", "collar", "shoulder", "pelvis"}
+_GROIN = {"hip", "pelvis", "spine1", "spine2"}
+
+
 def _excluded_pairs() -> list[tuple[str, str]]:
-    """Bodies that may overlap by design: neighbours at two joints' distance, and the crowded shoulder girdle."""
+    """Bodies that may overlap by design: those up to two joints apart, the shoulder girdle, and thighs and lower trunk."""
     pairs = []
-    for a in range(24):
-        for b in range(a + 1, 24):
-            near = PARENTS[b] == PARENTS[a] or PARENTS[b] == a or (PARENTS[b] >= 0 and PARENTS[PARENTS[b]] == a)
-            girdle = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {
-                "spine1",
-                "spine2",
-                "spine3",
-                "neck",
-                "head",
-                "collar",
-                "shoulder",
-                "pelvis",
-            }
-            thighs = {_base(JOINT_NAMES[a]), _base(JOINT_NAMES[b])} <= {"hip", "pelvis", "spine1", "spine2"}
-            if near or girdle or thighs:
-                pairs.append((BODY_NAMES[a], BODY_NAMES[b]))
+    for a, b in combinations(range(NUM_JOINTS), 2):
+        near = PARENTS[b] == PARENTS[a] or PARENTS[b] == a or PARENTS[PARENTS[b]] == a
+        names = {without_side(JOINT_NAMES[a]), without_side(JOINT_NAMES[b])}
+        if near or names <= _GIRDLE or names <= _GROIN:
+            pairs.append((BODY_NAMES[a], BODY_NAMES[b]))
     return pairs
 
 
 def _mjcf(humanoid: Humanoid, timestep: float) -> str:
-    actuators, sensors = [], []
-    for i, (joint, order) in enumerate(zip(BODY_NAMES[1:], axis_orders(), strict=True)):
-        kp, kd = float(humanoid.kp[3 * i]), float(humanoid.kd[3 * i])
-        for axis in order:
-            name = f"{joint}_{axis}"
-            actuators.append(f'    <position name="{name}" joint="{name}" kp="{kp:g}" kv="{kd:g}"/>')
-            sensors.append(f'    <actuatorfrc name="torque_{name}" actuator="{name}"/>')
+    actuators = [
+        f'    <position name="{name}" joint="{name}" kp="{kp:g}" kv="{kd:g}"/>'
+        for name, kp, kd in zip(hinge_names(), humanoid.kp.tolist(), humanoid.kd.tolist(), strict=True)
+    ]
+    torques = [f'    <actuatorfrc name="torque_{name}" actuator="{name}"/>' for name in hinge_names()]
     contacts = [f'    <contact name="contact_{b}" body1="{b}" data="force" reduce="netforce"/>' for b in BODY_NAMES]
     excludes = [f'    <exclude body1="{a}" body2="{b}"/>' for a, b in _excluded_pairs()]
     nl = "\n"
@@ -275,7 +253,7 @@ def _mjcf(humanoid: Humanoid, timestep: float) -> str:
   </actuator>
   <sensor>
 {nl.join(contacts)}
-{nl.join(sensors)}
+{nl.join(torques)}
   </sensor>
 </mujoco>
 """

@@ -1,28 +1,22 @@
-"""Fast rotations for the control loop: each operation on quaternions is one outer product and one matrix product.
+"""Fast quaternion operations for the control loop: each is one outer product and one matrix product.
 
-The kit's rotations come from `roma`. Only what runs in every control step is reimplemented here, where the number of
-calls and the memory layout dominate, not the arithmetic. A product of quaternions is linear in the 16 products of their entries,
-and so are a rotation matrix and its columns. `tests/body/test_quaternions.py` compares them with roma.
+Elsewhere the kit uses `roma`. Only what runs in every control step is reimplemented here, where the number of kernel
+calls and the memory layout dominate the cost. A quaternion product is linear in the 16 products of its factors' components,
+and so are a rotation matrix and its columns. `tests/body/test_quaternions.py` compares every function with roma.
 
-Shapes are the usual (..., 4) and (..., 3), xyzw, unit length. In memory the axes lie the other way round (`reversed_axes`):
-entry by entry, the batch last, so that each arithmetic operation runs along contiguous environments (measured: 5 times faster
-than entry last at 256 environments). Other layouts give the same numbers and cost a copy.
+Shapes are (..., 4) and (..., 3), xyzw, unit length. In memory the axes are reversed (`reversed_axes`): components first, the
+batch last, so that each arithmetic operation runs along contiguous environments (measured: 5 times faster than components
+last at 256 environments). Other layouts give the same numbers at the cost of a copy.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
+import roma
 import torch
 
-# Hamilton's product: entry k of p q is the sum of sign * p[i] * q[j] over its four rows.
-_PRODUCT = (
-    ((0, 3, 1), (1, 2, 1), (2, 1, -1), (3, 0, 1)),
-    ((0, 2, -1), (1, 3, 1), (2, 0, 1), (3, 1, 1)),
-    ((0, 1, 1), (1, 0, -1), (2, 3, 1), (3, 2, 1)),
-    ((0, 0, -1), (1, 1, -1), (2, 2, -1), (3, 3, 1)),
-)
-# Rotation matrix by rows: w^2 + x^2 - y^2 - z^2 and so on, homogeneous of degree two.
+# Rotation matrix, row by row: w^2 + x^2 - y^2 - z^2 and so on, each term as (i, j, factor) for factor * q[i] * q[j].
 _MATRIX = (
     ((0, 0, 1), (1, 1, -1), (2, 2, -1), (3, 3, 1)), ((0, 1, 2), (2, 3, -2)), ((0, 2, 2), (1, 3, 2)),
     ((0, 1, 2), (2, 3, 2)), ((0, 0, -1), (1, 1, 1), (2, 2, -1), (3, 3, 1)), ((1, 2, 2), (0, 3, -2)),
@@ -30,19 +24,16 @@ _MATRIX = (
 )  # fmt: skip
 
 
-def _table(rows) -> torch.Tensor:
-    table = torch.zeros(len(rows), 16)
-    for row, terms in enumerate(rows):
-        for i, j, factor in terms:
-            table[row, 4 * i + j] = factor
-    return table
-
-
 @cache
-@torch.inference_mode(False)  # cached tensors must work with autograd, wherever they are first made
+@torch.inference_mode(False)  # cached tensors must work with autograd even if first created in inference mode
 def _tables(dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-    """The constant matrices that are multiplied with the 16 products."""
-    product, matrix = _table(_PRODUCT), _table(_MATRIX)
+    """Constant matrices that map the 16 component products to each result."""
+    basis = torch.eye(4)  # the product is bilinear: its values on all pairs of basis quaternions define it
+    product = roma.quat_product(basis.repeat_interleave(4, 0), basis.repeat(4, 1)).T.contiguous()
+    matrix = torch.zeros(9, 16)
+    for row, terms in enumerate(_MATRIX):
+        for i, j, factor in terms:
+            matrix[row, 4 * i + j] = factor
     tables = {
         "product": product,
         "between": product * torch.tensor([-1.0, -1, -1, 1]).repeat_interleave(4),
@@ -53,7 +44,7 @@ def _tables(dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]
 
 
 def reversed_axes(x: torch.Tensor) -> torch.Tensor:
-    """The same numbers under reversed axes, contiguous there: (a, ..., z) -> (z, ..., a)."""
+    """The tensor with its axes reversed, contiguous: (a, ..., z) -> (z, ..., a)."""
     return _flip(x).contiguous()
 
 
@@ -61,7 +52,7 @@ def _flip(x: torch.Tensor) -> torch.Tensor:
     return x.permute(*range(x.ndim - 1, -1, -1))
 
 
-# ---- entries first, the batch last: what kinematics is made of
+# ---- components first, batch last: the layout of kinematics.py
 
 
 def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -71,7 +62,7 @@ def _combine(name: str, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 
 def product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """p q: (4, ...), (4, ...) -> (4, ...)."""
+    """Quaternion product p q: (4, ...), (4, ...) -> (4, ...)."""
     return _combine("product", p, q)
 
 
@@ -81,7 +72,7 @@ def matrix(q: torch.Tensor) -> torch.Tensor:
 
 
 def action(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-    """Matrices times vectors: (3, 3, ...), (3, ...) -> (3, ...)."""
+    """Matrix-vector products: (3, 3, ...), (3, ...) -> (3, ...)."""
     return (matrix * vector).sum(1)
 
 
@@ -92,40 +83,40 @@ def _cyclic(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def cross(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Vector product: (3, ...), (3, ...) -> (3, ...)."""
+    """Cross product: (3, ...), (3, ...) -> (3, ...)."""
     yzx, zxy = _cyclic(a.device)
     left = a.index_select(0, yzx) * b.index_select(0, zxy)
     return torch.addcmul(left, a.index_select(0, zxy), b.index_select(0, yzx), value=-1)
 
 
-# ---- entries last
+# ---- components last
 
 
 def quat_between(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """inverse(p) q, the rotation from p to q in p's frame: (..., 4), (..., 4) -> (..., 4)."""
+    """Relative rotation inverse(p) q, from p to q in p's frame: (..., 4), (..., 4) -> (..., 4)."""
     return _flip(_combine("between", reversed_axes(p), reversed_axes(q)))
 
 
 def quat_columns(q: torch.Tensor) -> torch.Tensor:
-    """The first two columns of the rotation matrices, one after the other (Zhou et al. 2019): (..., 4) -> (..., 6)."""
+    """6D rotation (Zhou et al. 2019): the first two columns of the rotation matrix, concatenated: (..., 4) -> (..., 6)."""
     q = reversed_axes(q)
     return _flip(_combine("columns", q, q))
 
 
 def quat_rotate(q: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-    """Turn vectors: (..., 4), (..., 3) -> (..., 3)."""
+    """Rotate vectors: (..., 4), (..., 3) -> (..., 3)."""
     return _flip(action(matrix(reversed_axes(q)), reversed_axes(vector)))
 
 
 def quat_rotate_inverse(q: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
-    """Turn vectors back: (..., 4), (..., 3) -> (..., 3)."""
+    """Rotate vectors by the inverse: (..., 4), (..., 3) -> (..., 3)."""
     return _flip(action(matrix(reversed_axes(q)).transpose(0, 1), reversed_axes(vector)))
 
 
 def quat_angle(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """Angle between rotations in radians, 0 to pi, exact also where it is small: (..., 4), (..., 4) -> (...,).
+    """Angle between rotations in radians, 0 to pi, accurate for small angles too: (..., 4), (..., 4) -> (...,).
 
-    From the chord: |p - q| = 2 sin(angle / 4), with the sign of q that is nearer.
+    From the chord |p - q| = 2 sin(angle / 4), with the sign of q chosen nearer to p.
     """
     p, q = reversed_axes(p), reversed_axes(q)
     inner = (p * q).sum(0)

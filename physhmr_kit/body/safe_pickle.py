@@ -1,7 +1,7 @@
-"""A pickle reader that builds arrays and containers and nothing else.
+"""Restricted unpickler that only builds arrays and containers.
 
-SMPL and several datasets come as pickles, and a pickle can run any code. This one looks every class up in a short list
-and refuses the rest, so a foreign file can at worst fail to load.
+SMPL and several datasets are distributed as pickles, and a pickle can run arbitrary code. This reader allows only the classes
+in a short list, so an untrusted file can at worst fail to load.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ALLOWED = {
 
 
 class _Chumpy:
-    """Stand-in for `chumpy.ch.Ch` of SMPL 1.0: keeps the array it was made from, so chumpy itself is not needed."""
+    """Stand-in for `chumpy.ch.Ch` of SMPL 1.0: keeps the underlying array, so chumpy is not needed."""
 
     def __setstate__(self, state):
         self.x = state.get("x") if isinstance(state, dict) else state
@@ -34,7 +34,7 @@ class _Chumpy:
 
 
 class _Sparse:
-    """Stand-in for SciPy's compressed sparse column matrix, made dense."""
+    """Stand-in for SciPy's compressed sparse column matrix; converts to a dense array."""
 
     data: np.ndarray
     indices: np.ndarray
@@ -73,10 +73,10 @@ def _reconstruct(cls, base, state):
 
 
 def load_pickle(path: str | os.PathLike) -> Any:
-    """Read a third-party pickle (strings of Python 2 as latin-1).
+    """Read a third-party pickle (Python 2 strings as latin-1).
 
     Raises:
-        KitError: missing or damaged file, or one that contains anything but arrays and containers.
+        KitError: the file is missing or damaged, or contains anything but arrays and containers.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The 24 joints of SMPL: names, tree, rest pose, mirror image.
+"""SMPL's 24 joints: names, kinematic tree, rest pose, left-right mirroring.
 
 Frames: SMPL's rest pose is y-up and faces +z with the left hand at +x. Every body frame of the kit is
 aligned with it, so a joint rotation here *is* an SMPL pose parameter. In the z-up world of the kit the
@@ -29,7 +29,10 @@ PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18,
 NUM_JOINTS = 24
 NUM_DOFS = 69
 FEET = (7, 8, 10, 11)
-"""Left ankle, right ankle, left toe, right toe: the bodies that meet the floor."""
+"""Left ankle, right ankle, left toe, right toe: the bodies that touch the floor in stance."""
+
+LEGS = {"left": (1, 4, 7, 10), "right": (2, 5, 8, 11)}
+"""Hip, knee, ankle and toe joint of each leg."""
 
 MIRROR = tuple(
     JOINT_NAMES.index(n.replace("left", "#").replace("right", "left").replace("#", "right")) for n in JOINT_NAMES
@@ -37,7 +40,7 @@ MIRROR = tuple(
 """Index list that swaps left and right joints."""
 
 # Each joint's offset from its parent in the rest pose, metres, x left, y up, z forward: SMPL's mean shape
-# (as in the SMPL humanoids of PHC), averaged over left and right to make a mirrored motion exact.
+# (as in the SMPL humanoids of PHC), averaged over left and right so that mirrored motions are exact.
 _MEAN_OFFSETS = {
     "pelvis": (0.0, 0.0, 0.0),
     "hip": (0.0686, -0.0910, -0.0055),
@@ -57,20 +60,25 @@ _MEAN_OFFSETS = {
 }
 
 SOLE_DEPTH = 0.070
-"""How far the sole lies below the ankle joint of the mean shape in the rest pose, metres."""
+"""Height of the ankle joint above the sole in the rest pose of the mean shape, metres."""
 
 PELVIS_AT_REST = (0.0, -0.2233, 0.0282)
-"""Pelvis joint j0 of SMPL's mean shape. SMPL turns the root about it, so pelvis in world = trans + j0 (not rotated)."""
+"""Pelvis joint j0 of SMPL's mean shape. SMPL rotates the root about it, so pelvis in world = trans + j0 (not rotated)."""
 
 STANDING = (0.5, 0.5, 0.5, 0.5)
 """Root rotation (xyzw) that takes the y-up rest pose to upright in the z-up world, facing +x."""
+
+
+def without_side(name: str) -> str:
+    """A joint name without its side: 'left_hip' -> 'hip'."""
+    return name.removeprefix("left_").removeprefix("right_")
 
 
 def mean_offsets() -> torch.Tensor:
     """Rest offsets of the mean shape: (24, 3) metres, each joint from its parent, y-up rest frame."""
     rows = []
     for name in JOINT_NAMES:
-        x, y, z = _MEAN_OFFSETS[name.removeprefix("left_").removeprefix("right_")]
+        x, y, z = _MEAN_OFFSETS[without_side(name)]
         rows.append((-x if name.startswith("right_") else x, y, z))
     return torch.tensor(rows, dtype=torch.float32)
 
@@ -86,13 +94,12 @@ def rest_joints(offsets: torch.Tensor | None = None) -> torch.Tensor:
     """
     offsets = mean_offsets() if offsets is None else offsets
     joints = offsets.clone()
-    for joint, parent in enumerate(PARENTS):
-        if parent >= 0:
-            joints[joint] = joints[joint] + joints[parent]
+    for joint in range(1, NUM_JOINTS):
+        joints[joint] += joints[PARENTS[joint]]
     return joints
 
 
 def standing_height(offsets: torch.Tensor | None = None) -> float:
-    """Height of the pelvis above the floor, metres, when the rest pose stands on flat soles."""
+    """Height of the pelvis above the floor, metres, in the rest pose on flat soles."""
     joints = rest_joints(offsets)
     return float(SOLE_DEPTH - joints[[7, 8], 1].min())

@@ -1,7 +1,7 @@
-"""Balance: where the floor pushes for a given motion, and how to shift a motion so that it pushes where the feet are.
+"""Balance: the zero-moment point (ZMP) of a motion, and the centre-of-mass path for a desired one.
 
-The zero-moment point (ZMP) is the point of the floor about which gravity and inertia do not tip the body. While it
-lies under a foot the foot can stay flat; Kajita et al. (2003) shift the centre of mass until it does.
+The ZMP is the point on the floor about which gravity and inertia exert no horizontal moment on the body. While it lies under
+a foot the foot can stay flat; Kajita et al. (2003) shift the centre of mass until it does.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def acceleration(position: np.ndarray, fps: float) -> np.ndarray:
 
 
 def tipping(centres: np.ndarray, masses: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """What the floor must give for a motion of point masses (their own spin is left out).
+    """Moment and load that a motion of point masses requires from the floor (segment spin is neglected).
 
     Args:
         centres: (T, B, 3) centres of mass of the segments, m. masses: (B,) kg.
 
     Returns:
-        the horizontal moment of gravity and inertia about the origin (T, 2) N m, which is load times zero-moment point, and
-        the vertical load (T,) N. In free flight the load is zero and the moment only what the body's own rotation changes.
+        the horizontal moment of gravity and inertia about the origin (T, 2) N m, which is load times ZMP, and the vertical
+        load (T,) N. In free flight the load is zero and the moment is the change of the body's angular momentum.
     """
     acc = acceleration(centres, fps)
     weight = masses * (acc[..., 2] + GRAVITY)
@@ -37,7 +37,7 @@ def tipping(centres: np.ndarray, masses: np.ndarray, fps: float) -> tuple[np.nda
 
 
 def zero_moment_point(centres: np.ndarray, masses: np.ndarray, fps: float) -> np.ndarray:
-    """Zero-moment point of a body taken as point masses: (T, B, 3) m, (B,) kg -> (T, 2) m on the floor."""
+    """Zero-moment point of a body of point masses: (T, B, 3) m, (B,) kg -> (T, 2) m on the floor."""
     moment, load = tipping(centres, masses, fps)
     return moment / load[:, None]
 
@@ -46,14 +46,14 @@ def cart_table(moment: np.ndarray, com_height: np.ndarray, fps: float) -> np.nda
     """The bounded centre-of-mass path with a given moment about the origin.
 
     Solves (g + z'') x - z x'' = m on the whole interval at once (a tridiagonal system), at rest at both ends; m is
-    (g + z'') p for a zero-moment point p. The equation is unstable in time but harmless as a boundary-value problem, and
-    in free flight, where g + z'' and m are zero, it says that the path is straight.
+    (g + z'') p for a zero-moment point p. The equation is unstable in time but well-posed as a boundary-value problem; in
+    free flight, where g + z'' and m are zero, it makes the path straight.
 
     Args:
-        moment: (T, 2) moment for each kilogram, m^2/s^2. com_height: (T,) height of the centre of mass, m.
+        moment: (T, 2) moment per unit mass, m^2/s^2. com_height: (T,) height of the centre of mass, m.
 
     Returns:
-        (T, 2) centre of mass over the floor, m.
+        (T, 2) horizontal position of the centre of mass, m.
     """
     load, stiff = GRAVITY + acceleration(com_height, fps), com_height * fps**2
     bands = np.zeros((3, len(moment)))
@@ -65,17 +65,17 @@ def cart_table(moment: np.ndarray, com_height: np.ndarray, fps: float) -> np.nda
 
 
 def support_margin(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """How far floor points lie inside the convex hull of others, m; negative outside, NaN without a hull.
+    """Distance of floor points from the edge of a support polygon, m; negative outside, NaN if it is degenerate.
 
     Args:
-        points: (N, 2) m. corners: (K, 2) m.
+        points: (N, 2) m. corners: (K, 2) m, whose convex hull is the polygon.
 
     Returns:
-        (N,) m, the distance from the nearest edge.
+        (N,) m.
     """
     try:
         area = corners[ConvexHull(corners).vertices]  # counter-clockwise
-    except (QhullError, ValueError):  # all on a line, or fewer than three
+    except (QhullError, ValueError):  # collinear, or fewer than three
         return np.full(len(points), np.nan)
     edge, to = np.roll(area, -1, axis=0) - area, points[:, None] - area
     length = np.linalg.norm(edge, axis=1)

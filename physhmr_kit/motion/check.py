@@ -1,11 +1,11 @@
-"""Checking: what is wrong with a clip as a thing to be tracked, and what of it can be put right without inventing motion.
+"""Checks whether a clip can be tracked, and repairs what can be repaired without inventing motion.
 
-A whole clip at the wrong height is shifted; a start that hangs in the air or lies under the floor is cut off. What no
-body can do (a teleport) and what leaves nothing to track is refused. Damage to the file itself, such as NaN or a missing
-frame rate, has been refused by then: see `Clip`.
+A clip at the wrong height is shifted; a start in mid-air or below the floor is cut off. Clips with motion that no body can
+perform (teleports) or too short to track are refused. Damage to the file itself, such as NaN or a missing frame rate, is
+refused earlier, by `Clip`.
 
-The floor is met by the lowest point of the body: the corners of the soles, or a joint of the rest less 5 cm of flesh, so
-that who lies or crawls counts as touching.
+Contact with the floor is judged by the lowest point of the body: the sole corners, or any other joint less 5 cm of flesh, so
+that a body lying or crawling on the floor counts as touching it.
 """
 
 from __future__ import annotations
@@ -18,54 +18,51 @@ import torch
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import JOINT_NAMES
+from physhmr_kit.motion.balance import GRAVITY
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics, linear_velocity
-from physhmr_kit.motion.soles import runs, sole_corners
+from physhmr_kit.motion.soles import FLESH, NOT_FEET, runs, sole_corners
 from physhmr_kit.utils.errors import KitError
 
 MIN_FRAMES = 5
-"""Frames at 30 fps: velocities are central differences, and below this most of them are the one-sided ones of the ends."""
+"""Frames at 30 fps. In a shorter clip most velocities are the one-sided differences at its ends."""
 PREVIEW_FRAMES = 15
-"""Frames at 30 fps: the 0.5 s that an expert may look ahead. A shorter clip is all horizon: its last pose is held."""
+"""Frames at 30 fps: the 0.5 s an expert may look ahead. Beyond the end of a shorter clip its last pose is held."""
 LOWEST_FPS = 5.0
-"""Hz: less is no recording of a motion but, as a rule, a frame time in the place of a rate."""
+"""Hz. A lower rate is usually a frame time by mistake."""
 
 ROOT_SPEED = 12.0
-"""m/s: the fastest sprint there was reached 12.4; the runs of CMU reach 4.7 as captured."""
+"""m/s. The fastest sprint on record reached 12.4; the runs in CMU reach 4.7."""
 ROOT_JUMP, ROOT_ACCELERATION = 0.10, 50.0
-"""m and m/s^2: a step of the root may differ from the step before by ROOT_JUMP + ROOT_ACCELERATION / fps^2."""
+"""m and m/s^2: consecutive steps of the root may differ by ROOT_JUMP + ROOT_ACCELERATION / fps^2."""
 TRUNK_TURN, LIMB_TURN = 40.0, 80.0
-"""rad/s: root, spine, neck and head, against their parent; limbs. A skater spins at 36; in CMU's wildest dance (05_10) an ankle reaches 61."""
+"""rad/s relative to the parent: root, spine, neck and head; limbs. A skater spins at 36; an ankle in CMU 05_10 reaches 61."""
 
 FLOOR_ERROR = 0.02
-"""m: a clip whose floor lies further from z = 0 is shifted."""
+"""m: a clip whose floor is further from z = 0 is shifted."""
 OFF_FLOOR = 0.05
-"""m: a body whose lowest point is higher is in the air, one whose lowest point is as much lower is under the floor."""
+"""m: a body whose lowest point is further above z = 0 is in the air, further below it is under the floor."""
 STRIDE_FLIGHT, LONGEST_FLIGHT = 0.2, 1.0
-"""s: the flight of a running stride, which a clip may begin in; longer than any jump (1 s is one of 1.2 m)."""
+"""s: the flight of a running stride, in which a clip may begin; an upper bound for jumps (1.2 m high at 1 s)."""
 
 _TRUNK = torch.tensor([name in ("pelvis", "spine1", "spine2", "spine3", "neck", "head") for name in JOINT_NAMES])
-_FEET = torch.tensor([name.endswith(("ankle", "foot")) for name in JOINT_NAMES])
-_FLESH = 0.05  # m
-_GRAVITY = 9.81
 
 
 def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
-    """A clip fit to be tracked, and what had to be done or is still doubtful.
+    """Check a clip for tracking and repair it where possible.
 
     Args:
-        clip: as read, at the file's own rate: resampling to 30 fps would blunt what is looked for.
+        clip: at the file's own rate; resampling to 30 fps would smooth the faults away.
 
     Returns:
-        the clip (itself when nothing was wrong) and a line for each repair or doubt, without the clip's name.
+        the clip (the same object if nothing was changed) and one line for each repair or doubt, without the clip's name.
 
     Raises:
-        KitError: too short, no believable rate, or a `Teleport`; names clip, frame, fault and remedy.
+        KitError: the clip is too short, its rate is implausible, or it has a `Teleport`; names clip, frame, fault and remedy.
     """
     if clip.fps < LOWEST_FPS:
-        raise KitError(
-            f"{clip.name}: {clip.fps:g} frames per second; a motion needs at least {LOWEST_FPS:g}. Is it a frame time?"
-        )
+        rate = f"{clip.fps:g} frames per second"
+        raise KitError(f"{clip.name}: {rate}; a motion needs at least {LOWEST_FPS:g}. Is it a frame time?")
     _refuse_short(clip)
     steps, fault = teleports(clip.root_pos, clip.joint_rot, clip.fps)
     if steps:
@@ -89,11 +86,11 @@ def check_clip(clip: Clip) -> tuple[Clip, list[str]]:
 
 
 class Teleport(KitError):
-    """A motion with steps that no body can take.
+    """A motion with steps that no body can make.
 
     Attributes:
-        steps: rising numbers of the frames they start from, counted in `motion`.
-        motion: what they were found in (a `Clip`, or what a reader makes clips of), to be cut there.
+        steps: frames of `motion` from which they start, ascending.
+        motion: the motion they were found in (a `Clip` or a reader's source motion), to be cut there.
     """
 
     def __init__(self, message: str, steps: list[int], motion):
@@ -102,15 +99,15 @@ class Teleport(KitError):
 
 
 def teleports(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first: int = 0) -> tuple[list[int], str]:
-    """The steps that no body can take.
+    """Find the steps that no body can make.
 
     Args:
-        root_pos: (T, 3) m. joint_rot: (T, 24, 4) or fewer joints (T, J, 4) xyzw, the root's first.
+        root_pos: (T, 3) m. joint_rot: (T, 24, 4), or fewer joints (T, J, 4), xyzw, the root's first.
         fps: frames per second.
-        first: number of the first frame, where frames in front of it were left out.
+        first: number of the first frame in the file, for the description.
 
     Returns:
-        the frames they start from (counted from 0 here), and the first of them in words; none and "" as a rule.
+        the frames from which they start (counted from 0), and a description of the first; [] and "" if there are none.
     """
     if len(root_pos) < 2:
         return [], ""
@@ -118,7 +115,7 @@ def teleports(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first
     speed = step.norm(dim=-1) * fps
     sudden = torch.zeros_like(speed)
     change = torch.diff(step, dim=0).norm(dim=-1)
-    later = speed[1:] > speed[:-1]  # of the two steps that differ, the longer one is the jump
+    later = speed[1:] > speed[:-1]  # of two different consecutive steps, the longer one is the jump
     sudden[1:] = torch.where(later, change, 0)
     sudden[:-1] = torch.maximum(sudden[:-1], torch.where(later, 0, change))
     turn = roma.unitquat_geodesic_distance(joint_rot[1:], joint_rot[:-1]) * fps
@@ -141,20 +138,20 @@ def teleports(root_pos: torch.Tensor, joint_rot: torch.Tensor, fps: float, first
 
 
 def outline(body_pos: torch.Tensor, body_rot: torch.Tensor, humanoid: Humanoid | None = None) -> torch.Tensor:
-    """The points by which a body meets the floor: the 16 sole corners, then every other joint 5 cm lower, for its flesh.
+    """Points that can touch the floor: the 16 sole corners, then every other joint lowered by 5 cm for its flesh.
 
     Args:
-        body_pos: (T, 24, 3) m. body_rot: (T, 24, 4) xyzw. humanoid: whose soles; the mean shape's by default.
+        body_pos: (T, 24, 3) m. body_rot: (T, 24, 4) xyzw. humanoid: the body; the mean shape by default.
 
     Returns:
         (T, 36, 3) m.
     """
     soles = sole_corners(body_pos, body_rot, humanoid).flatten(-3, -2)
-    return torch.cat([soles, body_pos[:, ~_FEET] - body_pos.new_tensor([0.0, 0.0, _FLESH])], dim=1)
+    return torch.cat([soles, body_pos[:, NOT_FEET] - body_pos.new_tensor([0.0, 0.0, FLESH])], dim=1)
 
 
 def _heights(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lowest point of the mean humanoid (T,) m and height of its centre of mass (T,) m, segments taken at their joints."""
+    """Heights of the mean humanoid's lowest point and centre of mass (segments as points at their joints): (T,) m each."""
     humanoid = Humanoid.mean()
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
     masses = humanoid.segment_masses()
@@ -162,11 +159,11 @@ def _heights(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def floor_height(lowest: torch.Tensor, fps: float) -> float:
-    """The level the body stands on, m, from the height of its lowest point (T,) where that does not rise or fall.
+    """Height of the floor, m, from the height of the body's lowest point (T,) in frames where it does not rise or fall.
 
-    z = 0 is believed if the body rests there for a tenth of the time, whatever else it does (a start under the floor
-    would pass for the floor otherwise). If not, the low end (5 %) of where it rests is taken, for the plain minimum would
-    follow one sunken frame; without any rest the minimum is all there is.
+    z = 0 is accepted if the body rests there for a tenth of these frames (otherwise a start under the floor would pass for
+    the floor). If not, their 5th percentile is used, because the minimum would follow a single sunken frame; without any
+    such frame, the minimum of all.
     """
     still = lowest[linear_velocity(lowest, fps).abs() < 0.5]
     if len(still) == 0:
@@ -177,7 +174,7 @@ def floor_height(lowest: torch.Tensor, fps: float) -> float:
 
 
 def _refuse_short(clip: Clip, why: str = "") -> None:
-    frames = int(np.floor(clip.duration * CONTROL_FPS + 1e-6)) + 1 if len(clip) else 0
+    frames = clip.frames_at(CONTROL_FPS)
     if frames < MIN_FRAMES:
         raise KitError(
             f"{clip.name}: {frames} frame(s) at {CONTROL_FPS:g} fps{why}; tracking needs at least {MIN_FRAMES}."
@@ -186,7 +183,7 @@ def _refuse_short(clip: Clip, why: str = "") -> None:
 
 
 def _unfit_start(lowest: torch.Tensor, mass_height: torch.Tensor, fps: float) -> int:
-    """How many leading frames hang in the air or are sunk. A start in free fall is a flight, and fit: none."""
+    """Number of leading frames in mid-air or under the floor; none if the start is a flight in free fall."""
     off = lowest.abs() > OFF_FLOOR
     lead = len(off) if off.all() else int(off.int().argmin())
     in_flight = lowest[0] > 0 and (lead / fps <= STRIDE_FLIGHT or falls(mass_height[:lead], fps))
@@ -194,14 +191,14 @@ def _unfit_start(lowest: torch.Tensor, mass_height: torch.Tensor, fps: float) ->
 
 
 def falls(height: torch.Tensor, fps: float) -> bool:
-    """Whether a centre of mass (T,) m falls freely: a parabola bent by at least half of gravity."""
+    """Whether a centre of mass at height (T,) m falls freely: its fitted parabola has at least half of gravity."""
     t = torch.arange(len(height)).to(height) / fps
     parabola = torch.stack([t**2 / 2, t, torch.ones_like(t)], dim=1)
-    return float(torch.linalg.lstsq(parabola, height[:, None]).solution[0, 0]) < -_GRAVITY / 2
+    return float(torch.linalg.lstsq(parabola, height[:, None]).solution[0, 0]) < -GRAVITY / 2
 
 
 def _doubts(lowest: torch.Tensor, fps: float) -> list[str]:
-    """What we leave in, for cutting it out would tear the motion apart, but do not pass over."""
+    """Faults that are reported but kept, because cutting them out would tear the motion apart."""
     lines = []
     if len(lowest) / fps * CONTROL_FPS < PREVIEW_FRAMES:
         seconds = PREVIEW_FRAMES / CONTROL_FPS

@@ -1,4 +1,4 @@
-"""A small language for motions: move named channels from time to time, place the feet, and let balance do the rest.
+"""A small language for motions: move named channels over time, place the feet; legs and balance are computed.
 
     dance = Choreography("dance", seconds=4.0)
     dance.move(0.5, 1.5, **both(shoulder_z=60), pelvis_height=-0.10)
@@ -7,8 +7,8 @@
     clip = dance.clip()
 
 Every channel moves along a minimum-jerk curve (Flash and Hogan 1985), so velocities and accelerations are continuous.
-Feet are planted where they are put; the legs follow by inverse kinematics; the pelvis is shifted over the floor
-until the zero-moment point lies where the weight was asked to be (`planted.py`, `balance.py`).
+Feet stay where they are placed; the legs follow by inverse kinematics; the pelvis is shifted horizontally until the
+zero-moment point lies where the weight is to be (`planted.py`, `balance.py`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from physhmr_kit.motion.flight import Flight
 from physhmr_kit.motion.planted import PlantedBody
 from physhmr_kit.utils.errors import KitError
 
-_SIGN = {"left": 1, "right": -1}
+SIGN = {"left": 1, "right": -1}
+OTHER = {"left": "right", "right": "left"}
 
 MID_SOLE = 0.035
-"""Where the weight of a quiet foot rests: metres in front of the ankle."""
+"""Centre of pressure of a foot in quiet stance: metres in front of the ankle."""
 
 
 def left(**angles: float) -> dict[str, float]:
@@ -36,46 +37,43 @@ def left(**angles: float) -> dict[str, float]:
 
 
 def right(**angles: float) -> dict[str, float]:
-    """The mirror image on the right, written as for the left: x keeps its sign, y and z change it. Degrees."""
+    """The mirror image on the right of angles given for the left: x keeps its sign, y and z change it. Degrees."""
     return {f"right_{name}": angle if name.endswith("_x") else -angle for name, angle in angles.items()}
 
 
 def both(**angles: float) -> dict[str, float]:
-    """Left and right alike."""
+    """Channels of both sides, from angles given for the left. Degrees."""
     return left(**angles) | right(**angles)
 
 
+LIMBS = {"left": left, "right": right}
 ARMS_DOWN = both(collar_z=-4, shoulder_z=-70, shoulder_y=-4, elbow_y=-14, hand_z=-8)
-"""Arms hanging: upper arms a little off the trunk, elbows soft."""
+"""Hanging arms: upper arms slightly off the trunk, elbows slightly bent."""
 
 _PELVIS = {"pelvis_height": -0.012, "pelvis_yaw": 0.0, "pelvis_pitch": 0.0, "pelvis_roll": 0.0}
-_FOOT = {
-    "x": 0.0,
-    "y": 0.0,
-    "yaw": 0.0,
-    "lift": 0.0,
-    "heel": 0.0,
-    "toe": 0.0,
-    "pitch": 0.0,
-    "roll": 0.0,
-    "press": MID_SOLE,
-}
+_FOOT = dict.fromkeys(("x", "y", "yaw", "lift", "heel", "toe", "pitch", "roll"), 0.0) | {"press": MID_SOLE}
 
 _FREE = tuple(n for n in dof_names() if not any(leg in n for leg in ("hip", "knee", "ankle", "foot")))
-"""The hinges one may move: trunk, head and arms. The legs follow the soles."""
+"""The hinges that have channels: trunk, head and arms. The legs follow the soles."""
 
 QUIET = dict.fromkeys(_FREE, 0.0) | ARMS_DOWN | _PELVIS
 """Trunk, head, arms and pelvis of a quiet stance."""
 
 
 def minimum_jerk(phase: np.ndarray) -> np.ndarray:
-    """0 to 1 with velocity and acceleration zero at both ends."""
+    """Minimum-jerk curve from 0 to 1: zero velocity and acceleration at both ends."""
     s = np.clip(phase, 0.0, 1.0)
     return s**3 * (10 - 15 * s + 6 * s**2)
 
 
+def displaced(x: float, y: float, heading: float, forward: float, left: float) -> tuple[float, float]:
+    """The point `forward` and `left` metres from (x, y) m, as seen facing `heading` degrees."""
+    turn = math.radians(heading)
+    return x + math.cos(turn) * forward - math.sin(turn) * left, y + math.sin(turn) * forward + math.cos(turn) * left
+
+
 class Channel:
-    """One number over time: a start value and the moves it makes, one after the other."""
+    """A scalar over time: a start value and a sequence of moves."""
 
     def __init__(self, name: str, start: float):
         self.name, self.start = name, start
@@ -83,20 +81,20 @@ class Channel:
 
     @property
     def last(self) -> float:
-        """Where the moves so far lead."""
+        """Value after the moves so far."""
         return self.moves[-1][2] if self.moves else self.start
 
     def move(self, start: float, stop: float, target: float) -> None:
-        """Go to `target` between two times, seconds."""
+        """Append a move to `target` between two times, s."""
         if stop <= start:
-            raise KitError(f"{self.name}: a move from {start:g} s to {stop:g} s takes no time, let it stop later")
+            raise KitError(f"{self.name}: a move from {start:g} s to {stop:g} s takes no time; let it stop later")
         if self.moves and start < self.moves[-1][1] - 1e-6:
             busy = f"a move starts at {start:g} s while another lasts to {self.moves[-1][1]:g} s"
-            raise KitError(f"{self.name}: {busy}, start it later")
+            raise KitError(f"{self.name}: {busy}; start it later")
         self.moves.append((start, stop, target))
 
     def sample(self, times: np.ndarray) -> np.ndarray:
-        """Values at `times`."""
+        """Values at `times` (T,) s -> (T,)."""
         value, now = np.full(len(times), float(self.start)), self.start
         for start, stop, target in self.moves:
             value += (target - now) * minimum_jerk((times - start) / (stop - start))
@@ -105,29 +103,29 @@ class Channel:
 
 
 class Choreography:
-    """A motion being written; `clip()` turns it into frames.
+    """A motion under construction; `clip()` renders it.
 
     Channels:
         the hinges of trunk, head and arms by name, degrees ('left_elbow_y');
-        'pelvis_height', metres above the rest pose's; 'pelvis_yaw', 'pelvis_pitch' (forwards) and 'pelvis_roll' (to the
+        'pelvis_height', metres above that of the rest pose; 'pelvis_yaw', 'pelvis_pitch' (forwards) and 'pelvis_roll' (to the
         right), degrees; 'weight', the share of the weight on the left foot;
         for each foot '<side>_sole_' and x, y (ankle, metres), yaw (degrees), lift (metres), heel and toe (degrees
         raised), pitch and roll (degrees about the ankle, toes down and sole to the left, for a foot in the air), press
-        (metres from the ankle forwards to where the sole bears).
+        (centre of pressure, metres in front of the ankle).
     """
 
     def __init__(
         self, name: str, seconds: float, width: float = 0.19, splay: float = 7.0, stagger: float = 0.0, **start: float
     ):
-        """A quiet stance to begin with.
+        """Start in quiet stance.
 
         Args:
             name: the clip's name. seconds: its length.
             width: distance between the ankles, m. splay: outward turn of each foot, degrees.
             stagger: how far the left foot stands ahead of the right, m.
-            start: channels that begin elsewhere than in `QUIET`, e.g. `pelvis_height=-0.03` for longer steps.
+            start: start values that differ from `QUIET`, e.g. `pelvis_height=-0.03` for longer steps.
 
-        `rest` holds where trunk, head, arms and pelvis begin: moving to `**rest` brings them home.
+        `rest` holds the start values of trunk, head, arms and pelvis: `move(..., **m.rest)` returns to them.
         """
         self.name, self.seconds, self.width, self.splay = name, seconds, width, splay
         self.rest = QUIET | start
@@ -141,27 +139,41 @@ class Choreography:
         self.jumps: list[tuple[float, ...]] = []
 
     def place(self, side: str, x: float = 0.0, y: float = 0.0, heading: float = 0.0) -> dict[str, float]:
-        """Where one foot belongs in a stance centred on (x, y) metres and facing `heading` degrees: x, y and yaw."""
-        sign, turn = _SIGN[side], math.radians(heading)
-        across = sign * self.width / 2
-        return {
-            "x": x - math.cos(turn) * MID_SOLE - math.sin(turn) * across,
-            "y": y - math.sin(turn) * MID_SOLE + math.cos(turn) * across,
-            "yaw": heading + sign * self.splay,
-        }
+        """Position (m) and yaw (degrees) of a foot in a stance centred on (x, y) m and facing `heading` degrees."""
+        x, y = displaced(x, y, heading, -MID_SOLE, SIGN[side] * self.width / 2)
+        return {"x": x, "y": y, "yaw": heading + SIGN[side] * self.splay}
+
+    def place_beside(self, side: str, forward: float, across: float, heading: float) -> dict[str, float]:
+        """Position and yaw of a foot `forward` m ahead of and `across` m apart from the other, facing `heading` degrees."""
+        other = OTHER[side]
+        x, y = displaced(self.foot(other, "x"), self.foot(other, "y"), heading, forward, SIGN[side] * across)
+        return {"x": x, "y": y, "yaw": heading + SIGN[side] * self.splay}
+
+    @property
+    def heading(self) -> float:
+        """Pelvis yaw after the moves so far, degrees."""
+        return self.channels["pelvis_yaw"].last
+
+    def foot(self, side: str, key: str) -> float:
+        """Value of a foot's channel after the moves so far: `m.foot("left", "yaw")`."""
+        return self.channels[f"{side}_sole_{key}"].last
 
     def move(self, start: float, stop: float, **targets: float) -> None:
-        """Move channels to new values between two times, seconds."""
+        """Move channels to new values between two times, s."""
         self._refuse_unknown(set(targets) - set(self.channels))
         for key, target in targets.items():
             self.channels[key].move(start, stop, target)
 
+    def move_foot(self, side: str, start: float, stop: float, **targets: float) -> None:
+        """Move channels of one foot between two times, s: `m.move_foot("left", 0.5, 1.0, heel=20)`."""
+        self.move(start, stop, **{f"{side}_sole_{key}": target for key, target in targets.items()})
+
     def _refuse_unknown(self, names: set[str]) -> None:
         if names:
-            raise KitError(f"{self.name}: no channel named {min(names)}, see the list in Choreography")
+            raise KitError(f"{self.name}: no channel named {min(names)}; see the list in Choreography")
 
     def shift(self, start: float, stop: float, onto: str | float) -> None:
-        """Shift the weight onto 'left', 'right', 'both', or a share on the left."""
+        """Shift the weight onto 'left', 'right' or 'both' feet, or to a share on the left foot."""
         shares = {"left": 1.0, "right": 0.0, "both": 0.5}
         self.move(start, stop, weight=shares[onto] if isinstance(onto, str) else onto)
 
@@ -169,44 +181,44 @@ class Choreography:
         self, side: str, start: float, stop: float, *, lift: float = 0.05, heel: float = 0.0, toe: float = 0.0,
         roll: float = 0.25, **place: float,
     ) -> None:  # fmt: skip
-        """Swing one foot to a new place between two times; shift the weight off it first.
+        """Swing one foot to a new place between two times, after shifting the weight off it.
 
         Args:
             side: 'left' or 'right'. start, stop: when the foot leaves and meets the floor, s.
-            lift: height of the swing, m. place: x, y (m) and yaw (degrees) of the new place; what is left out stays.
-            heel: how far the heel is raised as the foot leaves, degrees. toe: how far the toes are as it lands.
-            roll: how long the foot rolls over its ball before the swing, s; it rolls from its heel in 0.7 of that time.
+            lift: height of the swing, m. place: x, y (m) and yaw (degrees) of the new place; the others stay.
+            heel, toe: how far the heel is raised at lift-off and the toes at landing, degrees.
+            roll: duration of the roll over the ball before the swing, s; the roll from the heel takes 0.7 of it.
         """
-        foot, length = f"{side}_sole_", stop - start
-        # up before forwards and forwards before down, so that nothing brushes the floor
-        self.move(start, start + 0.5 * length, **{foot + "lift": lift})
-        self.move(start + 0.5 * length, stop, **{foot + "lift": 0.0})
-        self.move(start + 0.15 * length, stop - 0.15 * length, **{foot + key: value for key, value in place.items()})
+        length = stop - start
+        # up before forwards and forwards before down, so that the foot does not brush the floor
+        self.move_foot(side, start, start + 0.5 * length, lift=lift)
+        self.move_foot(side, start + 0.5 * length, stop, lift=0.0)
+        self.move_foot(side, start + 0.15 * length, stop - 0.15 * length, **place)
         if heel:
-            self.move(start - roll, start + 0.1 * length, **{foot + "heel": heel})
-            self.move(start + 0.1 * length, start + 0.75 * length, **{foot + "heel": 0.0})
+            self.move_foot(side, start - roll, start + 0.1 * length, heel=heel)
+            self.move_foot(side, start + 0.1 * length, start + 0.75 * length, heel=0.0)
         if toe:
-            self.move(start + 0.4 * length, stop - 0.05 * length, **{foot + "toe": toe})
-            self.move(stop, stop + 0.7 * roll, **{foot + "toe": 0.0})
+            self.move_foot(side, start + 0.4 * length, stop - 0.05 * length, toe=toe)
+            self.move_foot(side, stop, stop + 0.7 * roll, toe=0.0)
 
     def jump(self, start: float, takeoff: float, landing: float, stop: float, rise: float, sink: float) -> None:
-        """Leave the floor with both feet; lift them with `step`-like moves of their channels.
+        """Jump with both feet; move their channels (lift, x, y) separately.
 
         Args:
-            start, stop: when the crouch before begins and when the one after ends, s. takeoff, landing: the flight, s.
-            rise, sink: how much higher the centre of mass is when the feet leave the floor than at the start, and how much
-                lower when they are back than at the end, m.
+            start, stop: start of the crouch before and end of the crouch after, s. takeoff, landing: of the flight, s.
+            rise, sink: height of the centre of mass at take-off above that at the start, and at landing below that at the
+                end, m.
         """
         self.jumps.append((start, takeoff, landing, stop, rise, sink))
 
     def clip(self, fps: float = CONTROL_FPS, lower: bool = False) -> Clip:
-        """The motion as frames of the mean humanoid, its pelvis starting over the origin.
+        """Render the motion on the mean humanoid, with the pelvis starting over the origin.
 
         Args:
-            fps: frames per second. lower: lower the pelvis where a foot on the floor would be out of reach.
+            fps: frames per second. lower: lower the pelvis where a foot near the floor would be out of reach.
 
         Raises:
-            KitError: a foot out of the leg's reach or a joint beyond its limit, with the time at which it happens.
+            KitError: a foot is out of reach or a joint beyond its limit, with the time.
         """
         times = np.arange(round(self.seconds * fps) + 1) / fps
         value = {key: channel.sample(times) for key, channel in self.channels.items()}
@@ -218,9 +230,9 @@ class Choreography:
 
 
 def _support(value: dict[str, np.ndarray]) -> np.ndarray:
-    """Where the floor should push: the points on which the two soles bear, weighed. (T, 2) m."""
+    """Desired centre of pressure: the weighted mean of those of the two soles, (T, 2) m."""
     point = {}
-    for side in _SIGN:
+    for side in SIGN:
         x, y, yaw, press = (value[f"{side}_sole_{key}"] for key in ("x", "y", "yaw", "press"))
         point[side] = np.stack([x + press * np.cos(np.radians(yaw)), y + press * np.sin(np.radians(yaw))], axis=-1)
     share = value["weight"][:, None]

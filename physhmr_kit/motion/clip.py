@@ -1,4 +1,4 @@
-"""`Clip`: one motion on disk and in memory, in the convention of AMASS."""
+"""`Clip`: one motion, in memory and on disk, in AMASS conventions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import read_arrays, write_arrays
 
 CONTROL_FPS = 30.0
-"""Rate of the controller and of everything resampled for it, Hz."""
+"""Control rate, Hz; the motion library resamples every clip to it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Clip:
     """A motion of SMPL's 24 joints: z-up world, metres, radians.
 
     Attributes:
-        poses: (T, 72) float32 axis-angle; the first three turn the root in the world, the rest are parent-relative.
+        poses: (T, 72) float32 axis-angle; the root's three in the world, the others relative to the parent.
         trans: (T, 3) float32 metres, SMPL's translation: pelvis = trans + j0 (see `root_pos`).
         fps: frames per second.
         name: a short name for tables.
@@ -41,14 +41,28 @@ class Clip:
     def __post_init__(self):
         object.__setattr__(self, "poses", np.asarray(self.poses, np.float32))
         object.__setattr__(self, "trans", np.asarray(self.trans, np.float32))
-        _check(self, self.name)
+        self._check()
+
+    def _check(self) -> None:
+        if self.poses.ndim != 2 or self.poses.shape[1] != 72:
+            raise KitError(f"{self.name}: poses have shape {self.poses.shape}; expected (frames, 72)")
+        if len(self) == 0:
+            raise KitError(f"{self.name}: the clip has no frames")
+        if self.trans.shape != (len(self), 3):
+            raise KitError(f"{self.name}: trans has shape {self.trans.shape}; expected ({len(self)}, 3)")
+        if not np.isfinite(self.fps) or self.fps <= 0:
+            raise KitError(f"{self.name}: frame rate {self.fps} is not a positive number")
+        for key in ("poses", "trans"):
+            bad = ~np.isfinite(getattr(self, key)).all(axis=1)
+            if bad.any():
+                raise KitError(f"{self.name}: {key} is not finite in {bad.sum()} frame(s), first {np.argmax(bad)}")
 
     def __len__(self) -> int:
         return len(self.poses)
 
     @property
     def duration(self) -> float:
-        """Seconds from the first to the last frame."""
+        """Time from the first to the last frame, s."""
         return (len(self) - 1) / self.fps
 
     @property
@@ -68,39 +82,48 @@ class Clip:
         trans = torch.as_tensor(root_pos, dtype=torch.float32) - torch.tensor(PELVIS_AT_REST)
         return cls(poses.numpy(), trans.numpy(), fps, name)
 
+    def with_joints(self, root_pos, joint_rot) -> Clip:
+        """The clip with other pelvis positions and rotations (see `from_joints`); rate, name, betas and gender stay."""
+        moved = Clip.from_joints(root_pos, joint_rot, self.fps, self.name)
+        return replace(moved, betas=self.betas, gender=self.gender)
+
+    def frames_at(self, fps: float) -> int:
+        """Number of frames after resampling to another rate."""
+        return int(np.floor(self.duration * fps + 1e-6)) + 1
+
     def resample(self, fps: float = CONTROL_FPS) -> Clip:
-        """The same motion at another rate, by time: positions linear, rotations spherical-linear."""
+        """The same motion at another rate, interpolated in time: positions linearly, rotations by slerp."""
         if abs(fps - self.fps) < 1e-6:
             return self
-        count = int(np.floor(self.duration * fps + 1e-6)) + 1
-        at = torch.arange(count, dtype=torch.float64) * (self.fps / fps)
+        at = torch.arange(self.frames_at(fps), dtype=torch.float64) * (self.fps / fps)
         low = at.floor().long().clamp(max=len(self) - 1)
         high = (low + 1).clamp(max=len(self) - 1)
         blend = (at - low).float()
         rot, pos = self.joint_rot, self.root_pos
         between = slerp(rot[low], rot[high], blend[:, None].expand(-1, NUM_JOINTS))
         moved = torch.lerp(pos[low], pos[high], blend[:, None])
-        return replace(Clip.from_joints(moved, between, fps, self.name), betas=self.betas, gender=self.gender)
+        return replace(self.with_joints(moved, between), fps=fps)
 
     def cut(self, start: int, stop: int | None = None) -> Clip:
-        """Frames start..stop (Python slice rules)."""
+        """The frames [start:stop], with Python slice rules."""
         return replace(self, poses=self.poses[start:stop], trans=self.trans[start:stop])
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write an AMASS-convention .npz; the file appears whole or not at all."""
+        """Write an .npz in AMASS conventions; the write is atomic."""
         return write_arrays(
             path, poses=self.poses, trans=self.trans, betas=self.betas, gender=self.gender, mocap_framerate=self.fps
         )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Clip:
-        """Read a clip of the kit or of AMASS (SMPL+H 156 or SMPL-X 165 columns; the body's 66 are used).
+        """Load an .npz of the kit or of AMASS (SMPL+H with 156 or SMPL-X with 165 columns, of which the body's 66 are used).
 
         Raises:
-            KitError: missing, truncated or inconsistent file, NaN, no frames, unknown layout.
+            KitError: the file is missing, truncated or inconsistent, has NaN or no frames, or an unknown layout.
         """
         path = Path(path)
-        files = read_arrays(path, "clip", _KEYS)
+        keys = {"poses", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate"}
+        files = read_arrays(path, "clip", keys)
         for key in ("poses", "trans"):
             if key not in files:
                 raise KitError(f"{path}: no '{key}' in the file; a clip holds poses, trans and mocap_framerate")
@@ -117,8 +140,8 @@ class Clip:
         fps = float(rates[0])
         rounded = float(np.round(fps))
         fps = rounded if abs(fps - rounded) < 0.01 else fps  # AMASS writes 120.00004
-        said = np.ravel(files.get("gender", "neutral"))  # whatever it is, it refuses no file
-        gender = (said[0].decode() if isinstance(said[0], bytes) else str(said[0])) if len(said) else "neutral"
+        gender = next(iter(np.ravel(files.get("gender", ()))), "neutral")  # an odd gender is no reason to refuse a file
+        gender = gender.decode() if isinstance(gender, bytes) else str(gender)
         betas = np.zeros(10, np.float32)
         given = np.ravel(files.get("betas", betas))[:10]
         betas[: len(given)] = given
@@ -128,25 +151,7 @@ class Clip:
             raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault
 
 
-_KEYS = {"poses", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate"}
-
-
 def slerp(a: torch.Tensor, b: torch.Tensor, blend: torch.Tensor) -> torch.Tensor:
-    """Spherical-linear interpolation on the shortest arc: a, b (..., 4) xyzw, blend (...) in 0..1 -> (..., 4)."""
+    """Spherical linear interpolation along the shorter arc: a, b (..., 4) xyzw, blend (...) in 0..1 -> (..., 4)."""
     turn = roma.unitquat_to_rotvec(roma.quat_product(roma.quat_conjugation(a), b))
     return roma.quat_product(a, roma.rotvec_to_unitquat(turn * blend.unsqueeze(-1)))
-
-
-def _check(clip: Clip, name: str) -> None:
-    if clip.poses.ndim != 2 or clip.poses.shape[1] != 72:
-        raise KitError(f"{name}: poses have shape {clip.poses.shape}; expected (frames, 72)")
-    if len(clip.poses) == 0:
-        raise KitError(f"{name}: the clip has no frames")
-    if clip.trans.shape != (len(clip.poses), 3):
-        raise KitError(f"{name}: trans has shape {clip.trans.shape}; expected ({len(clip.poses)}, 3)")
-    if not np.isfinite(clip.fps) or clip.fps <= 0:
-        raise KitError(f"{name}: frame rate {clip.fps} is not a positive number")
-    for key in ("poses", "trans"):
-        bad = ~np.isfinite(getattr(clip, key)).all(axis=1)
-        if bad.any():
-            raise KitError(f"{name}: {key} is not finite in {int(bad.sum())} frame(s), first {int(np.argmax(bad))}")

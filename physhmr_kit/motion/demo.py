@@ -1,21 +1,19 @@
-"""Demo motions the kit makes itself: no download, no licence, and each one short enough to read.
+"""Synthetic demo motions: no download, no licence.
 
-Each function writes one motion in the words of `choreography.py`. They are meant for a 70 kg body whose torques are
-limited: slow where a person would be slow, weight shifted before a foot is lifted, soles flat in stance.
+Each function is one motion as a `Choreography`, designed for a 70 kg body with limited torques: moderate speeds, the weight
+shifted before a foot is lifted, soles flat in stance.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both, left, right
+from physhmr_kit.motion.choreography import LIMBS, MID_SOLE, Choreography, both, left, right
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.utils.errors import KitError
 
 _LEFT_FIRST = (("left", "right"), ("right", "left"))
-"""The foot that steps and the other one, in turn."""
-
-_LIMB = {"left": left, "right": right}
+"""Stepping foot and the other, taking turns."""
 
 
 def stand() -> Choreography:
@@ -40,7 +38,7 @@ def squat() -> Choreography:
 
 
 def wave() -> Choreography:
-    """The right hand waves beside the head."""
+    """Wave with the right hand beside the head."""
     m = Choreography("wave", 5.0)
     up = right(shoulder_z=8, shoulder_x=-70, shoulder_y=-20, elbow_y=-95, collar_z=10)
     m.move(0.4, 1.4, **up, spine3_z=-3, neck_z=4)
@@ -70,7 +68,7 @@ def punch() -> Choreography:
 
 
 def bow() -> Choreography:
-    """A deep bow from the hips, the hands sliding to the thighs."""
+    """A deep bow from the hips, the hands sliding down the thighs."""
     m = Choreography("bow", 5.0)
     bent = {"pelvis_pitch": 38, "spine1_x": 10, "spine2_x": 10, "spine3_x": 6, "neck_x": 8}
     m.move(0.5, 1.9, **bent, pelvis_height=-0.05, **both(shoulder_y=-42, elbow_y=-18))
@@ -81,7 +79,7 @@ def bow() -> Choreography:
 
 
 def arm_raise() -> Choreography:
-    """Both arms to the sides and overhead, and down again in front."""
+    """Raise both arms sideways overhead and lower them in front."""
     m = Choreography("arm_raise", 6.0)
     m.move(0.4, 2.0, **both(shoulder_z=45, shoulder_y=-5, elbow_y=-8, collar_z=22), spine3_x=-4, neck_x=-12)
     m.move(2.4, 3.6, **both(shoulder_z=-10, shoulder_y=-85, collar_z=0), spine3_x=2, neck_x=0)
@@ -90,7 +88,7 @@ def arm_raise() -> Choreography:
 
 
 def reach() -> Choreography:
-    """The right hand reaches up and forwards while the weight goes to the left foot, then the other way round."""
+    """Reach up and forwards with the right hand, the weight on the left foot, then the mirror image."""
     m = Choreography("reach", 6.5, width=0.24, splay=10)
     high = {"shoulder_y": -85, "shoulder_x": -50, "shoulder_z": -10, "elbow_y": -6, "collar_z": 14, "collar_y": -12}
     for start, side, turn, share in ((0.4, right, 1, 0.75), (3.4, left, -1, 0.25)):
@@ -102,7 +100,7 @@ def reach() -> Choreography:
 
 
 def lunge() -> Choreography:
-    """A long step forwards, down into a lunge, up again over the front foot, and the rear foot closes."""
+    """A long step forwards into a lunge, up over the front foot, and the rear foot closes."""
     m = Choreography("lunge", 7.5, pelvis_height=-0.03)
     m.shift(0.3, 1.1, "right")
     m.move(0.8, 1.8, right_sole_press=0.11)
@@ -147,9 +145,9 @@ def side_step() -> Choreography:
 
 
 def _walk(m: Choreography, places: list[float], *, lift: float, striding: bool, pace: float = 0.9) -> Choreography:
-    """Steps of both feet in turn, left first, each `pace` seconds long, to stances centred `places` metres ahead.
+    """Alternating steps, left first, `pace` seconds each, to stances centred `places` metres ahead.
 
-    A striding foot lands on its heel, bears ever further forwards and leaves from its ball; one on the spot stays flat.
+    A striding foot lands on its heel and leaves from its ball; on the spot the feet stay flat.
     """
     swing, now = 0.64 * pace, 1.1
     heel, toe, twist = (20, 10, 4) if striding else (0, 0, 0)
@@ -161,10 +159,11 @@ def _walk(m: Choreography, places: list[float], *, lift: float, striding: bool, 
         if last:
             toe, landing, leaving = 0, MID_SOLE, MID_SOLE
         m.step(side, now, now + swing, lift=lift, heel=heel, toe=toe, roll=pace - swing, **m.place(side, x))
-        m.move(now, now + swing, **{f"{side}_sole_press": landing, f"{other}_sole_press": leaving})
+        m.move_foot(side, now, now + swing, press=landing)
+        m.move_foot(other, now, now + swing, press=leaving)
         m.shift(now + swing, now + pace, "both" if last else side)
-        # the arm opposite to the swinging leg goes forwards, and the shoulders turn against the hips
-        arms = _LIMB[other](shoulder_y=-22, elbow_y=-22) | _LIMB[side](shoulder_y=12, elbow_y=-10)
+        # the arm opposite the swinging leg goes forwards, and the shoulders turn against the hips
+        arms = LIMBS[other](shoulder_y=-22, elbow_y=-22) | LIMBS[side](shoulder_y=12, elbow_y=-10)
         hips = twist if side == "right" else -twist
         upper = m.rest if last else arms | {"pelvis_yaw": hips, "spine3_y": -1.5 * hips}
         m.move(now - 0.15, now + pace - 0.15, **upper)
@@ -179,7 +178,7 @@ def walk_in_place() -> Choreography:
 
 
 def walk_forward() -> Choreography:
-    """Five steps and a closing one, heel first, starting and ending in quiet stance."""
+    """Five heel-first steps and a closing one, from and to quiet stance."""
     m = Choreography("walk_forward", 7.4, width=0.15, pelvis_height=-0.045)
     return _walk(m, [0.20, 0.54, 0.88, 1.22, 1.44, 1.44], lift=0.04, striding=True)
 
@@ -201,11 +200,11 @@ def demo_clips() -> list[Clip]:
 
 
 def demo_clip(name: str) -> Clip:
-    """One demo motion by name.
+    """A demo motion by name, at 30 fps.
 
     Raises:
-        KitError: no motion of that name.
+        KitError: there is no motion of that name.
     """
     if name not in MOTIONS:
-        raise KitError(f"demo:{name}: no such demo motion, choose from {', '.join(MOTIONS)}")
+        raise KitError(f"demo:{name}: no such demo motion; choose from {', '.join(MOTIONS)}")
     return _made(name)

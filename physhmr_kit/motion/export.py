@@ -1,4 +1,4 @@
-"""Clips out to other people's tools: BVH, which nearly every animation program reads. (.npz: `Clip.save`.)"""
+"""BVH export, for animation software. (`Clip.save` writes .npz.)"""
 
 from __future__ import annotations
 
@@ -19,23 +19,18 @@ _TOE = (0.0, 0.0, 0.07)
 
 
 def write_bvh(clip: Clip, path: str | os.PathLike) -> Path:
-    """Write a clip as BVH: SMPL's 24 joints by name on the mean shape, y-up, centimetres, its own rate.
+    """Write a clip as BVH: SMPL's joint names, mean shape, y-up, centimetres, the clip's frame rate.
 
-    The rest pose (all angles zero) is SMPL's T-pose facing +z; rotations are Z Y X, leftmost outermost. The file
-    appears whole or not at all, and `data_prep.bvh.read_bvh` reads it back as it was.
+    The rest pose (all angles zero) is SMPL's T-pose facing +z; rotations are Z Y X, leftmost outermost. The file is
+    written atomically, and `data_prep.bvh.read_bvh` reads it back unchanged.
 
     Raises:
         KitError: the file cannot be written.
     """
     offsets = mean_offsets().numpy() * _CENTIMETRES
     order: list[int] = []
-    header = [
-        "HIERARCHY",
-        *_joint(0, offsets, 0, order),
-        "MOTION",
-        f"Frames: {len(clip)}",
-        f"Frame Time: {1 / clip.fps:.8f}",
-    ]
+    hierarchy = ["HIERARCHY", *_joint(0, offsets, 0, order)]
+    header = [*hierarchy, "MOTION", f"Frames: {len(clip)}", f"Frame Time: {1 / clip.fps:.8f}"]
     with atomic(path) as part, open(part, "w", encoding="ascii", newline="\n") as file:
         file.write("\n".join(header) + "\n")
         np.savetxt(file, _channels(clip, order), fmt="%.6f")
@@ -43,7 +38,7 @@ def write_bvh(clip: Clip, path: str | os.PathLike) -> Path:
 
 
 def _joint(joint: int, offsets: np.ndarray, depth: int, order: list[int]) -> list[str]:
-    """The hierarchy from a joint down; appends the joints to `order` as their channels will come."""
+    """The hierarchy from a joint down, as lines; appends the joints to `order` in the order of their channels."""
     pad = "  " * depth
     order.append(joint)
     turns = "Zrotation Yrotation Xrotation"
@@ -64,10 +59,10 @@ def _numbers(values: np.ndarray) -> str:
 
 
 def _channels(clip: Clip, order: list[int]) -> np.ndarray:
-    """(T, 3 + 24 * 3) centimetres and degrees, joints in `order`, in the y-up world of the file."""
-    lying = roma.quat_conjugation(torch.tensor(STANDING, dtype=torch.float64))  # z-up to y-up
-    root = roma.quat_action(lying.expand(len(clip), 4), clip.root_pos.double()) * _CENTIMETRES
+    """(T, 3 + 24 * 3) centimetres and degrees, joints in `order`, in the file's y-up world."""
+    to_y_up = roma.quat_conjugation(torch.tensor(STANDING, dtype=torch.float64))
+    root = roma.quat_action(to_y_up.expand(len(clip), 4), clip.root_pos.double()) * _CENTIMETRES
     rot = clip.joint_rot.double()
-    rot[:, 0] = roma.quat_product(lying.expand(len(clip), 4), rot[:, 0])
+    rot[:, 0] = roma.quat_product(to_y_up.expand(len(clip), 4), rot[:, 0])
     angles = roma.unitquat_to_euler("ZYX", rot[:, order], degrees=True)
     return torch.cat([root, angles.flatten(1)], dim=1).numpy()

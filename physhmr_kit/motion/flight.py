@@ -1,7 +1,7 @@
-"""Flight: how high the centre of mass of a jumping body is, from the crouch before to the one after.
+"""Height of the centre of mass during a jump, from the crouch before take-off to the crouch after landing.
 
-In the air it falls freely. Before and after, a polynomial of fifth degree joins position, velocity and acceleration of the
-standing body to those of the flight: one that lasts long enough dips by itself, which is the crouch.
+In the air it falls freely. Before and after, a quintic polynomial joins position, velocity and acceleration of the standing
+body to those of the flight; if it lasts long enough it dips, which is the crouch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Flight:
 
     Attributes:
         start, stop: where the crouch begins and where the landing is absorbed.
-        takeoff, landing: the last frame before and the first after the flight with a foot on the floor.
+        takeoff, landing: the last frame before and the first frame after the flight with a foot on the floor.
         rise: m, how much higher the centre of mass is at take-off than at `start`: knees straight, heels up.
         sink: m, how much lower it is at landing than at `stop`: knees bent.
     """
@@ -32,11 +32,11 @@ class Flight:
     sink: float
 
     def heights(self, height: np.ndarray, fps: float) -> np.ndarray:
-        """Height of the centre of mass, m: as it would be without the jump (T,) -> with it (T,)."""
+        """Height of the centre of mass, m: without the jump (T,) -> with the jump (T,)."""
         out, speed = height.copy(), np.gradient(height) * fps
         bend = np.gradient(speed) * fps
         air = (self.landing - self.takeoff) / fps
-        # the two ends of the flight need not be at one height
+        # take-off and landing may be at different heights
         up, down = height[self.start] + self.rise, height[self.stop] - self.sink
         leave = (down - up) / air + GRAVITY * air / 2
         t = np.arange(self.landing - self.takeoff + 1) / fps
@@ -49,14 +49,12 @@ class Flight:
 
 
 def _join(begin: tuple[float, float, float], end: tuple[float, float, float], frames: int, fps: float) -> np.ndarray:
-    """The polynomial of fifth degree between two (height m, velocity m/s, acceleration m/s^2): (frames + 1,) m."""
+    """The quintic between two states (height m, velocity m/s, acceleration m/s^2): (frames + 1,) m."""
     last, s = frames / fps, np.linspace(0, 1, frames + 1)
     h0, v0, a0 = begin[0], begin[1] * last, begin[2] * last**2
     h1, v1, a1 = end[0], end[1] * last, end[2] * last**2
     gap, speed, bend = h1 - h0 - v0 - a0 / 2, v1 - v0 - a0, a1 - a0
-    cubic, quartic, quintic = (
-        10 * gap - 4 * speed + bend / 2,
-        -15 * gap + 7 * speed - bend,
-        6 * gap - 3 * speed + bend / 2,
-    )
+    cubic = 10 * gap - 4 * speed + bend / 2
+    quartic = -15 * gap + 7 * speed - bend
+    quintic = 6 * gap - 3 * speed + bend / 2
     return h0 + v0 * s + a0 / 2 * s**2 + cubic * s**3 + quartic * s**4 + quintic * s**5

@@ -1,4 +1,4 @@
-"""When a body has lost the motion it follows: PHC's rule of evaluation, for environments, rollouts and tables alike."""
+"""Tracking failure: PHC's evaluation rule, shared by environments, rollouts and tables; and falls."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 from physhmr_kit.body.skeleton import JOINT_NAMES, standing_height
 
 TOES_AND_HANDS = (10, 11, 22, 23)
-"""The bodies that PHC leaves out; the other 20 count."""
+"""The bodies that PHC excludes; the other 20 count."""
 
 LOST_DISTANCE = 0.5
-"""Mean distance, m, at which a motion is lost (PHC, im_amp.py)."""
+"""Mean distance, m, at which tracking has failed (PHC, im_amp.py)."""
 
 
 @cache
 @torch.inference_mode(False)
 def all_but(bodies: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """(24,): 1 for the bodies that count, 0 for these."""
+    """(24,): 0 for these bodies, 1 for all others."""
     return torch.tensor([float(j not in bodies) for j in range(24)]).to(device)
 
 
@@ -39,7 +39,7 @@ def is_lost(body_pos: torch.Tensor, target_pos: torch.Tensor, distance: float = 
 
 
 def is_upright(body_pos: torch.Tensor) -> torch.Tensor:
-    """Whether a body is on its feet: trunk within 60 degrees of the vertical, pelvis above half its standing height.
+    """Whether a body is upright: trunk within 60 degrees of the vertical, pelvis above half its standing height.
 
     Args:
         body_pos: (..., 24, 3) m, world, floor at z = 0.
@@ -53,5 +53,5 @@ def is_upright(body_pos: torch.Tensor) -> torch.Tensor:
 
 
 def has_fallen(body_pos: torch.Tensor, target_pos: torch.Tensor) -> torch.Tensor:
-    """Whether a body is not upright where its target is: (..., 24, 3) m each, world -> (...) bool."""
+    """Whether a body is not upright although its target is: (..., 24, 3) m each, world -> (...) bool."""
     return is_upright(target_pos) & ~is_upright(body_pos)

@@ -1,7 +1,8 @@
-"""Forward kinematics in batches: joint rotations to body poses, hinge velocities to body velocities."""
+"""Batched forward kinematics: joint rotations to body poses, hinge velocities to body velocities; finite differences."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 
@@ -17,7 +18,7 @@ from physhmr_kit.motion.state import BodyState
 @cache
 @torch.inference_mode(False)  # see body/quaternions.py
 def _ancestors(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """(24, 23): 1 where the column's joint (all but the root) is the row's own or one of its ancestors."""
+    """(24, 23): 1 where the column's joint (without the root) is the row's joint or one of its ancestors."""
     matrix = torch.zeros(NUM_JOINTS, NUM_JOINTS - 1)
     for joint in range(1, NUM_JOINTS):
         above = joint
@@ -30,7 +31,7 @@ def _ancestors(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
 @cache
 @torch.inference_mode(False)
 def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Rounds of pointer doubling up the tree: the joint each joint's rotation is in by now, 24 standing for the world."""
+    """Pointer doubling up the tree: in each round, the frame each joint's rotation is relative to; 24 is the world."""
     above, rounds = [NUM_JOINTS if p < 0 else p for p in PARENTS] + [NUM_JOINTS], []
     while any(a != NUM_JOINTS for a in above):
         rounds.append(torch.tensor(above).to(device))
@@ -41,38 +42,34 @@ def _jumps(device: torch.device) -> tuple[torch.Tensor, ...]:
 @cache
 @torch.inference_mode(False)
 def parents(device: torch.device) -> torch.Tensor:
-    """(24,) parent of each joint; the root is its own."""
+    """(24,) parent of each joint; the root is its own parent."""
     return torch.tensor([max(p, 0) for p in PARENTS]).to(device)
 
 
 @cache
 @torch.inference_mode(False)
 def hinge_tables(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """What takes three hinge angles to the joint's rotation and turning, both linear in products of sines and cosines.
+    """Matrices from products of sines and cosines of the hinge angles to each joint's rotation and angular velocity.
 
     Returns:
-        (23, 4, 8) from the products of cos, sin of the three half angles to the quaternion, and (23, 3, 6) from
-        [v1, v2 cos1, v2 sin1, v3 cos1 cos2, v3 sin1 cos2, v3 sin2] of the hinge velocities to the angular velocity in
-        the parent's frame: hinge 2 turns about its axis as carried by hinge 1, hinge 3 as carried by both.
+        (23, 4, 8) from the products of cos and sin of the three half angles to the quaternion, and (23, 3, 6) from
+        [v1, v2 cos1, v2 sin1, v3 cos1 cos2, v3 sin1 cos2, v3 sin2], v the hinge velocities, to the angular velocity in the
+        parent's frame: the axis of hinge 2 is rotated by hinge 1, that of hinge 3 by both.
     """
     axes = hinge_axes()  # (23, 3, 3)
-    unit = torch.nn.functional.pad(axes, (0, 1))
-    one = torch.tensor([0.0, 0, 0, 1]).expand(23, 4)
-    choose = [(one, unit[:, k]) for k in range(3)]
-    columns = [
-        roma.quat_product(roma.quat_product(choose[0][i], choose[1][j]), choose[2][k])
-        for i in range(2) for j in range(2) for k in range(2)
-    ]  # fmt: skip
+    one, unit = torch.tensor([0.0, 0, 0, 1]).expand(23, 4), torch.nn.functional.pad(axes, (0, 1))
+    factors = itertools.product(*((one, unit[:, k]) for k in range(3)))  # cos or sin part of each hinge
+    columns = [roma.quat_product(roma.quat_product(p, q), r) for p, q, r in factors]
     a1, a2, a3 = axes.unbind(1)
-    carried = torch.linalg.cross
-    turning = [a1, a2, carried(a1, a2), a3, carried(a1, a3), carried(a2, a3)]
-    return torch.stack(columns, dim=-1).to(device, dtype), torch.stack(turning, dim=-1).to(device, dtype)
+    cross_axes = torch.linalg.cross
+    to_ang_vel = [a1, a2, cross_axes(a1, a2), a3, cross_axes(a1, a3), cross_axes(a2, a3)]
+    return torch.stack(columns, dim=-1).to(device, dtype), torch.stack(to_ang_vel, dim=-1).to(device, dtype)
 
 
 def world_rotations_reversed(joint_rot: torch.Tensor) -> torch.Tensor:
-    """Parent-relative rotations to world ones, axes reversed: (4, 24, ...) xyzw -> (4, 24, ...).
+    """Parent-relative to world rotations, axes reversed: (4, 24, ...) xyzw -> (4, 24, ...).
 
-    Products are doubled up the tree (Hillis and Steele's scan), so that a chain of nine joints takes four batched steps.
+    Pointer doubling up the tree (a Hillis-Steele scan): a chain of nine joints takes four batched products.
     """
     world = torch.zeros_like(joint_rot[:, :1])
     world[3] = 1
@@ -83,8 +80,7 @@ def world_rotations_reversed(joint_rot: torch.Tensor) -> torch.Tensor:
 
 
 def sum_down(parts: torch.Tensor) -> torch.Tensor:
-    """Sums along the tree, axes reversed: `parts` (k, 23, ...) of all joints but the root -> (k, 24, ...), each joint's own and
-    its ancestors'."""
+    """Sum over each joint and its ancestors, axes reversed: (k, 23, ...), without the root -> (k, 24, ...)."""
     flat = parts.flatten(2) if parts.ndim > 2 else parts.unsqueeze(-1)
     return (_ancestors(parts.dtype, parts.device) @ flat).view(parts.shape[0], NUM_JOINTS, *parts.shape[2:])
 
@@ -92,11 +88,11 @@ def sum_down(parts: torch.Tensor) -> torch.Tensor:
 def forward_kinematics(
     root_pos: torch.Tensor, joint_rot: torch.Tensor, offsets: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Body poses of a pose.
+    """World poses of all bodies from joint rotations.
 
     Args:
         root_pos: (..., 3) pelvis position, m.
-        joint_rot: (..., 24, 4) quaternions xyzw; the root's in the world, every other relative to its parent.
+        joint_rot: (..., 24, 4) quaternions xyzw; the root's in the world, the others relative to the parent.
         offsets: (24, 3) m, each joint from its parent in the rest pose.
 
     Returns:
@@ -111,7 +107,7 @@ def forward_kinematics(
 
 
 def local_rotations(body_rot: torch.Tensor) -> torch.Tensor:
-    """World rotations to parent-relative ones: (..., 24, 4) -> (..., 24, 4) xyzw, the root left in the world."""
+    """World to parent-relative rotations: (..., 24, 4) -> (..., 24, 4) xyzw; the root's stays in the world."""
     parent = body_rot.index_select(-2, parents(body_rot.device))
     local = roma.quat_product(roma.quat_conjugation(parent), body_rot)
     return torch.cat([body_rot[..., :1, :], local[..., 1:, :]], dim=-2)
@@ -126,7 +122,7 @@ def hinge_kinematics(
     dof_vel: torch.Tensor,
     offsets: torch.Tensor,
 ) -> BodyState:
-    """Poses and velocities of all bodies from the generalised coordinates of the humanoid.
+    """Poses and velocities of all bodies from the humanoid's generalised coordinates.
 
     Args:
         root_pos: (N, 3) m. root_rot: (N, 4) xyzw. root_lin_vel: (N, 3) m/s. root_ang_vel: (N, 3) rad/s; all world frame.
@@ -138,18 +134,21 @@ def hinge_kinematics(
 
 
 def coordinate_kinematics(columns: torch.Tensor, offsets: torch.Tensor) -> BodyState:
-    """The same from one array of coordinates as MuJoCo understands them, a column for each environment.
+    """`hinge_kinematics` from one array in MuJoCo's convention, one column per environment.
 
     Args:
         columns: (151, N) root position 3 m, rotation 4 xyzw, hinges 69 rad, root velocity 3 m/s in the world, its
-            angular velocity 3 rad/s in the root's OWN frame, hinge velocities 69 rad/s.
+            angular velocity 3 rad/s in the ROOT's frame, hinge velocities 69 rad/s.
         offsets: (24, 3) m.
     """
     return _bodies(columns.split([3, 4, NUM_DOFS, 3, 3, NUM_DOFS]), offsets, spin=True)
 
 
 def _bodies(columns: Sequence[torch.Tensor], offsets: torch.Tensor, spin: bool) -> BodyState:
-    """The environment comes last here: (entry, joint, environment), or joint first where each joint has its own matrix."""
+    """Environments are last: (component, joint, environment), or joint first where each joint has its own matrix.
+
+    spin: whether the root's angular velocity is in its own frame.
+    """
     root_pos, root_rot, dof_pos, root_lin_vel, root_ang_vel, dof_vel = columns
     to_quat, to_turning = hinge_tables(dof_pos.dtype, dof_pos.device)
     above = parents(dof_pos.device)[1:]
@@ -180,14 +179,14 @@ def _bodies(columns: Sequence[torch.Tensor], offsets: torch.Tensor, spin: bool) 
 
 
 def linear_velocity(position: torch.Tensor, fps: float) -> torch.Tensor:
-    """Central differences along the first axis (one-sided at the ends): (T, ...) m -> (T, ...) m/s."""
+    """Velocity by central differences along the first axis, one-sided at the ends: (T, ...) m -> (T, ...) m/s."""
     if position.shape[0] < 2:
         return torch.zeros_like(position)
     return torch.gradient(position, spacing=1.0 / fps, dim=0)[0]
 
 
 def angular_velocity(rotation: torch.Tensor, fps: float) -> torch.Tensor:
-    """World-frame angular velocity by central differences: (T, ..., 4) xyzw -> (T, ..., 3) rad/s."""
+    """World-frame angular velocity by central differences, one-sided at the ends: (T, ..., 4) xyzw -> (T, ..., 3) rad/s."""
     if rotation.shape[0] < 2:
         return torch.zeros(*rotation.shape[:-1], 3, dtype=rotation.dtype, device=rotation.device)
     step = roma.unitquat_to_rotvec(roma.quat_product(rotation[1:], roma.quat_conjugation(rotation[:-1]))) * fps
@@ -198,7 +197,7 @@ def angular_velocity(rotation: torch.Tensor, fps: float) -> torch.Tensor:
 @cache
 @torch.inference_mode(False)
 def _upright_twist(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """(4, 2): takes a root rotation q to the z and w of q inverse(STANDING)."""
+    """(4, 2): maps a root rotation q to the z and w of q inverse(STANDING)."""
     x, y, z, w = STANDING
     return torch.tensor([[-y, x], [x, y], [w, z], [-z, w]]).to(device, dtype)
 
@@ -206,8 +205,8 @@ def _upright_twist(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
 def heading(root_rot: torch.Tensor) -> torch.Tensor:
     """Yaw of a body in the z-up world: the twist of its rotation about the vertical, measured from `STANDING`.
 
-    The twist is defined for every pose except upside down, so a deep bow or a roll does not spin the frame, as a
-    projected forward axis would; turning the body by a yaw adds exactly that yaw.
+    The twist is defined for every pose except upside down, so unlike a projected forward axis it does not flip in a deep bow
+    or roll; rotating the body by a yaw adds exactly that yaw.
 
     Args:
         root_rot: (..., 4) xyzw.

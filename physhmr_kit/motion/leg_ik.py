@@ -1,4 +1,4 @@
-"""Where a leg must bend so that its foot lies where we want it: a closed form for two bones and a hinge."""
+"""Analytic leg inverse kinematics: two bones and a knee hinge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from physhmr_kit.body.skeleton import SOLE_DEPTH, STANDING
 from physhmr_kit.motion.kinematics import yaw_quaternion
 
 HEEL_EDGE = -0.062
-"""The heel's lower edge behind the ankle joint, metres (the end of the foot box, see `body.humanoid.foot_corners`)."""
+"""Forward offset of the heel's lower edge from the ankle joint, m (the foot box's end, see `body.humanoid.foot_corners`)."""
 
 
 def turn_x(angle: torch.Tensor) -> torch.Tensor:
@@ -35,10 +35,10 @@ def foot_pose(
     toe: torch.Tensor,
     ball: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """World pose of an ankle whose sole was laid flat and then rolled.
+    """World pose of the ankle for a flat sole that is then rolled over the ball or the heel.
 
-    A foot leaves the floor by rolling about its ball and comes back by rolling about its heel. The two angles are
-    given apart, each never negative, so that the pivot that touches the floor stays where it is.
+    A foot leaves the floor by rolling over its ball and lands by rolling over its heel. The two angles are separate and
+    non-negative, so that the pivot on the floor does not move.
 
     Args:
         x, y: (T,) ankle joint above the flat sole, m. yaw: (T,) rad. lift: (T,) height of the whole foot, m.
@@ -60,26 +60,25 @@ def foot_pose(
 def leg_ik(
     hip: torch.Tensor, ankle: torch.Tensor, thigh: torch.Tensor, shank: torch.Tensor, knee_axis: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Thigh and knee rotations that bring the ankle to its place.
+    """Thigh and knee rotations that place the ankle.
 
     The knee is a pure hinge about the left axis. Its angle follows from the distance between hip and ankle (law of
-    cosines, kept exact for bones that are not parallel to an axis), the thigh's swing from the direction, and the
-    thigh's twist from `knee_axis`: the hinge is turned as near to it as the direction allows.
+    cosines, exact also for bones that are not parallel to an axis), the thigh's swing from the direction, and the
+    thigh's twist from `knee_axis`: the hinge axis is aligned with it as closely as the direction allows.
 
     Args:
         hip, ankle: (T, 3) joint positions in the world, m.
         thigh, shank: (3,) rest offsets of knee from hip and of ankle from knee, m.
-        knee_axis: (T, 3) wished world direction of the knee's hinge.
+        knee_axis: (T, 3) desired world direction of the knee's hinge axis.
 
     Returns:
         thigh rotation in the world (T, 4) xyzw, knee rotation (T, 4) xyzw, and the reach (T,): distance over the
-        length of the straight leg. Beyond 1 the ankle cannot be reached and the knee stays straight.
+        length of the straight leg. Beyond 1 the ankle is out of reach and the knee straight.
     """
     line = ankle - hip
     distance = line.norm(dim=-1)
     # |thigh + Rx(knee) shank|^2 = distance^2, with thigh . Rx(knee) shank = along + size cos(knee - phase)
-    along = thigh[0] * shank[0]
-    cosine, sine = thigh[1] * shank[1] + thigh[2] * shank[2], thigh[2] * shank[1] - thigh[1] * shank[2]
+    along, cosine, sine = _about_hinge(thigh, shank)
     size, phase = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
     bend = (distance**2 - thigh @ thigh - shank @ shank) / 2 - along
     knee = turn_x(phase + torch.acos((bend / size).clamp(-1, 1)))
@@ -93,55 +92,51 @@ def leg_ik(
 
 
 def straight_leg(thigh: np.ndarray, shank: np.ndarray) -> float:
-    """Distance from hip to ankle of the longest leg that the knee's hinge allows: rest offsets (3,) m -> m."""
-    return math.sqrt(
-        thigh @ thigh + shank @ shank + 2 * (thigh[0] * shank[0] + math.hypot(*_about_hinge(thigh, shank)))
-    )
+    """Largest distance from hip to ankle that the knee hinge allows: rest offsets (3,) m -> m."""
+    along, cosine, sine = _about_hinge(thigh, shank)
+    return math.sqrt(thigh @ thigh + shank @ shank + 2 * (along + math.hypot(cosine, sine)))
 
 
-def _about_hinge(thigh: np.ndarray, shank: np.ndarray) -> tuple[float, float]:
-    """thigh . Rx(knee) shank is thigh_x shank_x + cosine cos(knee) + sine sin(knee): these two."""
-    return thigh[1] * shank[1] + thigh[2] * shank[2], thigh[2] * shank[1] - thigh[1] * shank[2]
+def _about_hinge(thigh, shank):
+    """Coefficients of thigh . Rx(knee) shank = along + cosine cos(knee) + sine sin(knee)."""
+    cosine, sine = thigh[1] * shank[1] + thigh[2] * shank[2], thigh[2] * shank[1] - thigh[1] * shank[2]
+    return thigh[0] * shank[0], cosine, sine
 
 
 def knee_position(
     hip: np.ndarray, ankle: np.ndarray, thigh: np.ndarray, shank: np.ndarray, knee_axis: np.ndarray
 ) -> np.ndarray:
-    """Where `leg_ik` puts the knee, (T, 3) m, and nothing else: all that the leg's centres of mass need, ten times as fast."""
+    """Knee positions (T, 3) m of `leg_ik`, without the rotations and ten times as fast; enough for centres of mass."""
     line = ankle - hip
     distance = np.sqrt((line**2).sum(1))
-    cosine, sine = _about_hinge(thigh, shank)
-    bend = (distance**2 - thigh @ thigh - shank @ shank) / 2 - thigh[0] * shank[0]
+    along, cosine, sine = _about_hinge(thigh, shank)
+    bend = (distance**2 - thigh @ thigh - shank @ shank) / 2 - along
     knee = math.atan2(sine, cosine) + np.arccos(np.clip(bend / math.hypot(cosine, sine), -1, 1))
-    leg = thigh + np.column_stack(
-        [
-            np.full_like(knee, shank[0]),
-            shank[1] * np.cos(knee) - shank[2] * np.sin(knee),
-            shank[1] * np.sin(knee) + shank[2] * np.cos(knee),
-        ]
-    )
-    # the thigh along the leg, along the hinge and across both, then the same three directions in the world
+    x, y, z = shank
+    turned = (np.full_like(knee, x), y * np.cos(knee) - z * np.sin(knee), y * np.sin(knee) + z * np.cos(knee))
+    leg = thigh + np.column_stack(turned)
+    # components of the thigh along the leg, along the hinge and across both, then the same three directions in the world
     leg /= np.sqrt((leg**2).sum(1))[:, None]
-    along, rest = leg @ thigh, np.sqrt(1 - leg[:, 0] ** 2)
-    hinge = (thigh[0] - leg[:, 0] * along) / rest
+    along_leg, rest = leg @ thigh, np.sqrt(1 - leg[:, 0] ** 2)
+    along_hinge = (thigh[0] - leg[:, 0] * along_leg) / rest
     across = (leg[:, 2] * thigh[1] - leg[:, 1] * thigh[2]) / rest
     line = line / distance[:, None]
     left = knee_axis - (knee_axis * line).sum(1)[:, None] * line
     left /= np.sqrt((left**2).sum(1))[:, None]
     (x, y, z), (u, v, w) = line.T, left.T
-    normal = np.column_stack([y * w - z * v, z * u - x * w, x * v - y * u])  # np.cross takes longer than all the rest
-    return hip + along[:, None] * line + hinge[:, None] * left + across[:, None] * normal
+    normal = np.column_stack([y * w - z * v, z * u - x * w, x * v - y * u])  # np.cross would take longer than the rest
+    return hip + along_leg[:, None] * line + along_hinge[:, None] * left + across[:, None] * normal
 
 
 def _frame(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Right-handed frames whose first column is `first` and whose second lies nearest `second`: (T, 3) x2 -> (T, 3, 3)."""
+    """Right-handed frames with first column `first` and second column nearest `second`: (T, 3) x2 -> (T, 3, 3)."""
     first = torch.nn.functional.normalize(first, dim=-1)
     second = torch.nn.functional.normalize(second - (second * first).sum(-1, keepdim=True) * first, dim=-1)
     return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
 
 
 def turn_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Smallest rotation that takes direction a to direction b: (..., 3) x2 -> (..., 4) xyzw."""
+    """Shortest rotation from direction a to direction b: (..., 3) x2 -> (..., 4) xyzw."""
     a, b = torch.nn.functional.normalize(a, dim=-1), torch.nn.functional.normalize(b, dim=-1)
     quat = torch.cat([torch.linalg.cross(a, b), 1 + (a * b).sum(-1, keepdim=True)], dim=-1)
     return torch.nn.functional.normalize(quat, dim=-1)
@@ -155,14 +150,14 @@ def reach_with(
     thigh: torch.Tensor,
     shank: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bend and swing a leg as little as needed for its ankle to come to `target`.
+    """Minimal change of a captured leg that moves its ankle to `target`.
 
-    The knee is bent further about its own hinge (x) until the distance fits, then the whole leg is turned the short way
-    to the target; what else the captured knee did stays (`leg_ik` would build a leg anew). A target out of reach is
-    approached with a straight knee.
+    The knee is bent further about its hinge (x) until the distance fits, then the leg is rotated the shortest way to the
+    target; the captured knee's other rotations are kept, which `leg_ik` would replace. For a target out of reach the knee is
+    straight.
 
     Args:
-        hip_pos, target: (T, 3) m, where the hip is and where the ankle is to be. thigh_rot, shank_rot: (T, 4) xyzw, world.
+        hip_pos, target: (T, 3) m, hip position and desired ankle position. thigh_rot, shank_rot: (T, 4) xyzw, world.
         thigh, shank: (3,) m, rest offsets of knee and ankle.
 
     Returns:
@@ -172,12 +167,10 @@ def reach_with(
     v = roma.quat_action(local, shank.expand(len(local), 3))
     line = target - hip_pos
     # |thigh + Rx(bend) v|^2 = distance^2; thigh . Rx(bend) v = along + size cos(bend - straight)
-    along = thigh[0] * v[:, 0]
-    cosine, sine = thigh[1] * v[:, 1] + thigh[2] * v[:, 2], thigh[2] * v[:, 1] - thigh[1] * v[:, 2]
+    along, cosine, sine = _about_hinge(thigh, v.T)
     size, straight = torch.hypot(cosine, sine), torch.atan2(sine, cosine)
     wanted = ((line**2).sum(-1) - thigh @ thigh - (v**2).sum(-1)) / 2 - along
-    bend = straight + torch.acos((wanted / size).clamp(-1, 1))
-    bent = turn_x(bend)
+    bent = turn_x(straight + torch.acos((wanted / size).clamp(-1, 1)))
     leg = thigh + roma.quat_action(bent, v)
     turn = turn_between(roma.quat_action(thigh_rot, leg), line)
     thigh_rot = roma.quat_product(turn, thigh_rot)

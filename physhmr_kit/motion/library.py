@@ -1,4 +1,4 @@
-"""`MotionLibrary`: many clips packed end to end, looked up by clip and time in one batched gather."""
+"""`MotionLibrary`: many clips in one packed array, looked up by clip and time in a batched gather."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
 
 SETTLED_FRAMES = 250_000
-"""Frames (2.3 hours, 450 MB) up to which a library keeps a second copy of its states, as a simulator takes them up."""
+"""Frames (2.3 hours, 450 MB) up to which a library caches the states of `MotionLibrary.starts`."""
 
 
 class Motions:
-    """What copies of a library on several devices have in common: a key for what is worked out from its motions."""
+    """Identity of a library's motions, shared by its copies on other devices: a key for caches of derived data."""
 
 
 class MotionLibrary:
-    """Clips at the control rate with everything a tracker asks for worked out once.
+    """Clips at the control rate with the precomputed states that tracking needs.
 
     Poses come from forward kinematics on the humanoid's offsets, velocities from central differences. Hinge angles
-    are clamped to the anatomical limits, since the simulated body cannot leave them.
+    are clamped to the anatomical limits, which the simulated body cannot exceed.
 
     Args:
         clips: motions at any rate; each is resampled to 30 fps.
-        offsets: (24, 3) m, the humanoid's; the mean shape when omitted.
-        device: where the tensors live.
+        offsets: (24, 3) m, the humanoid's; the mean shape by default.
+        device: of the tensors.
 
     Raises:
         KitError: no clips, or a clip shorter than two frames at 30 fps.
@@ -57,36 +57,37 @@ class MotionLibrary:
     def _fill(self, names: list[str], lengths: list[int], packed: torch.Tensor, offsets: torch.Tensor) -> None:
         self.device, self.offsets, self.names, self._packed = packed.device, offsets, names, packed
         self.motions = Motions()
-        """The same for this library on any device."""
         self.lengths = torch.tensor(lengths, device=packed.device)
         """(C,) frames of each clip at 30 fps."""
         self.longest = max(lengths)
-        """Frames of the longest clip: known without asking the device."""
+        """Frames of the longest clip, without a device synchronisation."""
         self._ends = torch.cumsum(self.lengths, 0) - 1
         self._starts = self._ends + 1 - self.lengths
         self._settled: torch.Tensor | None = None
-        self._torques: torch.Tensor | None = None
+        self.torques: torch.Tensor | None = None
+        """(F, 69) N m: `inverse_dynamics.reference_torques` of each packed row on the mean humanoid, on the CPU; None if the
+        library was packed without them."""
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> MotionLibrary:
-        """A library that `data_prep.pack` wrote, on the CPU: mapped into memory, so that its size does not matter here.
+        """Open a library written by `data_prep.pack`, memory-mapped on the CPU.
 
         Raises:
-            KitError: missing or damaged.
+            KitError: the library is missing or damaged.
         """
         index = read_index(folder)
         library = cls.__new__(cls)
         states = torch.from_numpy(map_array(folder, index.states, (index.frames, STATE_WIDTH)))
         library._fill([c.name for c in index.clips], [c.frames for c in index.clips], states, mean_offsets())
         if index.torques:
-            library._torques = torch.from_numpy(map_array(folder, index.torques, (index.frames, NUM_DOFS)))
+            library.torques = torch.from_numpy(map_array(folder, index.torques, (index.frames, NUM_DOFS)))
         return library
 
     def only(self, wanted: Sequence[bool]) -> MotionLibrary:
-        """The clips for which `wanted` is true; frames are shared, not copied, and keep their rows.
+        """A library of the clips for which `wanted` is true; it shares the packed frames, whose rows stay the same.
 
         Raises:
-            KitError: none is wanted.
+            KitError: `wanted` is false for all clips.
         """
         if all(wanted):
             return self
@@ -103,53 +104,47 @@ class MotionLibrary:
 
     @classmethod
     def joined(cls, libraries: Sequence[MotionLibrary]) -> MotionLibrary:
-        """Libraries of one body behind one another, on the CPU and copied into memory; torques are kept if all have them."""
+        """Concatenate libraries of one body into a copy on the CPU; torques are kept if all have them."""
         joined = cls.__new__(cls)
         names = unique_names([name for library in libraries for name in library.names])
         lengths = [n for library in libraries for n in library.lengths.tolist()]
         packed = torch.cat([library._packed[library._every_row()].cpu() for library in libraries])
         joined._fill(names, lengths, packed, libraries[0].offsets.cpu())
-        torques = [x._torques[x._every_row()].cpu() for x in libraries if x._torques is not None]
+        torques = [x.torques[x._every_row()].cpu() for x in libraries if x.torques is not None]
         if len(torques) == len(libraries):
-            joined._torques = torch.cat(torques)
+            joined.torques = torch.cat(torques)
         return joined
 
     def _every_row(self) -> torch.Tensor | slice:
-        """The packed rows of the clips, in their order."""
+        """The packed rows of all clips, in clip order."""
         if int(self.lengths.sum()) == self.num_frames:
             return slice(None)
         every = torch.arange(self.num_frames)
         return torch.cat([every[self.span(c)] for c in range(self.num_clips)])
 
-    @property
-    def torques(self) -> torch.Tensor | None:
-        """(F, 69) N m: `inverse_dynamics.reference_torques` of each packed row on the mean humanoid, on the
-        CPU; None if not packed with them."""
-        return self._torques
-
     def clips(self) -> list[Clip]:
         """The motions as clips of the mean shape at 30 fps."""
-        states = (self.clip(c) for c in range(self.num_clips))
-        rots = ((s.root_pos, local_rotations(s.body_rot)) for s in states)
+        states = map(self.clip, range(self.num_clips))
         return [
-            Clip.from_joints(pos, rot, CONTROL_FPS, name) for name, (pos, rot) in zip(self.names, rots, strict=True)
+            Clip.from_joints(s.root_pos, local_rotations(s.body_rot), CONTROL_FPS, name)
+            for s, name in zip(states, self.names, strict=True)
         ]
 
     @property
     def num_clips(self) -> int:
-        """How many clips."""
+        """Number of clips."""
         return len(self.names)
 
     @property
     def num_frames(self) -> int:
-        """Packed rows: the frames of all clips together, of those that `only` left out too."""
+        """Number of packed rows: frames of all clips, including those dropped by `only`."""
         return len(self._packed)
 
     def __len__(self) -> int:
         return self.num_clips
 
     def to(self, device: str | torch.device) -> MotionLibrary:
-        """The same clips on another device; itself when it is there already."""
+        """The library on another device; itself if it is already there."""
         if torch.device(device) == self.device:
             return self
         moved = copy.copy(self)
@@ -163,7 +158,7 @@ class MotionLibrary:
         return self.lengths.index_select(0, clip_ids) - 1
 
     def rows(self, clip_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
-        """Packed row of each (clip, frame), frames held inside the clip: (N,), (N,) -> (N,)."""
+        """Packed row of each (clip, frame), frames clamped to the clip: (N,), (N,) -> (N,)."""
         first = self._starts.index_select(0, clip_ids)
         return (first + frame_ids).clamp(first, self._ends.index_select(0, clip_ids))
 
@@ -176,19 +171,17 @@ class MotionLibrary:
         return BodyState.unpack(self._packed.index_select(0, rows))
 
     def starts(self, rows: torch.Tensor) -> BodyState:
-        """States at packed rows (N,) as a simulator takes them up -> BodyState of N rows.
+        """Initial states for a simulator at packed rows (N,) -> BodyState of N rows.
 
-        Root and hinges are those of `at`; the bodies are where the hinges put them, which differs from the clip where it
-        leaves the anatomical limits, and move as the hinges make them. Worked out for all frames at the first call, or,
-        where these are more than `SETTLED_FRAMES`, for the rows that are asked for.
+        Root and hinges are those of `at`; body poses and velocities are recomputed from them, which differs from the clip
+        where it exceeds the anatomical limits. Computed for all frames at the first call, or only for the requested rows in
+        a library of more than `SETTLED_FRAMES`.
         """
         if self.num_frames > SETTLED_FRAMES:
             return self._settle(self.at(rows))
         if self._settled is None:
-            parts = [
-                self._settle(self.at(part)) for part in torch.arange(self.num_frames, device=self.device).split(4096)
-            ]
-            self._settled = torch.cat([p.pack() for p in parts])
+            every = torch.arange(self.num_frames, device=self.device)
+            self._settled = torch.cat([self._settle(self.at(part)).pack() for part in every.split(4096)])
         return BodyState.unpack(self._settled.index_select(0, rows))
 
     def _settle(self, s: BodyState) -> BodyState:
@@ -204,11 +197,11 @@ class MotionLibrary:
         return slice(int(self._starts[clip_id]), int(self._ends[clip_id]) + 1)
 
     def lookup(self, clip_ids: torch.Tensor, seconds: torch.Tensor) -> BodyState:
-        """States between frames: positions and velocities linear, rotations spherical-linear.
+        """States at any time: positions and velocities interpolated linearly, rotations by slerp.
 
         Args:
             clip_ids: (N,) clip index.
-            seconds: (N,) time in the clip, held inside its duration.
+            seconds: (N,) time in the clip, clamped to its duration.
         """
         at = (seconds * CONTROL_FPS).clamp(min=0).minimum((self.lengths[clip_ids] - 1).to(seconds))
         frame = at.floor().long()
@@ -225,7 +218,7 @@ class MotionLibrary:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names in their order, the second of two equal ones with _2 behind it, and so on."""
+    """Make names unique: repeated ones get the suffix _2, _3 and so on."""
     taken: dict[str, None] = {}
     for name in names:
         free, count = name, 2
@@ -236,7 +229,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def states_of(clip: Clip, offsets: torch.Tensor) -> BodyState:
-    """What a library holds of a clip: its states at 30 fps, hinges within the limits. offsets: (24, 3) m.
+    """The states of a clip at 30 fps, hinge angles clamped to the limits. offsets: (24, 3) m.
 
     Raises:
         KitError: a clip shorter than two frames at 30 fps.

@@ -1,10 +1,10 @@
-"""A `MotionLibrary` on disk: a folder with an index (JSON) and arrays that are mapped into memory, so that it opens at once.
+"""A `MotionLibrary` on disk: a folder with a JSON index and memory-mapped arrays, so that opening it is instant.
 
-    index.json            format, frames per second, array files, clips (name, source, licence, frames ...), refused files
+    index.json            format, array files, clips (name, source, licence, frames ...), refused files
     states-XXXX.npy       (F, 450) float32, `BodyState.pack` of every frame, clip after clip
-    torques-XXXX.npy      (F, 69) float32 N m, what the motions need (`motion.inverse_dynamics`); may be missing
+    torques-XXXX.npy      (F, 69) float32 N m, `motion.inverse_dynamics.reference_torques`; optional
 
-The index is written last and names its arrays, so a library is whole at every instant, also while it is packed anew.
+The index names its arrays and is written last, so a library is consistent at any time, even while it is being repacked.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ STATE_WIDTH = 450
 
 @dataclass(frozen=True)
 class ClipEntry:
-    """What the index says of a clip.
+    """Index entry of a clip.
 
     Attributes:
-        name: unique in the library. source: the file it came from. licence: what the packer was told of it.
-        frames: at 30 fps. betas, gender: of the body whose legs it still needs, see `Clip`.
-        unsupported: share of its frames without support (`data_prep.support`); None in libraries packed before it was noted.
+        name: unique in the library. source: the file it came from. licence: as given to the packer.
+        frames: at 30 fps. betas, gender: the SMPL shape of its body; no betas for the mean shape.
+        unsupported: share of its frames without support (`data_prep.support`); None in older libraries.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ClipEntry:
 
 @dataclass(frozen=True)
 class LibraryIndex:
-    """What lies in a library. `states` and `torques` are file names; `refused` maps files to the reason."""
+    """Contents of a library. `states` and `torques` are file names; `refused` maps files to the reason."""
 
     clips: list[ClipEntry]
     states: str
@@ -55,12 +55,12 @@ class LibraryIndex:
 
     @property
     def frames(self) -> int:
-        """Frames of all clips."""
+        """Number of frames of all clips."""
         return sum(clip.frames for clip in self.clips)
 
 
 def is_library(path: str | Path) -> bool:
-    """Whether a path is a folder that holds a library."""
+    """Whether a path is the folder of a library."""
     index = Path(path) / INDEX
     if not index.is_file():
         return False
@@ -69,10 +69,10 @@ def is_library(path: str | Path) -> bool:
 
 
 def read_index(folder: str | os.PathLike) -> LibraryIndex:
-    """The index of a library.
+    """Read the index of a library.
 
     Raises:
-        KitError: missing, damaged, or of another version.
+        KitError: the index is missing, damaged, or of another version.
     """
     path = Path(folder) / INDEX
     again = "pack it again: python -m data_prep.pack FOLDER --out LIBRARY"
@@ -90,15 +90,15 @@ def read_index(folder: str | os.PathLike) -> LibraryIndex:
 
 
 def write_index(folder: str | Path, index: LibraryIndex) -> None:
-    """Write the index, whole or not at all: from then on the library is what it says."""
+    """Write the index atomically; this makes its arrays the contents of the library."""
     write_text(Path(folder) / INDEX, json.dumps({"format": FORMAT, **asdict(index)}, indent=1))
 
 
 def map_array(folder: str | os.PathLike, name: str, shape: tuple[int, int]) -> np.ndarray:
-    """An array of a library, mapped into memory: nothing is read until it is looked at, and writing changes no file.
+    """Memory-map an array of a library (copy-on-write).
 
     Raises:
-        KitError: missing, damaged, or not of this shape.
+        KitError: the array is missing, damaged, or of another shape.
     """
     path = Path(folder) / name
     try:

@@ -1,4 +1,4 @@
-"""The mirror image of a motion: the same with left and right exchanged."""
+"""Left-right mirroring of motions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from physhmr_kit.motion.clip import Clip
 
 
 def mirrored(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mirror image of a motion in the x-z plane: (..., 3), (..., 24, 4) xyzw (root in the world) -> the same shapes."""
+    """Mirror a motion in the x-z plane: (..., 3), (..., 24, 4) xyzw (root in the world) -> the same shapes."""
     upright = torch.tensor(STANDING).to(joint_rot).expand_as(joint_rot[..., 0, :])
     turn = roma.quat_product(joint_rot[..., 0, :], roma.quat_conjugation(upright))
     root = roma.quat_product(turn * turn.new_tensor((-1.0, 1.0, -1.0, 1.0)), upright)
@@ -21,6 +21,5 @@ def mirrored(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> tuple[torch.Ten
 
 
 def mirrored_clip(clip: Clip) -> Clip:
-    """A clip in the mirror, called <name>_mirrored."""
-    image = Clip.from_joints(*mirrored(clip.root_pos, clip.joint_rot), clip.fps, f"{clip.name}_mirrored")
-    return replace(image, betas=clip.betas, gender=clip.gender)
+    """The mirrored clip, named <name>_mirrored."""
+    return replace(clip.with_joints(*mirrored(clip.root_pos, clip.joint_rot)), name=f"{clip.name}_mirrored")

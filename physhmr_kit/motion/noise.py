@@ -1,8 +1,8 @@
-"""Noisy versions of motions, as an estimate from film has them: what an expert is shown so that it forgives an estimate.
+"""Noisy versions of motions that imitate video estimates, to train an expert that is robust to them.
 
-Drift and joint noise are smooth random functions of time, since a method that reads a video smooths what it estimates; on top of
-them come single faults: stretches in which nothing was seen and the pose stands still, and jumps of the root from which the
-estimate creeps back. Sizes are those of `MotionNoise` (motion/settings.py).
+Drift and joint noise are smooth random functions of time, because video methods smooth their estimates. Added to them are
+isolated faults: gaps without detections, bridged by interpolation, and sudden jumps of the root that decay over time. The
+magnitudes are those of `MotionNoise` (motion/settings.py).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _VERTICAL = torch.tensor([0.0, 0.0, 1.0])
 
 
 def noisy_library(library: MotionLibrary, noise: MotionNoise, seed: int) -> MotionLibrary:
-    """Noisy versions of every clip, `noise.versions` in a row for each; the first is the clip itself.
+    """A library with `noise.versions` versions of every clip, consecutive; the first is the clip itself.
 
-    The others have strengths from `noise.least` to 1 in equal steps. A version depends on the clip's name, its number and the seed alone.
+    The others have strengths from `noise.least` to 1 in equal steps. A version depends only on the clip's name, the version's
+    number and the seed.
     """
     clips = []
     for clip in library.clips():
@@ -35,7 +36,7 @@ def noisy_library(library: MotionLibrary, noise: MotionNoise, seed: int) -> Moti
 
 
 def noisy_clip(clip: Clip, noise: MotionNoise, strength: float, generator: torch.Generator) -> Clip:
-    """A motion at 30 fps with everything in `noise` times `strength`."""
+    """Add noise to a motion at 30 fps, all magnitudes in `noise` scaled by `strength`."""
     count = len(clip)
 
     def draw(*shape):
@@ -60,7 +61,7 @@ def noisy_clip(clip: Clip, noise: MotionNoise, strength: float, generator: torch
 
 
 def smooth_noise(count: int, channels: int, seconds: float, generator: torch.Generator) -> torch.Tensor:
-    """Gaussian noise of standard deviation 1, smoothed by a Gaussian of that many seconds: (count, channels)."""
+    """Noise of standard deviation 1, smoothed by a Gaussian of `seconds`: (count, channels)."""
     sigma = seconds * CONTROL_FPS
     reach = int(3 * sigma) + 1
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma).square())
@@ -70,7 +71,7 @@ def smooth_noise(count: int, channels: int, seconds: float, generator: torch.Gen
 
 
 def _jumps(count: int, noise: MotionNoise, generator: torch.Generator) -> torch.Tensor:
-    """Sudden offsets of the root (count, 3) m, half gone after `jump_seconds`."""
+    """Sudden offsets of the root (count, 3) m that decay to half in `jump_seconds`."""
     happens = torch.rand(count, generator=generator) < 1 / (noise.jump_every * CONTROL_FPS)
     steps = noise.jump * torch.randn(count, 3, generator=generator) * happens[:, None]
     fades = 0.5 ** (torch.arange(count) / (noise.jump_seconds * CONTROL_FPS))
@@ -78,7 +79,7 @@ def _jumps(count: int, noise: MotionNoise, generator: torch.Generator) -> torch.
 
 
 def _with_gaps(root: torch.Tensor, rot: torch.Tensor, noise: MotionNoise, generator: torch.Generator):
-    """Stretches of 0.1 to 0.7 s in which nothing was seen: positions and rotations run straight from one end to the other."""
+    """Gaps of 0.1 to 0.7 s without detections: positions and rotations are interpolated between the two ends."""
     count = len(root)
     root, rot = root.clone(), rot.clone()
     happens = torch.rand(count, generator=generator) < 1 / (noise.gap_every * CONTROL_FPS)

@@ -1,9 +1,10 @@
-"""From the channels of a choreography to bodies: legs bent to the planted feet, the pelvis shifted into balance."""
+"""Poses from the channels of a choreography: leg IK to the planted feet, the pelvis shifted into balance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import roma
@@ -12,33 +13,41 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from physhmr_kit.body.hinges import dof_limits, dof_names, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import STANDING, standing_height
+from physhmr_kit.body.skeleton import LEGS, STANDING, standing_height
 from physhmr_kit.motion.balance import acceleration, cart_table, tipping
 from physhmr_kit.motion.flight import Flight
 from physhmr_kit.motion.kinematics import forward_kinematics, yaw_quaternion
 from physhmr_kit.motion.leg_ik import foot_pose, knee_position, leg_ik, straight_leg, turn_x, turn_z
 from physhmr_kit.utils.errors import KitError
 
-_LEGS = {"left": (1, 4, 7, 10), "right": (2, 5, 8, 11)}
-"""Hip, knee, ankle and toe joint of each leg."""
-
-
 REACH = 0.985
-"""Share of the straight leg's length to which a lowered pelvis brings every foot that is near the floor."""
-_NEAR = 0.15  # m: a foot lifted higher swings, and the pelvis does not come down for it
+"""Hip-to-ankle distance of feet near the floor, as a share of the straight leg, after lowering the pelvis."""
+_NEAR = 0.15  # m: the pelvis is not lowered for a foot that is lifted higher
 _ROUNDS = 12
-_SETTLED = 1e-6  # m: a shift that is not worth another round
+_SETTLED = 1e-6  # m: convergence tolerance of the shift
+
+
+class _Leg(NamedTuple):
+    """Quantities of a leg that do not depend on the pelvis position: vectors (T, 3) m, rest offsets (3,) m."""
+
+    hip_from_pelvis: np.ndarray
+    ankle_pos: np.ndarray
+    knee_axis: np.ndarray
+    foot_centre: np.ndarray
+    toe_centre: np.ndarray
+    thigh: np.ndarray
+    shank: np.ndarray
 
 
 class PlantedBody:
-    """A body whose feet, trunk and arms are given over time and whose pelvis may still move over the floor.
+    """A body with prescribed feet, trunk and arms, whose pelvis position is still free.
 
     Args:
         value: channel name -> (T,) values, see `choreography.Choreography`.
         humanoid: the skeleton and its masses.
         name: for error messages. fps: frames per second.
-        flights: jumps; between the outer frames of each the centre of mass rises and falls as `Flight` says.
-        lower: lower the pelvis where a foot near the floor would be out of reach, and smoothly.
+        flights: jumps, during which the centre of mass follows `Flight.heights`.
+        lower: smoothly lower the pelvis where a foot near the floor would be out of reach.
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class PlantedBody:
         dof = torch.deg2rad(torch.stack([channels.get(n, still) for n in dof_names()], dim=-1))
         self.joints = torch.cat([self.root.unsqueeze(1), dof_to_rotation(dof)], dim=1)
         self.feet, self.near = {}, {}
-        for side, (_, _, _, toe_joint) in _LEGS.items():
+        for side, (*_, toe_joint) in LEGS.items():
             keys = ("yaw", "heel", "toe", "pitch", "roll")
             yaw, heel, toe, pitch, roll = (torch.deg2rad(channels[f"{side}_sole_{key}"]) for key in keys)
             x, y, lift = (channels[f"{side}_sole_{key}"] for key in ("x", "y", "lift"))
@@ -74,15 +83,15 @@ class PlantedBody:
         self._prepare_centres(humanoid)
 
     def _prepare_centres(self, humanoid: Humanoid) -> None:
-        """What of the segments' centres does not depend on where the pelvis is: the trunk from it, the feet in the world."""
+        """Precompute the segment centres that do not depend on the pelvis position."""
         centres = humanoid.segment_centres().double()
         pos, rot = forward_kinematics(torch.zeros(len(self.root), 3, dtype=torch.float64), self.joints, self.offsets)
         self.from_pelvis = (pos + roma.quat_action(rot, centres.expand_as(pos))).numpy()
         left = self.root.new_tensor([1.0, 0.0, 0.0]).expand(len(self.root), 3)
-        self.legs = {}
-        for side, (hip, knee, ankle, toe) in _LEGS.items():
+        self.legs: dict[str, _Leg] = {}
+        for side, (hip, knee, ankle, toe) in LEGS.items():
             ankle_pos, foot_rot = self.feet[side]
-            # the knee points half way between the toes and the pelvis
+            # the knee points halfway between the directions of toes and pelvis
             axis = roma.quat_action(foot_rot, left) + roma.quat_action(self.root, left)
             toe_pos = ankle_pos + roma.quat_action(foot_rot, self.offsets[toe].expand_as(ankle_pos))
             toe_rot = roma.quat_product(foot_rot, self.joints[:, toe])
@@ -95,46 +104,45 @@ class PlantedBody:
                 self.offsets[knee],
                 self.offsets[ankle],
             )
-            self.legs[side] = tuple(part.numpy() for part in parts)
+            self.legs[side] = _Leg(*(part.numpy() for part in parts))
 
     def centres(self, pelvis: np.ndarray) -> np.ndarray:
-        """Centres of mass of all segments with the pelvis there: (T, 3) m -> (T, 24, 3) m."""
+        """Centres of mass of all segments from the pelvis position: (T, 3) m -> (T, 24, 3) m."""
         centres = self.from_pelvis + pelvis[:, None]
-        for side, (hip, knee, ankle, toe) in _LEGS.items():
-            hip_from, ankle_pos, axis, foot_centre, toe_centre, thigh, shank = self.legs[side]
-            hip_pos = pelvis + hip_from
-            knee_pos = knee_position(hip_pos, ankle_pos, thigh, shank, axis)
-            centres[:, hip], centres[:, knee] = (hip_pos + knee_pos) / 2, (knee_pos + ankle_pos) / 2
-            centres[:, ankle], centres[:, toe] = foot_centre, toe_centre
+        for side, (hip, knee, ankle, toe) in LEGS.items():
+            leg = self.legs[side]
+            hip_pos = pelvis + leg.hip_from_pelvis
+            knee_pos = knee_position(hip_pos, leg.ankle_pos, leg.thigh, leg.shank, leg.knee_axis)
+            centres[:, hip], centres[:, knee] = (hip_pos + knee_pos) / 2, (knee_pos + leg.ankle_pos) / 2
+            centres[:, ankle], centres[:, toe] = leg.foot_centre, leg.toe_centre
         return centres
 
     def lowered(self, path: np.ndarray) -> np.ndarray:
-        """The pelvis's height (T,) m with the pelvis over `path` (T, 2) m: as written, or as low as the feet need it."""
+        """Pelvis height (T,) m over `path` (T, 2) m: as prescribed, or lower where a foot would be out of reach."""
         excess = np.zeros(len(path))
-        for side, (hip_from, ankle_pos, _, _, _, thigh, shank) in self.legs.items():
-            away = path + hip_from[:, :2] - ankle_pos[:, :2]
-            longest = REACH * straight_leg(thigh, shank)
+        for side, leg in self.legs.items():
+            away = path + leg.hip_from_pelvis[:, :2] - leg.ankle_pos[:, :2]
+            longest = REACH * straight_leg(leg.thigh, leg.shank)
             upright = np.sqrt(np.maximum(longest**2 - (away**2).sum(1), (longest / 2) ** 2))
-            above = self.height + hip_from[:, 2] - ankle_pos[:, 2] - upright
+            above = self.height + leg.hip_from_pelvis[:, 2] - leg.ankle_pos[:, 2] - upright
             excess = np.maximum(excess, np.where(self.near[side], above, 0.0))
-        # the largest within the reach of the smoothing, so that what is smoothed is nowhere less than needed
+        # the maximum over the smoothing window, so that the smoothed value is nowhere less than needed
         reach = round(0.35 * self.fps)
         return self.height - gaussian_filter1d(maximum_filter1d(excess, 2 * reach + 1), reach / 2, truncate=2.0)
 
     def at(self, path: np.ndarray, height: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The body with its pelvis over `path` (T, 2) m at `height` (T,) m.
+        """Pose the body with its pelvis over `path` (T, 2) m at `height` (T,) m.
 
         Returns:
             pelvis (T, 3) m, joint rotations (T, 24, 4) xyzw, and the reach of both legs (T, 2), see `leg_ik`.
         """
         pelvis = torch.from_numpy(np.column_stack([path, height]))
         joints, reaches = self.joints.clone(), []
-        for side, (hip, knee, ankle, _) in _LEGS.items():
+        for side, (hip, knee, ankle, _) in LEGS.items():
             ankle_pos, foot_rot = self.feet[side]
-            hip_from, axis = (torch.from_numpy(self.legs[side][part]) for part in (0, 2))
-            thigh_rot, joints[:, knee], reach = leg_ik(
-                pelvis + hip_from, ankle_pos, self.offsets[knee], self.offsets[ankle], axis
-            )
+            hip_pos, axis = pelvis + torch.from_numpy(self.legs[side].hip_from_pelvis), self.legs[side].knee_axis
+            bones = self.offsets[knee], self.offsets[ankle]
+            thigh_rot, joints[:, knee], reach = leg_ik(hip_pos, ankle_pos, *bones, torch.from_numpy(axis))
             shank_rot = roma.quat_product(thigh_rot, joints[:, knee])
             joints[:, hip] = roma.quat_product(roma.quat_conjugation(self.root), thigh_rot)
             joints[:, ankle] = roma.quat_product(roma.quat_conjugation(shank_rot), foot_rot)
@@ -142,16 +150,16 @@ class PlantedBody:
         return pelvis, joints, torch.stack(reaches, dim=-1)
 
     def balanced(self, support: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shift the pelvis until the zero-moment point follows `support` (T, 2) m; in flight, until nothing pushes.
+        """Shift the pelvis until the zero-moment point follows `support` (T, 2) m and the body falls freely in flight.
 
-        The moment that is lacking goes through the cart table and becomes the next shift; as most of the mass moves with
-        the pelvis, each round leaves about a tenth of it. Heights are settled in the same rounds.
+        Each iteration converts the remaining moment to a shift with the cart table; because most of the mass moves with the
+        pelvis, about a tenth of it remains. Heights converge in the same iterations.
 
         Returns:
             pelvis (T, 3) m and joint rotations (T, 24, 4) xyzw.
 
         Raises:
-            KitError: a foot out of reach or a joint beyond its limit, with the time at which it happens.
+            KitError: a foot is out of reach or a joint beyond its limit, with the time.
         """
         path, raised, mass = support.copy(), np.zeros(len(support)), self.masses.sum()
         for _ in range(_ROUNDS):
@@ -163,7 +171,8 @@ class PlantedBody:
             lift = np.zeros_like(raised)
             for flight in self.flights:
                 lift += flight.heights(com[:, 2], self.fps) - com[:, 2]
-                air = slice(flight.takeoff + 1, flight.landing)  # no floor: the centre of mass moves straight on
+                # without floor forces the centre of mass moves in a straight line
+                air = slice(flight.takeoff + 1, flight.landing)
                 lacking[air] = com[air, 2:] * acceleration(com[:, :2], self.fps)[air]
             shift = cart_table(lacking, com[:, 2], self.fps)
             path, raised = path + shift, raised + lift
@@ -176,7 +185,7 @@ class PlantedBody:
     def _check(self, joints: torch.Tensor, reach: torch.Tensor) -> None:
         if reach.max() > 0.9995:
             frame, side = divmod(int(reach.argmax()), 2)
-            where = f"the {tuple(_LEGS)[side]} foot is out of reach at {frame / self.fps:.2f} s"
+            where = f"the {tuple(LEGS)[side]} foot is out of reach at {frame / self.fps:.2f} s"
             raise KitError(f"{self.name}: {where}, lower the pelvis or step less far")
         dof, limits = rotation_to_dof(joints[:, 1:]), dof_limits().to(joints)
         beyond = torch.maximum(limits[:, 0] - dof, dof - limits[:, 1])

@@ -1,4 +1,4 @@
-"""`BodyState`: where every body is and how it moves, for N environments or T frames alike."""
+"""`BodyState`: pose and velocity of every body, for N environments or T frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def with_rows(x: torch.Tensor, rows: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """A copy of x with `rows` (K,) taken from `other` (K, ...). Unlike `index_copy` it keeps the order in memory."""
+    """A copy of x with `rows` (K,) taken from `other` (K, ...). Unlike `index_copy` it keeps the memory layout."""
     x = x.clone()
     x[rows] = other
     return x
@@ -48,24 +48,24 @@ class BodyState:
         return self.body_pos.shape[0]
 
     def __getitem__(self, rows):
-        """The same fields for a selection of rows (index tensor, mask or slice)."""
+        """The selected rows of every field (index tensor, mask or slice)."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def with_rows(self, rows: torch.Tensor, other):
-        """A new state with `rows` (K,) taken from `other` (K rows) and the rest shared in value."""
+        """A copy with `rows` (K,) taken from `other` (K rows)."""
         return type(self)(
             **{f.name: with_rows(getattr(self, f.name), rows, getattr(other, f.name)) for f in fields(self)}
         )
 
     def pack(self) -> torch.Tensor:
-        """The motion of N rows as one array (N, 450), entry by entry and then joint by joint, for gathers in one piece."""
+        """All fields as one array (N, 450), component-major within each field, so that rows are gathered in one operation."""
         bodies = (self.body_pos, self.body_rot, self.body_lin_vel, self.body_ang_vel)
         return torch.cat([*(b.transpose(1, 2).flatten(1) for b in bodies), self.dof_pos, self.dof_vel], dim=1)
 
     @staticmethod
     def unpack(rows: torch.Tensor) -> BodyState:
-        """Views of packed rows (N, 450). They are turned round in memory first, so that each entry of a joint lies side by
-        side over all rows, which is what arithmetic on many environments wants (see `body.quaternions`)."""
+        """The state of packed rows (N, 450), stored rows last so that arithmetic runs along contiguous environments
+        (see `body.quaternions`)."""
         columns = rows.T.contiguous()
         pos, rot, lin, ang, dof_pos, dof_vel = columns.split([72, 96, 72, 72, 69, 69])
         pos, rot, lin, ang = (p.unflatten(0, (p.shape[0] // 24, 24)).permute(2, 1, 0) for p in (pos, rot, lin, ang))

@@ -1,4 +1,4 @@
-"""Hinge triples: round trips, limits, and why the middle axis is the one it is."""
+"""Hinge triples: round trips, limits, and the choice of the middle axis."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_angles_within_the_limits_survive_the_round_trip():
     torch.testing.assert_close(rotation_to_dof(dof_to_rotation(dof)), dof, atol=1e-9, rtol=0)
 
 
-def test_any_rotation_survives_the_round_trip_the_other_way():
+def test_any_rotation_survives_the_inverse_round_trip():
     rotation = roma.random_unitquat((200, 23), dtype=torch.float64)
     back = dof_to_rotation(rotation_to_dof(rotation))
     assert roma.unitquat_geodesic_distance(back, rotation).max() < 1e-6
@@ -55,7 +55,7 @@ def test_the_middle_axis_has_the_smallest_range_and_stays_clear_of_gimbal_lock()
     assert limits[:, 1].abs().max() < math.radians(90)
 
 
-def test_the_limits_of_the_right_side_mirror_the_left():
+def test_the_limits_of_the_right_side_mirror_those_of_the_left():
     limits, names = dof_limits(), dof_names()
     for index, name in enumerate(names):
         joint, axis = name.rsplit("_", 1)
@@ -66,7 +66,7 @@ def test_the_limits_of_the_right_side_mirror_the_left():
 
 
 @pytest.mark.parametrize(("name", "textbook"), _TEXTBOOK.items())
-def test_the_limits_hold_the_textbook_range_but_not_much_more(name, textbook):
+def test_the_limits_contain_the_textbook_range_and_little_more(name, textbook):
     low, high = torch.rad2deg(dof_limits()[dof_names().index(name)]).tolist()
     assert low <= textbook[0] + 1e-3 and textbook[1] - 1e-3 <= high
     assert textbook[0] - low <= 30 and high - textbook[1] <= 30

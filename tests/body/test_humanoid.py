@@ -1,4 +1,4 @@
-"""The MJCF as MuJoCo reads it: masses, limits, gains, soles; it stands and it survives a fall."""
+"""The humanoid's MJCF in MuJoCo: masses, limits, gains, soles, standing and falling."""
 
 import math
 
@@ -8,25 +8,19 @@ import pytest
 import torch
 
 from physhmr_kit.body import BODY_NAMES, STANDING, Humanoid, dof_limits, dof_names, foot_corners
-from physhmr_kit.body.skeleton import JOINT_NAMES, standing_height
+from physhmr_kit.body.hinges import hinge_names
+from physhmr_kit.body.skeleton import standing_height
 
-# kp N m/rad, kd N m s/rad, largest torque N m: PHC's table, with the left side's torques on both sides.
+# kp N m/rad, kd N m s/rad, largest torque N m: rows of PHC's table, with the left side's torques on both sides.
 _GAINS = {
-    "hip": (800, 80, 500), "knee": (800, 80, 500), "ankle": (800, 80, 500), "foot": (500, 50, 500),
-    "spine1": (1000, 100, 500), "spine2": (1000, 100, 500), "spine3": (1000, 100, 500),
-    "neck": (500, 50, 250), "head": (500, 50, 250), "collar": (500, 50, 500), "shoulder": (500, 50, 500),
-    "elbow": (500, 50, 150), "wrist": (300, 30, 150), "hand": (300, 30, 150),
+    "left_hip": (800, 80, 500), "right_foot": (500, 50, 500), "spine2": (1000, 100, 500), "head": (500, 50, 250),
+    "left_collar": (500, 50, 500), "right_shoulder": (500, 50, 500), "left_elbow": (500, 50, 150), "right_hand": (300, 30, 150),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model() -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(Humanoid.mean().mjcf())
-
-
-def hinge_name(dof_name: str) -> str:
-    joint, axis = dof_name.rsplit("_", 1)
-    return f"{BODY_NAMES[JOINT_NAMES.index(joint)]}_{axis}"
 
 
 def standing(model: mujoco.MjModel, above: float = 0.0) -> mujoco.MjData:
@@ -36,35 +30,35 @@ def standing(model: mujoco.MjModel, above: float = 0.0) -> mujoco.MjData:
     return data
 
 
-def test_it_weighs_70_kg_and_has_24_bodies_69_hinges_and_69_drives(model):
+def test_it_weighs_70_kg_and_has_24_bodies_69_hinges_and_69_actuators(model):
     assert model.body_mass.sum() == pytest.approx(70.0, abs=0.01)
     assert (model.nbody, model.nq, model.nv, model.nu) == (25, 76, 75, 69)
 
 
 def test_every_hinge_has_its_anatomical_limit(model):
-    for name, limit in zip(dof_names(), dof_limits(), strict=True):
-        joint = model.joint(hinge_name(name))
+    assert dict(zip(dof_names(), hinge_names(), strict=True))["left_knee_x"] == "L_Knee_x"
+    for name, limit in zip(hinge_names(), dof_limits(), strict=True):
+        joint = model.joint(name)
         assert model.jnt_limited[joint.id]
         np.testing.assert_allclose(joint.range, limit.numpy(), atol=1e-5)
 
 
-def test_every_drive_has_the_gains_of_the_table(model):
-    for name in dof_names():
-        kp, kd, _ = _GAINS[name.rsplit("_", 1)[0].removeprefix("left_").removeprefix("right_")]
-        drive = model.actuator(hinge_name(name))
-        assert (drive.gainprm[0], drive.biasprm[1], drive.biasprm[2]) == (kp, -kp, -kd)
-        assert model.actuator_trnid[drive.id, 0] == model.joint(hinge_name(name)).id
-
-
-def test_the_gain_tensors_say_what_the_table_says():
+def test_every_actuator_has_the_gains_of_the_humanoid(model):
     humanoid = Humanoid.mean()
-    table = [_GAINS[n.rsplit("_", 1)[0].removeprefix("left_").removeprefix("right_")] for n in dof_names()]
-    torch.testing.assert_close(
-        torch.stack([humanoid.kp, humanoid.kd, humanoid.torque_limit], dim=-1), torch.tensor(table).float()
-    )
+    for name, kp, kd in zip(hinge_names(), humanoid.kp, humanoid.kd, strict=True):
+        actuator = model.actuator(name)
+        assert (actuator.gainprm[0], actuator.biasprm[1], actuator.biasprm[2]) == (kp, -kp, -kd)
+        assert model.actuator_trnid[actuator.id, 0] == model.joint(name).id
 
 
-def test_held_targets_ask_no_drive_for_more_than_its_torque():
+def test_the_gains_are_those_of_phc():
+    humanoid, names = Humanoid.mean(), dof_names()
+    for joint, row in _GAINS.items():
+        dofs = slice(names.index(f"{joint}_x"), names.index(f"{joint}_x") + 1)
+        assert tuple(v[dofs].item() for v in (humanoid.kp, humanoid.kd, humanoid.torque_limit)) == row
+
+
+def test_clamped_targets_exceed_no_torque_limit():
     humanoid, draw = Humanoid.mean(), torch.Generator().manual_seed(0)
     target, pos, vel = (torch.randn(16, 69, generator=draw) * s for s in (3.0, 0.5, 5.0))
     held = humanoid.limit_targets(target, pos, vel)
@@ -94,16 +88,15 @@ def test_the_sole_corners_are_the_lower_corners_of_the_foot_boxes(model):
         np.testing.assert_allclose(world[:, 2], 0.0, atol=1e-4)
 
 
-def test_another_mass_scales_every_segment():
+def test_mass_scales_every_segment():
     heavy = Humanoid(Humanoid.mean().offsets, mass=105.0)
     torch.testing.assert_close(heavy.segment_masses(), 1.5 * Humanoid.mean().segment_masses())
     assert mujoco.MjModel.from_xml_string(heavy.mjcf()).body_mass.sum() == pytest.approx(105.0, abs=0.02)
 
 
-def test_it_stands_for_ten_seconds_on_the_rest_pose(model):
+def test_it_stands_in_the_rest_pose_for_ten_seconds(model):
     data = standing(model)
-    for _ in range(round(10 / model.opt.timestep)):
-        mujoco.mj_step(model, data)
+    mujoco.mj_step(model, data, round(10 / model.opt.timestep))
     assert data.qpos[2] == pytest.approx(standing_height(), abs=0.03)
     upright = data.body("Pelvis").xmat.reshape(3, 3)[:, 1] @ [0, 0, 1]
     assert upright > math.cos(math.radians(10))
@@ -112,11 +105,8 @@ def test_it_stands_for_ten_seconds_on_the_rest_pose(model):
 
 def test_a_drop_from_one_metre_ends_on_the_floor_without_nan(model):
     data = standing(model, above=1.0)
-    for _ in range(round(4 / model.opt.timestep)):
-        mujoco.mj_step(model, data)
-        assert np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()
-    assert not any(
-        data.warning[int(w)].number for w in (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC)
-    )
+    mujoco.mj_step(model, data, round(4 / model.opt.timestep))
+    assert np.isfinite(data.qpos).all() and np.isfinite(data.qvel).all()
+    assert not data.warning.number.any()
     lowest = data.xpos[1:, 2].min()
     assert -0.05 < lowest < 0.2

@@ -1,4 +1,4 @@
-"""The fast rotations agree with roma, in both precisions and any batch shape."""
+"""The fast quaternion operations agree with roma, in both precisions and any batch shape."""
 
 import pytest
 import roma
@@ -27,7 +27,7 @@ def close(a, b):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_products_and_actions_are_romas(draw, shape):
+def test_products_and_actions_agree_with_roma(draw, shape):
     quats, vectors = draw
     p, q, v = quats(shape), quats(shape), vectors(shape)
     first = fast.product(fast.reversed_axes(p), fast.reversed_axes(q))
@@ -38,7 +38,7 @@ def test_products_and_actions_are_romas(draw, shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_matrices_and_their_columns_are_romas(draw, shape):
+def test_matrices_and_their_columns_agree_with_roma(draw, shape):
     quats, vectors = draw
     q, v = quats(shape), vectors(shape)
     matrix = roma.unitquat_to_rotmat(q)
@@ -50,7 +50,7 @@ def test_matrices_and_their_columns_are_romas(draw, shape):
     close(fast.reversed_axes(across), torch.linalg.cross(v, other))
 
 
-def test_the_order_in_memory_changes_nothing(draw):
+def test_the_memory_layout_does_not_change_the_result(draw):
     quats, vectors = draw
     p, q, v = quats((6, 5)), quats((6, 5)), vectors((6, 5))
     back = lambda x: fast.reversed_axes(x).permute(2, 1, 0)  # noqa: E731
@@ -59,7 +59,7 @@ def test_the_order_in_memory_changes_nothing(draw):
     assert torch.equal(fast.quat_rotate(p, back(v)), fast.quat_rotate(p, v))
 
 
-def test_angles_are_romas_and_exact_where_they_are_small(draw):
+def test_angles_agree_with_roma_and_are_accurate_when_small(draw):
     quats, _ = draw
     p, q = quats((50,)), quats((50,))
     torch.testing.assert_close(fast.quat_angle(p, q), roma.unitquat_geodesic_distance(p, q), atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""The 24 joints: names, tree, mirror image, and the order of somebody else's file."""
+"""The 24 joints: names, tree, mirroring, rest pose."""
 
 import torch
 
@@ -11,10 +11,11 @@ from physhmr_kit.body.skeleton import (
     mean_offsets,
     rest_joints,
     standing_height,
+    without_side,
 )
 
 
-def test_there_are_24_joints_and_each_has_its_parent_before_it():
+def test_there_are_24_joints_and_parents_come_before_children():
     assert len(JOINT_NAMES) == len(BODY_NAMES) == len(PARENTS) == NUM_JOINTS == 24
     assert len(set(JOINT_NAMES)) == len(set(BODY_NAMES)) == 24
     assert all(parent < joint for joint, parent in enumerate(PARENTS))
@@ -23,9 +24,8 @@ def test_there_are_24_joints_and_each_has_its_parent_before_it():
 def test_mirroring_twice_changes_nothing_and_swaps_left_with_right():
     assert [MIRROR[MIRROR[j]] for j in range(24)] == list(range(24))
     for joint, other in enumerate(MIRROR):
-        assert JOINT_NAMES[other] == JOINT_NAMES[joint].replace("left", "L").replace("right", "left").replace(
-            "L", "right"
-        )
+        assert without_side(JOINT_NAMES[other]) == without_side(JOINT_NAMES[joint])
+        assert (other == joint) == (without_side(JOINT_NAMES[joint]) == JOINT_NAMES[joint])
         assert PARENTS[other] == (MIRROR[PARENTS[joint]] if PARENTS[joint] >= 0 else -1)
 
 
@@ -34,7 +34,7 @@ def test_the_mean_shape_is_its_own_mirror_image():
     torch.testing.assert_close(offsets[list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0]), offsets)
 
 
-def test_the_rest_pose_is_a_person_of_ordinary_size():
+def test_the_rest_pose_has_the_size_of_an_adult():
     joints = rest_joints()
     arm_span = float(joints[22, 0] - joints[23, 0])
     assert 1.3 < arm_span < 1.6  # from hand joint to hand joint, without fingers

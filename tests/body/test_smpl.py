@@ -1,10 +1,11 @@
-"""The SMPL binding, on a tiny body model made here: SMPL itself may not be shipped."""
+"""The SMPL body model, tested on a tiny synthetic one because SMPL may not be redistributed."""
 
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csc_matrix
 
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import PARENTS, mean_offsets, rest_joints
@@ -28,13 +29,13 @@ def tiny_model() -> dict:
     }  # fmt: skip
 
 
-def test_zero_betas_give_the_model_s_own_skeleton(tmp_path):
+def test_zero_betas_give_the_template_skeleton(tmp_path):
     np.savez(tmp_path / "tiny.npz", **tiny_model())
     offsets = shaped_offsets(load_body_model(tmp_path / "tiny.npz", _IDS), torch.zeros(10))
     assert torch.allclose(offsets, mean_offsets(), atol=1e-5)
 
 
-def test_a_beta_scales_the_skeleton_as_the_model_says(tmp_path):
+def test_a_beta_scales_the_skeleton(tmp_path):
     with open(tmp_path / "tiny.pkl", "wb") as f:
         pickle.dump(tiny_model(), f)
     betas = torch.tensor([2.0] + [0.0] * 9)
@@ -42,7 +43,7 @@ def test_a_beta_scales_the_skeleton_as_the_model_says(tmp_path):
     assert torch.allclose(offsets, 1.2 * mean_offsets(), atol=1e-5)
 
 
-def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path):
+def test_a_pickle_with_code_is_refused_and_not_executed(tmp_path):
     class Bomb:
         def __reduce__(self):
             return (open, (str(tmp_path / "it_ran"), "w"))
@@ -54,15 +55,14 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "it_ran").exists()
 
 
-def test_a_sparse_regressor_and_a_chumpy_array_become_plain_arrays(tmp_path):
-    scipy_sparse = pytest.importorskip("scipy.sparse")
+def test_a_sparse_regressor_becomes_a_dense_array(tmp_path):
     with open(tmp_path / "sparse.pkl", "wb") as f:
-        pickle.dump({"J_regressor": scipy_sparse.csc_matrix(np.eye(3))}, f, protocol=2)
+        pickle.dump({"J_regressor": csc_matrix(np.eye(3))}, f, protocol=2)
     assert np.array_equal(np.asarray(load_pickle(tmp_path / "sparse.pkl")["J_regressor"]), np.eye(3))
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle at all", b"\x80\x04."])
-def test_a_damaged_model_file_is_told_in_one_line(tmp_path, content):
+def test_a_damaged_model_file_is_reported(tmp_path, content):
     path = tmp_path / "broken.pkl"
     path.write_bytes(content)
     with pytest.raises(KitError, match=r"broken\.pkl"):

@@ -40,7 +40,7 @@ def test_the_table_of_targets_is_in_the_library_s_packed_order():
 
 def test_torques_that_a_library_was_packed_with_are_not_worked_out_again(squat):
     library = MotionLibrary([demo_clip("squat")])
-    library._torques = torch.full((library.num_frames, 69), 40.0)
+    library.torques = torch.full((library.num_frames, 69), 40.0)
     state, humanoid = library.clip(0), Humanoid.mean()
     expected = reference_targets(state.dof_pos, state.dof_vel, library.torques, humanoid)
     assert torch.equal(library_targets(library, humanoid), expected)

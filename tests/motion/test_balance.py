@@ -1,4 +1,4 @@
-"""Balance and legs: the two pieces of mechanics under the demo motions."""
+"""Balance and leg IK, the mechanics of the synthetic motions."""
 
 import numpy as np
 import pytest
@@ -17,18 +17,18 @@ FLIGHT_FINE = Flight(50, 230, 290, 500, 0.03, 0.02)
 
 
 def moment_of(support: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """What `cart_table` asks for, of a zero-moment point (T, 2) m and the height (T,) m of the centre of mass."""
+    """The moment for `cart_table` from a zero-moment point (T, 2) m and the height (T,) m of the centre of mass."""
     return (GRAVITY + acceleration(height, 30))[:, None] * support
 
 
-def test_a_still_body_pushes_under_its_centre_of_mass():
+def test_a_static_body_has_its_zmp_under_its_centre_of_mass():
     centres = np.random.default_rng(0).normal(1, 0.3, (1, 24, 3)).repeat(9, axis=0)
     masses = np.linspace(1, 5, 24)
     com = np.average(centres, axis=1, weights=masses)
     np.testing.assert_allclose(zero_moment_point(centres, masses, 30), com[:, :2])
 
 
-def test_a_point_that_speeds_up_pushes_behind_itself():
+def test_a_point_that_accelerates_has_its_zmp_behind_it():
     times = np.arange(31) / 30
     centres = np.zeros((31, 1, 3))
     centres[:, 0, 0], centres[:, 0, 2] = 0.5 * 2.0 * times**2, 0.9
@@ -36,7 +36,7 @@ def test_a_point_that_speeds_up_pushes_behind_itself():
     np.testing.assert_allclose(behind[1:-1], 0.9 / GRAVITY * 2.0)
 
 
-def test_the_cart_table_undoes_the_zero_moment_point():
+def test_the_cart_table_inverts_the_zero_moment_point():
     phase = np.linspace(0, 3, 120)
     support = np.stack([np.tanh(phase - 1.5), np.sin(3 * phase)], axis=-1) * 0.1
     height = 0.9 + 0.03 * np.sin(4 * phase)
@@ -52,7 +52,7 @@ def test_the_centre_of_mass_cuts_the_corners_of_its_support():
     assert np.abs(com[25:-25]).max() < 0.1
 
 
-def test_in_free_fall_the_cart_table_goes_straight_and_lands_where_it_can_stop():
+def test_in_free_fall_the_cart_table_moves_in_a_straight_line():
     height = FLIGHT.heights(np.full(61, 0.9), 30)
     support = np.where(np.arange(61) < 25, 0.0, 0.3)[:, None].repeat(2, axis=1)
     com = cart_table(moment_of(support, height), height, 30)
@@ -64,7 +64,7 @@ def test_in_free_fall_the_cart_table_goes_straight_and_lands_where_it_can_stop()
     np.testing.assert_allclose(moment, load[:, None] * support, atol=1e-6)
 
 
-def test_a_flight_falls_freely_between_a_crouch_before_and_one_after():
+def test_a_flight_is_free_fall_between_two_crouches():
     height = FLIGHT.heights(np.full(61, 0.9), 30)
     np.testing.assert_allclose(acceleration(height, 30)[FLIGHT.takeoff + 1 : FLIGHT.landing], -GRAVITY)
     assert height[FLIGHT.takeoff] == pytest.approx(0.93) and height[FLIGHT.landing] == pytest.approx(0.88)
@@ -72,7 +72,7 @@ def test_a_flight_falls_freely_between_a_crouch_before_and_one_after():
     np.testing.assert_allclose(height[: FLIGHT.start + 1], 0.9)
     np.testing.assert_allclose(height[FLIGHT.stop :], 0.9)
     jerk = np.abs(np.diff(FLIGHT_FINE.heights(np.full(601, 0.9), 300), 2)) * 300**2
-    assert np.abs(np.diff(jerk)).max() < 2  # no leap of the acceleration anywhere
+    assert np.abs(np.diff(jerk)).max() < 2  # the acceleration is continuous
 
 
 def test_the_margin_of_a_point_is_its_distance_from_the_nearest_edge():
@@ -84,7 +84,7 @@ def test_the_margin_of_a_point_is_its_distance_from_the_nearest_edge():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_leg_ik_puts_the_ankle_where_it_was_asked_to_be(side):
+def test_leg_ik_reaches_the_ankle_target(side):
     knee, ankle = (4, 7) if side == "left" else (5, 8)
     thigh, shank = OFFSETS[knee], OFFSETS[ankle]
     draw = torch.Generator().manual_seed(0)
@@ -104,7 +104,7 @@ def test_leg_ik_puts_the_ankle_where_it_was_asked_to_be(side):
     np.testing.assert_allclose(longest, straight_leg(thigh.numpy(), shank.numpy()))
 
 
-def test_a_foot_beyond_the_leg_is_told_by_its_reach():
+def test_the_reach_exceeds_one_for_a_target_beyond_the_leg():
     hips, axis = torch.zeros(2, 3, dtype=torch.float64), torch.tensor([[0.0, 1.0, 0.0]] * 2, dtype=torch.float64)
     ankles = torch.tensor([[0.0, 0.0, -0.6], [0.0, 0.0, -0.9]], dtype=torch.float64)
     thigh_rot, knee_rot, reach = leg_ik(hips, ankles, OFFSETS[4], OFFSETS[7], axis)
@@ -131,14 +131,14 @@ def test_a_flat_foot_lies_on_the_floor_and_a_lifted_one_above_it():
             torch.testing.assert_close(corners[:, 2], torch.full((4,), lift, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
-def test_the_toes_stay_where_they_are_while_the_heel_rises():
+def test_the_toes_do_not_move_while_the_heel_rises():
     (flat, toes), (raised, toes_after) = feet(0, 0), feet(35, 0)
     torch.testing.assert_close(toes_after, toes, atol=1e-9, rtol=0)
     assert (raised[:2, 2] - flat[:2, 2] > 0.08).all()  # heel corners
     assert raised[:, 2].min() > -1e-6
 
 
-def test_the_heel_stays_where_it_is_while_the_toes_rise():
+def test_the_heel_does_not_move_while_the_toes_rise():
     (flat, _), (rolled, toes) = feet(0, 0), feet(0, 15)
     torch.testing.assert_close(rolled[:2], flat[:2], atol=1e-6, rtol=0)
     assert toes[:, 2].min() > 0.04

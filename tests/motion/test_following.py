@@ -1,4 +1,4 @@
-"""The rule by which a motion is lost, and the rule of foot contact."""
+"""The rules for tracking failure and for foot contact."""
 
 import torch
 
@@ -11,7 +11,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.soles import foot_contact, sole_corners, sole_height
 
 
-def test_a_motion_is_lost_when_twenty_bodies_are_half_a_metre_away_on_average():
+def test_tracking_fails_when_20_bodies_are_half_a_metre_away_on_average():
     target = torch.zeros(5, 24, 3)
     body = target.clone()
     body[1, :, 0], body[2, :, 1], body[3, [10, 11, 22, 23]] = 0.51, 0.49, 100.0
@@ -21,18 +21,18 @@ def test_a_motion_is_lost_when_twenty_bodies_are_half_a_metre_away_on_average():
     assert torch.allclose(mean_body_distance(body, target)[:4], torch.tensor([0.0, 0.51, 0.49, 0.0]))
 
 
-def test_the_table_and_the_environment_lose_a_motion_at_the_same_frame():
+def test_tables_and_environments_agree_on_the_failure_frame():
     target = torch.zeros(40, 24, 3)
     body = target + torch.linspace(0, 1, 40)[:, None, None] * torch.tensor([1.0, 0.0, 0.0])
     assert fail_frame(body, target) == int(is_lost(body, target).int().argmax()) == 20
 
 
-def test_contact_needs_both_a_low_and_a_slow_point():
+def test_contact_requires_a_low_and_slow_point():
     height, speed = torch.tensor([0.0, 0.029, 0.031, 0.0]), torch.tensor([0.0, 0.39, 0.0, 0.41])
     assert STANCE(height, speed).tolist() == [True, True, False, False]
 
 
-def test_the_height_of_a_foot_is_its_lowest_corner_in_the_order_of_the_skeleton():
+def test_sole_height_is_the_lowest_corner_of_each_foot_body():
     state = MotionLibrary([demo_clip("walk_forward")]).clip(0)
     corners = sole_corners(state.body_pos, state.body_rot)
     height = sole_height(state.body_pos, state.body_rot)
@@ -42,7 +42,7 @@ def test_the_height_of_a_foot_is_its_lowest_corner_in_the_order_of_the_skeleton(
         assert torch.equal(height[:, column], expected)
 
 
-def test_batches_of_windows_have_the_contact_of_each_window():
+def test_batched_windows_have_the_contact_of_each_window():
     state = MotionLibrary([demo_clip("walk_forward")]).clip(0)
     pos, rot = state.body_pos[:60], state.body_rot[:60]
     alone = foot_contact(pos, rot, 30.0)

@@ -1,4 +1,4 @@
-"""What other programs read: BVH and AMASS files obey the rules of their formats, judged by readers that share nothing with the kit's."""
+"""BVH and AMASS files conform to their formats, checked by independent readers."""
 
 import numpy as np
 import pytest
@@ -47,9 +47,10 @@ def read_hierarchy(words: list[str]) -> list[dict]:
     return joints
 
 
-def test_a_bvh_is_read_by_the_grammar_and_moves_as_the_clip(tmp_path, clip):
-    words = write_bvh(clip, tmp_path / "p.bvh").read_text().split()
+def test_a_bvh_parses_by_its_grammar_and_moves_like_the_clip(tmp_path, clip):
+    words = write_bvh(clip, tmp_path / "deep" / "p.bvh").read_text().split()
     joints = read_hierarchy(words)
+    assert sorted(j["name"] for j in joints) == sorted(JOINT_NAMES)
     assert words[:2] == ["MOTION", "Frames:"] and int(words[2]) == len(clip) and words[3:5] == ["Frame", "Time:"]
     assert float(words[5]) == pytest.approx(1 / clip.fps, abs=1e-6)
     rows = np.array(words[6:], float).reshape(len(clip), -1)
@@ -74,9 +75,10 @@ def test_a_bvh_is_read_by_the_grammar_and_moves_as_the_clip(tmp_path, clip):
         assert np.allclose(place[:, [2, 0, 1]] / 100, expected, atol=2e-4), joint["name"]
 
 
-def test_an_amass_file_holds_what_its_readers_ask_for(tmp_path, clip):
+def test_an_amass_file_has_the_keys_and_shapes_its_readers_expect(tmp_path, clip):
     with np.load(clip.save(tmp_path / "p.npz"), allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
+    assert set(data) == {"poses", "trans", "betas", "gender", "mocap_framerate"}
     assert data["poses"].shape == (20, 72) and data["trans"].shape == (20, 3) and data["betas"].shape == (10,)
     assert str(data["gender"]) in ("neutral", "male", "female") and float(data["mocap_framerate"]) == clip.fps
     assert all(np.isfinite(data[key]).all() for key in ("poses", "trans", "betas"))

@@ -1,4 +1,4 @@
-"""Grounding: what was done to a clip that stood well is taken back, and a clip that stands well is left in peace."""
+"""Grounding: synthetic faults are removed, and a well-grounded clip hardly changes."""
 
 import math
 
@@ -34,7 +34,7 @@ def ankle_rolled(clip: Clip, degrees: float) -> Clip:
 
 
 @pytest.mark.parametrize("name", ["stand", "squat", "walk_forward", "punch"])
-def test_a_clip_that_stands_well_is_left_in_peace(name):
+def test_a_well_grounded_clip_hardly_changes(name):
     clip = demo_clip(name)
     after = ground(clip)
     root = clip.root_pos - torch.tensor([*clip.root_pos[0, :2], 0.0])
@@ -43,7 +43,7 @@ def test_a_clip_that_stands_well_is_left_in_peace(name):
     assert after.fps == clip.fps and after.name == clip.name and len(after) == len(clip)
 
 
-def test_grounding_does_not_touch_its_input():
+def test_grounding_does_not_modify_its_input():
     clip = tilted(demo_clip("squat"), 0.0, 0.2)
     poses, trans = clip.poses.copy(), clip.trans.copy()
     ground(clip)
@@ -51,14 +51,15 @@ def test_grounding_does_not_touch_its_input():
 
 
 def test_a_sloping_floor_at_any_height_becomes_level():
-    clip = demo_clip("walk_forward").resample(120.0)
+    clip = demo_clip("walk_forward").resample(60.0)
     for rise, offset in ((0.02, 0.3), (-0.015, -1.0)):
         before = tilted(clip, rise, offset)
         assert measure_soles(before).penetration > 0.02 or not stance_of(before).any()
         after = ground(before)
         seen = measure_soles(after)
         assert seen.penetration < 1e-3 and seen.float_height < 2e-3
-        climbed = level(before).root_pos[-10:, 2].mean() - level(before).root_pos[:10, 2].mean()
+        height = level(before).root_pos[:, 2]
+        climbed = height[-5:].mean() - height[:5].mean()
         assert abs(float(climbed)) < 0.5 * abs(rise) * float(clip.root_pos[-1, 0] - clip.root_pos[0, 0])
 
 
@@ -72,20 +73,21 @@ def test_standing_with_one_foot_higher_does_not_tilt_the_world():
     assert torch.rad2deg(turned).max() < 0.7
 
 
-def test_sliding_of_a_badly_scaled_capture_is_taken_out():
-    clip = demo_clip("walk_forward").resample(120.0)
-    seconds = torch.arange(len(clip)) / 120
+def test_sliding_of_a_badly_scaled_capture_is_removed():
+    clip = demo_clip("walk_forward").resample(60.0)
+    seconds = torch.arange(len(clip)) / 60
     slid = clip.root_pos + torch.stack([0.25 * seconds, 0 * seconds, 0 * seconds], dim=-1)
-    before = Clip.from_joints(slid, clip.joint_rot, 120.0, "slid")
-    stance = stance_of(level(before))
+    before = Clip.from_joints(slid, clip.joint_rot, 60.0, "slid")
+    levelled = level(before)
+    stance = stance_of(levelled)
     assert stance.double().mean() > 0.5
-    after = plant_feet(settle_feet(level(before), stance), stance)
+    after = plant_feet(settle_feet(levelled, stance), stance)
     assert measure_soles(before, stance).sliding > 0.2
     assert measure_soles(after, stance).sliding < 0.03
     assert float(after.root_pos[-1, 0] - clip.root_pos[-1, 0] + clip.root_pos[0, 0]) < 0.5 * 0.25 * float(seconds[-1])
 
 
-def test_rolled_soles_are_laid_flat_and_legs_keep_their_place():
+def test_rolled_soles_are_flattened_and_the_legs_hardly_move():
     clip = ankle_rolled(demo_clip("walk_forward").resample(60.0), 12.0)
     after = ground(clip)
     assert math.degrees(measure_soles(clip).roll) > 10
@@ -121,8 +123,8 @@ def test_a_clip_without_any_stance_is_only_lowered():
     assert roma.unitquat_geodesic_distance(after.joint_rot[:, 1:], clip.joint_rot[:, 1:]).max() < 1e-3
 
 
-def test_bones_keep_their_length_and_the_legs_reach():
-    clip = demo_clip("walk_forward").resample(120.0)
+def test_bones_keep_their_length():
+    clip = demo_clip("walk_forward")
     after = ground(tilted(clip, 0.015))
     pos, _ = forward_kinematics(after.root_pos, after.joint_rot, Humanoid.mean().offsets)
     for upper, lower in ((1, 4), (4, 7), (2, 5), (5, 8)):
@@ -130,7 +132,7 @@ def test_bones_keep_their_length_and_the_legs_reach():
         assert torch.allclose(length, Humanoid.mean().offsets[lower].norm().expand(len(after)), atol=1e-4)
 
 
-def test_a_standing_foot_above_the_floor_is_brought_down_to_it():
+def test_a_standing_foot_is_moved_onto_the_floor():
     corners = torch.zeros(20, 2, 4, 3)
     corners[:, 0, :, 2], corners[:, 1, :, 2] = 0.02, -0.01
     shift = _foot_corrections(corners, torch.ones(20, 2, dtype=torch.bool), 30.0)

@@ -1,4 +1,4 @@
-"""Inverse dynamics: the torques that carry a reference."""
+"""Inverse dynamics: the joint torques that a reference motion requires."""
 
 from dataclasses import replace
 
@@ -27,24 +27,26 @@ def squat() -> MotionLibrary:
     return MotionLibrary([demo_clip("squat")])
 
 
-def test_a_body_in_a_squat_loads_its_knees_and_standing_hardly_does(squat):
-    states = squat.clip(0)
-    torque = reference_torques(states, Humanoid.mean())
+@pytest.fixture(scope="module")
+def squat_torques(squat) -> torch.Tensor:
+    return reference_torques(squat.clip(0), Humanoid.mean())
+
+
+def test_a_squat_loads_the_knees_more_than_standing(squat, squat_torques):
+    states, torque = squat.clip(0), squat_torques
     knee = 3 * (JOINT_NAMES.index("left_knee") - 1)
     deepest = int(states.root_pos[:, 2].argmin())
     assert torque[deepest, knee].abs() > 30  # N m: half the trunk's weight behind a lever of some 10 cm, at least
     assert torque[0, knee].abs() < 0.5 * torque[deepest, knee].abs()
 
 
-def test_a_symmetric_motion_needs_symmetric_torques(squat):
-    torque = reference_torques(squat.clip(0), Humanoid.mean())
+def test_a_symmetric_motion_needs_symmetric_torques(squat_torques):
     left, right = (3 * (JOINT_NAMES.index(f"{side}_hip") - 1) for side in ("left", "right"))
-    assert torch.allclose(torque[:, left], torque[:, right], atol=3.0)
+    assert torch.allclose(squat_torques[:, left], squat_torques[:, right], atol=3.0)
 
 
-def test_torques_stay_within_the_drives(squat):
-    humanoid = Humanoid.mean()
-    assert (reference_torques(squat.clip(0), humanoid).abs() <= humanoid.torque_limit + 1e-4).all()
+def test_torques_stay_within_the_actuator_limits(squat_torques):
+    assert (squat_torques.abs() <= Humanoid.mean().torque_limit + 1e-4).all()
 
 
 def t_pose(height: torch.Tensor) -> BodyState:
@@ -55,8 +57,8 @@ def t_pose(height: torch.Tensor) -> BodyState:
     return MotionLibrary([Clip.from_joints(root, clip.joint_rot, 30.0)]).clip(0)
 
 
-def test_a_shoulder_carries_the_arm_that_hangs_from_it():
-    """Sum of the weights of upper arm, forearm and hand times their levers, about the forward axis; halved in a lift at -g/2."""
+def test_a_shoulder_carries_the_weight_of_the_arm():
+    """Weights of upper arm, forearm and hand times their levers about the forward axis; half of it when accelerating at -g/2."""
     humanoid = Humanoid.mean()
     joints = rest_joints(humanoid.offsets) + humanoid.segment_centres()
     arm = [JOINT_NAMES.index(f"left_{name}") for name in ("shoulder", "elbow", "wrist", "hand")]
@@ -69,13 +71,13 @@ def test_a_shoulder_carries_the_arm_that_hangs_from_it():
         assert torque[10, row] == pytest.approx(share * expected, abs=0.03 * expected), rise
 
 
-def test_in_free_fall_nothing_needs_to_be_held():
+def test_free_fall_requires_no_torque():
     t = torch.arange(20) / 30
     assert reference_torques(t_pose(5.0 - 9.81 * t**2 / 2), Humanoid.mean())[5:-5].abs().max() < 0.5
 
 
-def test_ankles_of_a_standing_body_carry_what_is_above_them_by_its_lever():
-    """Whatever share of the floor's force each corner has: both together hold the weight above, about the line through them."""
+def test_the_ankles_of_a_standing_body_carry_the_weight_above_them():
+    """However the load is shared between the corners, both ankles together balance the weight about the line through them."""
     humanoid = Humanoid.mean()
     joints = rest_joints(humanoid.offsets)
     feet = [JOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right") for name in ("ankle", "foot")]
@@ -89,13 +91,13 @@ def test_ankles_of_a_standing_body_carry_what_is_above_them_by_its_lever():
     assert float(ankles) == pytest.approx(float(mass.sum() * 9.81 * ahead), rel=0.03)
 
 
-def test_forces_of_all_frames_at_once_are_those_fitted_corner_by_corner():
-    """A hasty walk, whose feet roll fast: corners come and go, by height and by speed."""
+def test_batched_forces_equal_those_fitted_corner_by_corner():
+    """A fast walk, in which corners make and lose contact by height and by speed."""
     humanoid, states = Humanoid.mean(), MotionLibrary([replace(demo_clip("walk_forward"), fps=90.0)]).clip(0)
     model = inverse_dynamics._free_model(humanoid.mjcf())
     data, jacobian = mujoco.MjData(model), np.zeros((3, model.nv))
-    qpos_of, qvel_of, _ = dof_addresses(model)
-    qpos, qvel, qacc = inverse_dynamics._trajectory(states, model, qpos_of, qvel_of, 30.0)
+    _, qvel_of, _ = dof_addresses(model)
+    qpos, qvel, qacc = inverse_dynamics._trajectory(states, model, qvel_of, 30.0)
     found, counts = reference_torques(states, humanoid), set()
     for t in range(0, len(states), 3):
         data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], qvel[t], qacc[t]
@@ -116,32 +118,31 @@ def test_forces_of_all_frames_at_once_are_those_fitted_corner_by_corner():
     assert len(counts) > 2
 
 
-def test_nonnegative_ridge_finds_what_least_squares_of_scipy_finds():
+def test_nonnegative_ridge_agrees_with_scipys_nnls():
     draw = np.random.default_rng(0)
     a, b = draw.normal(size=(200, 6, 64)), 3 * draw.normal(size=(200, 6))
     a[:80, :, 16:] = 0  # few corners in contact, and none at all
     a[:5] = 0
-    a[100:150] = np.abs(a[100:150])  # all push the same way, as a floor does
+    a[100:150] = np.abs(a[100:150])  # all push in the same direction, as a floor does
     found = nonnegative_ridge(a, b, 3e-4)
     under = np.sqrt(3e-4) * np.eye(64)
     wanted = [nnls(np.vstack([one, under]), np.append(aim, np.zeros(64)))[0] for one, aim in zip(a, b, strict=True)]
     np.testing.assert_allclose(found, wanted, atol=1e-8)
 
 
-def test_long_motions_are_the_same_in_parts(squat, monkeypatch):
-    whole = reference_torques(squat.clip(0), Humanoid.mean())
-    monkeypatch.setattr(inverse_dynamics, "_AT_ONCE", 50)
-    torch.testing.assert_close(reference_torques(squat.clip(0), Humanoid.mean()), whole, atol=1e-4, rtol=0)
+def test_long_motions_are_processed_in_chunks(squat, squat_torques, monkeypatch):
+    monkeypatch.setattr(inverse_dynamics, "_CHUNK", 50)
+    torch.testing.assert_close(reference_torques(squat.clip(0), Humanoid.mean()), squat_torques, atol=1e-4, rtol=0)
 
 
-def test_a_motion_too_short_for_derivatives_is_held_as_if_it_stood():
+def test_a_motion_too_short_for_derivatives_is_treated_as_static():
     long, short = (reference_torques(t_pose(torch.full((n,), 5.0)), Humanoid.mean()) for n in (20, 2))
     torch.testing.assert_close(short[0], long[10], atol=0.05, rtol=0.01)
 
 
 @pytest.mark.parametrize("rate", [3.0, 6.0])
-def test_an_arm_that_swings_to_and_fro_needs_its_inertia_times_its_acceleration(rate):
-    """About the vertical, where gravity has no say: mass times squared lever, the drive's rotor, and a little for the girth of the segments."""
+def test_a_swinging_arm_needs_its_inertia_times_its_acceleration(rate):
+    """About the vertical, where gravity has no effect: mass times squared lever, the rotor inertia, and a little for segment thickness."""
     humanoid, t = Humanoid.mean(), torch.arange(60) / 30
     clip = rest_clip(60)
     rot, root = clip.joint_rot, clip.root_pos + torch.tensor([0.0, 0.0, 5.0])

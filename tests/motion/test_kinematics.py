@@ -1,4 +1,4 @@
-"""Forward kinematics and velocities, held against MuJoCo's own; heading, held against its definition."""
+"""Forward kinematics and velocities compared with MuJoCo's; heading compared with its definition."""
 
 import math
 from dataclasses import fields
@@ -9,17 +9,8 @@ import pytest
 import roma
 import torch
 
-from physhmr_kit.body import (
-    BODY_NAMES,
-    JOINT_NAMES,
-    PARENTS,
-    STANDING,
-    Humanoid,
-    dof_limits,
-    dof_names,
-    dof_to_rotation,
-    quaternions,
-)
+from physhmr_kit.body import BODY_NAMES, PARENTS, STANDING, Humanoid, dof_limits, dof_to_rotation, quaternions
+from physhmr_kit.body.addresses import dof_addresses
 from physhmr_kit.motion import kinematics
 from physhmr_kit.motion.kinematics import (
     angular_velocity,
@@ -58,14 +49,14 @@ def random_states() -> dict[str, torch.Tensor]:
 def mujoco_bodies(model: mujoco.MjModel, state: dict[str, torch.Tensor], row: int) -> tuple[np.ndarray, ...]:
     """xpos, xquat (xyzw), linear and angular velocity of the 24 bodies as MuJoCo computes them."""
     data = mujoco.MjData(model)
-    joints = [model.joint(f"{BODY_NAMES[JOINT_NAMES.index(n[:-2])]}_{n[-1]}") for n in dof_names()]
+    qpos_of, qvel_of, _ = dof_addresses(model)
     rot = state["root_rot"][row]
     data.qpos[:3] = state["root_pos"][row]
     data.qpos[3:7] = rot[[3, 0, 1, 2]]
     data.qvel[:3] = state["root_lin_vel"][row]
     data.qvel[3:6] = roma.quat_action(roma.quat_conjugation(rot), state["root_ang_vel"][row])  # MuJoCo: body frame
-    data.qpos[[j.qposadr[0] for j in joints]] = state["dof_pos"][row]
-    data.qvel[[j.dofadr[0] for j in joints]] = state["dof_vel"][row]
+    data.qpos[qpos_of] = state["dof_pos"][row]
+    data.qvel[qvel_of] = state["dof_vel"][row]
     mujoco.mj_forward(model, data)
     bodies = [model.body(b).id for b in BODY_NAMES]
     velocity = np.zeros((24, 6))
@@ -93,7 +84,7 @@ def test_both_forward_kinematics_agree(random_states):
     assert roma.unitquat_geodesic_distance(rot, ours.body_rot).max() < 1e-6
 
 
-def test_local_rotations_undo_forward_kinematics(random_states):
+def test_local_rotations_invert_forward_kinematics(random_states):
     joints = torch.cat([random_states["root_rot"].unsqueeze(1), dof_to_rotation(random_states["dof_pos"])], dim=1)
     _, rot = forward_kinematics(random_states["root_pos"], joints, Humanoid.mean().offsets.double())
     assert roma.unitquat_geodesic_distance(local_rotations(rot), joints).max() < 1e-6
@@ -108,12 +99,6 @@ def test_bones_keep_their_length_in_any_pose_and_batch_shape():
     torch.testing.assert_close(shin, offsets[7].norm().expand(2, 5), atol=1e-5, rtol=0)
 
 
-def test_linear_velocity_of_a_straight_path_is_its_slope():
-    times = torch.arange(12, dtype=DOUBLE) / 30
-    path = times[:, None] * torch.tensor([1.0, -2.0, 0.5], dtype=DOUBLE)
-    torch.testing.assert_close(linear_velocity(path, 30), torch.tensor([[1.0, -2.0, 0.5]], dtype=DOUBLE).expand(12, 3))
-
-
 def test_velocities_are_central_differences_and_one_sided_at_the_ends():
     t = torch.arange(6, dtype=DOUBLE)[:, None] / 30
     expected = torch.tensor([1, 2, 4, 6, 8, 9], dtype=DOUBLE)[:, None] / 30
@@ -122,8 +107,8 @@ def test_velocities_are_central_differences_and_one_sided_at_the_ends():
     torch.testing.assert_close(angular_velocity(turn, 30)[:, 2:], expected, atol=1e-9, rtol=0)
 
 
-def test_coordinates_as_mujoco_has_them_give_the_same_bodies(random_states):
-    """There the angular velocity of the root is given in the root's own frame, and environments are columns."""
+def test_coordinates_in_mujocos_convention_give_the_same_bodies(random_states):
+    """The root's angular velocity is in its own frame, and environments are columns."""
     s, offsets = random_states, Humanoid.mean().offsets.double()
     spin = roma.quat_action(roma.quat_conjugation(s["root_rot"]), s["root_ang_vel"])
     names = ("root_pos", "root_rot", "dof_pos", "root_lin_vel", None, "dof_vel")
@@ -150,7 +135,7 @@ def test_angular_velocity_of_a_steady_turn_is_its_rate_in_the_world_frame():
     torch.testing.assert_close(angular_velocity(rotation, 30), rate.expand(20, 3), atol=1e-9, rtol=0)
 
 
-def test_angular_velocity_does_not_mind_the_sign_of_a_quaternion():
+def test_angular_velocity_ignores_the_sign_of_quaternions():
     rotation = roma.quat_product(
         roma.rotvec_to_unitquat(torch.arange(9.0)[:, None] * torch.tensor([0.0, 0.0, 0.1])),
         roma.random_unitquat().expand(9, 4),
@@ -185,7 +170,7 @@ def test_bending_and_leaning_do_not_change_the_heading(axis):
         assert heading(roma.quat_product(standing, lean)).abs() < 1e-6
 
 
-def test_what_was_first_asked_in_inference_mode_can_be_differentiated_afterwards():
+def test_tables_cached_in_inference_mode_support_autograd():
     for cached in (v for v in vars(kinematics).values() if hasattr(v, "cache_clear")):
         cached.cache_clear()
     quaternions._tables.cache_clear()
@@ -197,6 +182,6 @@ def test_what_was_first_asked_in_inference_mode_can_be_differentiated_afterwards
     assert joints.grad.abs().max() > 0
 
 
-def test_no_bodies_at_all_are_fine():
+def test_an_empty_batch_is_valid():
     pos, rot = forward_kinematics(torch.zeros(0, 3), torch.zeros(0, 24, 4), Humanoid.mean().offsets)
     assert pos.shape == (0, 24, 3) and rot.shape == (0, 24, 4)

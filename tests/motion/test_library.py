@@ -1,4 +1,4 @@
-"""MotionLibrary: many clips looked up by clip and time in one gather, with velocities that belong to the motion."""
+"""MotionLibrary: batched lookup by clip and time, and states consistent with the motion."""
 
 from dataclasses import fields
 
@@ -17,7 +17,7 @@ from physhmr_kit.utils.errors import KitError
 
 
 def gliding_clip(frames: int = 20, speed: float = 1.5, fps: float = 30.0) -> Clip:
-    """At rest, carried along +x."""
+    """The rest pose moving along +x."""
     still = rest_clip(frames, "gliding")
     root = still.root_pos.clone()
     root[:, 0] = speed * torch.arange(frames) / fps
@@ -37,19 +37,19 @@ def same(a: BodyState, b: BodyState) -> bool:
     return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(BodyState))
 
 
-def test_it_knows_its_clips_by_name_and_length(library):
+def test_it_has_the_name_and_length_of_every_clip(library):
     assert library.names == ["rest", "waving", "gliding"]
     assert library.lengths.tolist() == [12, 60, 20]
     assert len(library) == library.num_clips == 3 and library.num_frames == 92
 
 
-def test_clips_at_another_rate_are_brought_to_thirty_frames_a_second():
+def test_clips_at_another_rate_are_resampled_to_30_fps():
     fast = MotionLibrary([gliding_clip(241, fps=120.0)])
     assert fast.lengths.tolist() == [61], "two seconds"
     torch.testing.assert_close(fast.clip(0).body_lin_vel[:, 0, 0], torch.full((61,), 1.5), atol=1e-3, rtol=0)
 
 
-def test_a_frame_looked_up_among_many_is_that_of_its_own_clip(library):
+def test_a_batched_lookup_returns_the_frames_of_each_clip(library):
     state = library.frames(ids(2, 0, 1, 2), ids(19, 0, 31, 4))
     assert same(state[1:2], library.clip(0)[:1])
     assert same(state[2:3], library.clip(1)[31:32])
@@ -63,19 +63,19 @@ def test_poses_are_the_forward_kinematics_of_the_clip(library):
     assert roma.unitquat_geodesic_distance(library.clip(1).body_rot, rot).max() < 1e-3
 
 
-def test_frames_outside_a_clip_are_held_at_its_ends(library):
+def test_frames_outside_a_clip_are_clamped(library):
     state = library.frames(ids(0, 0, 0, 1), ids(-5, 12, 400, 60))
     assert same(state, library.frames(ids(0, 0, 0, 1), ids(0, 11, 11, 59)))
 
 
-def test_a_lookup_at_whole_frames_is_that_frame(library):
+def test_a_lookup_at_an_integer_frame_returns_that_frame(library):
     clips, frames = ids(1, 1, 2), ids(0, 30, 7)
     state, exact = library.lookup(clips, frames / 30.0), library.frames(clips, frames)
     for field in fields(BodyState):
         torch.testing.assert_close(getattr(state, field.name), getattr(exact, field.name), atol=2e-4, rtol=1e-4)
 
 
-def test_a_lookup_between_frames_lies_between_them(library):
+def test_rotations_between_frames_are_interpolated(library):
     state = library.lookup(ids(2, 1), torch.tensor([4.25 / 30, 10.5 / 30]))
     assert state.root_pos[0, 0] == pytest.approx(1.5 * 4.25 / 30, abs=1e-5)
     a, b = library.clip(1)[10:11], library.clip(1)[11:12]
@@ -86,7 +86,7 @@ def test_a_lookup_between_frames_lies_between_them(library):
     torch.testing.assert_close(state.body_rot.norm(dim=-1), torch.ones(2, 24))
 
 
-def test_everything_between_frames_is_what_lies_between(library):
+def test_positions_and_velocities_between_frames_are_interpolated(library):
     state = library.lookup(ids(1), torch.tensor([10.25 / 30]))
     a, b = library.clip(1)[10:11], library.clip(1)[11:12]
     for name in ("body_pos", "body_lin_vel", "body_ang_vel", "dof_pos", "dof_vel"):
@@ -95,7 +95,7 @@ def test_everything_between_frames_is_what_lies_between(library):
         torch.testing.assert_close(getattr(state, name), 0.75 * x + 0.25 * y, atol=1e-4, rtol=1e-3)
 
 
-def test_a_lookup_is_held_inside_the_clip(library):
+def test_lookup_times_are_clamped_to_the_clip(library):
     state = library.lookup(ids(2, 2), torch.tensor([-1.0, 99.0]))
     torch.testing.assert_close(state.root_pos[:, 0], torch.tensor([0.0, 1.5 * 19 / 30]))
 
@@ -107,8 +107,7 @@ def test_velocities_are_those_of_the_motion(library):
     assert library.clip(0).body_lin_vel.abs().max() < 1e-6
 
 
-def test_the_three_accounts_of_a_motion_agree(library):
-    """Bodies, hinges and their velocities: the hinges alone give the bodies back."""
+def test_body_states_agree_with_those_computed_from_the_hinges(library):
     state = library.clip(1)
     again = hinge_kinematics(
         state.root_pos, state.root_rot, state.body_lin_vel[:, 0], state.body_ang_vel[:, 0],
@@ -120,7 +119,7 @@ def test_the_three_accounts_of_a_motion_agree(library):
     torch.testing.assert_close(again.body_ang_vel[inside], state.body_ang_vel[inside], atol=0.05, rtol=0)
 
 
-def test_hinges_stay_inside_their_limits_where_a_clip_leaves_them():
+def test_hinge_angles_are_clamped_to_their_limits():
     angles = torch.zeros(3, 69)
     knee = dof_names().index("left_knee_x")
     angles[:, knee] = -0.5  # a knee bent forwards; the limit is -5 degrees
@@ -130,7 +129,7 @@ def test_hinges_stay_inside_their_limits_where_a_clip_leaves_them():
     torch.testing.assert_close(state.dof_pos[:, knee], dof_limits()[knee, 0].expand(3))
 
 
-def test_a_start_is_where_the_clamped_hinges_put_the_bodies():
+def test_starts_have_body_states_of_the_clamped_hinges():
     angles = torch.zeros(6, 69)
     knee = dof_names().index("left_knee_x")
     angles[:, knee] = torch.linspace(-0.6, 0.6, 6)  # from beyond the limit of -5 degrees to well inside
@@ -156,14 +155,14 @@ def test_rows_are_packed_clip_by_clip(library):
     assert same(library.at(ids(72)), library.clip(2)[:1])
 
 
-def test_a_library_on_its_own_device_is_itself_and_elsewhere_a_copy(library):
+def test_moving_a_library_to_another_device_copies_it(library):
     assert library.to("cpu") is library
     there = library.to("meta")
     assert there.device == torch.device("meta") and there.lengths.device.type == "meta" and there.names == library.names
     assert library.device == torch.device("cpu") and there.motions is library.motions
 
 
-def test_another_body_has_other_offsets():
+def test_offsets_scale_the_body():
     taller = MotionLibrary([rest_clip(3)], offsets=1.1 * mean_offsets()).clip(0)
     head = JOINT_NAMES.index("head")
     mean = MotionLibrary([rest_clip(3)]).clip(0)
@@ -179,7 +178,7 @@ def test_no_clips_and_clips_of_one_frame_are_refused():
         MotionLibrary([rest_clip(5), rest_clip(1, "blink")])
 
 
-def test_some_of_the_clips_are_looked_up_as_in_the_whole(library):
+def test_a_subset_returns_the_same_states_as_the_library(library):
     some = library.only([False, True, True])
     assert some.names == ["waving", "gliding"] and some.lengths.tolist() == [60, 20] and some.longest == 60
     assert same(some.clip(0), library.clip(1))
@@ -189,7 +188,7 @@ def test_some_of_the_clips_are_looked_up_as_in_the_whole(library):
         library.only([False, False, False])
 
 
-def test_a_library_gives_its_clips_back(library):
+def test_a_library_returns_its_clips(library):
     waving = library.clips()[1]
     assert (waving.name, waving.fps) == ("waving", 30.0)
     torch.testing.assert_close(waving.root_pos, waving_clip(60).root_pos, atol=1e-5, rtol=0)
@@ -197,7 +196,7 @@ def test_a_library_gives_its_clips_back(library):
     assert float(apart.max()) < 1e-3
 
 
-def test_a_large_library_works_out_starts_for_the_rows_it_is_asked_for(library, monkeypatch):
+def test_a_large_library_computes_starts_only_for_the_requested_rows(library, monkeypatch):
     rows = ids(3, 50)
     kept = library.starts(rows)
     fresh = MotionLibrary([rest_clip(12), waving_clip(60), gliding_clip(20)])
@@ -208,11 +207,11 @@ def test_a_large_library_works_out_starts_for_the_rows_it_is_asked_for(library, 
         torch.testing.assert_close(getattr(asked, field.name), getattr(kept, field.name), atol=1e-5, rtol=1e-4)
 
 
-def test_equal_names_are_told_apart():
+def test_names_are_made_unique():
     assert unique_names(["a", "b", "a", "a", "a_2"]) == ["a", "b", "a_2", "a_3", "a_2_2"]
 
 
-def test_libraries_are_joined_with_names_of_their_own_and_only_with_the_clips_they_hold(library):
+def test_joined_libraries_have_unique_names_and_only_the_selected_clips(library):
     joined = MotionLibrary.joined([library.only([False, True, False]), library])
     assert joined.names == ["waving", "rest", "waving_2", "gliding"] and joined.lengths.tolist() == [60, 12, 60, 20]
     assert joined.num_frames == 152 and joined.torques is None

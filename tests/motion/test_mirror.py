@@ -1,4 +1,4 @@
-"""Motions in the mirror: bodies change sides, and the mirror of the mirror is the motion."""
+"""Mirrored motions: bodies swap sides, and mirroring twice is the identity."""
 
 import roma
 import torch
@@ -14,14 +14,14 @@ def some_motion() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(6, 3, dtype=torch.float64), roma.random_unitquat((6, 24), dtype=torch.float64)
 
 
-def test_every_joint_is_where_the_mirror_shows_its_counterpart():
+def test_every_joint_is_at_the_mirror_image_of_its_counterpart():
     root, joints = some_motion()
     pos, _ = forward_kinematics(root, joints, mean_offsets().double())
     image, _ = forward_kinematics(*mirrored(root, joints), mean_offsets().double())
     torch.testing.assert_close(image, pos[:, list(MIRROR)] * torch.tensor([1.0, -1.0, 1.0]), atol=1e-6, rtol=0)
 
 
-def test_twice_mirrored_is_as_before():
+def test_mirroring_twice_is_the_identity():
     root, joints = some_motion()
     again, turned = mirrored(*mirrored(root, joints))
     torch.testing.assert_close(again, root)

@@ -1,4 +1,4 @@
-"""Noisy versions of motions: exact first, growing, smooth, the same for the same name and seed."""
+"""Motion noise: magnitudes, smoothness, growing strength, reproducibility."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def turned(a, b):
     return torch.rad2deg(2 * dot.acos())
 
 
-def test_the_first_version_is_exact_and_the_others_grow():
+def test_the_first_version_is_exact_and_the_noise_of_the_others_grows():
     library = MotionLibrary([waving_clip(200), rest_clip(200)])
     made = noisy_library(library, MotionNoise(versions=4), seed=0)
     assert len(made) == 8
@@ -47,7 +47,7 @@ def test_a_single_noisy_version_has_full_strength():
     assert off[0] > 10 * off[1]
 
 
-def test_a_version_depends_on_name_and_seed_alone():
+def test_a_version_depends_only_on_name_and_seed():
     both = noisy_library(MotionLibrary([rest_clip(30), waving_clip(40)]), MotionNoise(versions=2), 0)
     alone = noisy_library(MotionLibrary([waving_clip(40)]), MotionNoise(versions=2), 0)
     other = noisy_library(MotionLibrary([waving_clip(40)]), MotionNoise(versions=2), 1)
@@ -57,14 +57,14 @@ def test_a_version_depends_on_name_and_seed_alone():
     assert not torch.equal(other.clip(1).body_pos, alone.clip(1).body_pos)
 
 
-def test_without_any_noise_nothing_changes():
+def test_zero_noise_changes_nothing():
     clip = waving_clip(60)
     same = noisy(NONE, clip)
     torch.testing.assert_close(same.root_pos, clip.root_pos)
     assert turned(same, clip).max() < 0.1
 
 
-def test_the_root_drifts_smoothly_by_the_asked_for_spread():
+def test_the_root_drifts_smoothly_with_the_given_standard_deviation():
     drift = torch.cat(
         [noisy(replace(NONE, root_drift=0.05), seed=s).root_pos - waving_clip(300).root_pos for s in range(8)]
     )
@@ -73,20 +73,21 @@ def test_the_root_drifts_smoothly_by_the_asked_for_spread():
     assert (one[1:] - one[:-1]).norm(dim=-1).max() < 0.02, "from frame to frame it hardly moves"
 
 
-def test_float_tilt_joints_and_jitter_have_their_sizes():
-    clip = rest_clip(300)
+def test_float_tilt_joints_and_jitter_have_their_magnitudes():
+    clip = rest_clip(2)
     heights = torch.stack(
         [(noisy(replace(NONE, float_height=0.03), clip, seed=s).root_pos - clip.root_pos)[0] for s in range(40)]
     )
     assert float(heights[:, 2].std()) == pytest.approx(0.03, rel=0.3) and heights[:, :2].abs().max() < 1e-6
     leans = torch.stack([turned(noisy(replace(NONE, tilt_degrees=4), clip, seed=s), clip)[0] for s in range(40)])
     assert float(leans[:, 0].square().mean().sqrt()) == pytest.approx(4 * 2**0.5, rel=0.25) and leans[:, 1:].max() < 0.1
-    for seed in range(5):  # a lean turns about a horizontal axis
+    for seed in range(5):  # a lean is a rotation about a horizontal axis
         turn = roma.quat_product(
             noisy(replace(NONE, tilt_degrees=4), clip, seed=seed).joint_rot[0, 0],
             roma.quat_conjugation(clip.joint_rot[0, 0]),
         )
         assert turn[2].abs() < 1e-3 < turn[:2].norm()
+    clip = rest_clip(300)
     for name, frame_to_frame in (("joint_degrees", 1.5), ("jitter_degrees", 8)):
         bent = noisy(replace(NONE, **{name: 3.0}), clip)
         assert float(turned(bent, clip).square().mean().sqrt()) == pytest.approx(3 * 3**0.5, rel=0.1)
@@ -94,7 +95,7 @@ def test_float_tilt_joints_and_jitter_have_their_sizes():
         assert (after < frame_to_frame) if name == "joint_degrees" else (after > frame_to_frame / 2)
 
 
-def test_jumps_are_sudden_and_fade():
+def test_jumps_are_sudden_and_decay():
     clip = rest_clip(900)
     off = noisy(replace(NONE, jump=0.2, jump_every=2.0), clip).root_pos - clip.root_pos
     steps = (off[1:] - off[:-1]).norm(dim=-1)
@@ -106,7 +107,7 @@ def test_jumps_are_sudden_and_fade():
         assert float(off[frame].norm() / off[first].norm()) == pytest.approx(0.5 ** ((frame - first) / 12), abs=0.01)
 
 
-def test_in_a_gap_the_body_moves_straight_on():
+def test_gaps_are_bridged_by_interpolation():
     clip = waving_clip(300)
     bridged = noisy(replace(NONE, gap_every=1.0), clip)
     angle = turned(bridged, clip).amax(1)
@@ -114,7 +115,7 @@ def test_in_a_gap_the_body_moves_straight_on():
     assert turned(bridged, clip)[[0, -1]].max() < 0.1
 
 
-def test_smooth_noise_has_spread_1_whatever_its_smoothness():
+def test_smooth_noise_has_standard_deviation_1_at_any_smoothness():
     for seconds in (0.05, 0.3, 1.0):
         made = smooth_noise(400, 60, seconds, torch.Generator().manual_seed(0))
         assert made.shape == (400, 60) and float(made.std()) == pytest.approx(1, rel=0.15)

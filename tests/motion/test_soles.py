@@ -1,4 +1,4 @@
-"""Soles: where they are, when they stand, how they tilt."""
+"""Soles: corners, stance, tilt and metrics."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_the_rest_pose_stands_on_sixteen_corners_at_height_zero():
     assert torch.allclose(corners[0, 0, 0], expected, atol=1e-5)
 
 
-def test_a_still_body_is_in_stance_and_a_fast_or_a_high_one_is_not():
+def test_a_static_foot_is_in_stance_and_a_fast_or_high_one_is_not():
     assert find_stance(sole_corners(*bodies(standing())), 60.0).all()
     corners = sole_corners(*bodies(standing()))
     assert not find_stance(corners + torch.tensor([0, 0, 0.04]), 60.0).any()
@@ -47,12 +47,12 @@ def test_a_still_body_is_in_stance_and_a_fast_or_a_high_one_is_not():
     assert not stance[:, 0].any() and stance[:, 1].all()
 
 
-def test_feet_that_slide_with_a_travelling_body_still_count_as_standing():
+def test_feet_that_slide_with_a_travelling_body_are_in_stance():
     corners = sole_corners(*bodies(standing(move=(0.45, 0.0, 0.0))))
     assert find_stance(corners, 60.0).all()
 
 
-def test_short_gaps_close_and_short_stances_go():
+def test_short_gaps_are_closed_and_short_stances_dropped():
     corners = sole_corners(*bodies(standing(frames=200, fps=100.0)))
     corners[50:52, 0, :, 2] += 0.05  # 20 ms in the air, and as long again of rising and falling
     corners[:, 1, :, 2] += 0.05
@@ -61,7 +61,7 @@ def test_short_gaps_close_and_short_stances_go():
     assert stance[:, 0].all() and not stance[:, 1].any()
 
 
-def test_runs_lists_stretches():
+def test_runs_of_a_mask():
     mask = torch.tensor([True, True, False, True, False, False])
     assert runs(mask) == [(0, 2), (3, 4)]
     assert runs(mask, False) == [(2, 3), (4, 6)]
@@ -89,7 +89,7 @@ def test_tilt_is_yaw_pitch_roll_of_the_sole(axis, angle, which):
     assert torch.allclose(sole_tilt(roma.quat_product(turn, rot))[0, 0], expected, atol=1e-5)
 
 
-def test_measures_have_the_values_a_ruler_would_give():
+def test_metrics_of_a_known_motion():
     sunk = standing(move=(0.1, 0.0, 0.0))
     sunk = Clip.from_joints(sunk.root_pos - torch.tensor([0.0, 0, 0.012]), sunk.joint_rot, 60.0)
     seen = measure_soles(sunk)
@@ -99,14 +99,14 @@ def test_measures_have_the_values_a_ruler_would_give():
     assert seen.roll < 1e-3 and seen.pitch < 1e-3
 
 
-def test_a_clip_in_the_air_has_no_sliding_to_measure():
+def test_stance_metrics_are_nan_without_stance():
     clip = standing()
     flying = Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0, 0.5]), clip.joint_rot, 60.0)
     seen = measure_soles(flying)
     assert seen.penetration == 0 and math.isnan(seen.sliding) and math.isnan(seen.roll)
 
 
-def test_heading_does_not_change_the_measures():
+def test_heading_does_not_change_the_metrics():
     clip = demo_clip("walk_forward")
     yaw = yaw_quaternion(torch.tensor(1.1))
     rot = clip.joint_rot

@@ -1,4 +1,4 @@
-"""BodyState: rows chosen, exchanged, packed and unpacked."""
+"""BodyState: selecting, replacing, packing and unpacking rows."""
 
 from dataclasses import fields
 
@@ -17,12 +17,12 @@ def same(a: BodyState, b: BodyState) -> bool:
     return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(BodyState))
 
 
-def test_packed_and_unpacked_it_is_as_before():
+def test_packing_round_trip():
     state = some_state()
     assert state.pack().shape == (4, 450) and same(BodyState.unpack(state.pack()), state)
 
 
-def test_rows_are_chosen_in_every_field():
+def test_indexing_selects_rows_of_every_field():
     state = some_state()
     for rows in (torch.tensor([2, 0]), torch.tensor([True, False, False, True]), slice(1, 3)):
         chosen = state[rows]
@@ -30,7 +30,7 @@ def test_rows_are_chosen_in_every_field():
     assert len(state[1:]) == 3
 
 
-def test_exchanged_rows_come_from_the_other_and_the_state_itself_stays():
+def test_with_rows_replaces_rows_in_a_copy():
     state, other, before = some_state(), some_state(2), some_state()
     mixed = state.with_rows(torch.tensor([3, 1]), other)
     assert same(mixed[torch.tensor([3, 1])], other) and same(mixed[torch.tensor([0, 2])], state[torch.tensor([0, 2])])

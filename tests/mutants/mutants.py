@@ -514,15 +514,15 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("poses[:, :66], np.zeros", "poses[:, 6:72], np.zeros"),
         ("abs(fps - rounded) < 0.01", "True"),
         ("trans=self.trans[start:stop]", "trans=self.trans[: len(self.poses[start:stop])]"),
-        ("or clip.fps <= 0", "or clip.fps < 0"),
-        ("betas=self.betas, gender=self.gender)\n\n    def cut", "betas=self.betas)\n\n    def cut"),
+        ("or self.fps <= 0", "or self.fps < 0"),
+        ("replace(moved, betas=self.betas, gender=self.gender)", "moved"),
     ],
     ("motion/mirror.py", "motion/test_mirror.py"): [
         ("(-1.0, 1.0, -1.0, 1.0)", "(1.0, 1.0, -1.0, 1.0)"),
         ("joint_rot[..., MIRROR, :]", "joint_rot"),
         ("(1.0, -1.0, -1.0, 1.0)", "(1.0, 1.0, 1.0, 1.0)"),
         ("(1.0, -1.0, 1.0))", "(1.0, 1.0, 1.0))"),
-        ("replace(image, betas=clip.betas, gender=clip.gender)", "image"),
+        ("clip.with_joints(*mirrored(", "Clip.from_joints(fps=clip.fps, *mirrored("),
     ],
     ("motion/state.py", "motion/test_state.py"): [
         ("    x = x.clone()\n", ""),

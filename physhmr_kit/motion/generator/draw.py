@@ -1,4 +1,4 @@
-"""Draws: the random numbers of one generated clip, and how far from quiet stance they may lead."""
+"""Random draws for generated clips, scaled by how far they may lead from quiet stance."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ import numpy as np
 T = TypeVar("T")
 
 SIDES = ("left", "right")
-SIGN = {"left": 1, "right": -1}
 
 
 class Draw:
     """Random numbers for one attempt at a clip.
 
     Args:
-        seed: what the numbers depend on.
-        bold: 1 for the full range of everything; less keeps postures, steps and kicks nearer to quiet stance.
+        seed: of the random generator.
+        bold: 1 for the full ranges; less keeps postures, steps and kicks nearer to quiet stance.
     """
 
     def __init__(self, seed: Sequence[int], bold: float = 1.0):
         self.rng, self.bold = np.random.default_rng(list(seed)), bold
 
     def between(self, low: float, high: float) -> float:
-        """Uniform, whatever `bold` is: for times."""
+        """Uniform, independent of `bold`: for durations."""
         return float(self.rng.uniform(low, high))
 
     def up_to(self, low: float, high: float) -> float:
-        """Uniform between two sizes, scaled by `bold`."""
+        """Uniform, scaled by `bold`."""
         return self.bold * self.between(low, high)
 
     def about(self, most: float) -> float:
-        """Uniform in -most .. most, scaled by `bold`."""
+        """Uniform in [-most, most], scaled by `bold`."""
         return self.up_to(-most, most)
 
     def chance(self, share: float) -> bool:

@@ -1,46 +1,41 @@
-"""Small jumps with both feet: on the spot, anywhere around, with a little turn."""
+"""Small two-footed jumps, on the spot or in any direction, with a small turn."""
 
 from __future__ import annotations
 
 import math
 
-from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both
+from physhmr_kit.motion.balance import GRAVITY
+from physhmr_kit.motion.choreography import MID_SOLE, Choreography, both, displaced
 from physhmr_kit.motion.clip import CONTROL_FPS
 from physhmr_kit.motion.generator.draw import SIDES, Draw
 from physhmr_kit.motion.generator.standing import ON_TOES
 
 
 def jump(m: Choreography, d: Draw, now: float) -> float:
-    """Crouch, leave the floor from the balls of the feet, land on them, and stand; returns when it ends, in seconds."""
-    frame = 1 / CONTROL_FPS  # take-off and landing are frames, so that no frame is half in the air
+    """Crouch, take off from the balls of the feet, land on them and stand; returns the end time, s."""
+    frame = 1 / CONTROL_FPS  # take-off and landing fall on frames, so that no frame is partly in the air
     start = math.ceil((now + 0.1) / frame) * frame
     takeoff = start + round(d.between(0.5, 0.65) / frame) * frame
     air = round((0.10 + d.up_to(0.03, 0.14)) / frame) * frame
     landing = takeoff + air
     stop = landing + round(d.between(0.5, 0.7) / frame) * frame
-    heading = m.channels["pelvis_yaw"].last
+    heading = m.heading
     turn, away = d.about(25), math.radians(d.between(-180, 180))
     far = d.up_to(0, 0.22) * (1.0 if d.chance(0.7) else 0.0)
     ahead, aside = far * math.cos(away), far * math.sin(away)
     m.jump(start, takeoff, landing, stop, rise=d.between(0.015, 0.035), sink=d.between(0.01, 0.04))
 
-    high = 9.81 * air**2 / 8 + 0.02  # of the flight, and a little drawn up
+    high = GRAVITY * air**2 / 8 + 0.02  # of the flight, plus 2 cm of drawing the feet up
     middle = (takeoff + landing) / 2
-    centre = _centre(m)
-    face = math.radians(heading)
-    x = centre[0] + math.cos(face) * ahead - math.sin(face) * aside
-    y = centre[1] + math.sin(face) * ahead + math.cos(face) * aside
+    x, y = displaced(*_centre(m), heading, ahead, aside)
     for side in SIDES:
-        foot = f"{side}_sole_"
-        m.move(start, takeoff - 0.22, **{foot + "press": 0.10})
-        m.move(takeoff - 0.22, takeoff - 0.05, **{foot + "press": ON_TOES})
-        m.move(takeoff - 0.2, takeoff, **{foot + "heel": 28.0})
-        m.move(takeoff, middle, **{foot + "lift": high})
-        m.move(middle, landing, **{foot + "lift": 0.0})
-        place = m.place(side, x, y, heading + turn)
-        m.move(takeoff, landing, **{foot + key: value for key, value in place.items()})
-        m.move(takeoff, landing, **{foot + "heel": 0.0, foot + "press": 0.06})
-        m.move(landing, stop, **{foot + "press": MID_SOLE})
+        m.move_foot(side, start, takeoff - 0.22, press=0.10)
+        m.move_foot(side, takeoff - 0.22, takeoff - 0.05, press=ON_TOES)
+        m.move_foot(side, takeoff - 0.2, takeoff, heel=28.0)
+        m.move_foot(side, takeoff, middle, lift=high)
+        m.move_foot(side, middle, landing, lift=0.0)
+        m.move_foot(side, takeoff, landing, heel=0.0, press=0.06, **m.place(side, x, y, heading + turn))
+        m.move_foot(side, landing, stop, press=MID_SOLE)
     m.move(start, start + 0.3, pelvis_pitch=d.between(14, 24))
     m.move(start + 0.3, takeoff, pelvis_pitch=2)
     m.move(takeoff, landing + 0.3, pelvis_pitch=d.between(12, 20))
@@ -56,10 +51,9 @@ def jump(m: Choreography, d: Draw, now: float) -> float:
 
 
 def _centre(m: Choreography) -> tuple[float, float]:
-    """The middle between the soles, m; `Choreography.place` turns about it."""
+    """The midpoint of the soles, m; `Choreography.place` turns the feet about it."""
     x = y = 0.0
     for side in SIDES:
-        yaw = math.radians(m.channels[f"{side}_sole_yaw"].last)
-        x += (m.channels[f"{side}_sole_x"].last + MID_SOLE * math.cos(yaw)) / 2
-        y += (m.channels[f"{side}_sole_y"].last + MID_SOLE * math.sin(yaw)) / 2
+        sole = displaced(m.foot(side, "x"), m.foot(side, "y"), m.foot(side, "yaw"), MID_SOLE, 0.0)
+        x, y = x + sole[0] / 2, y + sole[1] / 2
     return x, y

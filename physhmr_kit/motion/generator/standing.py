@@ -1,7 +1,7 @@
 """Motions on the spot: leans, reaches, crouches, stands on one leg, kicks.
 
-Each function writes one motion into a choreography from `now` on, starting and ending with both feet on the floor and the
-weight between them, and returns when it ends, in seconds.
+Each function adds one motion to a choreography from time `now` (s) on, starting and ending with both feet on the floor and
+the weight between them, and returns its end time.
 """
 
 from __future__ import annotations
@@ -10,39 +10,36 @@ import math
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import SOLE_DEPTH, standing_height
-from physhmr_kit.motion.choreography import MID_SOLE, Choreography
-from physhmr_kit.motion.generator.draw import SIDES, SIGN, Draw
+from physhmr_kit.motion.choreography import MID_SOLE, OTHER, SIGN, Choreography, displaced
+from physhmr_kit.motion.generator.draw import SIDES, Draw
 from physhmr_kit.motion.generator.upper_body import arm, head, trunk
 
-_PRESS = (-0.03, 0.10)  # m before the ankle: where a flat sole bears without rolling over its edge
+_PRESS = (-0.03, 0.10)  # m in front of the ankle: range of the centre of pressure of a flat sole
 ON_TOES = 0.15
-"""m before the ankle: where a foot bears whose heel is up."""
-_HIP = Humanoid.mean().offsets[1].tolist()  # left, up and forward of the pelvis
+"""Centre of pressure of a foot with its heel raised, m in front of the ankle."""
+_HIP = Humanoid.mean().offsets[1].tolist()  # offset of the left hip from the pelvis: left, up, forward
 _LEG = 0.775  # m, hip to ankle of a straight leg
 
 
-def lean(m: Choreography, d: Draw, now: float, times: int = 1) -> float:
-    """The weight wanders to the edges of both soles, with the pelvis bent, tipped and turned over them."""
-    heading = m.channels["pelvis_yaw"].last
-    for _ in range(times):
-        stop = now + d.between(0.7, 1.5)
-        press = MID_SOLE + d.bold * (d.between(*_PRESS) - MID_SOLE)
-        m.shift(now, stop, 0.5 + d.about(0.45))
-        m.move(now, stop, left_sole_press=press, right_sole_press=press)
-        m.move(
-            now, stop, pelvis_pitch=d.up_to(-10, 55), pelvis_roll=d.about(18), pelvis_yaw=heading + d.about(28),
-            pelvis_height=-0.015 - d.up_to(0, 0.16),
-        )  # fmt: skip
-        now = stop + d.between(0.1, 0.7)
-    return _gather(m, d, now, heading)
+def lean(m: Choreography, d: Draw, now: float) -> float:
+    """Move the weight towards the edges of both soles, with the pelvis pitched, rolled and turned."""
+    heading, stop = m.heading, now + d.between(0.7, 1.5)
+    press = MID_SOLE + d.bold * (d.between(*_PRESS) - MID_SOLE)
+    m.shift(now, stop, 0.5 + d.about(0.45))
+    m.move(now, stop, left_sole_press=press, right_sole_press=press)
+    m.move(
+        now, stop, pelvis_pitch=d.up_to(-10, 55), pelvis_roll=d.about(18), pelvis_yaw=heading + d.about(28),
+        pelvis_height=-0.015 - d.up_to(0, 0.16),
+    )  # fmt: skip
+    return _gather(m, d, stop + d.between(0.1, 0.7), heading)
 
 
 def reach(m: Choreography, d: Draw, now: float) -> float:
-    """One or both hands go somewhere far, trunk, pelvis and weight with them."""
-    heading, stop = m.channels["pelvis_yaw"].last, now + d.between(0.7, 1.4)
+    """Reach with one or both hands; trunk, pelvis and weight follow."""
+    heading, stop = m.heading, now + d.between(0.7, 1.4)
     side, _ = d.side()
     sides = SIDES if d.chance(0.4) else (side,)
-    turn = 0 if len(sides) == 2 else -SIGN[side]  # the shoulder that reaches goes forwards
+    turn = 0 if len(sides) == 2 else -SIGN[side]  # the reaching shoulder goes forwards
     pitch = d.up_to(-6, 60)
     posture = trunk(d, 0.6) | head(d)
     posture["spine3_y"] = turn * d.up_to(0, 16)
@@ -60,10 +57,10 @@ def reach(m: Choreography, d: Draw, now: float) -> float:
 
 
 def crouch(m: Choreography, d: Draw, now: float) -> float:
-    """Down, perhaps up on the balls of the feet, a pause, and up again."""
+    """Crouch, possibly onto the balls of the feet, pause and rise."""
     stop = now + d.between(0.7, 1.5)
     down = 0.02 + d.up_to(0.08, 0.46)
-    heading = m.channels["pelvis_yaw"].last
+    heading = m.heading
     m.move(
         now, stop, pelvis_height=-down, pelvis_pitch=90 * min(down, 0.35) + d.about(10), pelvis_roll=d.about(5),
         pelvis_yaw=heading + d.about(12),
@@ -71,14 +68,13 @@ def crouch(m: Choreography, d: Draw, now: float) -> float:
     m.shift(now, stop, 0.5 + d.about(0.2))
     if down > 0.3 or d.chance(0.3):  # the ankles bend no further
         raised = d.between(12, 30)
-        half = (now + stop) / 2  # the weight is on the toes before the heels rise
-        m.move(now, half, left_sole_press=ON_TOES, right_sole_press=ON_TOES)
-        m.move(half - 0.1, stop, left_sole_heel=raised, right_sole_heel=raised)
+        for side in SIDES:
+            raise_heel(m, side, now, stop, raised)
     return _gather(m, d, stop + d.between(0.2, 0.8), heading)
 
 
 def one_leg(m: Choreography, d: Draw, now: float) -> float:
-    """Stand on one leg while the other goes to one or two places in the air, the trunk leaning against it."""
+    """Stand on one leg and move the other to one or two places in the air, the trunk leaning against it."""
     side, other = d.side()
     now = _onto(m, d, now, other)
     for _ in range(d.one_of((1, 1, 2))):
@@ -89,7 +85,7 @@ def one_leg(m: Choreography, d: Draw, now: float) -> float:
 
 
 def kick(m: Choreography, d: Draw, now: float) -> float:
-    """Draw one foot up, kick with it forwards, aside or backwards, draw it in and put it down."""
+    """Lift one foot, kick forwards, sideways or backwards, retract it and put it down."""
     side, other = d.side()
     aside = SIGN[side] * 90
     now = _onto(m, d, now, other)
@@ -104,22 +100,29 @@ def kick(m: Choreography, d: Draw, now: float) -> float:
     return _back_on_both(m, d, back, side, d.between(0.55, 0.8))
 
 
+def raise_heel(m: Choreography, side: str, now: float, stop: float, degrees: float) -> None:
+    """Raise one heel, after shifting the weight onto the toes."""
+    half = (now + stop) / 2
+    m.move_foot(side, now, half, press=ON_TOES)
+    m.move_foot(side, half - 0.1, stop, heel=degrees)
+
+
 def _gather(m: Choreography, d: Draw, now: float, heading: float) -> float:
-    """Back to quiet stance over both feet."""
+    """Return to quiet stance over both feet."""
     stop = now + d.between(0.9, 1.3)
     m.shift(now, stop, "both")
     m.move(now, stop, pelvis_pitch=0, pelvis_roll=0, pelvis_yaw=heading, pelvis_height=-0.015)
     half = (now + stop) / 2
     for side in SIDES:
-        raised = m.channels[f"{side}_sole_heel"].last > 0
-        m.move(half - 0.1 if raised else now, stop, **{f"{side}_sole_press": MID_SOLE})
+        raised = m.foot(side, "heel") > 0
+        m.move_foot(side, half - 0.1 if raised else now, stop, press=MID_SOLE)
         if raised:
-            m.move(now, half, **{f"{side}_sole_heel": 0.0})
+            m.move_foot(side, now, half, heel=0.0)
     return stop + d.between(0.0, 0.3)
 
 
 def _onto(m: Choreography, d: Draw, now: float, side: str) -> float:
-    """The weight onto one foot, the pelvis a little down."""
+    """Shift the weight onto one foot and lower the pelvis a little."""
     stop = now + d.between(0.6, 1.1)
     m.shift(now, stop, side)
     m.move(now, stop, pelvis_height=-0.02 - d.up_to(0, 0.10))
@@ -127,18 +130,17 @@ def _onto(m: Choreography, d: Draw, now: float, side: str) -> float:
 
 
 def _leg_to(m: Choreography, d: Draw, now: float, stop: float, side: str, azimuth: float, high: float, straight: float):
-    """Bring one foot into the air beside the leg that stands.
+    """Move one foot in the air while the other leg stands.
 
     Args:
-        azimuth: where to, degrees from straight ahead to the left. high: degrees from hanging down.
-        straight: hip to ankle over the straight leg's length.
+        azimuth: direction of the leg, degrees from straight ahead to the left. high: its angle from hanging down, degrees.
+        straight: distance from hip to ankle over the straight leg's length.
     """
-    other = SIDES[SIDES[0] == side]
-    heading, low = m.channels["pelvis_yaw"].last, m.channels["pelvis_height"].last
-    turn, away, up = (math.radians(a) for a in (heading, azimuth, high))
+    other = OTHER[side]
+    heading, low = m.heading, m.channels["pelvis_height"].last
+    away, up = math.radians(azimuth), math.radians(high)
     forward, aside = math.cos(away), math.sin(away)
-    # the hip over the foot that stands, the pelvis leaning a little away from the leg that is lifted
-    place = {key: m.channels[f"{other}_sole_{key}"].last for key in ("x", "y")}
+    # the hip is over the standing foot, the pelvis leans a little away from the lifted leg
     counter = 0.12 * straight * math.sin(up)
     fore = MID_SOLE - counter * forward + _LEG * straight * math.sin(up) * forward
     across = SIGN[side] * (_HIP[0] + 0.01) - counter * aside + _LEG * straight * math.sin(up) * aside
@@ -146,20 +148,16 @@ def _leg_to(m: Choreography, d: Draw, now: float, stop: float, side: str, azimut
     bend = math.degrees(math.acos(straight))  # half of the knee's
     ahead = math.degrees(math.atan2(math.sin(up) * forward, math.cos(up)))
     aside_angle = math.degrees(math.atan2(math.sin(up) * aside, math.cos(up)))
-    foot = {
-        "x": place["x"] + math.cos(turn) * fore - math.sin(turn) * across,
-        "y": place["y"] + math.sin(turn) * fore + math.cos(turn) * across,
-        "pitch": min(max(bend - ahead, -40), 75) + d.about(8),
-        "roll": 0.8 * aside_angle,
-        "yaw": heading + SIGN[side] * d.between(0, 10),
-    }
-    pitch, roll = math.radians(foot["pitch"]), math.radians(foot["roll"])
-    lowest = 0.03 + max(0.2 * math.sin(pitch), -0.07 * math.sin(pitch)) + 0.07 * abs(math.sin(roll))
-    rises = m.channels[f"{side}_sole_lift"].last == 0
-    m.move(now, stop, **{f"{side}_sole_lift": max(height - SOLE_DEPTH, lowest)})
+    x, y = displaced(m.foot(other, "x"), m.foot(other, "y"), heading, fore, across)
+    pitch, roll = min(max(bend - ahead, -40), 75) + d.about(8), 0.8 * aside_angle
+    yaw = heading + SIGN[side] * d.between(0, 10)
+    tilt, lean = math.sin(math.radians(pitch)), math.sin(math.radians(roll))
+    lowest = 0.03 + max(0.2 * tilt, -0.07 * tilt) + 0.07 * abs(lean)
+    rises = m.foot(side, "lift") == 0
+    m.move_foot(side, now, stop, lift=max(height - SOLE_DEPTH, lowest))
     # a foot on the floor rises before it turns
     begin = now + (0.35 * (stop - now) if rises else 0.0)
-    m.move(begin, stop, **{f"{side}_sole_{key}": value for key, value in foot.items()})
+    m.move_foot(side, begin, stop, x=x, y=y, yaw=yaw, pitch=pitch, roll=roll)
     m.move(
         now, stop, pelvis_pitch=d.bold * (10 - 0.7 * ahead * d.between(0.3, 1.0)) if ahead < 0 else d.about(6),
         pelvis_roll=0.4 * aside_angle * d.between(0, 1) + d.about(4),
@@ -167,17 +165,8 @@ def _leg_to(m: Choreography, d: Draw, now: float, stop: float, side: str, azimut
 
 
 def _back_on_both(m: Choreography, d: Draw, now: float, side: str, seconds: float) -> float:
-    """The foot in the air comes back to where a foot belongs, then the weight."""
-    other, stop = SIDES[SIDES[0] == side], now + seconds
-    heading = m.channels["pelvis_yaw"].last
-    turn, across = math.radians(heading), SIGN[side] * m.width
-    foot = {
-        "x": m.channels[f"{other}_sole_x"].last - math.sin(turn) * across,
-        "y": m.channels[f"{other}_sole_y"].last + math.cos(turn) * across,
-        "yaw": heading + SIGN[side] * m.splay,
-        "pitch": 0.0,
-        "roll": 0.0,
-    }
-    m.move(now, stop - 0.3 * seconds, **{f"{side}_sole_{key}": value for key, value in foot.items()})
-    m.move(now, stop, **{f"{side}_sole_lift": 0.0})
-    return _gather(m, d, stop, heading)
+    """Put the lifted foot back beside the other, then shift the weight between both."""
+    place, stop = m.place_beside(side, 0.0, m.width, m.heading), now + seconds
+    m.move_foot(side, now, stop - 0.3 * seconds, pitch=0.0, roll=0.0, **place)
+    m.move_foot(side, now, stop, lift=0.0)
+    return _gather(m, d, stop, m.heading)

@@ -1,10 +1,10 @@
-"""Arms, trunk and head of a generated clip: independent random movements of the hinges that the motion itself leaves alone."""
+"""Random movements of arms, trunk and head for generated clips, on the hinges the motion itself does not use."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from physhmr_kit.motion.choreography import Choreography, left, right
+from physhmr_kit.motion.choreography import LIMBS, Choreography
 from physhmr_kit.motion.generator.draw import Draw
 
 ARMS = ("collar_z", "collar_y", "shoulder_x", "shoulder_y", "shoulder_z", "elbow_y")
@@ -18,7 +18,7 @@ POSTURES = {
     "behind": (0, 10, 0, 30, -55, -12),
     "raised": (10, 0, -70, -20, 8, -90),
 }
-"""Hinges of the left arm in degrees, in the order of `ARMS`; what is between two of them is a posture too."""
+"""Hinge angles of the left arm, degrees, in the order of `ARMS`; mixtures of them are postures too."""
 
 _TRUNK = {
     "spine1_x": (-5, 14), "spine2_x": (-5, 14), "spine3_x": (-5, 12), "spine1_y": (-8, 8), "spine2_y": (-10, 10),
@@ -28,7 +28,7 @@ _HEAD = {"neck_x": (-16, 18), "neck_y": (-25, 25), "neck_z": (-10, 10), "head_y"
 
 
 def arm(d: Draw, side: str, most: float = 1.0) -> dict[str, float]:
-    """An arm somewhere between hanging (`most` 0) and a mixture of two or three of `POSTURES` (1), degrees."""
+    """Arm angles between hanging (`most` 0) and a mixture of three of `POSTURES` (1), degrees."""
     names = list(POSTURES)
     share = d.rng.dirichlet(np.full(3, 0.7))
     mixture = share @ np.array([POSTURES[d.one_of(names)] for _ in range(3)], float)
@@ -36,23 +36,23 @@ def arm(d: Draw, side: str, most: float = 1.0) -> dict[str, float]:
     rest = np.array(POSTURES["hanging"], float)
     angles = rest + d.bold * most * (mixture + noise - rest)
     angles[-1] = min(angles[-1], -5)  # an elbow does not bend backwards
-    return (left if side == "left" else right)(**dict(zip(ARMS, angles.tolist(), strict=True)))
+    return LIMBS[side](**dict(zip(ARMS, angles.tolist(), strict=True)))
 
 
 def trunk(d: Draw, most: float = 1.0) -> dict[str, float]:
-    """The spine, bent and twisted, degrees."""
+    """Spine angles, degrees."""
     return {name: most * d.up_to(low, high) for name, (low, high) in _TRUNK.items()}
 
 
 def head(d: Draw, most: float = 1.0) -> dict[str, float]:
-    """Neck and head, turned, degrees."""
+    """Neck and head angles, degrees."""
     return {name: most * d.up_to(low, high) for name, (low, high) in _HEAD.items()}
 
 
 def wander(m: Choreography, d: Draw, end: float, most: float = 1.0) -> None:
-    """Let arms, trunk and head move from posture to posture until `end` seconds, each in its own time.
+    """Move arms, trunk and head from posture to posture until `end`, s, each at its own pace.
 
-    Channels that move already stay as they are.
+    Channels that already have moves are not changed.
     """
     parts = [
         (lambda: arm(d, "left", most), (0.45, 1.4)),
@@ -64,7 +64,7 @@ def wander(m: Choreography, d: Draw, end: float, most: float = 1.0) -> None:
     for draw, (quick, slow) in parts:
         now = d.between(0.1, 1.0)
         while True:
-            # calmer draws also take more time
+            # smaller movements are also slower
             stop = now + d.between(quick, slow) / d.bold**0.5
             if stop > end:
                 break
