@@ -1,4 +1,4 @@
-"""Plausibility of files: every motion of a folder, whoever made it, scored without a truth."""
+"""Plausibility of motion files from any tool, without ground truth."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from physhmr_kit.utils.markdown import markdown_table
 _POOLED = Protocol("plausibility", plausibility, COLUMNS)
 NOTES = (
     "Mean-shape humanoid, 30 fps; rules in docs/metrics.md. Read the columns together: a floating body neither slides nor sinks. "
-    "A dash: nothing to measure, e.g. no foot stands.",
-    "floor: where the body stands in its file, cm; 0 where it rests on z = 0. All motions: one mean over all frames, standing feet or "
-    "hinges (height variance: mean over motions).",
+    "A dash: nothing to measure, e.g. no foot in stance.",
+    "floor: height of the detected floor in the file, cm; 0 if the body rests on z = 0. All motions: one mean over all frames, "
+    "stance feet or hinges (height variance: mean over motions).",
 )
 
 
 def judge(motions: Iterable[AsRead], found_floor: bool = False) -> tuple[list[dict], list[AsRead]]:
-    """A row of figures for each motion and a closing one, and what could not be read.
+    """A row of metrics for each motion, a last row for all of them, and the motions that could not be read.
 
     Args:
-        found_floor: move every motion onto the floor found; else only those of tools whose world has no floor.
+        found_floor: shift every motion to its detected floor; otherwise only those of tools whose world has no floor.
     """
     rows, figures, refused = list[dict](), list[ClipFigures](), list[AsRead]()
     for motion in motions:

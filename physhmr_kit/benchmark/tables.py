@@ -1,4 +1,4 @@
-"""The tables of a benchmark: one row for each method with success and coverage, and one for each sequence and method."""
+"""Benchmark tables: one with a row per method, and one with a row per sequence and method."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from physhmr_kit.utils.files import write_text
 from physhmr_kit.utils.latex import latex_table
 from physhmr_kit.utils.markdown import markdown_table
 
-_FIRST = {"clips": "clips", "success": "success %", "coverage": "coverage %"}
+_FIRST = ("clips", "success %", "coverage %")
 
 
 def write_tables(results: Results, protocol: Protocol, world: bool, out: Path, title: str, notes: Sequence[str]) -> str:
     """Write table.md, table.csv and table.tex into a folder and return the Markdown.
 
     Args:
-        world: print the columns that need a world in which the truth does not drift.
-        notes: what is to be known beside the protocol's own words, a sentence each.
+        world: include the metrics that need ground truth without drift in the world frame.
+        notes: in addition to the protocol's, a sentence each.
     """
     found = {m for by_name in results.values() for clips in by_name.values() for c in clips for m in c.counts}
     heads = protocol.headings(world, found)
@@ -32,12 +32,9 @@ def write_tables(results: Results, protocol: Protocol, world: bool, out: Path, t
         for method, by_name in results.items()
     ]
     words = [*protocol.notes, _success_note(protocol), *notes]
-    top, rows = (
-        ["method", *_FIRST.values(), *heads.values()],
-        ["sequence", "method", *_FIRST.values(), *heads.values()],
-    )
-    tables = ((top, whole, "lr"), (rows, each, "llr"))
-    markdown = [markdown_table(head, map(_cells, given), align) for head, given, align in tables]
+    header = ["method", *_FIRST, *heads.values()]
+    tables = ((header, whole, "lr"), (["sequence", *header], each, "llr"))
+    markdown = [markdown_table(head, map(_cells, rows), align) for head, rows, align in tables]
     text = "\n".join(
         [f"# {title}", "", markdown[0], "", *(f"- {w}" for w in words), "", "## Each sequence", "", markdown[1], ""]
     )
@@ -74,6 +71,6 @@ def _cells(row: dict) -> list[str]:
 def _success_note(protocol: Protocol) -> str:
     counted = "clips of those that enter the means" if protocol.left_out else "sequences"
     return (
-        f"clips: {counted}. success: mean distance from the truth never above 0.5 m (PHC's rule) and never put back onto the "
+        f"clips: {counted}. success: mean distance from the truth never above 0.5 m (PHC's criterion) and never reset to the "
         "estimate. coverage: share of all frames that enter the means."
     )
