@@ -71,17 +71,9 @@ def read_gvhmr(
     if own_feature:
         feature = take(data, path, "net_outputs", "model_output", "pred_context", shape=(len(K), 512))
     keypoints[..., 2] = keypoints[..., 2].clamp(0, 1)
+    contact = _contact(data, path, len(K))
     body = SeenBody(
-        pelvis["global"],
-        joint_rot,
-        camera,
-        keypoints,
-        fps,
-        shape.scale,
-        folder.name,
-        contact=_contact(data, path, len(K)),
-        feature=feature,
-        notes=notes,
+        pelvis["global"], joint_rot, camera, keypoints, fps, shape.scale, folder.name, contact, feature, notes
     )
     return rotated(body, to_z_up())
 

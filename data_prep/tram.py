@@ -92,16 +92,8 @@ def read_tram(
     bridge = Blend.over_gaps(frames)
     joint_rot = bridge.slerp(torch.cat([root.unsqueeze(1), rot[:, 1:]], dim=1))
     spanned = camera[int(frames[0]) : int(frames[-1]) + 1]
-    body = SeenBody(
-        bridge.lerp(pelvis),
-        joint_rot,
-        spanned,
-        torch.zeros(len(joint_rot), 17, 3),
-        fps,
-        shape.scale,
-        folder.name,
-        notes=notes,
-    )
+    nothing = torch.zeros(len(joint_rot), 17, 3)
+    body = SeenBody(bridge.lerp(pelvis), joint_rot, spanned, nothing, fps, shape.scale, folder.name, notes=notes)
     return add_keypoints(body, keypoints, frames, total)
 
 

@@ -25,7 +25,7 @@ from physhmr_kit.vision.track import VisualTrack
 from physhmr_kit.vision.uncalibrated import shortest_turn
 
 FLOOR_FRAMES = 30
-"""The floor is at the lowest sole of the first this many frames (as in PHC's motion library)."""
+"""Number of initial frames whose lowest sole defines the floor (as in PHC's motion library)."""
 
 TOOL_UNCERTAINTY = 0.05
 """m, assumed error of a tool's joints; about what the tools report on their benchmarks."""

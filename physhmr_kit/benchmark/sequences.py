@@ -153,11 +153,12 @@ def _evaluate(
         folder = run.out / method / run.protocol.name
         clip = Clip.from_joints(track.scale * state.root_pos, local_rotations(state.body_rot), track.fps, name)
         clip.save(folder / f"{name}.npz")
-        if run.picture and sequence.clip is None:
-            run.picture(folder / f"{name}.png", clip)
-        elif run.picture:
-            true = _true_state(sequence.clip.cut(rows.start, rows.stop), track.scale)
-            run.picture(folder / f"{name}.png", replace(result.rollout, name=f"{name}, {method}", reference=true))
+        if run.picture:
+            pictured: object = clip
+            if sequence.clip is not None:
+                truth_state = _true_state(sequence.clip.cut(rows.start, rows.stop), track.scale)
+                pictured = replace(result.rollout, name=f"{name}, {method}", reference=truth_state)
+            run.picture(folder / f"{name}.png", pictured)
     # written last: it marks the sequence as complete
     write_text(_file(run, method, sequence.name), json.dumps([asdict(f) for f in figures]))
     return figures

@@ -34,14 +34,14 @@ def write_tables(results: Results, protocol: Protocol, world: bool, out: Path, t
     words = [*protocol.notes, _success_note(protocol), *notes]
     header = ["method", *_FIRST, *heads.values()]
     tables = ((header, whole, "lr"), (["sequence", *header], each, "llr"))
-    markdown = [markdown_table(head, map(_cells, rows), align) for head, rows, align in tables]
+    markdown = [markdown_table(head, map(cells, rows), align) for head, rows, align in tables]
     text = "\n".join(
         [f"# {title}", "", markdown[0], "", *(f"- {w}" for w in words), "", "## Each sequence", "", markdown[1], ""]
     )
     write_text(out / "table.md", text)
     closing = [{"sequence": "all", **row} for row in whole]
     write_text(out / "table.csv", to_csv([*each, *closing]))
-    latex = [f"% {word}" for word in (title, *words)] + [latex_table(h, map(_cells, g), a) for h, g, a in tables]
+    latex = [f"% {word}" for word in (title, *words)] + [latex_table(h, map(cells, g), a) for h, g, a in tables]
     write_text(out / "table.tex", "\n".join([*latex, ""]))
     return text
 
@@ -64,7 +64,8 @@ def _row(first: dict, clips: list[ClipFigures], protocol: Protocol, heads: dict[
     }  # fmt: skip
 
 
-def _cells(row: dict) -> list[str]:
+def cells(row: dict) -> list[str]:
+    """The values of a row as text, floats to one decimal, '-' for NaN."""
     return [("-" if math.isnan(v) else f"{v:.1f}") if isinstance(v, float) else str(v) for v in row.values()]
 
 

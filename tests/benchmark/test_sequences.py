@@ -13,11 +13,12 @@ from physhmr_kit import benchmark
 from physhmr_kit.benchmark.bodies import KitBody
 from physhmr_kit.benchmark.sequences import BENCHMARKS, Run, clips_of, evaluate_set, is_lost, score
 from physhmr_kit.benchmark.tables import write_tables
+from physhmr_kit.body.skeleton import NUM_DOFS
+from physhmr_kit.env import Rollout
 from physhmr_kit.metrics.protocols import PHC, PROTOCOLS, WHAM
 from physhmr_kit.motion.library import MotionLibrary
-from physhmr_kit.reconstruction import Reconstruction, kinematic_estimate
+from physhmr_kit.reconstruction import Reconstruction
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.encoder import VisionEncoder
 
 
@@ -37,21 +38,6 @@ def encoder():
         return VisionEncoder(width=24, layers=1, heads=2).eval()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def shared_tracks():
-    """Each sequence is encoded once for all tests, because the optimisation over a track takes a second."""
-    tracks = {}
-
-    def cached(keypoints, *rest, **options):
-        if keypoints.name not in tracks:
-            tracks[keypoints.name] = track_from_keypoints(keypoints, *rest, **options)
-        return tracks[keypoints.name]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("physhmr_kit.benchmark.sequences.track_from_keypoints", cached)
-        yield
-
-
 class Oracle:
     """A method that returns the ground truth, shifted by `offset` (m) along each axis, and records its calls."""
 
@@ -63,9 +49,10 @@ class Oracle:
         self.calls.append(track.name)
         clip = next(c for c in self.clips if c.name == track.name).cut(track.first, track.first + len(track))
         small = type(clip).from_joints((clip.root_pos + self.offset) / track.scale, clip.joint_rot, 30.0, clip.name)
-        state = MotionLibrary([small]).clip(0)
-        estimate = kinematic_estimate(track)
-        return replace(estimate, rollout=replace(estimate.rollout, simulated=state))
+        state, count = MotionLibrary([small]).clip(0), len(track)
+        forces = torch.zeros(count, 24, 3), torch.zeros(count, NUM_DOFS)
+        rollout = Rollout(track.name, state, state, *forces, {}, count, True, None, track.fps)
+        return Reconstruction(track, rollout, [], "oracle")
 
 
 class OneSize(KitBody):
