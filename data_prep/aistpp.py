@@ -1,8 +1,8 @@
 """AIST++ as a benchmark: `python -m data_prep.aistpp FOLDER OUT`, FOLDER with `motions/`, `keypoints2d/`, `cameras/` and `splits/`.
 
-Each motion and each of its nine views becomes a sequence, named as PhysHMR names them (gBR_sBM_c01_d04_mBR0_ch01). Motions
-are at 60 Hz, in centimetres, y-up, on the male SMPL with betas of zero and a size of their own: vertices are
-(SMPL(pose) - j0) scaling + trans, so trans is the pelvis. `ignore_list.txt` is left out.
+Each of the nine views of a motion becomes a sequence, named as in PhysHMR (gBR_sBM_c01_d04_mBR0_ch01). Motions are at 60 Hz,
+in centimetres, y-up, on the male SMPL with zero betas and a scale per motion: vertices are (SMPL(pose) - j0) scaling + trans,
+so trans is the pelvis. Motions in `ignore_list.txt` are skipped.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import roma
 import torch
 
+from data_prep.benchmark_sequence import BenchmarkSequence
 from data_prep.benchmark_set import BenchmarkSet
-from data_prep.filmed import Filmed
 from data_prep.keypoint_names import as_coco
 from data_prep.saved_arrays import take
 from physhmr_kit.body.safe_pickle import load_pickle
@@ -31,11 +31,11 @@ from physhmr_kit.vision.keypoints import COCO_NAMES, KeypointTrack
 FPS = 60.0
 METRES = 0.01
 VIEWS = tuple(f"c{n:02d}" for n in range(1, 10))
-_NOT_VIEWS = "cAll"
+_ALL_VIEWS = "cAll"
 
 
-def read(folder: Path, split: str = "") -> Iterator[Filmed]:
-    """All views of the motions of a split (a file of `splits/`, e.g. 'pose_test'), in AIST++'s y-up world, in metres."""
+def read(folder: Path, split: str = "") -> Iterator[BenchmarkSequence]:
+    """All views of the motions of a split (a file in `splits/`, e.g. 'pose_test'), in AIST++'s y-up world, in metres."""
     for piece in ("motions", "keypoints2d", "cameras"):
         if not (folder / piece).is_dir():
             raise SET.missing(folder, f"folder '{piece}'")
@@ -43,7 +43,7 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
     ignored = set(_lines(folder / "ignore_list.txt")) if (folder / "ignore_list.txt").is_file() else set()
     lists = {path.stem: set(_lines(path)) for path in sorted((folder / "splits").glob("*.txt"))}
     if split and split not in lists:
-        raise SET.missing(folder / "splits" / f"{split}.txt", "such list")
+        raise SET.missing(folder / "splits" / f"{split}.txt", "such split")
     for path in sorted((folder / "motions").glob("*.pkl")):
         if path.stem in ignored or (split and not _listed(path.stem, lists[split])):
             continue
@@ -55,14 +55,14 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
 
 
 def read_cameras(path: Path) -> dict[str, Camera]:
-    """The cameras of a setting by name, c01 to c09: centimetres and y-up made metres."""
+    """The cameras of a setting by name, c01 to c09, in AIST++'s y-up world, in metres."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
         return {str(entry["name"]): _camera(entry, path) for entry in listed}
     except OSError as fault:
         raise SET.missing(path, "such file") from fault
     except (ValueError, KeyError, TypeError) as fault:
-        raise KitError(f"{path}: not AIST++'s list of cameras ({type(fault).__name__}: {fault})") from fault
+        raise KitError(f"{path}: expected AIST++'s list of cameras ({type(fault).__name__}: {fault})") from fault
 
 
 def _camera(entry: dict, path: Path) -> Camera:
@@ -73,10 +73,12 @@ def _camera(entry: dict, path: Path) -> Camera:
     return Camera(numbers["matrix"], R, METRES * numbers["translation"], lens, size, f"{path} {entry['name']}")
 
 
-def _views(path: Path, seen_in: Path, cameras: dict[str, Camera], splits: tuple[str, ...]) -> Iterator[Filmed]:
+def _views(
+    path: Path, seen_in: Path, cameras: dict[str, Camera], splits: tuple[str, ...]
+) -> Iterator[BenchmarkSequence]:
     data, seen = load_pickle(path), load_pickle(seen_in)
     found = data.get("smpl_poses") if isinstance(data, dict) else None
-    if isinstance(found, np.ndarray) and found.ndim == 3:  # (N, 24, 3), as the API's comments have them
+    if isinstance(found, np.ndarray) and found.ndim == 3:  # (N, 24, 3), as the API documents them
         data["smpl_poses"] = found.reshape(len(found), -1)
     poses = take(data, path, "smpl_poses", shape=(None, 72))
     pelvis = METRES * take(data, path, "smpl_trans", shape=(len(poses), 3))
@@ -84,21 +86,21 @@ def _views(path: Path, seen_in: Path, cameras: dict[str, Camera], splits: tuple[
     points = np.asarray(seen.get("keypoints2d") if isinstance(seen, dict) else None, np.float64)
     if points.ndim != 4 or points.shape[0] != len(VIEWS) or points.shape[2:] != (17, 3):
         raise KitError(f"{seen_in}: keypoints2d has shape {points.shape}; expected (9, frames, 17, 3)")
-    count = min(len(poses), points.shape[1])  # videos and motions may differ by some frames at their ends
-    for view, name in enumerate(VIEWS):
-        if name not in cameras:
-            raise KitError(f"{path.stem}: no camera {name} in its setting, which has {', '.join(cameras)}")
-        called, camera = path.stem.replace(_NOT_VIEWS, name), cameras[name]
+    count = min(len(poses), points.shape[1])  # videos and motions may differ in length by a few frames
+    for view, camera_name in enumerate(VIEWS):
+        if camera_name not in cameras:
+            raise KitError(f"{path.stem}: no camera {camera_name} in its setting, only {', '.join(cameras)}")
+        name, camera = path.stem.replace(_ALL_VIEWS, camera_name), cameras[camera_name]
         rows = as_coco(points[view, :count], COCO_NAMES)
         trans = (pelvis - torch.tensor(PELVIS_AT_REST))[:count].numpy()
-        clip = Clip(poses[:count].numpy(), trans, FPS, called, gender="male")
-        track = KeypointTrack(torch.from_numpy(rows), FPS, camera.image_size, called)
-        yield Filmed(called, splits, track, camera, torch.ones(count, dtype=torch.bool), clip, scale=scale)
+        clip = Clip(poses[:count].numpy(), trans, FPS, name, gender="male")
+        track = KeypointTrack(torch.from_numpy(rows), FPS, camera.image_size, name)
+        yield BenchmarkSequence(name, splits, track, camera, torch.ones(count, dtype=torch.bool), clip, scale=scale)
 
 
 def _listed(motion: str, names: set[str]) -> bool:
-    """Whether a motion is in a list, which may name motions or single views of them."""
-    return motion in names or any(motion.replace(_NOT_VIEWS, view) in names for view in VIEWS)
+    """Whether a motion is in a list, which may name motions or single views."""
+    return motion in names or any(motion.replace(_ALL_VIEWS, view) in names for view in VIEWS)
 
 
 def _lines(path: Path) -> list[str]:
@@ -122,7 +124,6 @@ SET = BenchmarkSet(
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.aistpp`."""
-    assert __doc__
     return SET.main(argv, __doc__, "pose_test")
 
 

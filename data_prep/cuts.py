@@ -1,7 +1,7 @@
-"""Cuts in a film: where the picture changes at once, and nobody in it goes on from where somebody was.
+"""Detects cuts in a video: the image changes abruptly, and no person continues across the change.
 
-Neither is enough alone: a flash or a whip of the camera changes the picture, and a detector that jumps to somebody else moves every
-keypoint. After a cut there is another camera, so each shot is reconstructed by itself.
+Neither is sufficient: a flash or a fast pan also changes the image, and a detector that jumps to somebody else moves every
+keypoint. After a cut the camera is another one, so each shot is reconstructed separately.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from data_prep.detect import Detections
 from data_prep.people import SHORT, bodies_of, similarity
 
 LEAST_CHANGE = 15.0
-"""Mean difference of a picture from the one before, 0..255, from which on it may be another shot's first."""
+"""Minimum mean difference of a frame from the previous one, 0..255, at a cut."""
 
-GOES_ON = 0.75
-"""Similarity of bodies (`people.similarity`) from which on somebody goes on. Far above `people.SAME`: a cut to a nearer view of the
-same man in the middle of the picture left 0.67, and his neighbouring frames had 0.92 or more."""
+CONTINUES = 0.75
+"""Minimum similarity of bodies (`people.similarity`) of a person who continues. Far above `people.SAME`: a cut to a closer view of
+the same man in the image centre gave 0.67; within a shot his neighbouring frames had at least 0.92."""
 
-_SUDDEN = 4.0  # times the usual change of the pictures around
-_AROUND = 15  # pictures on either side
+_SUDDEN = 4.0  # times the median change of the frames around
+_AROUND = 15  # frames on either side
 
 
 def find_cuts(found: Detections) -> list[int]:
-    """Numbers of the frames with which a new shot begins; none where the pictures are unknown (`Detections.change`)."""
+    """Frames at which a new shot begins; empty if `Detections.change` is None."""
     if found.change is None:
         return []
     bodies = bodies_of(found)
 
-    def goes_on(frame: int) -> bool:
+    def continues(frame: int) -> bool:
         here = found.times[frame]
         before = np.flatnonzero((bodies.frame < frame) & (here - bodies.times <= SHORT))
         after = np.flatnonzero((bodies.frame >= frame) & (bodies.times - here <= SHORT))
         last = before[bodies.frame[before] == bodies.frame[before].max(initial=-1)]
         first = after[bodies.frame[after] == bodies.frame[after].min(initial=len(found.times))]
-        return any(similarity(bodies, int(a), int(b), np.zeros(2)) >= GOES_ON for a in last for b in first)
+        return any(similarity(bodies, int(a), int(b), np.zeros(2)) >= CONTINUES for a in last for b in first)
 
-    return [frame for frame in _sudden(found.change) if not goes_on(frame)]
+    return [frame for frame in _sudden(found.change) if not continues(frame)]
 
 
 def _sudden(change: np.ndarray) -> list[int]:
-    """Frames whose picture differs much more from the one before than is usual around them."""
+    """Frames that differ from the previous one much more than the frames around them do."""
     frames = []
     for frame in np.flatnonzero(change >= LEAST_CHANGE).tolist():
         around = np.concatenate([change[max(1, frame - _AROUND) : frame], change[frame + 1 : frame + _AROUND + 1]])
@@ -52,7 +52,7 @@ def _sudden(change: np.ndarray) -> list[int]:
 
 
 def picture_changes(video: str | os.PathLike) -> np.ndarray:
-    """Mean difference of each picture of a video from the one before, 0..255: (T,), at first 0."""
+    """Mean absolute difference of each frame of a video from the previous one, 0..255: (T,), the first 0."""
     import av
 
     changes, before = [], None

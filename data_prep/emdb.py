@@ -1,8 +1,8 @@
 """EMDB 1 and 2 as benchmarks: `python -m data_prep.emdb FOLDER OUT`, FOLDER with `P*/SEQUENCE/P*_SEQUENCE_data.pkl`.
 
-A sequence belongs to split emdb1 (17 sequences, camera-frame figures) or emdb2 (25, world figures) by its own flags. Frames
-outside `good_frames_mask` do not count. Its keypoints are the true joints projected, not detections: rays made of them know
-the truth in the picture. Give a detector's with `--keypoints` before a table is compared with a paper's.
+A sequence belongs to split emdb1 (17 sequences, camera-frame metrics) or emdb2 (25, world metrics) by its own flags. Frames
+outside `good_frames_mask` are invalid. EMDB's keypoints are the projected true joints, not detections, so rays made of them
+contain ground truth. Use a detector's (`--keypoints`) before comparing a table with a paper's.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from data_prep.benchmark_sequence import BenchmarkSequence, parse_gender, smpl_clip
 from data_prep.benchmark_set import BenchmarkSet
-from data_prep.filmed import Filmed, gender_of, smpl_clip
 from data_prep.saved_arrays import take
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.cli import run
@@ -26,7 +26,7 @@ FPS = 30.0
 SPLITS = ("emdb1", "emdb2")
 
 
-def read(folder: Path, split: str = "") -> Iterator[Filmed]:
+def read(folder: Path, split: str = "") -> Iterator[BenchmarkSequence]:
     """The sequences of a split ('emdb1', 'emdb2'), in EMDB's y-up world."""
     files = sorted(folder.glob("P*/*/*_data.pkl"))
     if not files:
@@ -34,19 +34,19 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
     for path in files:
         data = load_pickle(path)
         if not isinstance(data, dict):
-            raise KitError(f"{path}: not EMDB's dictionary")
+            raise KitError(f"{path}: expected EMDB's dictionary")
         splits = tuple(name for name in SPLITS if data.get(name))
         if not split or split in splits:
             yield _sequence(data, path, splits)
 
 
-def _sequence(data: dict, path: Path, splits: tuple[str, ...]) -> Filmed:
+def _sequence(data: dict, path: Path, splits: tuple[str, ...]) -> BenchmarkSequence:
     name = path.name.removesuffix("_data.pkl")
     root = take(data, path, "smpl", "poses_root", shape=(None, 3))
     count = len(root)
     poses = torch.cat([root, take(data, path, "smpl", "poses_body", shape=(count, 69))], dim=1)
     trans, betas = take(data, path, "smpl", "trans", shape=(count, 3)), take(data, path, "smpl", "betas", shape=(10,))
-    clip, notes = smpl_clip(poses, trans, betas, gender_of(data.get("gender", "neutral"), path), FPS, name)
+    clip, notes = smpl_clip(poses, trans, betas, parse_gender(data.get("gender", "neutral"), path), FPS, name)
     width, height = (int(take(data["camera"], path, key, shape=())) for key in ("width", "height"))
     to_camera = take(data, path, "camera", "extrinsics", shape=(count, 4, 4))
     K = take(data, path, "camera", "intrinsics", shape=(3, 3))
@@ -55,7 +55,9 @@ def _sequence(data: dict, path: Path, splits: tuple[str, ...]) -> Filmed:
     seen[:, RAY_COCO, :2] = take(data, path, "kp2d", shape=(count, 24, 2))[:, RAY_JOINTS]
     seen[:, RAY_COCO, 2] = 1.0
     valid = take(data, path, "good_frames_mask", shape=(count,)) > 0.5
-    return Filmed(name, splits, KeypointTrack(seen, FPS, (width, height), name), camera, valid, clip, notes=notes)
+    return BenchmarkSequence(
+        name, splits, KeypointTrack(seen, FPS, (width, height), name), camera, valid, clip, notes=notes
+    )
 
 
 SET = BenchmarkSet(
@@ -65,15 +67,14 @@ SET = BenchmarkSet(
     licence="non-commercial research; read its licence page",
     up="y",
     world=True,
-    keypoints="EMDB's own, which are the true joints projected and no detections",
+    keypoints="EMDB's own, which are projected true joints, not detections",
     read=read,
 )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.emdb`."""
-    assert __doc__
-    return SET.main(argv, __doc__)
+    return SET.main(argv, __doc__, "")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a script with inline metadata (PEP 723) is run in an environment of its own: by uv, which builds it once and keeps it."""
+"""Running a script with inline metadata (PEP 723) in its own environment, which uv builds once and caches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from physhmr_kit.utils.errors import KitError
 
 
 def find_uv() -> str:
-    """The path of uv: beside this interpreter, where pip puts it, else on the PATH.
+    """The path of uv: beside this interpreter, where pip installs it, or on the PATH.
 
     Raises:
         KitError: it is not installed.
@@ -20,15 +20,15 @@ def find_uv() -> str:
     found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if found is None:
         raise KitError(
-            "uv is not installed, and environments of detectors and GVHMR are built by it; run: python -m pip install uv"
+            "uv is not installed; it builds the environments of detectors and GVHMR; run: python -m pip install uv"
         )
     return found
 
 
-def ways_to_run(script: Path) -> list[list[str]]:
-    """Command lines that run a script in its own environment, the one to try first at the front.
+def uv_commands(script: Path) -> list[list[str]]:
+    """Command lines that run a script in its own environment, in the order to try them.
 
-    uv is asked without the network first, because an environment that it has built once needs none.
+    Offline first: an environment that uv has built before needs no network.
 
     Raises:
         KitError: uv is not installed.
@@ -37,17 +37,17 @@ def ways_to_run(script: Path) -> list[list[str]]:
     return [[find_uv(), "run", *network, *options] for network in (("--offline",), ())]
 
 
-def outside_variables() -> dict[str, str]:
-    """Our environment variables without those that would lead another interpreter back into ours.
+def clean_variables() -> dict[str, str]:
+    """Our environment variables without those that would make another interpreter import from our environment.
 
-    PYTHONSAFEPATH goes too: a script finds the module it shares with others in its own folder.
+    PYTHONSAFEPATH is removed too, so that a script can import the module beside it.
     """
     private = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")
     return {k: v for k, v in os.environ.items() if k not in private} | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"}
 
 
-def last_words(text: str) -> str:
-    """The line of a program's complaint that says most: the last one with 'error' in it, else the last one."""
-    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"error|×", line, re.IGNORECASE)] or lines
-    return telling[-1][:300] if telling else "no message"
+def error_line(stderr: str) -> str:
+    """The most informative line of a program's stderr: the last one that contains 'error', or the last one."""
+    lines = [" ".join(line.split()) for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"error|×", line, re.IGNORECASE)] or lines
+    return errors[-1][:300] if errors else "no message"

@@ -1,9 +1,9 @@
 """Human3.6M as a benchmark: `python -m data_prep.human36m FOLDER OUT`, FOLDER with VideoPose3D's files.
 
-`data_3d_h36m.npz` (true joints), one `data_2d_h36m_*.npz` (keypoints; of several the detections are taken before `_gt`), and
-VideoPose3D's `h36m_dataset.py`, of which only the two tables of camera numbers are read as literals: it is not run. Each
-action and camera becomes a sequence. The truth has joints and no SMPL body, so figures are of the pelvis and the 12 limb joints
-that SMPL's 24 have too; the two skeletons place hips and shoulders differently, which costs every SMPL body some centimetres.
+`data_3d_h36m.npz` (true joints), one `data_2d_h36m_*.npz` (keypoints; detections are preferred to `_gt`), and VideoPose3D's
+`h36m_dataset.py`, from which only the two tables of camera parameters are parsed as literals; it is not run. Each action and
+camera becomes a sequence. The ground truth is joints without an SMPL body, so metrics use the pelvis and the 12 limb joints
+shared with SMPL's 24; the two skeletons place hips and shoulders differently, an error of some centimetres for every SMPL body.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import roma
 import torch
 
+from data_prep.benchmark_sequence import BenchmarkSequence
 from data_prep.benchmark_set import BenchmarkSet
-from data_prep.filmed import Filmed
 from data_prep.keypoint_names import as_coco
 from data_prep.saved_arrays import read_npz, take
 from physhmr_kit.cli import run
@@ -35,15 +35,15 @@ H36M_17 = (
     "", *(f"right_{p}" for p in _LEG), *(f"left_{p}" for p in _LEG), "", "", "", "", *(f"left_{p}" for p in _ARM),
     *(f"right_{p}" for p in _ARM),
 )  # fmt: skip
-"""The 17 joints by the names of COCO's keypoints; the pelvis, spine, thorax, neck and head have none there."""
+"""The 17 joints by COCO's keypoint names; empty for pelvis, spine, thorax, neck and head, which COCO lacks."""
 
 _OF_32 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 _LIMBS_13 = [0, *(H36M_17.index(f"{side}_{part}") for part in (*_LEG, *_ARM) for side in ("left", "right"))]
 _TABLES = ("h36m_cameras_intrinsic_params", "h36m_cameras_extrinsic_params")
 
 
-def read(folder: Path, split: str = "") -> Iterator[Filmed]:
-    """Every camera's view of the actions of a split ('train', 'test'), in Human3.6M's z-up world, in metres."""
+def read(folder: Path, split: str = "") -> Iterator[BenchmarkSequence]:
+    """Every camera view of the actions of a split ('train', 'test'), in Human3.6M's z-up world, in metres."""
     truth_path, seen_path = folder / "data_3d_h36m.npz", _keypoint_file(folder)
     truth, seen = (_object(path, key) for path, key in ((truth_path, "positions_3d"), (seen_path, "positions_2d")))
     layout = str((_object(seen_path, "metadata") or {}).get("layout_name", "h36m"))
@@ -51,7 +51,7 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
     if names is None:
         raise KitError(f"{seen_path}: keypoint layout '{layout}'; expected h36m or coco")
     cameras = read_cameras(_camera_file(folder))
-    subjects = SPLITS.get(split, tuple(truth)) if split else tuple(truth)
+    subjects = SPLITS.get(split, tuple(truth))
     for subject in subjects:
         splits = tuple(name for name, people in SPLITS.items() if subject in people)
         for action in truth.get(subject, {}):
@@ -60,17 +60,19 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
             if views is None:
                 raise KitError(f"{seen_path}: no keypoints of {subject}, {action}")
             for camera, rows in zip(cameras[subject], views, strict=False):
-                filmed = _view(subject, action, camera, joints, np.asarray(rows, np.float64), names)
-                yield replace(filmed, splits=splits, notes=(f"keypoints of {seen_path.name}",))
+                sequence = _view(subject, action, camera, joints, np.asarray(rows, np.float64), names)
+                yield replace(sequence, splits=splits, notes=(f"keypoints of {seen_path.name}",))
 
 
-def _view(subject: str, action: str, camera: Camera, joints: torch.Tensor, rows: np.ndarray, names) -> Filmed:
-    count = min(len(joints), len(rows))  # the videos run a few frames longer than the motion
+def _view(
+    subject: str, action: str, camera: Camera, joints: torch.Tensor, rows: np.ndarray, names
+) -> BenchmarkSequence:
+    count = min(len(joints), len(rows))  # the videos are a few frames longer than the motion
     points = np.concatenate([rows[:count, :, :2], np.ones((count, rows.shape[1], 1))], axis=-1)
     name = f"{subject}_{action.replace(' ', '_')}_{camera.name}"
     track = KeypointTrack(torch.from_numpy(as_coco(points, names)), FPS, camera.image_size, name)
     everywhere = torch.ones(count, dtype=torch.bool)
-    return Filmed(name, (), track, camera, everywhere, joints=joints[:count], joint_set="limbs13")
+    return BenchmarkSequence(name, (), track, camera, everywhere, joints=joints[:count], joint_set="limbs13")
 
 
 def _joints(truth: dict, path: Path, subject: str, action: str) -> torch.Tensor:
@@ -83,22 +85,22 @@ def _joints(truth: dict, path: Path, subject: str, action: str) -> torch.Tensor:
 def read_cameras(path: Path) -> dict[str, list[Camera]]:
     """The four cameras of each subject, from the tables in VideoPose3D's `common/h36m_dataset.py`, which is not run.
 
-    Orientation is a quaternion wxyz from camera to world, translation the camera's place in mm.
+    Orientation is a camera-to-world quaternion wxyz, translation the camera centre in mm.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        told = {
+        tables = {
             node.targets[0].id: ast.literal_eval(node.value)
             for node in tree.body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in _TABLES
         }
-        lenses, places = (told[key] for key in _TABLES)
+        lenses, places = (tables[key] for key in _TABLES)
         return {
             subject: [_camera(lens, place) for lens, place in zip(lenses, rows, strict=True) if place]
             for subject, rows in places.items()
         }
     except (OSError, SyntaxError, ValueError, KeyError, TypeError) as fault:
-        raise KitError(f"{path}: no readable tables of cameras in it ({type(fault).__name__}: {fault})") from fault
+        raise KitError(f"{path}: no readable camera tables in the file ({type(fault).__name__}: {fault})") from fault
 
 
 def _camera(lens: dict, place: dict) -> Camera:
@@ -117,7 +119,7 @@ def _object(path: Path, key: str):
         raise SET.missing(path, "such file")
     data = read_npz(path)
     if key != "metadata" and not isinstance(data.get(key), dict):
-        raise KitError(f"{path}: no '{key}' in the file, which holds {', '.join(data) or 'nothing'}")
+        raise KitError(f"{path}: no '{key}' in the file, only {', '.join(data) or 'nothing'}")
     return data.get(key)
 
 
@@ -131,27 +133,24 @@ def _keypoint_file(folder: Path) -> Path:
 def _camera_file(folder: Path) -> Path:
     found = [path for path in (folder / "h36m_dataset.py", folder / "common" / "h36m_dataset.py") if path.is_file()]
     if not found:
-        raise KitError(
-            f"{folder}: no h36m_dataset.py; put VideoPose3D's common/h36m_dataset.py beside the data, for its cameras"
-        )
+        raise KitError(f"{folder}: no h36m_dataset.py; copy VideoPose3D's common/h36m_dataset.py there for the cameras")
     return found[0]
 
 
 SET = BenchmarkSet(
     name="human36m",
     title="Human3.6M",
-    home="vision.imar.ro/human3.6m; VideoPose3D's DATASETS.md tells how its .npz are made",
+    home="vision.imar.ro/human3.6m; VideoPose3D's DATASETS.md explains how to make its .npz",
     licence="academic use, registration; read its licence page",
     up="z",
     world=True,
-    keypoints="those of the data_2d_h36m file",
+    keypoints="from the data_2d_h36m file",
     read=read,
 )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.human36m`."""
-    assert __doc__
     return SET.main(argv, __doc__, "test")
 
 

@@ -1,8 +1,8 @@
-"""Keypoints that people already have: the files of other 2-D pose tools as one person's `KeypointTrack`.
+"""Reads 2-D keypoints of other pose tools as one person's `KeypointTrack`.
 
-The format is found by content. Folders with a JSON for each picture (OpenPose, Sports2D, Pose2Sim, AlphaPose), one JSON for
-the film (AlphaPose, COCO, MMPose, MediaPipe), and .npy and .pt arrays (ViTPose) are read here; CSV and .trc in
-`keypoint_tables`. Joints are known by name, and by their number where a tool writes none (`keypoint_names`).
+The format is detected from the content. Read here: folders with one JSON per frame (OpenPose, Sports2D, Pose2Sim, AlphaPose),
+one JSON per video (AlphaPose, COCO, MMPose, MediaPipe), .npy and .pt arrays (ViTPose). CSV and .trc are read in
+`keypoint_tables`. Keypoints are identified by name, or by the layout's size where a tool writes no names (`keypoint_names`).
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def read_keypoints(
     """One person's keypoints from a file or folder of another tool, or from a file of the kit.
 
     Args:
-        person: of several; see `people.choose`. place: where the person is, instead.
-        video: they were found in; tells rate, size and number of frames. fps, image_size: what neither file nor video says.
+        person: if there are several, see `people.choose`. place: where the person is, in place of `person`.
+        video: the source video, for frame rate, image size and number of frames. fps, image_size: where file and video lack them.
 
     Raises:
-        KitError: unreadable, of no known format, without a known joint, or silent about rate or size.
+        KitError: unreadable, unknown format, no known keypoint, or frame rate or image size missing.
     """
     if _is_npz(path) and "fps" in read_npz(path, "keypoint file"):
         return KeypointTrack.load(path)
@@ -60,16 +60,18 @@ def read_keypoints(
     size = image_size or found.image_size or (info.image_size if info else None)
     if not fps or not size:
         missing = " and ".join(option for option, value in (("--fps", fps), ("--image-size", size)) if not value)
-        raise KitError(f"{path}: rate and picture size are not all told by this file; give the VIDEO, or {missing}")
+        raise KitError(
+            f"{path}: the file does not contain both frame rate and image size; give the VIDEO, or {missing}"
+        )
     notes: list[str] = []
     frames, cuts = _frames(found, info), []
     seen = _detections(found, frames, fps, size)
     if video and found.raw and info and info.frames == frames:
         cuts = find_cuts(replace(seen, change=picture_changes(video)))
         notes += [f"cut at {', '.join(f'{cut / fps:.2f}' for cut in cuts)} s"] if cuts else []
-    alone = len(np.unique(found.frame)) == len(found.frame)
-    if found.raw or place or not alone:
-        rows = follow(seen, person, alone, place, cuts, notes)
+    single_person = len(np.unique(found.frame)) == len(found.frame)
+    if found.raw or place or not single_person:
+        rows = follow(seen, person, single_person, place, cuts, notes)
     else:
         rows = np.zeros((frames, 17, 3), np.float32)
         rows[seen.frame] = seen.keypoints
@@ -90,16 +92,16 @@ def _read(path: Path) -> KeypointData:
         else:
             found = read_table(path, read_text(path))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:  # a list where a name should be
-        raise KitError(f"{path}: not a layout that is known ({type(fault).__name__}: {fault})") from fault
+        raise KitError(f"{path}: not a known layout ({type(fault).__name__}: {fault})") from fault
     if len(found.frame) == 0:
-        raise KitError(f"{path}: no keypoints in it")
+        raise KitError(f"{path}: contains no keypoints")
     if not found.keypoints[..., 2].any():
         raise KitError(f"{path}: none of its keypoints is one of COCO's 17 (nose, left shoulder ... right ankle)")
     return found
 
 
 def _is_npz(path: Path) -> bool:
-    """Whether a file is a zip archive of arrays (one of PyTorch's holds none); a damaged one counts, for its reader says so."""
+    """Whether a file is a zip archive of arrays (PyTorch's contain none); also if damaged, so that its reader reports it."""
     if not path.is_file() or first_bytes(path, 2) != b"PK":
         return False
     try:
@@ -116,7 +118,7 @@ def _from_folder(path: Path) -> KeypointData:
     files = sorted(path.glob("*.json"))
     if not files:
         raise KitError(
-            f"{path}: no .json in this folder; name the keypoint file itself, or a folder with one for each picture"
+            f"{path}: no .json in this folder; name the keypoint file itself, or a folder with one .json per frame"
         )
     frames = [(_number(file.stem, n), _parse(file)) for n, file in enumerate(files)]
     return _gather((number, body) for number, entry in frames for body in _bodies(path, entry))
@@ -131,14 +133,14 @@ def _from_json(path: Path) -> KeypointData:
             return _from_annotations(path, data, fps)
         data = next((data[key] for key in ("instance_info", "frames") if key in data), data)
     if isinstance(data, dict) and any(key in data for key in (*_PEOPLE, *_POINTS)):
-        raise KitError(f"{path}: holds one picture; name the folder with the files of all of them")
+        raise KitError(f"{path}: contains a single frame; name the folder with the files of all frames")
     named = data.items() if isinstance(data, dict) else ((_entry_name(entry, n), entry) for n, entry in enumerate(data))
     numbers = [(_number(name, n), entry) for n, (name, entry) in enumerate(named)]
     return _gather(((n, body) for n, entry in numbers for body in _bodies(path, entry)), fps, size)
 
 
 def _from_annotations(path: Path, data: dict, fps: float | None) -> KeypointData:
-    """COCO's own layout: pictures are numbered in the order of their files' names."""
+    """COCO's own layout; frames are numbered in the order of the image file names."""
     images = sorted(data.get("images", []), key=lambda image: str(image.get("file_name", image["id"])))
     order = {image["id"]: n for n, image in enumerate(images)}
     names = next((c["keypoints"] for c in data.get("categories", []) if "keypoints" in c), None)
@@ -162,21 +164,21 @@ def _size(data: dict) -> tuple[int, int] | None:
     return (int(width), int(height)) if width and height else None
 
 
-def _entry_name(entry: Any, place: int) -> str | int:
-    """What an entry of a list says about which picture it is of."""
+def _entry_name(entry: Any, index: int) -> str | int:
+    """The frame name or number that a list entry holds, else its index."""
     if isinstance(entry, dict):
-        return next((entry[key] for key in ("image_id", "frame_id", "frame", "frame_index") if key in entry), place)
-    return place
+        return next((entry[key] for key in ("image_id", "frame_id", "frame", "frame_index") if key in entry), index)
+    return index
 
 
-def _number(name: str | int, place: int) -> int:
-    """The picture's number in a name (the last one in it), else its place in the order."""
+def _number(name: str | int, index: int) -> int:
+    """The frame number in a name (the last number in it), else its index."""
     digits = re.findall(r"\d+", Path(str(name)).stem)
-    return int(digits[-1]) if digits else place
+    return int(digits[-1]) if digits else index
 
 
 def _bodies(path: Path, item: Any, names: list[str] | None = None) -> list[np.ndarray]:
-    """The bodies in a picture's entry, however they are nested: (17, 3) each."""
+    """The bodies in a frame's entry, at any nesting level: (17, 3) each."""
     if isinstance(item, dict):
         people = next((item[key] for key in _PEOPLE if key in item), None)
         if people is not None:
@@ -191,7 +193,7 @@ def _bodies(path: Path, item: Any, names: list[str] | None = None) -> list[np.nd
 
 
 def _body(path: Path, points: list, scores: list | None, names: list[str] | None) -> np.ndarray:
-    """One body from a flat list x, y, c, ..., from pairs or triples, or from points with named coordinates."""
+    """One body from a flat list x, y, c, ..., from pairs or triples, or from points with named coordinates, (17, 3)."""
     try:
         if isinstance(points[0], dict):
             names = [p["name"] for p in points] if "name" in points[0] else names
@@ -207,11 +209,11 @@ def _body(path: Path, points: list, scores: list | None, names: list[str] | None
 
 
 def _as_coco(path: Path, points: np.ndarray, names: list[str] | None = None) -> np.ndarray:
-    """(..., K, 2 or 3) in the layout that has K keypoints, or of these names, as (..., 17, 3)."""
+    """(..., K, 2 or 3) of the layout with K keypoints, or with these names, as (..., 17, 3)."""
     known = names or LAYOUTS.get(points.shape[-2])
     if known is None or len(known) != points.shape[-2]:
         counts = ", ".join(map(str, LAYOUTS))
-        raise KitError(f"{path}: bodies of {points.shape[-2]} keypoints without names; layouts of {counts} are known")
+        raise KitError(f"{path}: bodies of {points.shape[-2]} keypoints without names; known layouts have {counts}")
     if points.shape[-1] == 2:
         points = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
     elif points.shape[-1] > 3:  # MediaPipe: x, y, z, visibility
@@ -225,7 +227,7 @@ def _gather(
     pairs = list(bodies)
     frame = np.array([number for number, _ in pairs], int)
     numbers, rank = np.unique(frame, return_inverse=True)
-    if len(frame) and numbers[-1] > 1000 + 10 * len(numbers):  # numbers of a data set's pictures, not of a film's
+    if len(frame) and numbers[-1] > 1000 + 10 * len(numbers):  # image numbers of a data set, not frame numbers
         frame = rank
     keypoints = np.array([body for _, body in pairs], np.float32).reshape(-1, 17, 3)
     return KeypointData(frame, keypoints, fps, size, numbered=True, raw=True)
@@ -241,11 +243,10 @@ def _from_arrays(path: Path, start: bytes) -> KeypointData:
     else:
         data = read_npz(path, "keypoint file") if _is_npz(path) else read_torch(path)
     if isinstance(data, dict):
-        held = ", ".join(map(str, data))
+        if "keypoints" not in data:
+            raise KitError(f"{path}: no 'keypoints' in the file, only {', '.join(map(str, data))}")
         scores = next((data[key] for key in ("keypoint_scores", "scores") if key in data), None)
-        data = data.get("keypoints")
-        if data is None:
-            raise KitError(f"{path}: no 'keypoints' in it, but {held}")
+        data = data["keypoints"]
         if scores is not None:
             data = np.concatenate([np.asarray(data, float), np.asarray(scores, float)[..., None]], axis=-1)
     try:
@@ -257,11 +258,11 @@ def _from_arrays(path: Path, start: bytes) -> KeypointData:
     return replace(_gather(points), numbered=False)
 
 
-# One person on the frames of the film
+# From frame numbers to video frames
 
 
 def _frames(found: KeypointData, info: VideoInfo | None) -> int:
-    """How many frames the film has; frames that are counted from 1 are counted from 0 afterwards."""
+    """Number of frames of the video; renumbers frames that are counted from 1, in place."""
     last = int(found.frame.max()) + 1
     if found.numbered and found.frame.min() == 1 and (info is None or last > info.frames):
         found.frame[:] -= 1
@@ -270,8 +271,10 @@ def _frames(found: KeypointData, info: VideoInfo | None) -> int:
 
 
 def _detections(found: KeypointData, frames: int, fps: float, size: tuple[int, int]) -> Detections:
-    """The bodies as a detector would have told them, in pixels."""
+    """The bodies as detections, in pixels."""
     keypoints = found.keypoints
-    if np.abs(keypoints[keypoints[..., 2] > 0][:, :2]).max() <= 2.0:  # shares of width and height, as MediaPipe's are
+    if (
+        np.abs(keypoints[keypoints[..., 2] > 0][:, :2]).max() <= 2.0
+    ):  # normalised by width and height, as MediaPipe's are
         keypoints = keypoints * np.array([*size, 1.0], np.float32)
     return Detections(np.arange(frames) / fps, np.full(frames, 255), found.frame, keypoints, size)

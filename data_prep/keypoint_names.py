@@ -1,4 +1,4 @@
-"""Names of keypoints: the layouts of 2-D pose tools, and which of COCO's 17 keypoints a name means."""
+"""Keypoint layouts of 2-D pose tools, and how their names map to COCO's 17 keypoints."""
 
 from __future__ import annotations
 
@@ -30,18 +30,15 @@ LAYOUTS = {
     133: (*COCO_NAMES, *("",) * 116),
     136: (*COCO_NAMES, *("",) * 119),
 }
-"""By how many keypoints there are: COCO-17, OpenPose's COCO-18 and BODY_25, Halpe-26, MediaPipe's 33, COCO-WholeBody's 133,
-Halpe-136. The last two and Halpe-26 begin with COCO's 17; what follows has no name here."""
+"""Layouts by number of keypoints: COCO-17, OpenPose's COCO-18 and BODY_25, Halpe-26, MediaPipe's 33, COCO-WholeBody's 133,
+Halpe-136. Halpe-26 and the last two start with COCO's 17; their other keypoints are left unnamed."""
 
 _SIDES = {"l": "left", "left": "left", "r": "right", "right": "right"}
 _PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
 def coco_name(name: str) -> str | None:
-    """COCO's name for what somebody calls a keypoint, however it is written: RKnee, right knee, kneeR, RIGHT_KNEE.
-
-    None for what is none of COCO's: a left_eye_inner, a toe.
-    """
+    """COCO's name of a keypoint in any spelling (RKnee, right knee, kneeR, RIGHT_KNEE); None if COCO has no such keypoint."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower())
     if len(words) == 1 and words[0][:1] in _SIDES and words[0][1:] in _PARTS:
         words = [words[0][0], words[0][1:]]  # lknee
@@ -53,10 +50,10 @@ def coco_name(name: str) -> str | None:
 
 
 def as_coco(points: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Keypoints in COCO's order; what is missing is 0 with confidence 0.
+    """Keypoints in COCO's order; missing ones are 0 with confidence 0.
 
     Args:
-        points: (..., K, 3) u, v, confidence; NaN where nothing was found. names: of the K.
+        points: (..., K, 3) u, v, confidence; NaN where not detected. names: of the K keypoints.
 
     Returns:
         (..., 17, 3) float32, confidence within 0..1.

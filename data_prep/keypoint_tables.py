@@ -1,4 +1,4 @@
-"""Keypoints in text tables: MediaPipe's and other CSV with a header, DeepLabCut's CSV, and .trc (Sports2D, Pose2Sim)."""
+"""Reads keypoints from text tables: CSV with a header (MediaPipe and others), DeepLabCut's CSV, and .trc (Sports2D, Pose2Sim)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _JOINT = ("landmark", "landmark_id", "landmark_name", "landmark_index", "keypoin
 
 @dataclass(frozen=True, eq=False)
 class KeypointData:
-    """What a keypoint file holds: K bodies, any number in a frame.
+    """The content of a keypoint file: K bodies, any number per frame.
 
     Attributes:
-        frame: (K,) number of the frame. keypoints: (K, 17, 3) COCO-17 u, v, confidence; pixels or shares of the picture.
-        fps, image_size: where the file says them.
-        numbered: whether frames are counted as in the film, so that those without a body were looked at.
-        raw: whether a detector wrote this as it saw it, body by body, so that the person must still be followed.
+        frame: (K,) frame number. keypoints: (K, 17, 3) COCO-17 u, v, confidence; pixels or fractions of the image size.
+        fps, image_size: if the file contains them.
+        numbered: whether frame numbers are those of the video, so that absent ones are frames without a body.
+        raw: whether these are raw detections, body by body, so that the person must still be tracked.
     """
 
     frame: np.ndarray
@@ -40,10 +40,10 @@ class KeypointData:
 
 
 def read_table(path: Path, text: str) -> KeypointData:
-    """A table of the formats above, which its first cell tells apart.
+    """Read a table in one of the formats above.
 
     Raises:
-        KitError: none of them, or without numbers.
+        KitError: another format, or no numbers.
     """
     first_line = text.lstrip().split("\n", 1)[0]
     delimiter = max(",;\t", key=first_line.count)
@@ -58,11 +58,11 @@ def read_table(path: Path, text: str) -> KeypointData:
             return _long(path, header, rows[1:])
         return _wide(path, rows[0], rows[1:])
     except (ValueError, IndexError) as fault:
-        raise KitError(f"{path}: no table of keypoints that is known ({fault})") from fault
+        raise KitError(f"{path}: not a known table of keypoints ({fault})") from fault
 
 
 def _numbers(rows: list[list[str]]) -> np.ndarray:
-    """(R, C) of cells; NaN where a cell holds no number."""
+    """Cells as (R, C) floats; NaN where a cell is not a number."""
     width = max(map(len, rows))
 
     def number(cell: str) -> float:
@@ -75,35 +75,35 @@ def _numbers(rows: list[list[str]]) -> np.ndarray:
 
 
 def _columns(path: Path, values: np.ndarray, where: list[tuple[str, int, int]]) -> np.ndarray:
-    """(T, 17, 3) from columns (name of the joint, 0 for x, 1 for y or 2 for the confidence, number of the column).
+    """(T, 17, 3) from columns (keypoint name, 0 for x, 1 for y or 2 for confidence, column index).
 
-    Without a confidence, what has a position is certain.
+    The confidence is 1 where a table has none.
     """
     names = list(dict.fromkeys(name for name, _, _ in where))
     points = np.full((len(values), len(names), 3), np.nan)
     for name, axis, column in where:
         points[:, names.index(name), axis] = values[:, column]
-    told = {name for name, axis, _ in where if axis == 2}
-    points[:, [n for n, name in enumerate(names) if name not in told], 2] = 1.0
+    with_confidence = {name for name, axis, _ in where if axis == 2}
+    points[:, [n for n, name in enumerate(names) if name not in with_confidence], 2] = 1.0
     if names and all(name.isdecimal() for name in names):
         numbers = sorted(map(int, names))
         layout = LAYOUTS.get(len(names))
         if layout is None or numbers != list(range(numbers[0], numbers[0] + len(names))):
             raise KitError(
-                f"{path}: {len(names)} numbered keypoints; layouts of {', '.join(map(str, LAYOUTS))} are known"
+                f"{path}: {len(names)} numbered keypoints; known layouts have {', '.join(map(str, LAYOUTS))}"
             )
         names = [layout[int(name) - numbers[0]] for name in names]
     return as_coco(points, names)
 
 
 def _trc(path: Path, rows: list[list[str]]) -> KeypointData:
-    """Sports2D writes 'm' into the header of its pixels too, so the numbers themselves must tell."""
+    """The unit is inferred from the values: Sports2D writes 'm' into the header of its pixel files too."""
     fps = float(rows[2][rows[1].index("DataRate")])
-    values = _numbers([row for row in rows[5:]])
+    values = _numbers(rows[5:])
     starts = [(name.strip(), column) for column, name in enumerate(rows[3]) if column >= 2 and name.strip()]
     where = [(name, axis, column + axis) for name, column in starts for axis in (0, 1)]
     if np.nanmax(np.abs(values[:, 2:])) < 20:
-        raise KitError(f"{path}: is in metres; give the file in pixels (of Sports2D the one with _px_ in its name)")
+        raise KitError(f"{path}: is in metres; use the file in pixels (Sports2D: the one with _px_ in its name)")
     times = values[:, 1]
     frame = np.round(times * fps).astype(int) if np.isfinite(times).all() else np.arange(len(values))
     return KeypointData(frame, _columns(path, values, where), fps, numbered=True)
@@ -125,13 +125,13 @@ def _deeplabcut(path: Path, rows: list[list[str]]) -> KeypointData:
 
 
 def _long(path: Path, header: list[str], rows: list[list[str]]) -> KeypointData:
-    """A row for each keypoint of each frame."""
+    """One row per keypoint and frame."""
     joint, x, y = (header.index(next(h for h in header if h in names)) for names in (_JOINT, ("x",), ("y",)))
     sure = next((header.index(h) for h in header if h in _CONFIDENCE), None)
     values = _numbers(rows)
     numbers, fps = _frame_numbers(header, values)
     if numbers is None:
-        raise ValueError("no column says the frame or the time")
+        raise ValueError("no column with frame numbers or times")
     frames, rank = np.unique(numbers, return_inverse=True)
     names = list(dict.fromkeys(row[joint].strip() for row in rows))
     wide = np.full((len(frames), 3 * len(names)), np.nan)
@@ -143,7 +143,7 @@ def _long(path: Path, header: list[str], rows: list[list[str]]) -> KeypointData:
 
 
 def _wide(path: Path, header: list[str], rows: list[list[str]]) -> KeypointData:
-    """A row for each frame, with columns such as x12, left_hip_x, LEFT_HIP.x or hip_left_visibility."""
+    """One row per frame, with columns such as x12, left_hip_x, LEFT_HIP.x or hip_left_visibility."""
     ends = "|".join(sorted(_AXES, key=len, reverse=True))
     where = []
     for column, cell in enumerate(header):
@@ -156,7 +156,7 @@ def _wide(path: Path, header: list[str], rows: list[list[str]]) -> KeypointData:
             name, axis = match["name"] or match["name2"], match["axis"] or match["axis2"]
             where.append((re.sub(r"^.*?(\d+)$", r"\1", name), _AXES[axis.lower()], column))
     if not where:
-        raise ValueError("no column is the x, y or confidence of a keypoint")
+        raise ValueError("no column with the x, y or confidence of a keypoint")
     numbered = [entry for entry in where if entry[0].isdecimal()]
     values = _numbers(rows)
     numbers, fps = _frame_numbers([cell.strip().lower() for cell in header], values)
@@ -165,18 +165,17 @@ def _wide(path: Path, header: list[str], rows: list[list[str]]) -> KeypointData:
 
 
 def _frame_numbers(header: list[str], values: np.ndarray) -> tuple[np.ndarray | None, float | None]:
-    """Frame of each row, (R,), by a column of frames, else of times; and the rate where there are times."""
+    """Frame number of each row, (R,), from a frame column or else a time column; and the rate if there are times."""
     times = next((values[:, header.index(h)] for h in header if h in _TIME), None)
     fps = None
     if times is not None and len(np.unique(times)) > 1:
         stamps = np.unique(times)
-        stamps = stamps / (1000 if np.median(np.diff(stamps)) > 1 else 1)  # a longer step is in milliseconds
+        stamps = stamps / (1000 if np.median(np.diff(stamps)) > 1 else 1)  # steps above 1 are milliseconds
         fps = rate_of(stamps)[0]
     for name in header:
         if name in _FRAME:
             return values[:, header.index(name)].astype(int), fps
     if times is None or fps is None:
         return None, None
-    return np.round((times - times.min()) / (times.max() - times.min()) * (stamps[-1] - stamps[0]) * fps).astype(
-        int
-    ), fps
+    share = (times - times.min()) / (times.max() - times.min())
+    return np.round(share * (stamps[-1] - stamps[0]) * fps).astype(int), fps

@@ -1,7 +1,7 @@
-"""Does the camera of a film move? Its background then shifts from picture to picture.
+"""Detects whether the camera of a video moves, by the shift of the background from frame to frame.
 
-Neighbouring pictures are compared by phase correlation (Kuglin and Hines 1975), with the person's box painted over. A shift of
-the whole background is found whether the camera pans, is carried or shakes; a zoom or a roll about the middle is not.
+Consecutive frames are compared by phase correlation (Kuglin and Hines 1975), with the person's box masked out. It detects
+panning, hand-held and shaking cameras, but not a zoom or a roll about the image centre.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 from physhmr_kit.vision.keypoints import KeypointTrack
 
 SIZE = 192, 108
-"""Width and height, pixels, of the pictures that are compared."""
+"""Width and height of the compared images, pixels."""
 
 MOVES = 0.03
-"""Share of the picture's width by which the background of a moving camera shifts in all. A tripod's stays under 0.005."""
+"""Minimum drift of the background of a moving camera, as a fraction of the image width. On a tripod it stays under 0.005."""
 
 _MARGIN = 0.15  # of the person's box, on each side
 
 
 def background_path(video: str | os.PathLike, track: KeypointTrack) -> np.ndarray:
-    """Where the background has shifted to in each picture, in shares of the picture's width: (T, 2) right and down, at first 0.
+    """Accumulated shift of the background in each frame, as a fraction of the image width: (T, 2) right and down, first row 0.
 
     Args:
-        video: any that PyAV reads. track: of the person in it; its box is left out of the comparison.
+        video: any file PyAV reads. track: of the person, whose box is masked out.
     """
     import av
 
@@ -44,12 +44,12 @@ def background_path(video: str | os.PathLike, track: KeypointTrack) -> np.ndarra
 
 
 def drift(path: np.ndarray) -> float:
-    """How far a path (T, 2) leads from its middle, at most: the largest of its ranges."""
+    """The larger range of the two components of a path (T, 2)."""
     return float(np.ptp(path, axis=0).max()) if len(path) else 0.0
 
 
 def phase_shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Shift (2,) pixels, right and down, of a picture (H, W) from the one before; 0 where they have nothing in common."""
+    """Shift (2,) pixels, right and down, between two images (H, W); 0 if they have nothing in common."""
     window = np.hanning(before.shape[0])[:, None] * np.hanning(before.shape[1])
     a, b = (np.fft.rfft2(window * (x - x.mean())) for x in (before, after))
     cross = np.conj(a) * b
@@ -62,7 +62,7 @@ def phase_shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def _refined(peaks: np.ndarray, at: tuple, axis: int) -> float:
-    """Place of a maximum along an axis, to a part of a pixel, by the parabola through it and its neighbours."""
+    """Subpixel position of a maximum along an axis, by a parabola through it and its neighbours."""
     line = np.moveaxis(peaks, axis, 0)[:, at[1 - axis]]
     k = at[axis]
     left, middle, right = line[k - 1], line[k], line[(k + 1) % len(line)]
@@ -71,7 +71,7 @@ def _refined(peaks: np.ndarray, at: tuple, axis: int) -> float:
 
 
 def _person(track: KeypointTrack, seconds: float) -> np.ndarray:
-    """(H, W) bool: the person's box at a time of the film."""
+    """(H, W) bool: the person's box at a time of the video."""
     mask = np.zeros(SIZE[::-1], dtype=bool)
     points = track.keypoints[min(round(seconds * track.fps), len(track) - 1)].numpy()
     seen = points[points[:, 2] > 0, :2] / np.array(track.image_size)
@@ -84,5 +84,5 @@ def _person(track: KeypointTrack, seconds: float) -> np.ndarray:
 
 
 def _without(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A picture with the mean of its background over the person."""
+    """An image with the masked pixels replaced by the mean of the others."""
     return np.where(mask, picture[~mask].mean() if (~mask).any() else 0.0, picture)

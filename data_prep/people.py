@@ -1,15 +1,15 @@
-"""Which of the bodies a detector saw is the person we follow, and where we cannot be sure of it.
+"""Tracks one person through a detector's bodies, and marks the frames where the identity is uncertain.
 
-Bodies of neighbouring frames are joined where they nearly coincide, into tracklets (`tracklets`). A tracklet ends where the
-body leaves, where the next one is further away than a body can move, and where two people overlap so that either could be
-either. Tracklets are then joined across short gaps by where their motion leads and how large they are (`chains`). The
-person is one of the chains.
+Bodies of neighbouring frames that nearly coincide are joined to tracklets (`tracklets`). A tracklet ends where the body
+leaves the image, where the next body is further away than a person can move, and where two people overlap so that they
+could be swapped. Tracklets are then linked across short gaps by predicted position and size (`chains`). The person is one
+of the chains.
 
-What this cannot notice: two people of one size who overlap and then both turn back look the same as two who pass each
-other, and are taken for these. The frames of the meeting are marked; those after it are believed of the wrong one.
+Known limitation: two people of the same size who meet and both turn back look like two people who pass each other, and are
+treated as such. The frames of the meeting are marked as uncertain; the frames after it are not, though the people are swapped.
 
-Both steps are the usual ones of tracking by detection; the similarity is the object keypoint similarity of COCO with
-one width for all keypoints, beside the overlap of the boxes. The thresholds are ours.
+Both steps are standard tracking by detection. The similarity is the box overlap or COCO's object keypoint similarity with
+one width for all keypoints, whichever is larger. The thresholds are ours.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from data_prep.detect import Detections, Place
 from physhmr_kit.utils.errors import KitError
 
 SURE = 0.3
-"""Confidence of a keypoint from which on it tells where a body is (as in `metrics.reprojection`)."""
+"""Minimum confidence of a keypoint used for tracking (as in `metrics.reprojection`)."""
 
 LOW = 0.04
-"""Confidence of a body that may be somebody else. Below the 0.05 of `KeypointTrack.filled`: short doubts are interpolated."""
+"""Maximum confidence of a body that may be somebody else. Below the 0.05 of `KeypointTrack.filled`, which interpolates short runs."""
 
 SAME = 0.2
-"""Similarity from which on two bodies in neighbouring frames can be one."""
+"""Minimum similarity of two bodies in neighbouring frames that can be the same person."""
 
 PATIENCE = 2.0
-"""Longest gap, s, across which tracklets are joined where a detector sees everyone; any gap where it sees one person."""
+"""Longest gap, s, across which tracklets are linked; unlimited for a single-person detector."""
 
 SHORT = 0.2
-"""A tracklet waits so long, s, for its body before it ends."""
+"""A tracklet ends after this time, s, without a body."""
 
 _SPREAD = 0.1, 2.5  # width of the similarity in body sizes: at rest, and its growth per second between the frames
-_NEAR = 0.25  # s: somebody pointed at is there about that time
-_THERE = 0.1  # overlap of boxes from which on somebody is where was pointed
-_RIVAL = 0.6  # a second body at least so similar, as a share of the best, makes the best one doubtful
+_NEAR = 0.25  # s, tolerance of the time in a `Place`
+_THERE = 0.1  # minimum box overlap (IoU) with a `Place`
+_RIVAL = 0.6  # a second body with this share of the best similarity makes the match uncertain
 
 
 @dataclass(frozen=True, eq=False)
 class Bodies:
-    """The K bodies as tracking sees them.
+    """The K bodies that tracking uses.
 
     Attributes:
-        times: (K,) s. frame: (K,). points: (K, 17, 2) pixels. sure: (K, 17) whether a keypoint is believed.
-        box: (K, 4) left, top, right, bottom of the believed keypoints. rows: (K,) where they are in the detections.
+        times: (K,) s. frame: (K,). points: (K, 17, 2) pixels. sure: (K, 17) whether a keypoint is confident.
+        box: (K, 4) left, top, right, bottom of the confident keypoints. rows: (K,) indices into the detections.
     """
 
     times: np.ndarray
@@ -68,7 +68,7 @@ class Bodies:
 
     @property
     def centre(self) -> np.ndarray:
-        """(K, 2) middle of the box, pixels."""
+        """(K, 2) centre of the box, pixels."""
         return (self.box[:, :2] + self.box[:, 2:]) / 2
 
 
@@ -77,8 +77,8 @@ class Person:
     """One of the people in a video.
 
     Attributes:
-        rows: bodies that are this person, in the order of their frames.
-        doubtful: bodies that may be: two people overlapped there.
+        rows: bodies that are this person, in frame order.
+        doubtful: bodies that may be this person: two people overlapped there.
     """
 
     rows: np.ndarray
@@ -86,7 +86,7 @@ class Person:
 
 
 def bodies_of(found: Detections) -> Bodies:
-    """Detections with at least four believed keypoints, and their boxes."""
+    """Detections with at least four confident keypoints, in frame order, and their boxes."""
     sure = found.keypoints[..., 2] >= SURE
     rows = np.flatnonzero(sure.sum(1) >= 4)
     rows = rows[np.argsort(found.frame[rows], kind="stable")]
@@ -97,39 +97,43 @@ def bodies_of(found: Detections) -> Bodies:
     return Bodies(found.times[frame], frame, points, sure, np.concatenate([low, high], axis=-1), rows)
 
 
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (..., 4) left, top, right, bottom."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    common = np.prod(sides.clip(min=0), axis=-1)
+    union = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1) - common
+    return common / np.maximum(union, 1e-9)
+
+
 def similarity(bodies: Bodies, a: int, b: int, velocity: np.ndarray) -> float:
-    """How much body b looks like body a a moment later, 0..1: the boxes' overlap or the keypoints' similarity.
+    """Similarity of body b to body a moved on by its velocity, 0..1: box overlap or keypoint similarity.
 
     Args:
-        velocity: (2,) px/s, with which a has moved on until b is looked at.
+        velocity: (2,) px/s of body a.
     """
     dt = bodies.times[b] - bodies.times[a]
     shift = velocity * dt
-    box, other = bodies.box[a] + np.tile(shift, 2), bodies.box[b]
-    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    common = np.prod(sides.clip(min=0))
-    union = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2]) - common
     both = bodies.sure[a] & bodies.sure[b]
-    alike = 0.0
+    oks = 0.0
     if both.any():
         width = (_SPREAD[0] + _SPREAD[1] * dt) * max(bodies.size[a], bodies.size[b])
         distance = np.linalg.norm(bodies.points[a] + shift - bodies.points[b], axis=-1)[both]
-        alike = float(np.exp(-(distance**2) / (2 * width**2)).mean())
-    return max(common / max(union, 1e-9), alike)
+        oks = float(np.exp(-(distance**2) / (2 * width**2)).mean())
+    return max(float(_iou(bodies.box[a] + np.tile(shift, 2), bodies.box[b])), oks)
 
 
 def tracklets(bodies: Bodies) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """Runs of bodies that are one person without doubt.
+    """Runs of bodies that are certainly one person.
 
     Returns:
-        tracklets, each a list of bodies in the order of time; and (body, tracklet) pairs: a body where two people overlapped,
-        and the tracklet that it would have continued.
+        tracklets, each a list of bodies in time order; and (body, tracklet) pairs: a body where two people overlapped, and
+        the tracklet that it would have continued.
     """
     done: list[list[int]] = []
     doubts: list[tuple[int, int]] = []
-    live: list[int] = []  # numbers of tracklets that may go on
-    last: dict[int, int] = {}  # the body each was last at, in doubt or not
-    unsure: set[int] = set()  # numbers of those in doubt since their last body
+    live: list[int] = []  # tracklets that may continue
+    last: dict[int, int] = {}  # last body of each tracklet, uncertain or not
+    unsure: set[int] = set()  # tracklets that are uncertain since their last body
     for frame in np.unique(bodies.frame):
         here = np.flatnonzero(bodies.frame == frame)
         now = bodies.times[here[0]]
@@ -153,7 +157,7 @@ def tracklets(bodies: Bodies) -> tuple[list[list[int]], list[tuple[int, int]]]:
                 doubts.append((int(body), number))
                 unsure.add(number)
             elif number in unsure:
-                done.append([int(body)])  # out of the crowd again: who it is, `chains` decides
+                done.append([int(body)])  # separate again; `chains` decides who it is
                 live[row] = len(done) - 1
                 last[len(done) - 1] = int(body)
             else:
@@ -162,7 +166,7 @@ def tracklets(bodies: Bodies) -> tuple[list[list[int]], list[tuple[int, int]]]:
 
 
 def _velocity(bodies: Bodies, tracklet: list[int], backwards: bool = False) -> np.ndarray:
-    """(2,) px/s at the end of a tracklet (at its beginning, backwards): over its last quarter of a second, 0 if too short."""
+    """(2,) px/s over the last quarter of a second of a tracklet (the first, if backwards); 0 if it is too short."""
     order = tracklet if backwards else tracklet[::-1]
     end = order[0]
     near = [b for b in order if abs(bodies.times[b] - bodies.times[end]) <= 0.25]
@@ -171,13 +175,13 @@ def _velocity(bodies: Bodies, tracklet: list[int], backwards: bool = False) -> n
 
 
 def chains(bodies: Bodies, parts: list[list[int]], patience: float = PATIENCE) -> list[list[int]]:
-    """Join tracklets to people: each has at most one successor, and together they agree best.
+    """Link tracklets to people by the best one-to-one assignment of successors.
 
     Args:
         patience: longest gap, s.
 
     Returns:
-        for each person, the tracklets' numbers in the order of time.
+        for each person, the indices of the tracklets in time order.
     """
     begin, end = (bodies.times[[part[i] for part in parts]] for i in (0, -1))
     gap = begin[None] - end[:, None]
@@ -195,18 +199,18 @@ def chains(bodies: Bodies, parts: list[list[int]], patience: float = PATIENCE) -
 
 
 def _agreement(bodies: Bodies, a: list[int], b: list[int]) -> float:
-    """How well tracklet b continues tracklet a, 0..1: a's motion leads to where b begins, b's back to a's end, sizes match."""
+    """How well tracklet b continues tracklet a, 0..1: by extrapolating a forwards and b backwards, and by their sizes."""
     gap = bodies.times[b[0]] - bodies.times[a[-1]]
     before, after = np.median(bodies.size[a[-10:]]), np.median(bodies.size[b[:10]])
     apart = bodies.centre[b[0]] - bodies.centre[a[-1]]
-    ahead = min(gap, 0.5)  # nobody keeps a velocity for longer
+    ahead = min(gap, 0.5)  # velocities are extrapolated for half a second at most
     misses = [np.linalg.norm(apart - v * ahead) for v in (_velocity(bodies, a), _velocity(bodies, b, backwards=True))]
     width = (_SPREAD[0] + gap) * max(before, after)
     return float(np.exp(-(np.mean(misses) ** 2) / (2 * width**2) - (np.log(before / after) / 0.3) ** 2 / 2))
 
 
 def people(bodies: Bodies, patience: float = PATIENCE) -> list[Person]:
-    """Everyone in the video, the largest first (size squared, added up over the frames)."""
+    """Everyone in the video, largest first (sum of the squared size over frames)."""
     parts, doubts = tracklets(bodies)
     found = []
     for chain in chains(bodies, parts, patience):
@@ -216,11 +220,11 @@ def people(bodies: Bodies, patience: float = PATIENCE) -> list[Person]:
 
 
 def choose(bodies: Bodies, everyone: list[Person], person: str | int, image_size: tuple[int, int]) -> Person:
-    """The person that is asked for.
+    """The person selected by --person.
 
     Args:
-        person: 'largest'; 'centre', whose box's middle is nearest to that of the picture, of those who are there at least a
-            quarter as long as the one who is there longest; or a number, 0 being the largest.
+        person: 'largest'; 'centre', closest to the image centre among those visible for at least a quarter as long as the
+            one visible longest; or a number, 0 being the largest.
 
     Raises:
         KitError: no such person.
@@ -230,117 +234,119 @@ def choose(bodies: Bodies, everyone: list[Person], person: str | int, image_size
     if str(person) == "centre":
         longest = max(len(p.rows) for p in everyone)
         middle = np.array(image_size) / 2
-        there = [p for p in everyone if len(p.rows) >= longest / 4]
-        return min(there, key=lambda p: np.median(np.linalg.norm(bodies.centre[p.rows] - middle, axis=-1)))
+        lasting = [p for p in everyone if len(p.rows) >= longest / 4]
+        return min(lasting, key=lambda p: np.median(np.linalg.norm(bodies.centre[p.rows] - middle, axis=-1)))
     if not str(person).isdecimal():
-        raise KitError(f"--person {person}: 'largest', 'centre' or a number is needed (0: the largest)")
+        raise KitError(f"--person {person}: expected 'largest', 'centre' or a number (0: the largest)")
     if int(person) >= len(everyone):
-        raise KitError(f"--person {person}: {len(everyone)} were seen, so numbers go from 0 to {len(everyone) - 1}")
+        raise KitError(f"--person {person}: only {len(everyone)} detected, numbered from 0")
     return everyone[int(person)]
 
 
 def pointed_at(bodies: Bodies, everyone: list[Person], place: Place) -> Person:
-    """Who is in a box at some second: the person whose box overlaps it most.
+    """The person whose box overlaps a place most.
 
     Raises:
         KitError: nobody overlaps it.
     """
     near = np.abs(bodies.times - place.at) <= _NEAR
     left, top, width, height = place.box
-    sides = np.minimum(bodies.box[:, 2:], (left + width, top + height)) - np.maximum(bodies.box[:, :2], (left, top))
-    common = np.prod(sides.clip(min=0), axis=-1) * near
-    overlap = common / (np.prod(bodies.box[:, 2:] - bodies.box[:, :2], axis=-1) + width * height - common)
+    overlap = near * _iou(bodies.box, np.array([left, top, left + width, top + height]))
     best = max(everyone, key=lambda p: overlap[p.rows].max())
     if overlap[best.rows].max() < _THERE:
-        there = "; ".join(_where(bodies, p, place.at) for p in everyone if near[p.rows].any()) or "nobody at all"
-        raise KitError(f"--box: nobody is there at {place.at:g} s, but {there}")
+        others = "; ".join(_where(bodies, p, place.at) for p in everyone if near[p.rows].any())
+        raise KitError(f"--box: nobody is there at {place.at:g} s; detected then: {others or 'nobody'}")
     return best
 
 
 def _where(bodies: Bodies, person: Person, at: float | None = None) -> str:
-    """A person's box, as --box takes it, at a time or when first seen."""
+    """The --at and --box options that select a person, at a time or when first visible."""
     row = person.rows[0] if at is None else min(person.rows, key=lambda r: abs(bodies.times[r] - at))
     left, top, right, bottom = bodies.box[row]
     return f"--at {bodies.times[row]:.2f} --box {left:.0f} {top:.0f} {right - left:.0f} {bottom - top:.0f}"
 
 
-def _taken(bodies: Bodies, everyone: list[Person], chosen: Person, alone: bool) -> list[str]:
-    """A line that says who of several is followed; none where there is one."""
+def _selection_note(bodies: Bodies, everyone: list[Person], chosen: Person, single_person: bool) -> list[str]:
+    """A line on which of several people is tracked; none if there is only one."""
     lasting = [p for p in everyone if p is chosen or len(p.rows) >= max(4, len(chosen.rows) / 20)]
     if len(lasting) == 1:
         return []
     number = {id(p): n for n, p in enumerate(everyone)}
     span = f"from {bodies.times[chosen.rows[0]]:.1f} to {bodies.times[chosen.rows[-1]]:.1f} s"
     others = "; ".join(f"{number[id(p)]}: {_where(bodies, p)}" for p in lasting if p is not chosen)
-    seen = "the detector sees one person at a time and jumped to others" if alone else f"{len(lasting)} people are seen"
-    return [f"{seen}; {number[id(chosen)]} is followed, {span} ({_where(bodies, chosen)}); for another, {others}"]
+    seen = f"{len(lasting)} people are visible"
+    if single_person:
+        seen = "the detector finds one person at a time and jumped to others"
+    return [f"{seen}; {number[id(chosen)]} is tracked, {span} ({_where(bodies, chosen)}); to select another: {others}"]
 
 
 def follow(
     found: Detections,
     person: str | int = "largest",
-    alone: bool = False,
+    single_person: bool = False,
     place: Place | None = None,
     cuts: Sequence[int] = (),
     notes: list[str] | None = None,
 ) -> np.ndarray:
     """One person's keypoints in every frame.
 
-    Where the person is not seen, everything is 0. Where two people overlap so that they could have been exchanged, or where a
-    detector that sees one person only (`alone`) jumped to another body, the confidence is at most `LOW`.
+    Frames without the person are all 0. Where two people overlap so that they could be swapped, or where a single-person
+    detector jumped to another body, the confidence is at most `LOW`.
 
     Args:
-        person: see `choose`. place: where the person is, instead; shots other than that one then show nobody.
-        cuts: frames with which a new shot begins (`cuts.find_cuts`); who is followed is chosen in each shot anew.
-        notes: a list that gets a line on who of several was taken.
+        person: see `choose`. place: where the person is, in place of `person`; other shots are then left empty.
+        cuts: frames at which a new shot begins (`cuts.find_cuts`); the person is selected in each shot separately.
+        notes: list to which a line on the selection is appended.
 
     Returns:
-        (T, 17, 3) pixel u, v, confidence; all 0 when nobody was seen.
+        (T, 17, 3) pixel u, v, confidence; all 0 if nobody was detected.
 
     Raises:
         KitError: no such person in any shot.
     """
+    if place and place.at > found.times[-1] + _NEAR:
+        raise KitError(f"--at {place.at:g}: the video ends at {found.times[-1]:.2f} s")
     out = np.zeros((len(found.times), 17, 3), dtype=np.float32)
-    ends = [0, *cuts, len(found.times)]
     faults = []
-    for start, stop in pairwise(ends):
-        here = (found.frame >= start) & (found.frame < stop)
-        shot = replace(found, frame=found.frame[here], keypoints=found.keypoints[here])
+    for start, stop in pairwise([0, *cuts, len(found.times)]):
         if place and not found.times[start] - _NEAR <= place.at <= found.times[stop - 1] + _NEAR:
             continue
+        here = (found.frame >= start) & (found.frame < stop)
+        shot = replace(found, frame=found.frame[here], keypoints=found.keypoints[here])
         try:
-            _follow_shot(out, shot, person, alone, place, notes)
+            _follow_shot(out, shot, person, single_person, place, notes)
         except KitError as fault:
             faults.append(fault)
-    if place and place.at > found.times[-1] + _NEAR:
-        raise KitError(f"--at {place.at:g}: the film is over at {found.times[-1]:.2f} s")
     if faults and not out.any():
         raise faults[0]
     return out
 
 
 def _follow_shot(
-    out: np.ndarray, found: Detections, person: str | int, alone: bool, place: Place | None, notes: list[str] | None
+    out: np.ndarray,
+    found: Detections,
+    person: str | int,
+    single_person: bool,
+    place: Place | None,
+    notes: list[str] | None,
 ) -> None:
+    """Write one shot's rows into `out`."""
     bodies = bodies_of(found)
     if len(bodies.rows) == 0:
         if place:
-            raise KitError(f"--box: nobody is there at {place.at:g} s, and nobody at all")
+            raise KitError(f"--box: nobody is there at {place.at:g} s; nobody was detected in this shot")
         return
-    everyone = people(bodies, np.inf if alone else PATIENCE)
-    if place is None:
-        chosen = choose(bodies, everyone, person, found.image_size)
-    else:
-        chosen = pointed_at(bodies, everyone, place)
+    everyone = people(bodies, np.inf if single_person else PATIENCE)
+    chosen = pointed_at(bodies, everyone, place) if place else choose(bodies, everyone, person, found.image_size)
     if notes is not None:
-        notes += _taken(bodies, everyone, chosen, alone)
+        notes += _selection_note(bodies, everyone, chosen, single_person)
 
-    def put(which: np.ndarray, most: float) -> None:
+    def put(which: np.ndarray, max_confidence: float) -> None:
         rows = bodies.rows[which]
         out[found.frame[rows]] = found.keypoints[rows]
-        out[found.frame[rows], :, 2] = np.minimum(found.keypoints[rows, :, 2], most)
+        out[found.frame[rows], :, 2] = np.minimum(found.keypoints[rows, :, 2], max_confidence)
 
-    if alone:
+    if single_person:
         put(np.arange(len(bodies.rows)), LOW)
     put(chosen.doubtful, LOW)
     put(chosen.rows, 1.0)

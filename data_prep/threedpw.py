@@ -1,9 +1,9 @@
 """3DPW as a benchmark: `python -m data_prep.threedpw FOLDER OUT`, FOLDER with `sequenceFiles/{train,validation,test}/*.pkl`.
 
-Each person of each sequence becomes one sequence, NAME_0 and NAME_1. The 30 Hz arrays are read (`poses_60Hz` holds the same
-motion twice as densely). `jointPositions` are the truth's own 24 joints, so figures of joints need no SMPL model. Frames that
-`campose_valid` doubts do not count. Keypoints are the set's OpenPose detections. Body and camera drift together through the
-world: only camera-frame figures mean something, and no motion of it is a reference to train on.
+Each person becomes a sequence, NAME_0 and NAME_1. The 30 Hz arrays are read (`poses_60Hz` is the same motion at 60 Hz).
+`jointPositions` are the true 24 joints, so joint metrics need no SMPL model. Frames without `campose_valid` are invalid.
+Keypoints are the set's OpenPose detections. Body and camera drift together through the world: only camera-frame metrics are
+meaningful, and the motions are no references to train on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_prep.benchmark_sequence import BenchmarkSequence, parse_gender, smpl_clip
 from data_prep.benchmark_set import BenchmarkSet
-from data_prep.filmed import Filmed, gender_of, smpl_clip
 from data_prep.keypoint_names import LAYOUTS, as_coco
 from data_prep.saved_arrays import take
 from physhmr_kit.body.safe_pickle import load_pickle
@@ -30,8 +30,8 @@ FPS = 30.0
 LANDSCAPE = (1920, 1080)
 
 
-def read(folder: Path, split: str = "") -> Iterator[Filmed]:
-    """The people of all sequences of a split ('train', 'validation', 'test'), in 3DPW's own world."""
+def read(folder: Path, split: str = "") -> Iterator[BenchmarkSequence]:
+    """All people of a split ('train', 'validation', 'test'), in 3DPW's own world."""
     root = folder / "sequenceFiles" if (folder / "sequenceFiles").is_dir() else folder
     files = sorted(root.glob(f"{split or '*'}/*.pkl"))
     if not files:
@@ -43,7 +43,7 @@ def read(folder: Path, split: str = "") -> Iterator[Filmed]:
             yield _person(data, path, person)
 
 
-def _person(data: object, path: Path, person: int) -> Filmed:
+def _person(data: object, path: Path, person: int) -> BenchmarkSequence:
     def of(key: str, *shape: int | None) -> torch.Tensor:
         found = data.get(key) if isinstance(data, dict) else None
         if isinstance(found, (list, tuple)) and len(found) > person:
@@ -55,19 +55,20 @@ def _person(data: object, path: Path, person: int) -> Filmed:
     assert isinstance(data, dict)
     genders = data.get("genders", ["neutral"] * 2)
     clip, notes = smpl_clip(
-        poses, of("trans", count, 3), of("betas", None)[:10], gender_of(genders[person], path), FPS, name
+        poses, of("trans", count, 3), of("betas", None)[:10], parse_gender(genders[person], path), FPS, name
     )
     joints = of("jointPositions", count, 72).unflatten(-1, (24, 3))
     clip = replace(clip, trans=(joints[:, 0] - torch.tensor(PELVIS_AT_REST)).numpy())
     to_camera = take(data, path, "cam_poses", shape=(count, 4, 4))
     K = take(data, path, "cam_intrinsics", shape=(3, 3))
-    size = (
-        LANDSCAPE if K[0, 2] > K[1, 2] else LANDSCAPE[::-1]
-    )  # the file does not say; the principal point is in the middle
+    # the image size is not in the file; the principal point is at the image centre
+    size = LANDSCAPE if K[0, 2] > K[1, 2] else LANDSCAPE[::-1]
     camera = Camera(K, to_camera[:, :3, :3], to_camera[:, :3, 3], image_size=size, name=str(path))
     seen = as_coco(np.swapaxes(of("poses2d", count, 3, 18).numpy(), 1, 2), LAYOUTS[18])
     track = KeypointTrack(torch.from_numpy(seen), FPS, size, name)
-    return Filmed(name, (path.parent.name,), track, camera, of("campose_valid", count) > 0.5, clip, joints, notes=notes)
+    return BenchmarkSequence(
+        name, (path.parent.name,), track, camera, of("campose_valid", count) > 0.5, clip, joints, notes=notes
+    )
 
 
 SET = BenchmarkSet(
@@ -84,7 +85,6 @@ SET = BenchmarkSet(
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.threedpw`."""
-    assert __doc__
     return SET.main(argv, __doc__, "test")
 
 

@@ -1,47 +1,47 @@
-"""A video becomes one person's keypoints: `python -m data_prep.video VIDEO --out K.npz`.
+"""Extracts one person's 2-D keypoints from a video: `python -m data_prep.video VIDEO --out K.npz`.
 
-A 2-D detector looks at every frame, in an environment of its own that is built when it is first asked for (see
-`data_prep.detect`); one of the people it saw is followed (see `data_prep.people`); and the rows are put on a constant rate.
-What a detector saw is kept in the user's cache folder (PHYSHMR_CACHE), so another --person costs nothing.
+A 2-D detector runs on every frame, in its own environment that is built on first use (see `data_prep.detect`); one of the
+detected people is tracked (see `data_prep.people`); and the track is resampled to a constant rate. Detections are cached in
+the user's cache folder (PHYSHMR_CACHE), so choosing another --person is fast.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_prep.importing import Parser
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError
 
-if TYPE_CHECKING:  # reconstruct only wants the header; torch and NumPy come where there is work for them
+if TYPE_CHECKING:  # reconstruct needs only the header; torch and NumPy are imported where they are used
     import numpy as np
 
-    from data_prep.detect import Detections, Place
+    from data_prep.detect import Place
     from physhmr_kit.vision.keypoints import KeypointTrack
 
 CONTROL_FPS = 30.0
-"""Frames per second of whatever reads keypoints (`motion.clip.CONTROL_FPS`, which needs torch)."""
+"""Frames per second of the control loop (`motion.clip.CONTROL_FPS`, whose import needs torch)."""
 
 FEWEST_FRAMES = 8
-"""A video with fewer frames is not a motion: a quarter of a second at 30 fps."""
+"""Minimum length of a video: a quarter of a second at 30 fps."""
 
 LONGEST_GAP = 0.2
-"""Longest time, s, between two frames across which keypoints are interpolated (as in `KeypointTrack.filled`)."""
+"""Longest gap, s, between two frames across which keypoints are interpolated (as in `KeypointTrack.filled`)."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video in numbers.
+    """The header of a video.
 
     Attributes:
-        frames: pictures in it.
+        frames: number of frames.
         fps: average frames per second.
-        image_size: (width, height) as a player shows it, pixels.
-        constant: whether the frames are evenly spaced, see `rate_of`.
+        image_size: (width, height) of the upright frame, pixels.
+        constant: whether the frame rate is constant, see `rate_of`.
     """
 
     frames: int
@@ -53,13 +53,14 @@ class VideoInfo:
 def read_video_info(path: str | os.PathLike) -> VideoInfo:
     """Count the frames of a video and read its rate and size.
 
-    Phones store upright video lying down with a note to turn it; the size is that of the turned picture, the one a
-    detector saw.
+    Phones store portrait video rotated, with the rotation in the metadata; the size is that of the upright frame, as
+    detectors see it.
 
     Raises:
         KitError: no such file, or not a video.
     """
     import av
+    import numpy as np
 
     path = Path(path)
     if not path.is_file():
@@ -73,12 +74,12 @@ def read_video_info(path: str | os.PathLike) -> VideoInfo:
             if first is None:
                 raise KitError(f"{path}: the video has no frames")
             size = (first.width, first.height)
-            turned = abs(getattr(first, "rotation", 0)) % 180 == 90
+            sideways = abs(getattr(first, "rotation", 0)) % 180 == 90
             container.seek(0)
             packets = [packet for packet in container.demux(stream) if packet.size > 0]
             stamps = sorted(float(p.pts * p.time_base) for p in packets if p.pts is not None)
-            constant = len(stamps) < 3 or _evenly(stamps)
-            return VideoInfo(len(packets), float(stream.average_rate or 0), size[::-1] if turned else size, constant)
+            constant = len(stamps) < 3 or rate_of(np.array(stamps))[1]
+            return VideoInfo(len(packets), float(stream.average_rate or 0), size[::-1] if sideways else size, constant)
     except av.FFmpegError as fault:
         raise KitError(f"{path}: not a readable video ({fault})") from fault
 
@@ -98,22 +99,22 @@ def keypoints_of(
 ) -> KeypointTrack:
     """One person's COCO-17 keypoints in a video, at a constant rate.
 
-    A frame without the person has confidence 0; one in which the detector may have looked at somebody else has at most
-    `people.LOW`. Nothing is filled in here: `KeypointTrack.filled` closes short gaps.
+    Frames without the person have confidence 0; frames in which the detector may have found somebody else have at most
+    `people.LOW`. Gaps are not filled: `KeypointTrack.filled` closes short ones.
 
-    A video of 60 or more frames a second is looked at in every second (third, ...) picture: what follows runs at 30.
+    Of a video at 60 or more fps, only every second (third, ...) frame is processed: the control rate is 30 fps.
 
     Args:
-        video: any file PyAV reads; turned upright by its metadata.
+        video: any file PyAV reads; rotated upright by its metadata.
         detector: mediapipe, rtmlib or vitpose. person: 'largest', 'centre' or a number, see `people.choose`.
-        place: where the person is, instead. A detector that sees one person looks at nothing else, from that second on.
+        place: where the person is, in place of `person`. A single-person detector is confined to it, from that time on.
         cache: folder for detections; `cache_folder()` by default.
-        weights: file or folder, for detectors that do not carry theirs.
-        progress: show a bar, and what is worth knowing, on stderr.
-        start, end: seconds since the first frame, end excluded. max_frames: read at most so many.
+        weights: file or folder, for detectors that do not come with theirs.
+        progress: show a progress bar and notes on stderr.
+        start, end: seconds since the first frame, end exclusive. max_frames: process at most this many.
 
     Returns:
-        the track. Of a video of constant rate it has a row for each picture looked at; one of variable rate is put on the median rate.
+        the track: a row per processed frame, or at the median rate if the video's rate is variable.
 
     Raises:
         KitError: not a video, too short, nobody in it, no such person, no environment or no weights for the detector.
@@ -128,25 +129,27 @@ def keypoints_of(
     chosen = find_detector(detector, weights)
     info = read_video_info(video)
     span = Span(start, end, max_frames, every_nth(info.fps))
-    if min(info.frames, max_frames or info.frames) < FEWEST_FRAMES:
-        raise _too_short(video, min(info.frames, max_frames or info.frames))
-    found = detect(video, chosen, span, weights, cache, progress, place if chosen.alone else None)
-    if len(found.times) < FEWEST_FRAMES:
-        raise _too_short(video, len(found.times))
+    _check_length(video, min(info.frames, max_frames or info.frames))
+    found = detect(video, chosen, span, weights, cache, progress, place if chosen.single_person else None)
+    _check_length(video, len(found.times))
     notes = list(found.notes)
     cuts = find_cuts(found)
-    if place and chosen.alone:  # it saw nobody else
-        rows = follow(found, alone=True, cuts=cuts)
+    if place and chosen.single_person:  # it was confined to that person
+        rows = follow(found, single_person=True, cuts=cuts)
     else:
-        rows = follow(found, person, chosen.alone, place, cuts, notes)
+        rows = follow(found, person, chosen.single_person, place, cuts, notes)
     if not rows[..., 2].any():
-        raise _nobody(video, detector, found)
+        if found.spread.max() < 32:
+            raise KitError(f"{video}: all {len(found.times)} frames are black or of one colour")
+        raise KitError(
+            f"{video}: {detector} found nobody in {len(found.times)} frames; the person must be fully in view and not too far away"
+        )
     if cuts:
         notes.append(f"cut at {', '.join(f'{found.times[frame]:.2f}' for frame in cuts)} s")
     fps, constant = rate_of(found.times)
     if not constant:
         rows = on_constant_rate(found.times, rows, fps)
-        notes.append(f"variable frame rate; keypoints are put on its median, {fps:.6g} fps")
+        notes.append(f"variable frame rate; keypoints are resampled to the median, {fps:.6g} fps")
     if progress:
         for note in notes:
             print(f"{video}: {note}", file=sys.stderr)
@@ -155,33 +158,20 @@ def keypoints_of(
 
 
 def every_nth(fps: float) -> int:
-    """How many pictures to step on so that 30 or more a second remain: 2 for 60 fps, 4 for 120, 1 for 50."""
+    """The largest stride that leaves at least 30 fps: 2 for 60 fps, 4 for 120, 1 for 50."""
     return max(1, int(fps / CONTROL_FPS + 0.02))  # 59.94 is 60
 
 
-def _evenly(stamps: list[float]) -> bool:
-    import numpy as np
-
-    return rate_of(np.array(stamps))[1]
-
-
-def _too_short(video: str | os.PathLike, frames: int) -> KitError:
-    return KitError(f"{video}: {frames} frame(s); a motion needs at least {FEWEST_FRAMES}")
-
-
-def _nobody(video: str | os.PathLike, detector: str, found: Detections) -> KitError:
-    if found.spread.max() < 32:
-        return KitError(f"{video}: all {len(found.times)} frames are black or of one colour; there is nobody to see")
-    return KitError(
-        f"{video}: {detector} found nobody in {len(found.times)} frames; film one person whole, and not too far away"
-    )
+def _check_length(video: str | os.PathLike, frames: int) -> None:
+    if frames < FEWEST_FRAMES:
+        raise KitError(f"{video}: {frames} frame(s); a motion needs at least {FEWEST_FRAMES}")
 
 
 def rate_of(times: np.ndarray) -> tuple[float, bool]:
-    """Frames per second of time stamps, and whether they are constant.
+    """Frames per second from time stamps, and whether the rate is constant.
 
-    Constant means that no stamp is further than a quarter of a frame from an even count: containers round them, to a
-    millisecond in Matroska. The rate is then that of the count, else of the median step and those near it.
+    Constant means that no stamp is more than a quarter of a frame off a regular grid: containers round them, Matroska to a
+    millisecond. The rate is then that of the grid; otherwise the mean of the steps near the median step.
 
     Args:
         times: (T,) s, T > 1.
@@ -193,17 +183,17 @@ def rate_of(times: np.ndarray) -> tuple[float, bool]:
     if even > 0 and np.abs(times - times[0] - even * np.arange(len(times))).max() <= 0.25 * even:
         return round(1 / even, 6), True
     middle = np.median(steps[steps > 0])
-    usual = steps[np.abs(steps - middle) <= 0.25 * middle]  # their mean undoes the rounding
+    usual = steps[np.abs(steps - middle) <= 0.25 * middle]  # averaging undoes the rounding
     return round(1 / float(usual.mean()), 6), False
 
 
 def on_constant_rate(times: np.ndarray, keypoints: np.ndarray, fps: float) -> np.ndarray:
-    """Rows at a constant rate from rows at any times; of two neighbours the more confident one weighs more.
+    """Resample keypoints from irregular times to a constant rate, weighting neighbours by their confidence.
 
-    Where the neighbours are further apart than `LONGEST_GAP`, a row that is not next to one of them has confidence 0.
+    Inside a gap longer than `LONGEST_GAP`, rows that are not next to an original frame get confidence 0.
 
     Args:
-        times: (T,) s, rising. keypoints: (T, 17, 3) pixel u, v, confidence.
+        times: (T,) s, increasing. keypoints: (T, 17, 3) pixel u, v, confidence.
 
     Returns:
         (S, 17, 3), from the first time to the last.
@@ -227,42 +217,33 @@ def on_constant_rate(times: np.ndarray, keypoints: np.ndarray, fps: float) -> np
     return np.concatenate([pixels, confidence[..., None]], axis=-1).astype(np.float32)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise KitError(f"{message} (see python -m data_prep.video --help)")
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    opening, _, rest = __doc__.partition("\n\n")
-    parser = _Parser(prog="python -m data_prep.video", description=opening, epilog=rest)
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of `python -m data_prep.video`."""
+    parser = Parser("video", __doc__)
     parser.add_argument("video", type=Path, help="any video PyAV reads")
     parser.add_argument(
-        "--out", type=Path, metavar="K.npz", help="VIDEO's name with _keypoints.npz, in this folder, by default"
+        "--out", type=Path, metavar="K.npz", help="file to write; by default VIDEO_keypoints.npz in the current folder"
     )
     parser.add_argument("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe")
     parser.add_argument("--weights", type=Path, metavar="PATH", help="local weights; rtmlib and vitpose need them")
     parser.add_argument(
         "--person",
         default="largest",
-        help="of several: largest, centre or a number, 0 being the largest; mediapipe sees one person, so point at that with --box",
+        help="if there are several: largest, centre or a number, 0 being the largest; mediapipe detects one person: select them with --box",
     )
     parser.add_argument("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="where the person is, pixels")
-    parser.add_argument("--at", type=float, default=0.0, metavar="S", help="second at which the person is there")
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="first second")
-    parser.add_argument("--end", type=float, metavar="S", help="last second")
-    parser.add_argument("--max-frames", type=int, metavar="N", help="read at most so many frames")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of `python -m data_prep.video`."""
-    options = _parse(argv)
+    parser.add_argument("--at", type=float, default=0.0, metavar="S", help="time at which the person is in the box, s")
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="start time, s")
+    parser.add_argument("--end", type=float, metavar="S", help="end time, s")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="process at most N frames")
+    options = parser.parse_args(argv)
     out = options.out or Path(f"{options.video.stem}_keypoints.npz")
     if out.is_dir():
-        raise KitError(f"{out}: is a folder; --out names a file")
+        raise KitError(f"{out}: is a folder; --out must name a file")
     if options.out is None and out.exists():
-        raise KitError(f"{out}: exists already; name it with --out to write over it")
+        raise KitError(f"{out}: already exists; name it with --out to overwrite it")
     from data_prep.detect import Place
+    from data_prep.people import SURE
 
     track = keypoints_of(
         options.video,
@@ -274,17 +255,12 @@ def main(argv: list[str] | None = None) -> int:
         max_frames=options.max_frames,
         place=Place(tuple(options.box), options.at) if options.box else None,
     )
-    from data_prep.people import SURE
-
-    try:
-        track.save(out)
-    except OSError as fault:
-        raise KitError(f"{out}: cannot be written ({fault.strerror or fault})") from fault
-    seen = float((track.confidence >= SURE).any(1).float().mean())
+    track.save(out)
+    visible = float((track.confidence >= SURE).any(1).float().mean())
     width, height = track.image_size
     print(
         f"{options.video}: {len(track)} frames at {track.fps:g} fps, {width}x{height}; "
-        f"the person is seen in {100 * seen:.0f} % of them"
+        f"the person is visible in {100 * visible:.0f} % of them"
     )
     print(f"wrote {out}")
     return 0

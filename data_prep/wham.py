@@ -1,32 +1,31 @@
-"""WHAM's output as a visual track: `python -m data_prep.wham FOLDER --image-size W H --out T.npz --keypoints K.npz`.
+"""Imports WHAM's output as a visual track: `python -m data_prep.wham FOLDER --image-size W H --out T.npz --keypoints K.npz`.
 
-Reads `wham_output.pkl` (joblib, which is a pickle; only arrays in it are built, no code runs). WHAM tells the body
-twice, in a y-up world and in the camera; the camera is the one for which both are one body. `trans` is SMPL's (pelvis
-= trans + j0), but `trans_world` is the middle of the hips: WHAM's own SMPL class puts the body there
-(lib/models/smpl.py, `get_output`), and its trajectory keeps the feet still only so. The hips are taken at SMPL's
-joints, about 9 cm below the pelvis. It writes down neither the image size nor the focal length: the latter is taken
-as WHAM's own guess, the image's diagonal, unless --focal says otherwise.
+Reads `wham_output.pkl` (a joblib pickle; only arrays are loaded, no code is run). WHAM estimates the body both in a y-up
+world and in the camera frame; the camera pose follows from the two. `trans` is SMPL's (pelvis = trans + j0), but
+`trans_world` is the midpoint of the hips: WHAM's SMPL class puts it there (lib/models/smpl.py, `get_output`), and only then
+do the feet stay in place. The hips are SMPL's joints, about 9 cm below the pelvis. The file contains neither image size nor
+focal length: the default for the latter is WHAM's own guess, the image diagonal.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import roma
 import torch
 
 from data_prep.importing import finish, make_parser
-from data_prep.resampling import Blend, check_frames, hide_gaps
+from data_prep.resampling import Blend, check_frames
 from data_prep.rest_shape import find_shape
 from data_prep.saved_arrays import read_joblib, take
-from data_prep.worlds import SeenBody, camera_between, see_body, to_z_up, turned
+from data_prep.worlds import SeenBody, add_keypoints, camera_between, rotated, to_z_up
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import KeypointTrack
 from physhmr_kit.vision.uncalibrated import level_camera
+
+_SIZES = {"pose_world": 72, "trans_world": 3, "pose": 72, "trans": 3}
 
 
 def read_wham(
@@ -39,37 +38,37 @@ def read_wham(
     fps: float = 30.0,
     scale: float | None = None,
 ) -> SeenBody:
-    """One person of a WHAM run, z-up, metres, from the first frame they are seen in to the last.
+    """One person of a WHAM run, z-up, metres, from their first to their last tracked frame.
 
     Args:
         path: `wham_output.pkl`. image_size: (width, height) of the video. focal: pixels.
-        keypoints: of this person, a row for each frame of the video; the body's own joints are projected when omitted.
-        person: WHAM's number; the one with most frames when omitted.
-        body_model: SMPL file, for the size and the rest pelvis; the mean shape's when omitted.
-        fps: of the video; WHAM does not keep it.
-        scale: size of the person beside the mean shape, in place of what the body model says.
+        keypoints: of this person, a row per frame of the video; by default the body's own joints are projected.
+        person: WHAM's number; the one with most frames by default.
+        body_model: SMPL file, for the person's size and rest pelvis; the mean shape's by default.
+        fps: of the video; WHAM does not save it.
+        scale: size of the person relative to the mean shape, overriding the body model's.
 
     Raises:
         KitError: missing, damaged or inconsistent file, no such person.
     """
     people = read_joblib(path)
     if not isinstance(people, dict) or not people:
-        raise KitError(f"{path}: not a dictionary of people, or nobody in it; is this WHAM's wham_output.pkl?")
+        raise KitError(f"{path}: not a dictionary of people, or empty; is this WHAM's wham_output.pkl?")
     person = _choose(people, person, path)
     data = people[person]
     count = len(take(data, path, "pose_world", shape=(None, 72)))
-    told = {key: take(data, path, key, shape=(count, size)) for key, size in _SIZES.items()}
+    params = {key: take(data, path, key, shape=(count, size)) for key, size in _SIZES.items()}
     frames = take(data, path, "frame_ids", shape=(count,))
     total = len(keypoints) if keypoints is not None else int(frames.max()) + 1
     frames = check_frames(frames, total, path)
     shape, notes = find_shape("SMPL", take(data, path, "betas", shape=(count, 10)), body_model, scale)
     if focal is None:
-        notes = (*notes, "focal length taken as the image's diagonal, as WHAM does without a calibration")
+        notes = (*notes, "focal length assumed to be the image diagonal, as in WHAM without a calibration")
 
-    rot = {key: roma.rotvec_to_unitquat(told[key].unflatten(-1, (24, 3))) for key in ("pose_world", "pose")}
+    rot = {key: roma.rotvec_to_unitquat(params[key].unflatten(-1, (24, 3))) for key in ("pose_world", "pose")}
     hips = (shape.joints[1:3].mean(0) - shape.pelvis).expand(count, 3)
-    world = told["trans_world"] - roma.quat_action(rot["pose_world"][:, 0], hips)
-    cam = told["trans"] + shape.pelvis
+    world = params["trans_world"] - roma.quat_action(rot["pose_world"][:, 0], hips)
+    cam = params["trans"] + shape.pelvis
     K = level_camera(image_size, focal).K
     camera = camera_between(rot["pose_world"][:, 0], world, rot["pose"][:, 0], cam, K, image_size, str(path))
     bridge = Blend.over_gaps(frames)
@@ -78,46 +77,36 @@ def read_wham(
     body = SeenBody(
         bridge.lerp(world), joint_rot, bridge.camera(camera), nothing, fps, shape.scale, path.stem, notes=notes
     )
-    body = see_body(body, keypoints, int(frames[0]), total)
-    body = replace(body, keypoints=hide_gaps(body.keypoints, frames, fps))
-    return turned(body, to_z_up())
-
-
-_SIZES = {"pose_world": 72, "trans_world": 3, "pose": 72, "trans": 3}
+    return rotated(add_keypoints(body, keypoints, frames, total), to_z_up())
 
 
 def _choose(people: dict, person: int | None, path: Path):
     if person is None:
         return max(people, key=lambda k: len(take(people[k], path, "pose_world", shape=(None, 72))))
     if person not in people:
-        raise KitError(f"{path}: no person {person}; there are {', '.join(str(k) for k in people)}")
+        raise KitError(f"{path}: no person {person}; available: {', '.join(str(k) for k in people)}")
     return person
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = make_parser("wham", __doc__, "WHAM's folder of one video, or its wham_output.pkl", "SMPL")
-    parser.add_argument(
-        "--image-size", type=int, nargs=2, metavar=("W", "H"), help="pixels; from --keypoints by default"
-    )
-    parser.add_argument("--focal", type=float, help="focal length, pixels; the image's diagonal by default")
-    parser.add_argument("--keypoints", type=Path, metavar="K.npz", help="2-D keypoints of the person")
-    parser.add_argument("--person", type=int, metavar="K", help="WHAM's number; the one with most frames by default")
-    parser.add_argument("--fps", type=float, default=30.0, help="of the video, 30 by default")
-    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.wham`."""
-    options = _parse(argv)
+    parser = make_parser("wham", __doc__, "WHAM's folder of one video, or its wham_output.pkl", "SMPL")
+    parser.add_argument(
+        "--image-size", type=int, nargs=2, metavar=("W", "H"), help="pixels; from --keypoints by default"
+    )
+    parser.add_argument("--focal", type=float, help="focal length, pixels; the image diagonal by default")
+    parser.add_argument("--keypoints", type=Path, metavar="K.npz", help="2-D keypoints of the person")
+    parser.add_argument("--person", type=int, metavar="K", help="WHAM's number; the one with most frames by default")
+    options = parser.parse_args(argv)
     keypoints = KeypointTrack.load(options.keypoints) if options.keypoints else None
     size = tuple(options.image_size) if options.image_size else keypoints.image_size if keypoints is not None else None
     if size is None:
-        raise KitError("WHAM does not keep the image size; give --image-size W H, or --keypoints of the same video")
+        raise KitError("WHAM does not save the image size; give --image-size W H, or --keypoints of the same video")
     path = options.source / "wham_output.pkl" if options.source.is_dir() else options.source
     body = read_wham(
         path, size, options.focal, keypoints, options.person, options.body_model, options.fps, options.scale
     )
-    return finish(body, options, False)
+    return finish(body, options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""From another tool's world to the simulation's: axes, time, scale, floor of a person and of their camera.
+"""Converts another tool's body and camera to the simulation's world: axes, frame rate, scale and floor.
 
-Everything moves together. Turning, scaling or raising only the body, or only the camera, would take the joints off
-their rays, and pixels do not change when a whole world does.
+Body and camera are always transformed together: pixels do not change when the whole world does, but transforming only one
+of them would move the joints off their rays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import roma
 import torch
 
-from data_prep.resampling import Blend
+from data_prep.resampling import Blend, hide_gaps
 from physhmr_kit.body.skeleton import NUM_JOINTS, mean_offsets
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.motion.kinematics import forward_kinematics
@@ -25,19 +25,21 @@ from physhmr_kit.vision.track import VisualTrack
 from physhmr_kit.vision.uncalibrated import shortest_turn
 
 FLOOR_FRAMES = 30
-"""The lowest sole of this many first frames stands on the floor (as in PHC's motion library)."""
-
+"""Number of initial frames whose lowest sole defines the floor (as in PHC's motion library)."""
 
 TOOL_UNCERTAINTY = 0.05
-"""m, how far a tool's joints are taken to be off; about what the tools report on their benchmarks."""
+"""m, assumed error of a tool's joints; about what the tools report on their benchmarks."""
 
 RAISED = 0.1
-"""A foot whose sole is higher than this, m, does not touch the floor, however still a tool says it is held."""
+"""A foot whose sole is higher than this, m, has no contact, whatever the tool's contact probability."""
+
+PROJECTED_CONFIDENCE = 0.4
+"""Confidence of keypoints that are the tool's own joints projected into the image: above the threshold for use, but low."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeenBody:
-    """One person as an HMR tool saw them, and its camera, frame by frame in one z-up world. T frames.
+    """One person as estimated by an HMR tool, with the camera, in one z-up world. T frames.
 
     Attributes:
         root_pos: (T, 3) pelvis, m.
@@ -45,11 +47,11 @@ class SeenBody:
         camera: batch shape (T,).
         keypoints: (T, 17, 3) raw pixels and confidence.
         fps: frames per second.
-        scale: size of the person beside the mean shape; what `to_simulation` divides lengths by.
+        scale: size of the person relative to the mean shape; `to_simulation` divides lengths by it.
         name: label for tables.
-        contact: (T, 4) probability that each of `skeleton.FEET` rests, or None.
+        contact: (T, 4) contact probability of each of `skeleton.FEET`, or None.
         feature: (T, 512) context of the tool's own encoder, or None.
-        notes: what had to be assumed, a line each.
+        notes: assumptions made, one line each.
     """
 
     root_pos: torch.Tensor
@@ -67,58 +69,56 @@ class SeenBody:
         return len(self.root_pos)
 
     def bodies(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions (T, 24, 3) m and world rotations (T, 24, 4) of the mean-shape body in this pose and place."""
+        """Positions (T, 24, 3) m and world rotations (T, 24, 4) of the mean-shape body in this motion."""
         return forward_kinematics(self.root_pos, self.joint_rot, mean_offsets())
 
     def clip(self) -> Clip:
-        """The tool's own estimate as a motion."""
+        """The tool's estimate as a motion."""
         return Clip.from_joints(self.root_pos, self.joint_rot, self.fps, self.name)
 
 
-OWN = 0.4
-"""Confidence of keypoints that are nothing but the tool's own joints in the image: enough to be used, not more."""
-
-
-def see_body(body: SeenBody, keypoints: KeypointTrack | None, first: int, total: int) -> SeenBody:
-    """Give a body its keypoints: a detector's, or its own joints projected.
+def add_keypoints(body: SeenBody, keypoints: KeypointTrack | None, frames: torch.Tensor, total: int) -> SeenBody:
+    """Add a detector's keypoints to a body, or its own joints projected; confidence 0 in long gaps of the tool's track.
 
     Args:
-        body: of the video's frames from `first` on. keypoints: a row for each of the video's `total` frames, or None.
+        body: from the first to the last of `frames` (n,), the frames in which the tool tracked the person.
+        keypoints: one row for each of the video's `total` frames, or None.
 
     Raises:
         KitError: keypoints of another video.
     """
     if keypoints is None:
-        small = shrunk(body, body.scale)  # where the mean-shape body is as large as this person
+        small = shrunk(body)  # to the size of the mean-shape body that is projected
         pixels = small.camera.project(coco_from_bodies(*small.bodies()))
-        own = torch.cat([pixels, torch.full((*pixels.shape[:-1], 1), OWN)], dim=-1)
-        note = "no --keypoints: the body's own joints are projected, so the rays repeat it"
-        return replace(body, keypoints=own, notes=(*body.notes, note))
+        rows = torch.cat([pixels, torch.full((*pixels.shape[:-1], 1), PROJECTED_CONFIDENCE)], dim=-1)
+        note = "no --keypoints: the body's own joints are projected, so the rays only repeat the tool's pose"
+        return replace(body, keypoints=hide_gaps(rows, frames, body.fps), notes=(*body.notes, note))
     if keypoints.image_size != body.camera.image_size:
         (a, b), (c, d) = keypoints.image_size, body.camera.image_size
         raise KitError(
-            f"{keypoints.name}: keypoints of a {a}x{b} image, but the tool saw {c}x{d}; detect on the same video"
+            f"{keypoints.name}: keypoints of a {a}x{b} image, but the tool's is {c}x{d}; detect on the same video"
         )
     if len(keypoints) != total or abs(keypoints.fps - body.fps) > 0.02 * body.fps:
         raise KitError(
             f"{keypoints.name}: {len(keypoints)} frames at {keypoints.fps:g} fps, "
-            f"but the tool saw {total} at {body.fps:g}; detect on the same video (--fps)"
+            f"but the tool has {total} at {body.fps:g}; detect on the same video (--fps)"
         )
-    return replace(body, keypoints=keypoints.keypoints[first : first + len(body)])
+    first = int(frames[0])
+    return replace(body, keypoints=hide_gaps(keypoints.keypoints[first : first + len(body)], frames, body.fps))
 
 
 def to_z_up() -> torch.Tensor:
-    """(3, 3): (x, y, z) of a y-up world to (x, -z, y) of a z-up one, a quarter turn about x."""
+    """(3, 3) rotation from a y-up to a z-up world, (x, y, z) -> (x, -z, y): a quarter turn about x."""
     return torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def upright(up: torch.Tensor) -> torch.Tensor:
-    """(3, 3) shortest turn of a world that takes the direction `up` (3,) to +z."""
+    """(3, 3) shortest rotation that maps the direction `up` (3,) to +z."""
     length = up.norm()
     if not torch.isfinite(up).all() or length < 1e-6:
-        raise KitError(f"up direction {up.tolist()} has no length; give e.g. 0 -1 0 for a camera held level")
+        raise KitError(f"up direction {up.tolist()} has zero length; give e.g. 0 -1 0 for a level camera")
     z = torch.tensor([0.0, 0.0, 1.0])
-    if up[2] / length < -1 + 1e-9:  # every half turn about a level axis is as short as any
+    if up[2] / length < -1 + 1e-9:  # any half turn about a horizontal axis will do
         return torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     return shortest_turn(up / length, z)
 
@@ -132,7 +132,7 @@ def camera_between(
     image_size: tuple[int, int],
     name: str,
 ) -> Camera:
-    """The camera for which a body told twice, in the world and in the camera's frame, is one body.
+    """The camera that maps a body's pose in the world to its pose in the camera frame.
 
     R_wc = R_world R_cam^T and c = pelvis_world - R_wc pelvis_cam (reference method of PhysHMR's inputs, section 3.4).
 
@@ -144,81 +144,73 @@ def camera_between(
     return Camera(K, R, t, torch.zeros(5), image_size, name)
 
 
-def turned(body: SeenBody, turn: torch.Tensor) -> SeenBody:
-    """The world turned by a rotation (3, 3)."""
-    root = roma.quat_product(roma.rotmat_to_unitquat(turn).expand(len(body), 4), body.joint_rot[:, 0])
+def rotated(body: SeenBody, rotation: torch.Tensor) -> SeenBody:
+    """The body and its camera in a world rotated by (3, 3)."""
+    root = roma.quat_product(roma.rotmat_to_unitquat(rotation).expand(len(body), 4), body.joint_rot[:, 0])
     joint_rot = torch.cat([root.unsqueeze(1), body.joint_rot[:, 1:]], dim=1)
     return replace(
-        body,
-        root_pos=body.root_pos @ turn.mT,
-        joint_rot=joint_rot,
-        camera=body.camera.in_world(turn),
+        body, root_pos=body.root_pos @ rotation.mT, joint_rot=joint_rot, camera=body.camera.in_world(rotation)
     )
 
 
-def resampled(body: SeenBody, fps: float = CONTROL_FPS) -> SeenBody:
-    """The same at another rate, by time."""
-    if abs(body.fps - fps) < 1e-6:
+def resampled(body: SeenBody) -> SeenBody:
+    """The body at 30 fps, interpolated in time."""
+    if abs(body.fps - CONTROL_FPS) < 1e-6:
         return body
-    blend = Blend.to_rate(len(body), body.fps, fps)
-    seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).resample(fps)
+    blend = Blend.to_rate(len(body), body.fps)
+    seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).resample(CONTROL_FPS)
     return replace(
         body,
         root_pos=blend.lerp(body.root_pos),
         joint_rot=blend.slerp(body.joint_rot),
         camera=blend.camera(body.camera),
         keypoints=seen.keypoints,
-        fps=fps,
+        fps=CONTROL_FPS,
         contact=None if body.contact is None else blend.lerp(body.contact),
         feature=None if body.feature is None else blend.lerp(body.feature),
     )
 
 
-def shrunk(body: SeenBody, scale: float) -> SeenBody:
-    """Lengths divided by `scale`, so that the mean-shape humanoid fits a person `scale` times as large; angles stay.
-
-    Exported lengths are multiplied by it again.
+def shrunk(body: SeenBody) -> SeenBody:
+    """Lengths divided by the person's scale, so that the mean-shape humanoid fits; exported lengths are multiplied by it again.
 
     Raises:
-        KitError: a scale no person has.
+        KitError: an impossible scale.
     """
+    scale = body.scale
     if not 0.1 <= scale <= 10:
-        raise KitError(f"{body.name}: scale {scale:g}: a person is between 0.1 and 10 times the mean shape")
-    return replace(body, root_pos=body.root_pos / scale, camera=body.camera.scaled(1 / scale), scale=scale)
-
-
-def raised(body: SeenBody, height: float) -> SeenBody:
-    """Everything lifted by `height` m."""
-    lift_by = torch.tensor([0.0, 0.0, height])
-    return replace(body, root_pos=body.root_pos + lift_by, camera=body.camera.in_world(torch.eye(3), lift_by))
+        raise KitError(f"{body.name}: scale {scale:g}: expected 0.1 to 10 times the mean shape")
+    return replace(body, root_pos=body.root_pos / scale, camera=body.camera.scaled(1 / scale))
 
 
 def on_floor(body: SeenBody) -> SeenBody:
-    """Raised or lowered so that the lowest sole of the first `FLOOR_FRAMES` frames is at z = 0."""
+    """Shifted vertically so that the lowest sole of the first `FLOOR_FRAMES` frames is at z = 0."""
     pos, rot = body.bodies()
-    return raised(body, -float(sole_height(pos[:FLOOR_FRAMES], rot[:FLOOR_FRAMES]).min()))
+    lowest = float(sole_height(pos[:FLOOR_FRAMES], rot[:FLOOR_FRAMES]).min())
+    shift = torch.tensor([0.0, 0.0, -lowest])
+    return replace(body, root_pos=body.root_pos + shift, camera=body.camera.in_world(torch.eye(3), shift))
 
 
-def to_simulation(body: SeenBody, scale: float | None = None) -> SeenBody:
-    """At 30 fps, the size of the mean shape, on the floor. `scale`: the body's own when omitted."""
-    return on_floor(shrunk(resampled(body), body.scale if scale is None else scale))
+def to_simulation(body: SeenBody) -> SeenBody:
+    """The body at 30 fps, scaled to the mean shape, on the floor."""
+    return on_floor(shrunk(resampled(body)))
 
 
 def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTrack:
-    """What the policy is told of a body in the simulation's world.
+    """The policy's visual input from a body in the simulation's world.
 
     Args:
         body: from `to_simulation`.
-        encoder: makes the feature from the keypoints; needed unless the body brings its tool's own.
+        encoder: computes the feature from the keypoints; required unless the body has the tool's own.
 
     Returns:
-        a track whose pose is the tool's. Contact is the tool's for feet near the floor, or else found
-        from sole height and speed (`motion.soles.foot_contact`).
+        a track with the tool's pose. Contact is the tool's for feet near the floor, or else computed from sole height and
+        speed (`motion.soles.foot_contact`).
     """
     seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name).filled()
     feature = body.feature if encoder is None else encoder.encode(seen.keypoints, body.camera).feature
     if feature is None:
-        raise KitError(f"{body.name}: the tool left no feature; give an encoder")
+        raise KitError(f"{body.name}: the tool's output has no feature; give an encoder")
     pos, rot = body.bodies()
     if body.contact is None:
         contact = foot_contact(pos, rot, body.fps).float()
@@ -234,11 +226,11 @@ def make_track(body: SeenBody, encoder: VisionEncoder | None = None) -> VisualTr
 
 
 def distance_from_rays(body: SeenBody, track: VisualTrack) -> float:
-    """Median distance of the body's 12 keypoint joints from the believed rays, m; NaN where none is believed.
+    """Median distance of the body's 12 keypoint joints from the confident rays, m; NaN if there are none.
 
-    A few centimetres are the difference between a person and the mean shape. Decimetres mean that body, camera and
+    A few centimetres are the difference between the person and the mean shape. Decimetres mean that body, camera and
     keypoints do not belong together.
     """
     joints = coco_from_bodies(*body.bodies())[:, RAY_COCO]
-    away = perpendicular(joints, track.centre, track.ray_point).norm(dim=-1)
-    return float(away[track.ray_confidence > 0.3].median()) if (track.ray_confidence > 0.3).any() else float("nan")
+    distance = perpendicular(joints, track.centre, track.ray_point).norm(dim=-1)
+    return float(distance[track.ray_confidence > 0.3].median())

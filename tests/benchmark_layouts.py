@@ -1,6 +1,6 @@
-"""Small data sets in the published layouts, written from one known scene; the conversions are done here by hand.
+"""Small data sets in the published layouts, written from one known scene without the code under test.
 
-A demo motion filmed by a camera; every function returns the folder that its reader is given.
+The scene is a demo motion in front of a camera; every function returns the folder to give to the reader.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ J0 = torch.tensor(PELVIS_AT_REST)
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """The truth in the kit's world: motion, 24 joints, 17 keypoints in the picture, camera."""
+    """Ground truth in the kit's world: motion, 24 joints, 17 keypoints in pixels, camera."""
 
     clip: Clip
     joints: torch.Tensor
@@ -48,7 +48,7 @@ def scene(fps: float = 30.0, moving: bool = True, frames: int = FRAMES, size=(10
 
 
 def in_y_up(given: Scene, raised: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """poses (T, 72) and SMPL's trans (T, 3) in a y-up world that lies `raised` m too high."""
+    """poses (T, 72) and SMPL's trans (T, 3) in a y-up world shifted up by `raised` m."""
     turn = roma.rotmat_to_unitquat(Y_UP)
     rot = given.clip.joint_rot.clone()
     rot[:, 0] = roma.quat_product(turn.expand(len(rot), 4), rot[:, 0])
@@ -117,7 +117,7 @@ def write_emdb(root: Path, given: Scene, name: str = "P1_14_outdoor_climb", **ch
 
 
 def write_aistpp(root: Path, given: Scene, name: str = "gBR_sBM_cAll_d04_mBR0_ch01", scaling: float = 95.0) -> Path:
-    """A body 0.95 times the mean shape: the scene is seen by a still camera at 60 Hz."""
+    """A body 0.95 times the mean shape, in front of a fixed camera at 60 Hz."""
     poses, _ = in_y_up(given)
     trans = 100 * (0.95 * given.joints[:, 0]) @ Y_UP.mT
     for folder in ("motions", "keypoints2d", "cameras", "splits"):
@@ -155,7 +155,7 @@ def _coco(given: Scene):
 
 
 def write_human36m(root: Path, given: Scene, kind: str = "cpn_ft_h36m_dbb") -> Path:
-    """S9 walks before one camera (four are listed); the 32 joints hold the 17 that are read, the rest is rubbish."""
+    """S9 walks in front of one camera (listed four times); of the 32 joints, the 17 that are read are meaningful."""
     root.mkdir(parents=True, exist_ok=True)
     of_32 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
     smpl = [0, 2, 5, 8, 1, 4, 7, 3, 9, 12, 15, 16, 18, 20, 17, 19, 21]  # H36M-17 by SMPL's numbers
@@ -182,7 +182,7 @@ def write_human36m(root: Path, given: Scene, kind: str = "cpn_ft_h36m_dbb") -> P
     place = {"orientation": [w, x, y, z], "translation": (1000 * camera.centre).tolist()}
     places = {"S1": [place] * 4, "S2": [{}] * 4, "S9": [place] * 4}
     text = (
-        "import nothing_of_the_kind\n"
+        "import does_not_exist\n"
         f"h36m_cameras_intrinsic_params = {lenses!r}\n\nh36m_cameras_extrinsic_params = {places!r}\n"
         "raise SystemExit('it ran')\n"
     )

@@ -1,7 +1,7 @@
-"""What the detector scripts of this folder share: reading a video upright, writing what was seen, and the command line.
+"""Shared by the detector scripts of this folder: reading video frames upright, writing detections, and the command line.
 
-They import it by its bare name, for Python looks beside a script first. It must run wherever they do: Python 3.10 or
-newer, with NumPy and PyAV, and nothing of the kit.
+They import it by its bare name, because Python searches a script's own folder first. It must run in their environments:
+Python 3.10 or newer, with NumPy and PyAV, and nothing of the kit.
 """
 
 import argparse
@@ -9,24 +9,24 @@ import contextlib
 import os
 import sys
 
-LONGEST_SIDE = 1920  # larger pictures are shrunk before detection; no detector here looks closer than that
+LONGEST_SIDE = 1920  # larger frames are downscaled before detection; no detector here uses a higher resolution
 
 
 class Fault(Exception):
-    """What the user can mend, in one line."""
+    """An error that the user can fix, in one line."""
 
 
 def upright_frames(video, start=0.0, end=None, max_frames=None, every=1, notes=None):
-    """The pictures of a video one by one, as a player shows them; none is kept.
+    """Iterate over the frames of a video, rotated upright.
 
     Args:
-        video: any file PyAV reads. start, end: seconds since its first picture; end is excluded.
-        every: take each n-th picture; of a film of 60 a second, every second one is enough for a motion at 30.
-        notes: a list that gets a line when part of the video could not be decoded.
+        video: any file PyAV reads. start, end: seconds since its first frame; end is exclusive.
+        every: yield every n-th frame only.
+        notes: list to which a line is appended if part of the video could not be decoded.
 
     Yields:
-        seconds since the first picture (presentation time), (H, W, 3) uint8 RGB with H and W at most LONGEST_SIDE,
-        and how many pixels of the video make one of the picture's.
+        seconds since the first frame (presentation time), image (H, W, 3) uint8 RGB with H and W at most LONGEST_SIDE,
+        and the downscaling factor.
     """
     import av
     import numpy as np
@@ -37,9 +37,9 @@ def upright_frames(video, start=0.0, end=None, max_frames=None, every=1, notes=N
         origin = float((stream.start_time or 0) * stream.time_base)
         rate = float(stream.average_rate or 30)
         if start > 0:
-            with contextlib.suppress(av.FFmpegError):  # a file that cannot be searched is read from its beginning
-                container.seek(int((start + origin) / stream.time_base), stream=stream)  # to the key frame before
-        count = given = damaged = passed = 0
+            with contextlib.suppress(av.FFmpegError):  # a file without seeking is read from its beginning
+                container.seek(int((start + origin) / stream.time_base), stream=stream)  # to the preceding key frame
+        frames_read = yielded = damaged = in_span = 0
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -47,31 +47,33 @@ def upright_frames(video, start=0.0, end=None, max_frames=None, every=1, notes=N
                 damaged += 1
                 continue
             for frame in frames:
-                seconds = count / rate if frame.time is None else frame.time - origin
-                count += 1
+                seconds = frames_read / rate if frame.time is None else frame.time - origin
+                frames_read += 1
                 if seconds < start - 1e-6:
                     continue
-                if (end is not None and seconds >= end - 1e-6) or (max_frames is not None and given >= max_frames):
+                if (end is not None and seconds >= end - 1e-6) or (max_frames is not None and yielded >= max_frames):
                     return
-                passed += 1
-                if (passed - 1) % every:
+                in_span += 1
+                if (in_span - 1) % every:
                     continue
                 shrink = max(1.0, max(frame.width, frame.height) / LONGEST_SIDE)
                 size = (round(frame.width / shrink), round(frame.height / shrink))
                 image = frame.reformat(*size, format="rgb24").to_ndarray()
-                # FFmpeg's angle is counter-clockwise, as rot90's is
+                # FFmpeg's angle is counter-clockwise, like rot90's
                 image = np.ascontiguousarray(np.rot90(image, round(getattr(frame, "rotation", 0) / 90) % 4))
-                given += 1
+                yielded += 1
                 yield seconds, image, shrink
         if notes is not None and damaged:
             notes.append(f"{damaged} packets of the video could not be decoded")
         whole = start <= 0 and end is None and max_frames is None
-        if notes is not None and whole and count < 0.95 * stream.frames:
-            notes.append(f"the video promises {stream.frames} frames, {count} could be read: it is cut short")
+        if notes is not None and whole and frames_read < 0.95 * stream.frames:
+            notes.append(
+                f"the header announces {stream.frames} frames but only {frames_read} could be read: the video is truncated"
+            )
 
 
-def tell(*words):
-    """A line for the program that runs this script; when that is gone, the script ends here."""
+def send(*words):
+    """Print a line for the parent process; exit if it is gone."""
     try:
         print(*words, flush=True)
     except BrokenPipeError:
@@ -79,7 +81,7 @@ def tell(*words):
 
 
 def expected_frames(video, start, end, max_frames, every=1):
-    """How many pictures there will be, from the header; 0 where it does not say."""
+    """Number of frames that `upright_frames` will yield, from the header; 0 if unknown."""
     import av
 
     with av.open(video) as container:
@@ -93,13 +95,13 @@ def expected_frames(video, start, end, max_frames, every=1):
 
 
 class Window:
-    """The part of the pictures around the person that was pointed at, for a detector that sees one person and takes the largest.
+    """A crop around the selected person, for a single-person detector that would take the largest one.
 
-    It stays where it is while the person is well inside, for such a detector looks first where it saw the person last; it waits,
-    a little wider, where the person was lost.
+    It stays in place while the person is well inside, because such a detector searches first where it last found the person;
+    while the person is lost it stays there and widens slowly.
 
     Args:
-        box: left, top, width, height of the person, in the picture's pixels.
+        box: left, top, width, height of the person, in pixels of the frame.
     """
 
     def __init__(self, box):
@@ -112,13 +114,13 @@ class Window:
         room = margin * max(right - left, bottom - top)
         return left - room, top - room, right + room, bottom + room
 
-    def part(self, image):
-        """The part of a picture (H, W, 3), and where its corner is in it: x, y."""
+    def crop(self, image):
+        """The crop of an image (H, W, 3), and its corner x, y in the image."""
         left, top, right, bottom = (max(0, round(side)) for side in self.view)
         return image[top:bottom, left:right].copy(), (left, top)
 
     def follow(self, body, size):
-        """Move with a body, a list of x, y, confidence or None where none was found, in pictures of a size (width, height)."""
+        """Follow a detected body, a list of x, y, confidence, or None, in images of a size (width, height)."""
         sure = [point for point in body if point[2] >= 0.3] if body is not None else []
         if len(sure) < 4:
             self.lost += 1
@@ -132,25 +134,25 @@ class Window:
             self.view = self._around(0.4)
 
 
-def look_in_window(window, image, seconds, people_in):
-    """The bodies that `people_in` sees in a window of a picture, at most one, in the picture's pixels; the window follows it."""
-    part, corner = window.part(image)
-    seen = people_in(part, seconds)[:1] if part.size else []
-    found = [[(x + corner[0], y + corner[1], c) for x, y, c in body] for body in seen]
+def detect_in_window(window, image, seconds, people_in):
+    """At most one body that `people_in` finds in the window, in pixels of the image; the window follows it."""
+    crop, (left, top) = window.crop(image)
+    bodies = people_in(crop, seconds)[:1] if crop.size else []
+    found = [[(x + left, y + top, c) for x, y, c in body] for body in bodies]
     window.follow(found[0] if found else None, (image.shape[1], image.shape[0]))
     return found
 
 
 def detect(options, people_in):
-    """Run `people_in` on every picture and write what it saw: an .npz that appears whole or not at all.
+    """Run `people_in` on every frame and write the detections to an .npz, atomically.
 
     Args:
-        people_in: RGB picture, seconds -> list of (17, 3) x, y in the picture's pixels and confidence 0..1.
+        people_in: RGB image, seconds -> list of (17, 3) x, y in pixels of the image and confidence 0..1.
 
     Writes:
-        times (T,) s; spread (T,) brightest minus darkest value of the picture, 0..255; change (T,) mean difference of the
-        picture from the one before, 0..255; frame (K,) the row in `times` of each of the K bodies; keypoints (K, 17, 3) in
-        the video's pixels; image_size (2,) width, height of the upright video; notes, a line for each thing the user should know.
+        times (T,) s; spread (T,) brightest minus darkest value of the frame, 0..255; change (T,) mean absolute difference from
+        the previous frame, 0..255; frame (K,) index into `times` of each of the K bodies; keypoints (K, 17, 3) in pixels of the
+        upright video; image_size (2,) its width and height; notes, messages for the user, one line each.
     """
     import numpy as np
 
@@ -163,8 +165,8 @@ def detect(options, people_in):
         found = []
         if window is None:
             found = people_in(image, seconds)
-        elif seconds >= options.at - 1e-6:  # the person was pointed at in this picture, not in those before
-            found = look_in_window(window, image, seconds, people_in)
+        elif seconds >= options.at - 1e-6:  # not before the time of the box
+            found = detect_in_window(window, image, seconds, people_in)
         for body in found:
             body = np.array(body, dtype=np.float32)
             body[:, :2] *= shrink
@@ -177,9 +179,9 @@ def detect(options, people_in):
         spread.append(int(small.max()) - int(small.min()))
         change.append(0.0 if before is None else float(np.abs(small - before).mean()))
         before = small
-        tell("progress", len(times), total)
+        send("progress", len(times), total)
     if not times:
-        raise Fault(f"{options.video}: no picture could be decoded between --start and --end")
+        raise Fault(f"{options.video}: no frame could be decoded between --start and --end")
     part = options.out + ".part"
     with open(part, "wb") as file:
         np.savez_compressed(
@@ -196,34 +198,32 @@ def detect(options, people_in):
 
 
 def main(description, version, import_detector, detector):
-    """What a detector script does when it is run.
+    """Entry point of a detector script.
 
     Args:
-        description: the script's docstring; its first paragraph opens `--help`.
+        description: the script's docstring, whose first paragraph is shown by `--help`.
         version: name and version, for `--version`.
-        import_detector: imports what is slow or could be missing.
-        detector: context manager; the weights' path or None -> `people_in`, see `detect`.
+        import_detector: imports the detector's package, which is slow and may fail.
+        detector: context manager; path of the weights or None -> `people_in`, see `detect`.
     """
     parser = argparse.ArgumentParser(description=description.partition("\n\n")[0])
     parser.add_argument("video")
     parser.add_argument("out", help="the .npz to write")
     parser.add_argument("--weights", help="a local file or folder")
-    parser.add_argument("--start", type=float, default=0.0, help="first second")
-    parser.add_argument("--end", type=float, help="last second")
+    parser.add_argument("--start", type=float, default=0.0, help="start time, s")
+    parser.add_argument("--end", type=float, help="end time, s")
     parser.add_argument("--max-frames", type=int)
-    parser.add_argument("--every", type=int, default=1, help="look at each n-th picture")
-    parser.add_argument("--box", type=float, nargs=4, help="left, top, width and height of the only person to look for")
-    parser.add_argument("--at", type=float, default=0.0, help="seconds when the person is there")
-    parser.add_argument(
-        "--version", action="store_true", help="say name and version, when the detector can be imported"
-    )
+    parser.add_argument("--every", type=int, default=1, help="process every n-th frame")
+    parser.add_argument("--box", type=float, nargs=4, help="left, top, width and height of the person to detect")
+    parser.add_argument("--at", type=float, default=0.0, help="time at which the person is in the box, s")
+    parser.add_argument("--version", action="store_true", help="import the detector and print its name and version")
     if sys.argv[1:] == ["--version"]:
         import_detector()
         return print(version)
     options = parser.parse_args()
     try:
         import_detector()
-        tell("ready")
+        send("ready")
         with detector(options.weights) as people_in:
             detect(options, people_in)
     except Fault as fault:

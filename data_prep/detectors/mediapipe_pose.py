@@ -2,11 +2,11 @@
 # requires-python = ">=3.10,<3.13"
 # dependencies = ["mediapipe==0.10.21", "numpy==1.26.4", "av>=14"]
 # ///
-"""MediaPipe Pose (Google, Apache-2.0): one person's keypoints in a video, on the CPU, with the model its wheel carries.
+"""MediaPipe Pose (Google, Apache-2.0): one person's keypoints in a video, on the CPU, with the model inside its wheel.
 
-0.10.21 is the last line of releases that still has `mediapipe.solutions` and the model inside the wheel; it needs
-numpy<2, which is why this script has an environment of its own. The full model (complexity 1) is used: the heavy one would
-have to be fetched. Landmark numbers are those of MediaPipe's pose_landmarker.
+0.10.21 is the last release series with `mediapipe.solutions` and the model inside the wheel; it needs numpy<2, hence the
+separate environment. The full model (complexity 1) is used: the heavy one would have to be downloaded. Landmark indices are
+those of MediaPipe's pose_landmarker.
 """
 
 import contextlib
@@ -14,23 +14,23 @@ import os
 
 from detector_script import Fault, main
 
-# Where COCO's 17 keypoints are among the 33 landmarks
+# Indices of COCO's 17 keypoints among the 33 landmarks
 COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 
 
 def import_detector():
-    """Import what is slow or could be missing."""
+    """Import the package, which is slow and may fail."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     import mediapipe  # noqa: F401
 
 
 @contextlib.contextmanager
 def detector(weights):
-    """A function from picture and seconds to bodies. There is nothing to load: `weights` must be None."""
+    """A function from image and seconds to bodies. `weights` must be None."""
     from mediapipe.python.solutions.pose import Pose
 
     if weights is not None:
-        raise Fault("mediapipe carries its model in its wheel; leave out --weights")
+        raise Fault("mediapipe comes with its model; omit --weights")
     with Pose(model_complexity=1, min_detection_confidence=0.5, min_tracking_confidence=0.5) as pose:
 
         def people_in(image, seconds):

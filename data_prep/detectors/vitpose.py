@@ -7,8 +7,8 @@
 `--weights` names a folder with two models as `save_pretrained` writes them (config.json, preprocessor_config.json,
 model.safetensors): `detector/`, a person detector such as PekingU/rtdetr_r50vd_coco_o365, and `vitpose/`, such as
 usyd-community/vitpose-base-simple. ViTPose++ models (vitpose-plus-*) use their COCO expert. Written against the
-documentation of transformers 4.48 to 5. It was run with small untrained models under 5.24, never with the real weights, which
-could not be fetched where it was written. On Linux the environment takes gigabytes: torch from the package index brings CUDA.
+documentation of transformers 4.48 to 5 and tested with small untrained models under 5.24, not with the real weights. On Linux
+the environment takes gigabytes: torch from the package index brings CUDA.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from detector_script import Fault, main
 
 
 def import_detector():
-    """Import what is slow or could be missing."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # weights come from the folder, never from elsewhere
+    """Import the package, which is slow and may fail."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # weights come only from the given folder
     from transformers import VitPoseForPoseEstimation  # noqa: F401
 
 
@@ -30,9 +30,9 @@ def load(folder, kind):
     from transformers import AutoImageProcessor
 
     if not (folder / "config.json").is_file():
-        raise Fault(f"{folder}: no config.json there; a folder as save_pretrained writes it is needed")
+        raise Fault(f"{folder}: no config.json in the folder; expected one as save_pretrained writes it")
     if not list(folder.glob("*.safetensors")):
-        raise Fault(f"{folder}: no .safetensors there; pickled weights are not opened")
+        raise Fault(f"{folder}: no .safetensors in the folder; pickled weights are not supported")
     try:
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
@@ -43,7 +43,7 @@ def load(folder, kind):
 
 @contextlib.contextmanager
 def detector(weights):
-    """A function from picture and seconds to bodies, with the weights loaded."""
+    """A function from image and seconds to bodies, with the weights loaded."""
     import torch
     from PIL import Image
     from transformers import AutoModelForObjectDetection, VitPoseForPoseEstimation
@@ -52,7 +52,7 @@ def detector(weights):
         raise Fault("vitpose needs --weights, a folder with detector/ and vitpose/ as save_pretrained writes them")
     find, finder = load(Path(weights) / "detector", AutoModelForObjectDetection)
     read, reader = load(Path(weights) / "vitpose", VitPoseForPoseEstimation)
-    # RT-DETR counts its classes without a background and DETR with one: the label's name says which is the person
+    # class indices differ: RT-DETR has no background class, DETR has one
     person = [i for i, label in finder.config.id2label.items() if label.lower() == "person"] or [0]
     experts = getattr(reader.config.backbone_config, "num_experts", 1) or 1
 
@@ -65,13 +65,13 @@ def detector(weights):
         boxes = seen["boxes"][torch.isin(seen["labels"], torch.tensor(person).to(seen["labels"]))].cpu().numpy()
         if len(boxes) == 0:
             return []
-        boxes[:, 2:] -= boxes[:, :2]  # corners to corner and size, as the processor wants them
+        boxes[:, 2:] -= boxes[:, :2]  # xyxy to xywh, as the processor expects
         inputs = read(picture, boxes=[boxes], return_tensors="pt").to(reader.device)
         if experts > 1:
             inputs["dataset_index"] = torch.zeros(len(boxes), dtype=torch.int64, device=reader.device)  # 0 is COCO
         bodies = read.post_process_pose_estimation(reader(**inputs), boxes=[boxes])[0]
         if bodies and len(bodies[0]["keypoints"]) != 17:
-            raise Fault(f"{weights}/vitpose: {len(bodies[0]['keypoints'])} keypoints; COCO's 17 are needed")
+            raise Fault(f"{weights}/vitpose: {len(bodies[0]['keypoints'])} keypoints; expected COCO's 17")
         return [torch.cat([b["keypoints"], b["scores"].reshape(-1, 1)], 1).cpu().numpy() for b in bodies]
 
     yield people_in

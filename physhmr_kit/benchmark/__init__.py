@@ -1,11 +1,11 @@
-"""The field's benchmarks: a prepared set under a protocol, resumable, and motions of any tool judged without a truth.
+"""Standard benchmarks under published protocols, resumable, and plausibility of any motion without ground truth.
 
-`python -m physhmr_kit.evaluate --benchmark ...` and `--plausibility ...` are the commands; docs/benchmarks.md tells how. Names of
-benchmarks and protocols stand here, free of torch, so that `--help` answers at once.
+The commands are `python -m physhmr_kit.evaluate --benchmark ...` and `--plausibility ...`; see docs/benchmarks.md. The names of
+benchmarks and protocols are defined here, without importing torch, so that `--help` is fast.
 """
 
 NAMES = ("3dpw", "emdb1", "emdb2", "human36m", "aistpp")
-"""What `--benchmark` names; see `sequences.BENCHMARKS`."""
+"""Choices of `--benchmark`; see `sequences.BENCHMARKS`."""
 
 PROTOCOL_NAMES = ("wham", "physhmr", "phc")
-"""What `--protocol` names; see `metrics.protocols`."""
+"""Choices of `--protocol`; see `metrics.protocols`."""

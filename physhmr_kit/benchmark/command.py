@@ -1,4 +1,4 @@
-"""What `physhmr evaluate --benchmark` and `--plausibility` do once they know their policies; they print, write and return."""
+"""Runs `physhmr evaluate --benchmark` and `--plausibility` once the policies are loaded, and prints and writes the tables."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import write_text
 
 Follower = tuple | None
-"""Policy, its episode and the settings of its file; None for the estimate itself."""
+"""Policy, episode settings and metadata of its file; None for the kinematic estimate."""
 
 
 def run_benchmark(args, followers: Mapping[str, Follower], weights: Mapping[str, Path], simulator: str) -> int:
     """Evaluate a set, print its tables and write them beside the results.
 
     Args:
-        args: options of the command. followers: of each method, the one asked for first, its baselines after it.
-        weights: files that decide the results, by what they are. simulator: that which is used.
+        args: the command's options. followers: by method; the requested one first, then its baselines.
+        weights: weight files that the results depend on, by role. simulator: its name.
     """
     from physhmr_kit.vision.pretrained import load_encoder
 
     benchmark, protocol = BENCHMARKS[args.benchmark], PROTOCOLS[args.protocol or BENCHMARKS[args.benchmark].protocol]
     out = args.out or Path("out") / args.benchmark
     prepared = benchmark.open(args.data, out, args.keypoints)
-    of_joints = any(entry["joint_set"] != "smpl24" for entry in prepared.entries)
-    if of_joints and protocol is not WHAM:
+    joints_only = any(entry["joint_set"] != "smpl24" for entry in prepared.entries)
+    if joints_only and protocol is not WHAM:
         raise KitError(
-            f"{prepared.title} has joints and no bodies, which protocol '{protocol.name}' needs; take --protocol wham"
+            f"{prepared.title} has joints but no bodies, which protocol '{protocol.name}' needs; use --protocol wham"
         )
     genders = {Clip.load(prepared.folder / entry["clip"]).gender for entry in prepared.entries if entry.get("clip")}
-    bodies = find_bodies(of_joints, genders, benchmark.lsp)
+    bodies = find_bodies(joints_only, genders, benchmark.lsp)
     settings = {
         "benchmark": args.benchmark,
         "joints": bodies.label,
@@ -58,7 +58,7 @@ def run_benchmark(args, followers: Mapping[str, Follower], weights: Mapping[str,
     title = f"{prepared.title}, {benchmark.split}: {', '.join(followers)} by protocol {protocol.name}"
     notes = [
         f"{bodies.label}.",
-        f"keypoints: {prepared.keypoints}. camera: the set's own, calibrated; person's size and floor contact are estimated.",
+        f"keypoints: {prepared.keypoints}. camera: the set's own calibration; the person's size and floor contact are estimated.",
         *sorted({note + "." for entry in prepared.entries for note in entry["notes"]}),
     ]
     print(write_tables(results, protocol, benchmark.world and prepared.world, out, title, notes))
@@ -67,10 +67,10 @@ def run_benchmark(args, followers: Mapping[str, Follower], weights: Mapping[str,
 
 
 def run_plausibility(folder: Path, found_floor: bool, csv: Path | None, markdown: Path | None) -> int:
-    """Score the motions of a folder or file, print the table and write it where asked.
+    """Score the motions of a folder or file, print the table and optionally write it as CSV and Markdown.
 
     Raises:
-        KitError: no motion in it can be read.
+        KitError: no motion can be read.
     """
     from data_prep.as_read import read_motions
 

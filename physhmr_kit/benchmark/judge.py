@@ -1,4 +1,4 @@
-"""Plausibility of files: every motion of a folder, whoever made it, scored without a truth."""
+"""Plausibility of motion files from any tool, without ground truth."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from data_prep.as_read import AsRead
+from physhmr_kit.benchmark.tables import cells
 from physhmr_kit.metrics.plausibility import COLUMNS, plausibility
 from physhmr_kit.metrics.protocols import ClipFigures, Protocol, pool
 from physhmr_kit.metrics.table import to_csv
@@ -15,17 +16,17 @@ from physhmr_kit.utils.markdown import markdown_table
 _POOLED = Protocol("plausibility", plausibility, COLUMNS)
 NOTES = (
     "Mean-shape humanoid, 30 fps; rules in docs/metrics.md. Read the columns together: a floating body neither slides nor sinks. "
-    "A dash: nothing to measure, e.g. no foot stands.",
-    "floor: where the body stands in its file, cm; 0 where it rests on z = 0. All motions: one mean over all frames, standing feet or "
-    "hinges (height variance: mean over motions).",
+    "A dash: nothing to measure, e.g. no foot in stance.",
+    "floor: height of the floor found in the file, cm; 0 if the body rests on z = 0. All motions: one mean over all frames, "
+    "stance feet or hinges (height variance: mean over motions).",
 )
 
 
 def judge(motions: Iterable[AsRead], found_floor: bool = False) -> tuple[list[dict], list[AsRead]]:
-    """A row of figures for each motion and a closing one, and what could not be read.
+    """A row of metrics for each motion, a last row for all of them, and the motions that could not be read.
 
     Args:
-        found_floor: move every motion onto the floor found; else only those of tools whose world has no floor.
+        found_floor: shift every motion to its detected floor; otherwise only those of tools whose world has no floor.
     """
     rows, figures, refused = list[dict](), list[ClipFigures](), list[AsRead]()
     for motion in motions:
@@ -46,19 +47,11 @@ def judge(motions: Iterable[AsRead], found_floor: bool = False) -> tuple[list[di
 
 def plausibility_report(rows: list[dict], refused: list[AsRead], title: str, found_floor: bool) -> tuple[str, str]:
     """The table as Markdown and CSV."""
-    words = [
-        *NOTES,
-        f"Heights are above {'the floor found' if found_floor else 'z = 0 (of tools without a floor: above the one found)'}.",
-    ]
-    words += [f"not read: {one.path}: {one.refusal}" for one in refused]
-    body = [[_cell(value) for value in row.values()] for row in rows]
-    table = markdown_table(("motion", "frames", "floor cm", *COLUMNS.values()), body, "lr")
-    return "\n".join([f"# {title}", "", table, "", *(f"- {word}" for word in words), ""]), to_csv(rows)
+    floor = "the floor found" if found_floor else "z = 0 (for tools without a floor: above the floor found)"
+    notes = [*NOTES, f"Heights are above {floor}.", *(f"not read: {one.path}: {one.refusal}" for one in refused)]
+    table = markdown_table(("motion", "frames", "floor cm", *COLUMNS.values()), map(cells, rows), "lr")
+    return "\n".join([f"# {title}", "", table, "", *(f"- {note}" for note in notes), ""]), to_csv(rows)
 
 
 def _means(figures: list[ClipFigures]) -> dict[str, float]:
     return pool(figures, _POOLED).means
-
-
-def _cell(value) -> str:
-    return ("-" if math.isnan(value) else f"{value:.1f}") if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
-"""A prepared set under a protocol: every sequence by every method, each result kept, so that a killed run goes on where it was.
+"""Evaluates every method on every sequence of a prepared set; results are saved, so that an interrupted run can resume.
 
-A sequence is seen once: keypoints and the set's own camera become a `VisualTrack` whose world is divided by the estimated size of the
-person. A method returns a body in that world; it is multiplied back and scored in the real one.
+A sequence is encoded once: keypoints and the set's own camera become a `VisualTrack` whose world is divided by the estimated size
+of the person. A method returns a body in that world; it is scaled back and scored in the real one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from data_prep import aistpp, emdb, human36m, threedpw
+from data_prep.benchmark_sequence import BenchmarkSequence
 from data_prep.benchmark_set import MANIFEST, BenchmarkSet, Prepared, keypoints_label
-from data_prep.filmed import Filmed
 from physhmr_kit.benchmark.bodies import Bodies
 from physhmr_kit.metrics import functional as F
 from physhmr_kit.metrics.protocols import ClipFigures, Points, Protocol
@@ -35,11 +35,11 @@ from physhmr_kit.vision.track import VisualTrack
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A set, the list of it that papers report, and what is usually printed.
+    """A data set and the split and metrics that papers report.
 
     Attributes:
-        source: its reader. split: the list. protocol: by default. world: whether its world figures are reported.
-        lsp: whether 3DPW's 14 joints count.
+        source: its reader. split: of the set. protocol: the default one. world: whether world metrics are reported.
+        lsp: whether metrics use 3DPW's 14 joints.
     """
 
     source: BenchmarkSet
@@ -49,10 +49,10 @@ class Benchmark:
     lsp: bool = False
 
     def open(self, data: Path, out: Path, keypoints: Path | None = None) -> Prepared:
-        """The prepared set: `data` itself where it has a manifest, else made of it in out/data, once.
+        """The prepared set: `data` itself if it has a manifest, otherwise prepared from it in out/data, once.
 
         Raises:
-            KitError: a set of another kind, or one that cannot be read.
+            KitError: another data set, other keypoints, or unreadable.
         """
         if not (data / MANIFEST).is_file():
             if not (out / "data" / MANIFEST).is_file():
@@ -63,9 +63,9 @@ class Benchmark:
             raise KitError(f"{data}: a prepared {prepared.title}, not {self.source.title}")
         if keypoints is not None and prepared.keypoints != keypoints_label(keypoints):
             raise KitError(
-                f"{data}: prepared with keypoints {prepared.keypoints}; prepare it anew for those of {keypoints}"
+                f"{data}: prepared with keypoints {prepared.keypoints}; prepare it again for those of {keypoints}"
             )
-        return prepared.of_split(self.split)
+        return prepared.select_split(self.split)
 
 
 BENCHMARKS = {
@@ -75,20 +75,20 @@ BENCHMARKS = {
     "human36m": Benchmark(human36m.SET, "test"),
     "aistpp": Benchmark(aistpp.SET, "pose_test", "physhmr"),
 }
-"""What --benchmark names."""
+"""Choices of `--benchmark`."""
 
 Method = Callable[[VisualTrack], Reconstruction]
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What stays the same over a set.
+    """The configuration of an evaluation.
 
     Attributes:
-        prepared, protocol, bodies, encoder: see there.
-        methods: name -> what makes a motion of a track; all share the track of a sequence.
-        out: folder of the results. settings: words that decide the results; another run's results are not mixed in.
-        picture: called with (file, rollout beside the truth, or the clip where the truth has no body) where pictures are wanted.
+        prepared, protocol, bodies, encoder: see their classes.
+        methods: name -> function from a track to a reconstruction; all get the same track of a sequence.
+        out: folder for results. settings: recorded there; results with other settings are refused.
+        picture: called with (file, rollout with the ground truth, or the clip if that has no body); None for no pictures.
     """
 
     prepared: Prepared
@@ -102,11 +102,11 @@ class Run:
 
 
 Results = dict[str, dict[str, list[ClipFigures]]]
-"""Method -> sequence -> its clips; one clip where the protocol takes sequences whole."""
+"""Method -> sequence -> its clips; a single clip if the protocol scores whole sequences."""
 
 
 def evaluate_set(run: Run, progress: Callable[[int, int], None] | None = None) -> Results:
-    """Every sequence by every method; what is in the folder already is read.
+    """Evaluate every method on every sequence; existing results are loaded.
 
     Raises:
         KitError: the folder holds results of other settings, or a sequence cannot be read.
@@ -115,73 +115,76 @@ def evaluate_set(run: Run, progress: Callable[[int, int], None] | None = None) -
     results: Results = {method: {} for method in run.methods}
     for number, entry in enumerate(run.prepared.entries):
         name = entry["name"]
-        todo = []
+        missing = []
         for method in run.methods:
-            kept = _read(_file(run, method, name))
-            if kept is None:
-                todo.append(method)
+            saved = _read(_file(run, method, name))
+            if saved is None:
+                missing.append(method)
             else:
-                results[method][name] = kept
-        if todo:
-            filmed = run.prepared.load(entry)
-            truth = run.bodies.truth(filmed)
-            track = track_from_keypoints(filmed.keypoints, filmed.camera, run.encoder, scale=None)
-            for method in todo:
-                results[method][name] = _by_method(run, method, filmed, truth, track)
+                results[method][name] = saved
+        if missing:
+            sequence = run.prepared.load(entry)
+            truth = run.bodies.truth(sequence)
+            track = track_from_keypoints(sequence.keypoints, sequence.camera, run.encoder, scale=None)
+            for method in missing:
+                results[method][name] = _evaluate(run, method, sequence, truth, track)
         if progress:
             progress(number + 1, len(run.prepared.entries))
     return results
 
 
 def clips_of(frames: int, length: int | None) -> list[slice]:
-    """Whole clips of a sequence: all of it, or as many of `length` frames as it has (all of a shorter one)."""
+    """Split a sequence into clips of `length` frames, dropping the rest; a shorter sequence, or length None, is one clip."""
     if length is None or frames < length:
         return [slice(0, frames)]
     return [slice(start, start + length) for start in range(0, frames - length + 1, length)]
 
 
-def _by_method(run: Run, method: str, filmed: Filmed, truth: Points, track: VisualTrack) -> list[ClipFigures]:
+def _evaluate(
+    run: Run, method: str, sequence: BenchmarkSequence, truth: Points, track: VisualTrack
+) -> list[ClipFigures]:
     figures = []
     for rows in clips_of(len(track), run.protocol.clip_frames):
         result = run.methods[method](track[rows])
         state = result.rollout.simulated
-        name = filmed.name if run.protocol.clip_frames is None else f"{filmed.name}_{rows.start:05d}"
-        pred = run.bodies.predicted(state, track.scale, filmed.joint_set)
-        figures.append(score(run.protocol, name, filmed, rows, pred, truth[rows], not result.restarts))
+        name = sequence.name if run.protocol.clip_frames is None else f"{sequence.name}_{rows.start:05d}"
+        pred = run.bodies.predicted(state, track.scale, sequence.joint_set)
+        figures.append(score(run.protocol, name, sequence, rows, pred, truth[rows], not result.restarts))
         folder = run.out / method / run.protocol.name
         clip = Clip.from_joints(track.scale * state.root_pos, local_rotations(state.body_rot), track.fps, name)
         clip.save(folder / f"{name}.npz")
-        if run.picture and filmed.clip is None:
-            run.picture(folder / f"{name}.png", clip)
-        elif run.picture and filmed.clip is not None:
-            true = _true_state(filmed.clip.cut(rows.start, rows.stop), track.scale)
-            run.picture(folder / f"{name}.png", replace(result.rollout, name=f"{name}, {method}", reference=true))
-    # last, for this file says that the others are there
-    write_text(_file(run, method, filmed.name), json.dumps([asdict(f) for f in figures]))
+        if run.picture:
+            pictured: object = clip
+            if sequence.clip is not None:
+                truth_state = _true_state(sequence.clip.cut(rows.start, rows.stop), track.scale)
+                pictured = replace(result.rollout, name=f"{name}, {method}", reference=truth_state)
+            run.picture(folder / f"{name}.png", pictured)
+    # written last: it marks the sequence as complete
+    write_text(_file(run, method, sequence.name), json.dumps([asdict(f) for f in figures]))
     return figures
 
 
 def score(
-    protocol: Protocol, name: str, filmed: Filmed, rows: slice, pred: Points, truth: Points, unaided: bool
+    protocol: Protocol, name: str, sequence: BenchmarkSequence, rows: slice, pred: Points, truth: Points, unaided: bool
 ) -> ClipFigures:
-    """The figures of one clip over its valid frames.
+    """Score one clip over its valid frames.
 
     Args:
-        rows: of the sequence that the clip is. pred, truth: of these rows. unaided: the body was never put back onto an estimate.
+        rows: of the clip within the sequence. pred, truth: of these rows. unaided: the body was never reset to the estimate.
     """
-    valid, frames = filmed.valid[rows], rows.stop - rows.start
+    valid, frames = sequence.valid[rows], rows.stop - rows.start
     pred, truth = pred[valid], truth[valid]
     count = int(valid.sum())
     if count < MIN_FRAMES:
         return ClipFigures(name, frames, 0, False)
-    moving = bool(filmed.camera.batch_shape)
-    camera_rot = filmed.camera.R[rows][valid] if moving else filmed.camera.R.expand(count, 3, 3)
+    moving = bool(sequence.camera.batch_shape)
+    camera_rot = sequence.camera.R[rows][valid] if moving else sequence.camera.R.expand(count, 3, 3)
     values = protocol.values(pred, truth, camera_rot)
     return ClipFigures.of(name, frames, count, unaided and not is_lost(pred.joints, truth.joints), values)
 
 
 def is_lost(pred: torch.Tensor, target: torch.Tensor) -> bool:
-    """PHC's rule of evaluation; over all joints of a set that has not SMPL's 24."""
+    """PHC's failure criterion; over all joints if the set does not have SMPL's 24."""
     if pred.shape[1] == 24:
         return F.fail_frame(pred, target) is not None
     return bool(((pred - target).norm(dim=-1).mean(1) > LOST_DISTANCE).any())
@@ -202,18 +205,17 @@ def _read(path: Path) -> list[ClipFigures] | None:
     try:
         return [ClipFigures(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as fault:
-        raise KitError(f"{path}: not a readable result ({fault}); delete it, and it is made again") from fault
+        raise KitError(f"{path}: not a readable result ({fault}); delete it and run again") from fault
 
 
 def _check_settings(run: Run) -> None:
-    """Results of one folder are of one set, one body and one set of weights for each method."""
+    """Refuse to mix results of different sets, bodies or weights in one folder."""
     path = run.out / "settings.json"
     before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    changed = [key for key in run.settings if key in before and before[key] != run.settings[key]]
-    if changed:
-        key = changed[0]
-        raise KitError(
-            f"{run.out}: holds results with {key} '{before[key]}', not '{run.settings[key]}'; name another folder with --out"
-        )
+    for key, value in run.settings.items():
+        if before.get(key, value) != value:
+            raise KitError(
+                f"{run.out}: contains results with {key} '{before[key]}', not '{value}'; choose another folder with --out"
+            )
     if before | run.settings != before:
         write_text(path, json.dumps(before | run.settings, indent=1))

@@ -1,4 +1,4 @@
-"""The tables of a benchmark: one row for each method with success and coverage, and one for each sequence and method."""
+"""Benchmark tables: one with a row per method, and one with a row per sequence and method."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from physhmr_kit.utils.files import write_text
 from physhmr_kit.utils.latex import latex_table
 from physhmr_kit.utils.markdown import markdown_table
 
-_FIRST = {"clips": "clips", "success": "success %", "coverage": "coverage %"}
+_FIRST = ("clips", "success %", "coverage %")
 
 
 def write_tables(results: Results, protocol: Protocol, world: bool, out: Path, title: str, notes: Sequence[str]) -> str:
     """Write table.md, table.csv and table.tex into a folder and return the Markdown.
 
     Args:
-        world: print the columns that need a world in which the truth does not drift.
-        notes: what is to be known beside the protocol's own words, a sentence each.
+        world: include the metrics that need ground truth without drift in the world frame.
+        notes: in addition to the protocol's, a sentence each.
     """
     found = {m for by_name in results.values() for clips in by_name.values() for c in clips for m in c.counts}
     heads = protocol.headings(world, found)
@@ -32,19 +32,16 @@ def write_tables(results: Results, protocol: Protocol, world: bool, out: Path, t
         for method, by_name in results.items()
     ]
     words = [*protocol.notes, _success_note(protocol), *notes]
-    top, rows = (
-        ["method", *_FIRST.values(), *heads.values()],
-        ["sequence", "method", *_FIRST.values(), *heads.values()],
-    )
-    tables = ((top, whole, "lr"), (rows, each, "llr"))
-    markdown = [markdown_table(head, map(_cells, given), align) for head, given, align in tables]
+    header = ["method", *_FIRST, *heads.values()]
+    tables = ((header, whole, "lr"), (["sequence", *header], each, "llr"))
+    markdown = [markdown_table(head, map(cells, rows), align) for head, rows, align in tables]
     text = "\n".join(
         [f"# {title}", "", markdown[0], "", *(f"- {w}" for w in words), "", "## Each sequence", "", markdown[1], ""]
     )
     write_text(out / "table.md", text)
     closing = [{"sequence": "all", **row} for row in whole]
     write_text(out / "table.csv", to_csv([*each, *closing]))
-    latex = [f"% {word}" for word in (title, *words)] + [latex_table(h, map(_cells, g), a) for h, g, a in tables]
+    latex = [f"% {word}" for word in (title, *words)] + [latex_table(h, map(cells, g), a) for h, g, a in tables]
     write_text(out / "table.tex", "\n".join([*latex, ""]))
     return text
 
@@ -67,13 +64,14 @@ def _row(first: dict, clips: list[ClipFigures], protocol: Protocol, heads: dict[
     }  # fmt: skip
 
 
-def _cells(row: dict) -> list[str]:
+def cells(row: dict) -> list[str]:
+    """The values of a row as text, floats to one decimal, '-' for NaN."""
     return [("-" if math.isnan(v) else f"{v:.1f}") if isinstance(v, float) else str(v) for v in row.values()]
 
 
 def _success_note(protocol: Protocol) -> str:
     counted = "clips of those that enter the means" if protocol.left_out else "sequences"
     return (
-        f"clips: {counted}. success: mean distance from the truth never above 0.5 m (PHC's rule) and never put back onto the "
+        f"clips: {counted}. success: mean distance from the truth never above 0.5 m (PHC's criterion) and never reset to the "
         "estimate. coverage: share of all frames that enter the means."
     )

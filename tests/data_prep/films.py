@@ -1,4 +1,4 @@
-"""Small videos made on the spot, and a detector that needs nothing but Python."""
+"""Small synthetic videos, and a fake detector that needs only the standard library."""
 
 import struct
 import sys
@@ -29,7 +29,7 @@ def film(path: Path, pictures, fps: int = 30, times=None, codec: str = "mpeg4", 
 
 
 def grey(frames: int, size: tuple[int, int] = (96, 64), value: int = 90) -> list[np.ndarray]:
-    """Pictures (width, height) with a bright block that wanders to the right."""
+    """Frames (width, height) with a bright block that moves to the right."""
     out = []
     for n in range(frames):
         picture = np.full((size[1], size[0], 3), value, np.uint8)
@@ -39,7 +39,7 @@ def grey(frames: int, size: tuple[int, int] = (96, 64), value: int = 90) -> list
 
 
 def lay_down(path: Path) -> Path:
-    """Write into an .mp4 what a phone held upright writes: turn me a quarter clockwise before you show me."""
+    """Write a rotation of 90 degrees clockwise into the header of an .mp4, as phones do for portrait video."""
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4
     assert data[at] == 0, "version 0 of the track header, 32-bit times"
@@ -54,7 +54,7 @@ FAKE_DETECTOR = '''# /// script
 # requires-python = ">=3.8"
 # dependencies = []
 # ///
-"""A detector that sees what the environment variable FAKE says; standard library only."""
+"""A detector whose result depends on the environment variable FAKE; standard library only."""
 import os, struct, subprocess, sys, time, zipfile
 
 def npy(kind, shape, values):
@@ -105,8 +105,8 @@ if mode == "half":
 '''
 
 
-def use_uv_of_ours(folder: Path, monkeypatch, first: str = "") -> None:
-    """Let the kit find a `uv` of our own: it runs `first` (a line of shell), then the script with this interpreter."""
+def use_fake_uv(folder: Path, monkeypatch, first: str = "") -> None:
+    """Replace `uv` by a shell script that runs `first`, then the detector script with this interpreter."""
     folder.mkdir(exist_ok=True)
     run = f'while [ "$1" != --script ]; do shift; done; shift; exec {sys.executable} "$@"'
     (folder / "uv").write_text(f"#!/bin/sh\n{first}\n{run}\n")
@@ -114,10 +114,10 @@ def use_uv_of_ours(folder: Path, monkeypatch, first: str = "") -> None:
     monkeypatch.setattr("data_prep.environments.find_uv", lambda: str(folder / "uv"))
 
 
-def fake_detector(folder: Path, name: str = "fake", alone: bool = False):
-    """A `Detector` whose script is the one above."""
+def fake_detector(folder: Path, name: str = "fake", single_person: bool = False):
+    """A `Detector` with the fake script."""
     from data_prep.detect import Detector
 
     script = folder / "fake_pose.py"
     script.write_text(FAKE_DETECTOR)
-    return Detector(name, script, alone)
+    return Detector(name, script, single_person)

@@ -1,4 +1,4 @@
-"""3DPW, EMDB, AIST++ and Human3.6M: files in the published layouts, written from a known scene, give it back."""
+"""3DPW, EMDB, AIST++ and Human3.6M: files in the published layouts, written from a known scene, are read back."""
 
 import importlib
 import json
@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from data_prep import aistpp, emdb, human36m, threedpw
+from data_prep.benchmark_sequence import JOINT_SETS
 from data_prep.benchmark_set import MANIFEST, Prepared
-from data_prep.filmed import JOINT_SETS
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.cli import run
 from physhmr_kit.motion.kinematics import forward_kinematics
@@ -32,25 +32,24 @@ def prepared(module, folder, tmp_path, *more):
     return found, [found.load(entry) for entry in found.entries]
 
 
-def joints_of(filmed):
-    return forward_kinematics(filmed.clip.root_pos, filmed.clip.joint_rot, mean_offsets() * filmed.scale)[0]
+def joints_of(sequence):
+    return forward_kinematics(sequence.clip.root_pos, sequence.clip.joint_rot, mean_offsets() * sequence.scale)[0]
 
 
-def sees(filmed, joints, rows=RAY_COCO, smpl=JOINT_SETS["limbs13"][1:], most=2.0):
-    """How far the keypoints of the shoulders, elbows, wrists, knees and ankles are from the projected joints, pixels."""
-    order = [16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8]
-    off = (filmed.camera.project(joints[:, order]) - filmed.keypoints.pixels[:, RAY_COCO]).norm(dim=-1)
-    return off[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11]]  # a detector's hips are not SMPL's
+def reprojection_error(sequence, joints):
+    """Pixel distance of the shoulders, elbows, wrists, knees and ankles among the keypoints from the projected joints."""
+    rows, smpl = (RAY_COCO[:6] + RAY_COCO[8:]), [16, 17, 18, 19, 20, 21, 4, 5, 7, 8]  # a detector's hips are not SMPL's
+    return (sequence.camera.project(joints[:, smpl]) - sequence.keypoints.pixels[:, rows]).norm(dim=-1)
 
 
 def close_to(joints, wanted, most=2e-3):
-    """The same motion but for the height of the floor, within `most` m; the floor within 2 cm."""
+    """The same motion within `most` m apart from the floor height, which is within 2 cm."""
     lift = (joints - wanted)[..., 2].mean()
     off = joints - wanted - torch.tensor([0.0, 0.0, 1.0]) * lift
     assert off.norm(dim=-1).max() < most and abs(float(lift)) < 0.02
 
 
-def test_3dpw_gives_both_people_their_joints_camera_and_valid_frames(scene, tmp_path, capsys):
+def test_3dpw_sequences_of_both_people(scene, tmp_path, capsys):
     found, people = prepared(threedpw, layouts.write_threedpw(tmp_path / "3dpw", scene), tmp_path)
     assert [p.name for p in people] == ["courtyard_00_0", "courtyard_00_1"] and not found.world
     first, second = people
@@ -60,49 +59,49 @@ def test_3dpw_gives_both_people_their_joints_camera_and_valid_frames(scene, tmp_
     close_to(first.joints, scene.joints)
     close_to(joints_of(first), scene.joints)
     close_to(second.joints - torch.tensor([1.0, 0.0, 0.0]), scene.joints)
-    assert sees(first, first.joints).max() < 1.0
+    assert reprojection_error(first, first.joints).max() < 1.0
     assert first.keypoints.confidence.unique().tolist() == pytest.approx([0.8]), "all 17 of COCO are in OpenPose's 18"
     assert "2 sequences" in capsys.readouterr().out
 
 
-def test_3dpw_pickles_of_python_2_and_3_are_the_same(scene, tmp_path):
+def test_3dpw_pickles_of_python_2_and_3_are_read(scene, tmp_path):
     for protocol in (2, 4):
         folder = layouts.write_threedpw(tmp_path / str(protocol), scene, protocol=protocol)
         assert len(list(threedpw.read(folder, "test"))) == 2
 
 
-def test_emdb_comes_in_z_up_on_the_floor_with_its_good_frames(scene, tmp_path):
-    found, (filmed,) = prepared(emdb, layouts.write_emdb(tmp_path / "emdb", scene), tmp_path)
+def test_emdb_sequence_is_z_up_on_the_floor_with_its_valid_frames(scene, tmp_path):
+    found, (sequence,) = prepared(emdb, layouts.write_emdb(tmp_path / "emdb", scene), tmp_path)
     assert found.world and found.entries[0]["splits"] == ["emdb1"]
-    close_to(joints_of(filmed), scene.joints)
-    assert filmed.valid.tolist() == [True] * 37 + [False] * 3
-    assert sees(filmed, joints_of(filmed)).max() < 0.5
-    assert "no detections" in found.keypoints
-    with pytest.raises(KitError, match="no sequence of split 'emdb2'; there are emdb1"):
-        found.of_split("emdb2")
+    close_to(joints_of(sequence), scene.joints)
+    assert sequence.valid.tolist() == [True] * 37 + [False] * 3
+    assert reprojection_error(sequence, joints_of(sequence)).max() < 0.5
+    assert "not detections" in found.keypoints
+    with pytest.raises(KitError, match="no sequence of split 'emdb2'; available: emdb1"):
+        found.select_split("emdb2")
 
 
-def test_an_emdb_sequence_is_in_the_split_that_its_flags_say(scene, tmp_path):
+def test_emdb_splits_follow_the_flags(scene, tmp_path):
     folder = layouts.write_emdb(tmp_path, scene)
     layouts.write_emdb(tmp_path, scene, "P0_09_outdoor_walk", emdb1=False, emdb2=True)
     assert [f.name for f in emdb.read(folder, "emdb2")] == ["P0_09_outdoor_walk"]
     assert len(list(emdb.read(folder))) == 2
 
 
-def test_aistpp_is_centimetres_at_60_hz_with_a_size_of_its_own(tmp_path):
+def test_aistpp_sequences_in_metres_at_30_fps_with_their_scale(tmp_path):
     scene = layouts.scene(60.0, moving=False, frames=80, size=(1920, 1080))
     found, views = prepared(aistpp, layouts.write_aistpp(tmp_path / "aist", scene), tmp_path)
     assert [v.name for v in views] == [f"gBR_sBM_c{n:02d}_d04_mBR0_ch01" for n in range(1, 10)]
     first = views[0]
     assert first.scale == pytest.approx(0.95) and len(first.valid) == 40 and not first.camera.batch_shape
     close_to(joints_of(first), 0.95 * scene.joints[::2])
-    assert sees(first, joints_of(first))[:, [0, 1, 2, 3, 6, 7]].max() < 1.0
-    assert first.keypoints.confidence.min() == 0, "a keypoint that was not found is marked, not NaN"
+    assert reprojection_error(first, joints_of(first))[:, [0, 1, 2, 3, 6, 7]].max() < 1.0
+    assert first.keypoints.confidence.min() == 0, "undetected keypoints have confidence 0, not NaN"
     assert (tmp_path / "out" / "cameras" / "gBR_sBM_c01_d04_mBR0_ch01.json").is_file()
     assert found.entries[0]["splits"] == ["pose_test"]
 
 
-def test_aistpp_poses_by_joint_are_read_as_those_in_a_row(tmp_path):
+def test_aistpp_poses_of_shape_24_3_are_read(tmp_path):
     folder = layouts.write_aistpp(tmp_path, layouts.scene(60.0, moving=False, frames=20))
     path = next((folder / "motions").glob("*.pkl"))
     row = next(aistpp.read(folder)).clip
@@ -111,7 +110,7 @@ def test_aistpp_poses_by_joint_are_read_as_those_in_a_row(tmp_path):
     assert np.array_equal(next(aistpp.read(folder)).clip.poses, row.poses)
 
 
-def test_aistpp_leaves_out_what_its_list_says(tmp_path):
+def test_aistpp_split_and_ignore_list(tmp_path):
     scene = layouts.scene(60.0, moving=False, frames=20)
     folder = layouts.write_aistpp(tmp_path, scene)
     assert list(aistpp.read(folder, "pose_train")) == []
@@ -119,7 +118,7 @@ def test_aistpp_leaves_out_what_its_list_says(tmp_path):
     assert list(aistpp.read(folder)) == []
 
 
-def test_human36m_gives_joints_and_cameras_of_videopose3d_s_files(tmp_path):
+def test_human36m_joints_and_cameras_from_videopose3d_files(tmp_path):
     scene = layouts.scene(50.0, moving=False, frames=60, size=(1000, 1002))
     folder = layouts.write_human36m(tmp_path / "h36m", scene)
     layouts.write_human36m(folder, scene, "gt")
@@ -132,22 +131,24 @@ def test_human36m_gives_joints_and_cameras_of_videopose3d_s_files(tmp_path):
     low, share = at.long(), (at - at.long()).float()[:, None, None]
     close_to(first.joints, torch.lerp(fifty[low], fifty[(low + 1).clamp(max=59)], share))
     assert (first.camera.project(first.joints[:, 1:3]) - first.keypoints.pixels[:, 11:13]).norm(dim=-1).max() < 0.5
-    assert first.notes == ("keypoints of data_2d_h36m_cpn_ft_h36m_dbb.npz",), "detections go before the truth"
+    assert first.notes == ("keypoints of data_2d_h36m_cpn_ft_h36m_dbb.npz",), (
+        "detections are preferred to projected ground truth"
+    )
 
 
-def test_the_camera_tables_are_read_and_the_file_is_not_run(tmp_path):
+def test_human36m_camera_tables_are_parsed_without_running_the_file(tmp_path):
     scene = layouts.scene(50.0, moving=False, frames=20)
     cameras = human36m.read_cameras(layouts.write_human36m(tmp_path, scene) / "h36m_dataset.py")
     assert cameras["S2"] == [] and len(cameras["S9"]) == 4
     torch.testing.assert_close(cameras["S9"][0].centre, scene.camera.centre, atol=1e-4, rtol=0)
     torch.testing.assert_close(cameras["S9"][0].R, scene.camera.R, atol=1e-5, rtol=0)
     (tmp_path / "h36m_dataset.py").write_text("h36m_cameras_intrinsic_params = open('x')\n")
-    with pytest.raises(KitError, match="no readable tables of cameras"):
+    with pytest.raises(KitError, match="no readable camera tables"):
         human36m.read_cameras(tmp_path / "h36m_dataset.py")
 
 
 class Bomb:
-    """Pickled, it asks for a file to be made."""
+    """Unpickling it would create a file."""
 
     def __init__(self, path):
         self.path = path
@@ -157,7 +158,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["threedpw", "emdb", "aistpp", "human36m"])
-def test_a_malicious_file_is_refused_and_never_runs(name, tmp_path):
+def test_malicious_pickle_is_refused_and_not_run(name, tmp_path):
     module = importlib.import_module(f"data_prep.{name}")
     write = getattr(layouts, f"write_{name}")
     folder = write(tmp_path / "set", layouts.scene(60.0, moving=name not in ("aistpp", "human36m"), frames=20))
@@ -173,16 +174,16 @@ def test_a_malicious_file_is_refused_and_never_runs(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["threedpw", "emdb", "aistpp", "human36m"])
-def test_what_is_missing_is_named_with_where_it_is_asked_for(name, tmp_path, capsys):
+def test_missing_data_names_where_to_get_it(name, tmp_path, capsys):
     module = importlib.import_module(f"data_prep.{name}")
     for folder in (tmp_path / "nowhere", tmp_path):
         assert run(lambda folder=folder: module.main([str(folder), str(tmp_path / "out")])) == 2
-        told = capsys.readouterr().err
-        assert str(folder) in told and module.SET.home in told and "no " in told
+        error = capsys.readouterr().err
+        assert str(folder) in error and module.SET.home in error and "no " in error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_without_an_entry_says_which_and_where(scene, tmp_path):
+def test_missing_entry_is_named(scene, tmp_path):
     folder = layouts.write_threedpw(tmp_path, scene, cam_intrinsics=None)
     with pytest.raises(KitError, match=r"courtyard_00\.pkl: no 'cam_intrinsics'"):
         list(threedpw.read(folder))
@@ -191,14 +192,14 @@ def test_a_file_without_an_entry_says_which_and_where(scene, tmp_path):
         list(threedpw.read(folder))
 
 
-def test_a_detector_s_keypoints_take_the_place_of_the_set_s(scene, tmp_path):
+def test_detected_keypoints_replace_the_sets_own(scene, tmp_path):
     folder, own = layouts.write_emdb(tmp_path / "emdb", scene), tmp_path / "found"
     rows = torch.cat([scene.pixels + 3.0, torch.full((layouts.FRAMES, 17, 1), 0.6)], dim=-1)
     track = KeypointTrack(rows, 30.0, scene.camera.image_size)
     track.save(own / "P1_14_outdoor_climb.npz")
-    found, (filmed,) = prepared(emdb, folder, tmp_path, "--keypoints", own)
+    found, (sequence,) = prepared(emdb, folder, tmp_path, "--keypoints", own)
     assert found.keypoints == "of found"
-    torch.testing.assert_close(filmed.keypoints.keypoints, rows)
+    torch.testing.assert_close(sequence.keypoints.keypoints, rows)
     replace(track, keypoints=rows[:20]).save(own / "P1_14_outdoor_climb.npz")
     assert run(lambda: emdb.main([str(folder), str(tmp_path / "b"), "--keypoints", str(own)])) == 2
     (own / "P1_14_outdoor_climb.npz").unlink()
@@ -206,7 +207,7 @@ def test_a_detector_s_keypoints_take_the_place_of_the_set_s(scene, tmp_path):
     assert not (tmp_path / "b" / MANIFEST).exists()
 
 
-def test_the_manifest_holds_what_a_reader_of_it_needs(scene, tmp_path):
+def test_manifest_is_complete(scene, tmp_path):
     prepared(emdb, layouts.write_emdb(tmp_path / "emdb", scene), tmp_path)
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert manifest["fps"] == 30 and "licence" in manifest["licence"] and manifest["title"] == "EMDB"

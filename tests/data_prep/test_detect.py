@@ -1,4 +1,4 @@
-"""Running a detector: environments, what is kept, what is said when it fails, and that nothing is left over."""
+"""Running a detector: environments, caching, error messages, and that no process or file is left behind."""
 
 import os
 import signal
@@ -9,27 +9,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import FAKE_DETECTOR, fake_detector, film, grey, use_uv_of_ours
+from films import FAKE_DETECTOR, fake_detector, use_fake_uv
 
 from data_prep import detect as module
 from data_prep.detect import DETECTORS, Detections, Span, detect, find_detector, main, prepare
-from data_prep.environments import find_uv, last_words
+from data_prep.environments import error_line, find_uv
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError
 
-WHOLE = Span()
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="shell scripts and process groups")
 
 
 @pytest.fixture(autouse=True)
 def uv(tmp_path, monkeypatch):
-    """Detectors run in this interpreter."""
-    use_uv_of_ours(tmp_path / "bin", monkeypatch)
+    """Detectors run in the tests' interpreter."""
+    use_fake_uv(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
 def video(tmp_path):
-    """The fake detector never opens it; only its content counts."""
+    """The fake detector never opens it; only its content matters."""
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"a video, let us say")
     return path
@@ -37,13 +36,13 @@ def video(tmp_path):
 
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
-    """A function that counts how often the fake detector was started."""
+    """Counts how often the fake detector was started."""
     log = tmp_path / "calls.txt"
     monkeypatch.setenv("FAKE_LOG", str(log))
     return lambda: len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def test_what_was_seen_is_read_and_kept(tmp_path, video, calls):
+def test_detections_are_loaded_and_cached(tmp_path, video, calls):
     fake, cache = fake_detector(tmp_path), tmp_path / "cache"
     found = detect(video, fake, cache=cache, progress=False)
     assert found.times == pytest.approx(np.arange(12) / 30) and found.image_size == (640, 480)
@@ -54,13 +53,13 @@ def test_what_was_seen_is_read_and_kept(tmp_path, video, calls):
     assert [p.suffix for p in (cache / "detections").iterdir()] == [".npz"]
 
 
-def test_another_video_script_span_or_weight_is_another_result(tmp_path, video, calls):
+def test_cache_key_depends_on_video_script_span_and_weights(tmp_path, video, calls):
     fake, cache, weights = fake_detector(tmp_path), tmp_path / "cache", tmp_path / "weights"
     weights.mkdir()
     (weights / "model.onnx").write_bytes(b"1")
 
-    def ask(span=WHOLE, weights=None):
-        detect(video, fake, span, weights, cache, progress=False)
+    def ask(span=None, weights=None):
+        detect(video, fake, span or Span(), weights, cache, progress=False)
         return calls()
 
     assert ask() == 1
@@ -77,7 +76,7 @@ def test_another_video_script_span_or_weight_is_another_result(tmp_path, video, 
     assert calls() == 6
 
 
-def test_a_damaged_result_is_made_anew(tmp_path, video, calls):
+def test_damaged_cache_entry_is_replaced(tmp_path, video, calls):
     fake, cache = fake_detector(tmp_path), tmp_path / "cache"
     detect(video, fake, cache=cache, progress=False)
     (kept,) = (cache / "detections").iterdir()
@@ -86,7 +85,7 @@ def test_a_damaged_result_is_made_anew(tmp_path, video, calls):
     assert calls() == 2 and Detections.load(kept).times.size == 12
 
 
-def test_a_body_with_nan_was_not_seen(tmp_path, video, monkeypatch):
+def test_bodies_with_nan_are_dropped(tmp_path, video, monkeypatch):
     monkeypatch.setenv("FAKE", "nan")
     assert len(detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False).frame) == 0
 
@@ -100,7 +99,7 @@ def test_a_body_with_nan_was_not_seen(tmp_path, video, monkeypatch):
         ("unbuildable", "no wheel for this platform.*run: python -m data_prep.detect fake$"),
     ],
 )
-def test_a_detector_that_fails_is_told_in_one_line_and_leaves_nothing(tmp_path, video, monkeypatch, mode, message):
+def test_failing_detector_is_a_one_line_error_and_leaves_nothing(tmp_path, video, monkeypatch, mode, message):
     monkeypatch.setenv("FAKE", mode)
     with pytest.raises(KitError, match=message) as fault:
         detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
@@ -108,7 +107,7 @@ def test_a_detector_that_fails_is_told_in_one_line_and_leaves_nothing(tmp_path, 
     assert not list((tmp_path / "cache" / "detections").iterdir())
 
 
-def test_interrupted_from_the_keyboard_it_leaves_no_process_and_no_file(tmp_path, video):
+def test_keyboard_interrupt_leaves_no_process_and_no_file(tmp_path, video):
     code = (
         "import signal, sys; from pathlib import Path; from physhmr_kit.cli import run\n"
         "from data_prep.detect import Detector, detect\n"
@@ -143,7 +142,7 @@ def _until(true, seconds: float) -> bool:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be fetched does not."""
+    """Whether a process runs; zombies do not."""
     stat = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
     return bool(stat) and not stat.startswith("Z")
 
@@ -151,51 +150,41 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("openpose", None, "no detector 'openpose'; there are mediapipe, rtmlib, vitpose"),
-        ("rtmlib", None, "rtmlib needs --weights: fetch .*yolox.*rtmpose"),
-        ("vitpose", None, "vitpose needs --weights: fetch .*rtdetr.*vitpose-base-simple"),
+        ("openpose", None, "no detector 'openpose'; available: mediapipe, rtmlib, vitpose"),
+        ("rtmlib", None, "rtmlib needs --weights: download .*yolox.*rtmpose"),
+        ("vitpose", None, "vitpose needs --weights: download .*rtdetr.*vitpose-base-simple"),
         ("rtmlib", "nowhere", "nowhere: no such file or folder"),
-        ("mediapipe", ".", "mediapipe carries its own weights"),
+        ("mediapipe", ".", "mediapipe comes with its own weights"),
     ],
 )
-def test_detectors_and_weights_that_do_not_fit_are_refused(name, weights, message):
+def test_wrong_detector_or_weights_are_refused(name, weights, message):
     with pytest.raises(KitError, match=message):
         find_detector(name, weights)
 
 
 @pytest.mark.parametrize("span", [(-1.0, None, None), (2.0, 1.0, None), (0.0, None, 0)])
-def test_spans_that_hold_nothing_are_refused(span):
-    with pytest.raises(KitError, match="needed"):
+def test_empty_spans_are_refused(span):
+    with pytest.raises(KitError, match="expected"):
         Span(*span)
 
 
-def test_the_last_words_are_those_that_say_what_is_wrong():
-    assert last_words("Downloading\nerror: no network\nhint: try again\n") == "error: no network"
-    assert last_words("one\n  two  \n\n") == "two"
-    assert last_words("") == "no message"
+def test_error_line_is_the_informative_one():
+    assert error_line("Downloading\nerror: no network\nhint: try again\n") == "error: no network"
+    assert error_line("one\n  two  \n\n") == "two"
+    assert error_line("") == "no message"
 
 
-def test_uv_is_asked_without_the_network_first_and_then_with_it(tmp_path, video, monkeypatch):
+def test_uv_runs_offline_first_and_then_online(tmp_path, video, monkeypatch):
     log = tmp_path / "uv.txt"
     offline_fails = '[ "$2" = --offline ] && { echo "error: not cached" >&2; exit 1; }'
-    use_uv_of_ours(tmp_path / "bin", monkeypatch, f'echo "$@" >> {log}\n{offline_fails}')
+    use_fake_uv(tmp_path / "bin", monkeypatch, f'echo "$@" >> {log}\n{offline_fails}')
     found = detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
     assert len(found.frame) == 12
     asked = log.read_text().splitlines()
     assert len(asked) == 2 and "--offline" in asked[0] and "--offline" not in asked[1]
 
 
-def test_an_environment_that_cannot_be_built_says_which_command_to_run(tmp_path, video, monkeypatch, capsys):
-    use_uv_of_ours(tmp_path / "bin", monkeypatch, 'echo "error: Failed to fetch nonesuch" >&2; exit 1')
-    fake = fake_detector(tmp_path)
-    assert run(lambda: detect(video, fake, cache=tmp_path / "cache")) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert "Failed to fetch nonesuch" in said[-1] and said[-1].endswith("run: python -m data_prep.detect fake")
-    assert sum(line.startswith("error: ") for line in said) == 1
-
-
-def test_a_script_finds_its_neighbour_whatever_the_kit_was_started_with(tmp_path, video, monkeypatch):
-    """With PYTHONSAFEPATH a script could not import what lies beside it."""
+def test_script_imports_the_module_beside_it_even_under_pythonsafepath(tmp_path, video, monkeypatch):
     monkeypatch.setenv("PYTHONSAFEPATH", "1")
     fake = fake_detector(tmp_path)
     (tmp_path / "neighbour.py").write_text("")
@@ -203,7 +192,7 @@ def test_a_script_finds_its_neighbour_whatever_the_kit_was_started_with(tmp_path
     assert len(detect(video, fake, cache=tmp_path / "cache", progress=False).frame) == 12
 
 
-def test_uv_is_found_beside_the_interpreter_and_its_absence_is_said(tmp_path, monkeypatch):
+def test_uv_is_found_beside_the_interpreter_or_reported_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     (tmp_path / "bin" / "python").touch()
     monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "bin" / "python"))
@@ -213,7 +202,7 @@ def test_uv_is_found_beside_the_interpreter_and_its_absence_is_said(tmp_path, mo
         find_uv()
 
 
-def test_the_command_builds_an_environment_and_says_what_is_in_it(tmp_path, monkeypatch, capsys):
+def test_command_builds_an_environment_and_prints_the_version(tmp_path, monkeypatch, capsys):
     fake = fake_detector(tmp_path, "mediapipe")
     monkeypatch.setitem(DETECTORS, "mediapipe", fake)
     assert prepare(fake) == "fake 7"
@@ -222,14 +211,7 @@ def test_the_command_builds_an_environment_and_says_what_is_in_it(tmp_path, monk
     assert run(lambda: main(["nonesuch"])) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path, video):
+def test_unwritable_cache_is_an_error(tmp_path, video):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(KitError, match="PHYSHMR_CACHE"):
         detect(video, fake_detector(tmp_path), cache=tmp_path / "cache", progress=False)
-
-
-def test_films_are_videos(tmp_path):
-    """The helper that the other tests stand on."""
-    from data_prep.video import read_video_info
-
-    assert read_video_info(film(tmp_path / "a.mp4", grey(9))).frames == 9

@@ -1,6 +1,6 @@
-"""GVHMR from a video, up to the model's door: the real script runs, in this interpreter, over a stand-in of the package.
+"""GVHMR on a video, with a stand-in for the package: the real script runs, in this interpreter.
 
-The stand-in "finds" a known scene, so what comes out of `reconstruct` can be compared with it.
+The stand-in returns a known scene, which the output of `reconstruct` is compared with.
 """
 
 import ast
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from films import film, use_uv_of_ours
+from films import film, use_fake_uv
 from test_importers import FRAMES, SIZE, SMPLX_PELVIS, scene, write_gvhmr  # noqa: F401 (a fixture)
 
 from data_prep import detect
@@ -31,7 +31,7 @@ STANDIN = Path(__file__).parents[1] / "standin"
 
 
 def write_smplx(path: Path, joints: int = 55) -> Path:
-    """A made-up SMPL-X of the mean shape: a vertex for each joint."""
+    """A synthetic SMPL-X of the mean shape with one vertex per joint."""
     template = np.zeros((joints, 3))
     template[:22] = (rest_joints()[:22] + SMPLX_PELVIS).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_smplx(path: Path, joints: int = 55) -> Path:
 
 @pytest.fixture
 def fetched(tmp_path):
-    """What a user has fetched: checkpoints and SMPL-X."""
+    """A user's downloads: checkpoints and SMPL-X."""
     folder = tmp_path / "fetched"
     for name in CHECKPOINTS:
         (folder / name).parent.mkdir(parents=True)
@@ -52,7 +52,7 @@ def fetched(tmp_path):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    """A name that GVHMR's own parser of options would take apart."""
+    """A video whose name GVHMR's own option parser would split."""
     still = (
         np.random.default_rng(0).integers(0, 255, (SIZE[1] // 8, SIZE[0] // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     )
@@ -61,12 +61,12 @@ def video(tmp_path_factory):
 
 @pytest.fixture
 def standin(tmp_path, monkeypatch, scene):  # noqa: F811
-    """The environment: uv of ours, ffprobe, and the stand-in with the scene. Has `mode(word)` and `calls()`."""
+    """The environment: fake uv, ffprobe, and the stand-in with the scene. Has `mode(word)` and `calls()`."""
     folder = tmp_path / "standin"
     write_gvhmr(folder / "result", scene)
     (folder / "mode").write_text("fine")
     path = tmp_path / "bin"
-    use_uv_of_ours(path, monkeypatch, f"export PYTHONPATH={STANDIN}")
+    use_fake_uv(path, monkeypatch, f"export PYTHONPATH={STANDIN}")
     (path / "ffprobe").write_text("#!/bin/sh\n")
     (path / "ffprobe").chmod(0o755)
     monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
@@ -93,11 +93,11 @@ def command(video, fetched, out, *more):
     return run(lambda: reconstruct.main([str(w) for w in words]))
 
 
-# What comes out
+# Output
 
 
-def test_the_motion_of_gvhmrs_world_is_reconstructed(standin, video, fetched, scene, tmp_path, capsys):  # noqa: F811
-    """The scene's camera goes round the man; pose, path and camera are those of the gravity view, on the floor."""
+def test_gvhmrs_world_motion_is_reconstructed(standin, video, fetched, scene, tmp_path, capsys):  # noqa: F811
+    """The camera circles the man; pose, path and camera are those of the gravity view, on the floor."""
     out = tmp_path / "out"
     assert command(video, fetched, out, "--moving-camera", "--method", "kinematic") == 0
     said = capsys.readouterr()
@@ -114,14 +114,7 @@ def test_the_motion_of_gvhmrs_world_is_reconstructed(standin, video, fetched, sc
     assert track.scale == pytest.approx(1.0) and track.name == "a=b, c (1)"
 
 
-@pytest.mark.parametrize("method", ["two_stage", "physics"])
-def test_every_method_takes_it(standin, video, fetched, tmp_path, capsys, method):
-    assert command(video, fetched, tmp_path / "out", "--moving-camera", "--method", method) == 0
-    assert "distance from the rays" in capsys.readouterr().out
-    assert (tmp_path / "out" / "reconstruction.bvh").is_file()
-
-
-def test_a_second_run_is_read_from_the_cache_unless_something_changed(standin, video, fetched):
+def test_second_run_is_cached_unless_an_input_changed(standin, video, fetched):
     def ask(**options):
         assert len(run_gvhmr(video, Weights.find(fetched), progress=False, **options)) == FRAMES
         return len(standin.calls())
@@ -138,10 +131,10 @@ def test_a_second_run_is_read_from_the_cache_unless_something_changed(standin, v
     assert ask() == 5
 
 
-# What GVHMR is asked
+# Input to GVHMR
 
 
-def test_the_call_says_focal_length_and_whether_the_camera_moves(standin, video, fetched, tmp_path):
+def test_focal_length_and_camera_motion_reach_gvhmr(standin, video, fetched, tmp_path):
     run_gvhmr(video, Weights.find(fetched), focal=1400.0, progress=False)
     run_gvhmr(video, Weights.find(fetched), moving=True, progress=False)
     fixed, moving = standin.calls()
@@ -156,7 +149,7 @@ def test_the_call_says_focal_length_and_whether_the_camera_moves(standin, video,
     assert fixed["offline"] == ["1", "true", os.devnull]
 
 
-def test_smplx_may_lie_where_the_kit_keeps_body_models(standin, video, fetched, tmp_path, monkeypatch):
+def test_smplx_is_also_found_in_the_body_models_folder(standin, video, fetched, tmp_path, monkeypatch):
     (fetched / "body_models/smplx/SMPLX_NEUTRAL.npz").unlink()
     elsewhere = write_smplx(tmp_path / "models/SMPLX_NEUTRAL.npz")
     monkeypatch.setenv("PHYSHMR_BODY_MODELS", str(elsewhere.parent))
@@ -164,14 +157,14 @@ def test_smplx_may_lie_where_the_kit_keeps_body_models(standin, video, fetched, 
     assert standin.calls()[0]["body_model"] == str(elsewhere.resolve())
 
 
-def test_a_film_of_another_rate_is_on_30_fps_or_keeps_its_frames(standin, fetched, tmp_path):
+def test_frame_rate_is_30_or_the_videos_own(standin, fetched, tmp_path):
     fast = film(tmp_path / "60.mp4", [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * 2 * FRAMES, fps=60)
     assert run_gvhmr(fast, Weights.find(fetched), progress=False).fps == 30
     slow = film(tmp_path / "25.mp4", [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * FRAMES, fps=25)
     assert run_gvhmr(slow, Weights.find(fetched), progress=False).fps == pytest.approx(25)
 
 
-def test_a_camera_that_moves_and_was_taken_for_fixed_is_told(standin, fetched, tmp_path, capsys):
+def test_moving_camera_assumed_fixed_gives_a_warning(standin, fetched, tmp_path, capsys):
     wall = (
         np.random.default_rng(0)
         .integers(0, 255, (SIZE[1] // 16, SIZE[0] // 8, 3), np.uint8)
@@ -183,7 +176,7 @@ def test_a_camera_that_moves_and_was_taken_for_fixed_is_told(standin, fetched, t
     assert "the camera moves" in (said := capsys.readouterr().err) and said.count("one; give --moving-camera") == 1
 
 
-# What goes wrong is told in one line
+# Errors are one line
 
 
 def refused(capsys, code) -> str:
@@ -195,20 +188,20 @@ def refused(capsys, code) -> str:
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
-        ("nobody", "gvhmr: found nobody in the video; film one person whole"),
+        ("nobody", "gvhmr: found nobody in the video; the person must be fully in view"),
         ("memory", "gvhmr: failed .RuntimeError: CUDA error: out of memory"),
         ("lacking", "gvhmr: ended without preprocess/vitpose.pt"),
         ("broken", "could not be built or does not start .*libcudart.*run: python -m data_prep.detect gvhmr$"),
     ],
 )
-def test_a_run_that_fails_is_told_and_leaves_nothing(standin, video, fetched, tmp_path, capsys, mode, words):
+def test_failed_run_is_an_error_and_leaves_nothing(standin, video, fetched, tmp_path, capsys, mode, words):
     standin.mode(mode)
     said = refused(capsys, command(video, fetched, tmp_path / "out"))
     assert re.search(words, said), said
     assert not (tmp_path / "out").exists() and not list((Path(os.environ["PHYSHMR_CACHE"]) / "gvhmr").iterdir())
 
 
-def test_without_uv_its_installation_is_named(standin, video, fetched, tmp_path, monkeypatch, capsys):
+def test_missing_uv_names_its_installation(standin, video, fetched, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("data_prep.environments.find_uv", find_uv)
     monkeypatch.setattr("data_prep.environments.sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", "/nowhere")
@@ -216,7 +209,7 @@ def test_without_uv_its_installation_is_named(standin, video, fetched, tmp_path,
     assert "run: python -m pip install uv" in refused(capsys, run(lambda: run_gvhmr(video, weights)))
 
 
-def test_an_environment_that_cannot_be_installed_names_the_command_that_builds_it(tmp_path, monkeypatch, capsys):
+def test_failed_environment_names_the_command_that_builds_it(tmp_path, monkeypatch, capsys):
     """uv itself, with nothing cached and no network."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
     monkeypatch.setenv("UV_OFFLINE", "1")
@@ -224,49 +217,48 @@ def test_an_environment_that_cannot_be_installed_names_the_command_that_builds_i
     assert "could not be built" in said and said.endswith("run: python -m data_prep.detect gvhmr")
 
 
-def test_without_ffprobe_its_installation_is_named(standin, video, fetched, tmp_path, monkeypatch, capsys):
+def test_missing_ffprobe_names_its_installation(standin, video, fetched, tmp_path, monkeypatch, capsys):
     (tmp_path / "bin" / "ffprobe").unlink()
-    use_uv_of_ours(tmp_path / "bin", monkeypatch, f"export PYTHONPATH={STANDIN} PATH=/nowhere")
+    use_fake_uv(tmp_path / "bin", monkeypatch, f"export PYTHONPATH={STANDIN} PATH=/nowhere")
     assert "install ffmpeg" in refused(capsys, command(video, fetched, tmp_path / "out"))
 
 
-def test_weights_are_looked_for_before_any_work(standin, video, fetched, tmp_path, capsys):
+def test_weights_are_checked_before_any_work(standin, video, fetched, tmp_path, capsys):
+    def find() -> str:
+        return refused(capsys, run(lambda: Weights.find(fetched)))
+
     words = [str(video), "--encoder", "gvhmr", "--out", str(tmp_path / "out")]
-    assert "gvhmr needs --encoder-weights: fetch a folder with gvhmr/" in refused(
-        capsys, run(lambda: reconstruct.main(words))
-    )
+    error = refused(capsys, run(lambda: reconstruct.main(words)))
+    assert "gvhmr needs --encoder-weights: download a folder with gvhmr/" in error
     (fetched / "body_models/smplx/SMPLX_NEUTRAL.npz").rename(tmp_path / "away.npz")
-    assert "register at https://smpl-x.is.tue.mpg.de" in refused(capsys, command(video, fetched, tmp_path / "out"))
+    assert "register at https://smpl-x.is.tue.mpg.de" in find()
     write_smplx(fetched / "body_models/smplx/SMPLX_NEUTRAL.npz", 24)
-    assert "a SMPL model, but these betas are of SMPL-X" in refused(capsys, command(video, fetched, tmp_path / "out"))
+    assert "a SMPL model, but these betas are of SMPL-X" in find()
     (fetched / "yolo/yolov8x.pt").unlink()
-    assert "no yolo/yolov8x.pt there; gvhmr needs a folder" in refused(
-        capsys, command(video, fetched, tmp_path / "out")
-    )
+    assert "no yolo/yolov8x.pt in the folder; gvhmr needs a folder" in find()
     assert not standin.calls()
 
 
-def test_a_checkpoint_that_is_not_the_released_one_is_not_replaced_by_a_fetched_one(
-    standin, video, fetched, tmp_path, capsys
-):
+def test_wrong_checkpoint_is_refused_and_not_downloaded_again(standin, video, fetched, tmp_path, capsys):
     (fetched / "hmr2/epoch=10-step=25000.ckpt").write_bytes(b"cut")
     said = refused(capsys, command(video, fetched, tmp_path / "out"))
-    assert "25000.ckpt: 3 bytes, the released file has 10; fetch it again" in said and not standin.calls()
+    assert "25000.ckpt: 3 bytes, the released file has 10; download it again" in said and not standin.calls()
 
 
-def test_a_result_of_another_video_is_refused(standin, fetched, tmp_path, capsys):
+def test_result_of_another_video_is_refused(standin, fetched, tmp_path, capsys):
     for name, size, frames, words in (
-        ("small.mp4", (640, 360), FRAMES, "640x360, but gvhmr saw 1280x720"),
-        ("long.mp4", SIZE, 3 * FRAMES, "lasts 4.00 s, but gvhmr saw 40 frames, 1.33 s"),
+        ("small.mp4", (640, 360), FRAMES, f"640x360, but gvhmr saw {SIZE[0]}x{SIZE[1]}"),
+        ("long.mp4", SIZE, 2 * FRAMES, "lasts 2.67 s, but gvhmr saw 40 frames, 1.33 s"),
     ):
         other = film(tmp_path / name, [np.zeros((size[1], size[0], 3), np.uint8)] * frames)
-        assert words in refused(capsys, command(other, fetched, tmp_path / "out"))
+        assert words in refused(capsys, run(lambda video=other: run_gvhmr(video, Weights.find(fetched))))
 
 
-def test_a_cache_that_cannot_be_written_is_told(standin, video, fetched, tmp_path, monkeypatch, capsys):
+def test_unwritable_cache_is_an_error(standin, video, fetched, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "file"))
-    assert "set PHYSHMR_CACHE" in refused(capsys, command(video, fetched, tmp_path / "out"))
+    weights = Weights.find(fetched)
+    assert "set PHYSHMR_CACHE" in refused(capsys, run(lambda: run_gvhmr(video, weights)))
 
 
 @pytest.mark.parametrize(
@@ -279,14 +271,14 @@ def test_a_cache_that_cannot_be_written_is_told(standin, video, fetched, tmp_pat
         (["v.mp4", "--moving-camera"], "are for --encoder gvhmr"),
     ],
 )
-def test_options_that_do_not_go_with_it_are_refused(words, message, capsys):
+def test_incompatible_options_are_refused(words, message, capsys):
     assert message in refused(capsys, run(lambda: reconstruct.main(words)))
 
 
 # The script
 
 
-def test_the_script_is_of_no_kit_and_says_what_it_needs():
+def test_script_does_not_import_the_kit_and_declares_its_dependencies():
     text = GVHMR.script.read_text()
     imports = {n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
     assert imports == {"pathlib", "detector_script", "gvhmr", "gvhmr.utils", "gvhmr.utils.preproc"}
@@ -296,6 +288,6 @@ def test_the_script_is_of_no_kit_and_says_what_it_needs():
     assert all(name in GVHMR.weights for name in CHECKPOINTS)
 
 
-def test_the_environment_is_built_beforehand_by_the_command_of_the_detectors(standin, capsys):
+def test_detect_command_builds_the_environment(standin, capsys):
     assert detect.main(["gvhmr"]) == 0
     assert capsys.readouterr().out == "gvhmr 1.6.1 is ready\n"

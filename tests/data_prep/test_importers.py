@@ -1,6 +1,6 @@
-"""GVHMR, TRAM, WHAM and camera tracks: files in the documented layouts, written from a known scene, give it back.
+"""GVHMR, TRAM, WHAM and camera tracks: files in the documented layouts, written from a known scene, are read back.
 
-The conversions into the tools' conventions are done here by hand, without the code under test.
+The scene is converted to the tools' conventions here, without the code under test.
 """
 
 import math
@@ -14,7 +14,7 @@ import roma
 import torch
 
 from data_prep import camera_track, gvhmr, tram, wham
-from data_prep.worlds import OWN, SeenBody, distance_from_rays, make_track, to_simulation
+from data_prep.worlds import PROJECTED_CONFIDENCE, SeenBody, distance_from_rays, make_track, to_simulation
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, mean_offsets
 from physhmr_kit.cli import run
 from physhmr_kit.motion.demo import demo_clip
@@ -24,7 +24,8 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack, coco_from_bodies
 from physhmr_kit.vision.track import VisualTrack
 
-FRAMES, SIZE, FOCAL = 40, (1280, 720), math.hypot(1280, 720)
+FRAMES, SIZE = 40, (320, 192)
+FOCAL = math.hypot(*SIZE)
 Z_TO_Y = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # (x, y, z) of a z-up world in a y-up one
 SMPLX_PELVIS = torch.tensor([0.003, -0.351, 0.012])
 SMPL_PELVIS = torch.tensor(PELVIS_AT_REST)
@@ -32,7 +33,7 @@ SMPL_PELVIS = torch.tensor(PELVIS_AT_REST)
 
 @pytest.fixture(scope="module")
 def scene():
-    """A demo motion in which the pelvis moves and tilts, and a camera that goes round it, in the kit's world."""
+    """A demo motion in which the pelvis moves and tilts, and a camera that circles it, in the kit's world."""
     clip = demo_clip("bow").resample(30.0)
     root, rot = clip.root_pos[20 : 20 + FRAMES], clip.joint_rot[20 : 20 + FRAMES].clone()
     rot[:, 22:] = torch.tensor([0.0, 0.0, 0.0, 1.0])  # SMPL-X has no such hands
@@ -52,7 +53,7 @@ def in_world(scene, pelvis):
 
 
 def in_camera(scene, pelvis):
-    """The same in the camera's frame."""
+    """The same in the camera frame."""
     root, rot, camera, _ = scene
     turn = roma.rotmat_to_unitquat(camera.R)
     there = (camera.R @ root.unsqueeze(-1)).squeeze(-1) + camera.t
@@ -97,7 +98,7 @@ def write_tram(folder, scene, frames=None, name=0):
 
 
 def hips_in_world(scene):
-    """Where WHAM says a body is: in the middle between the hips."""
+    """WHAM's position of a body: the midpoint of the hips."""
     root, rot, _, _ = scene
     pos, _ = forward_kinematics(root, rot, mean_offsets())
     return ((pos[:, 1] + pos[:, 2]) / 2) @ Z_TO_Y.mT
@@ -120,7 +121,7 @@ def write_wham(path, scene, frames=None, compress=True):
 
 
 def check(body: SeenBody, scene, first=0):
-    """The scene is back: place, pose, camera, and joints on their rays; on the floor, camera and body rise as one."""
+    """The scene is recovered: position, pose, camera, joints on their rays; on the floor after `to_simulation`."""
     root, rot, camera, _ = scene
     rows = slice(first, first + len(body))
     torch.testing.assert_close(body.root_pos, root[rows], atol=1e-4, rtol=0)
@@ -137,7 +138,7 @@ def check(body: SeenBody, scene, first=0):
 
 
 class _Blank:
-    """An encoder that says nothing."""
+    """An encoder whose feature is zero."""
 
     def encode(self, keypoints, camera):
         from types import SimpleNamespace
@@ -145,14 +146,14 @@ class _Blank:
         return SimpleNamespace(feature=torch.zeros(len(keypoints), 512))
 
 
-def test_gvhmr_gives_the_scene_back(tmp_path, scene):
+def test_gvhmr_recovers_the_scene(tmp_path, scene):
     body = gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene), own_feature=True)
     track = check(body, scene)
     assert body.camera.image_size == SIZE and (track.feature == 1).all()
     assert any("no body model" in note for note in body.notes)
 
 
-def test_gvhmrs_static_feet_are_taken_in_the_kits_order(tmp_path, scene):
+def test_gvhmrs_contacts_are_reordered(tmp_path, scene):
     logits = torch.tensor([4.0, 2.0, -2.0, -4.0, 9.0, 9.0])  # left ankle, left toe, right ankle, right toe, wrists
     outputs = {
         "model_output": {"static_conf_logits": logits.expand(1, FRAMES, 6), "pred_context": torch.ones(1, FRAMES, 512)}
@@ -166,32 +167,32 @@ def test_gvhmrs_static_feet_are_taken_in_the_kits_order(tmp_path, scene):
     assert gvhmr.read_gvhmr(write_gvhmr(tmp_path / "h", scene, net_outputs=outputs)).contact is None
 
 
-def test_gvhmr_calls_any_video_30_fps(tmp_path, scene):
+def test_gvhmr_frames_are_resampled_from_the_videos_rate(tmp_path, scene):
     body = to_simulation(gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene), fps=60.0))
     assert len(body) == FRAMES // 2 and body.fps == 30
     torch.testing.assert_close(body.root_pos[:, :2], scene[0][::2, :2], atol=1e-4, rtol=0)
 
 
-def test_tram_gives_the_scene_back_with_a_detectors_keypoints(tmp_path, scene):
+def test_tram_with_detected_keypoints_recovers_the_scene(tmp_path, scene):
     track = KeypointTrack(scene[3], 30.0, SIZE, "k")
     body = tram.read_tram(write_tram(tmp_path / "t", scene), track)
     assert torch.equal(check(body, scene).keypoints, scene[3])
     assert body.camera.image_size == SIZE
 
 
-def test_tram_rows_are_placed_in_time_and_long_gaps_are_not_believed(tmp_path, scene):
+def test_tram_gaps_are_interpolated_and_long_ones_have_zero_confidence(tmp_path, scene):
     frames = [*range(5, 12), *range(14, 20), *range(32, 38)]  # 2 frames missing, then 12
     body = tram.read_tram(write_tram(tmp_path / "t", scene, frames))
     assert len(body) == 33
     there = [f - 5 for f in frames]
     torch.testing.assert_close(body.root_pos[there], scene[0][5:38][there], atol=1e-4, rtol=0)
     torch.testing.assert_close(body.camera.centre, scene[2].centre[5:38], atol=1e-4, rtol=0)
-    assert (body.keypoints[there, :, 2] == OWN).all() and (body.keypoints[15:27, :, 2] == 0).all()
-    assert (body.keypoints[7:9, :, 2] == OWN).all()
-    assert any("repeats it" in n or "repeat it" in n for n in body.notes)
+    assert (body.keypoints[there, :, 2] == PROJECTED_CONFIDENCE).all() and (body.keypoints[15:27, :, 2] == 0).all()
+    assert (body.keypoints[7:9, :, 2] == PROJECTED_CONFIDENCE).all()
+    assert any("only repeat the tool's pose" in n for n in body.notes)
 
 
-def test_a_tram_camera_without_gravity_wants_up(tmp_path, scene):
+def test_tram_camera_without_gravity_needs_up(tmp_path, scene):
     folder = write_tram(tmp_path / "t", scene)
     first = scene[2][0]  # the axes of the first camera are the world of such a file
     data = {
@@ -200,7 +201,7 @@ def test_a_tram_camera_without_gravity_wants_up(tmp_path, scene):
         "img_focal": np.float64(FOCAL), "img_center": np.array([SIZE[0] / 2, SIZE[1] / 2]),
     }  # fmt: skip
     np.save(folder / "camera.npy", data)
-    with pytest.raises(KitError, match="up is not known; give --up"):
+    with pytest.raises(KitError, match="up is unknown; give --up"):
         tram.read_tram(folder)
     body = tram.read_tram(folder, up=tuple(first.R[:, 2].tolist()))
     torch.testing.assert_close(body.camera.camera_to_world[:, 2], scene[2].camera_to_world[:, 2], atol=1e-4, rtol=0)
@@ -209,44 +210,48 @@ def test_a_tram_camera_without_gravity_wants_up(tmp_path, scene):
     torch.testing.assert_close(apart[0].norm(dim=-1), apart[1].norm(dim=-1), atol=1e-4, rtol=0)
 
 
-def test_the_size_of_a_person_reaches_their_projected_joints(tmp_path, scene):
-    """A body of another size than the mean shape lies on the rays of its own joints once the world is scaled."""
+def test_projected_joints_have_the_size_of_the_person(tmp_path, scene):
+    """In the scaled world a body larger than the mean shape lies on the rays of its own joints."""
     tall = tram.read_tram(write_tram(tmp_path / "t", scene), scale=1.2)
     settled = to_simulation(tall)
     assert settled.scale == 1.2 and distance_from_rays(settled, make_track(settled, _Blank())) < 5e-4
 
 
-def test_the_longest_person_is_taken_unless_another_is_named(tmp_path, scene):
+def test_longest_track_is_read_by_default(tmp_path, scene):
     folder = write_tram(tmp_path / "t", scene, list(range(6)), name=0)
     write_tram(folder, scene, name=1)
     assert len(tram.read_tram(folder)) == FRAMES and len(tram.read_tram(folder, person=0)) == 6
-    with pytest.raises(KitError, match="no track 7; there are 0, 1"):
+    with pytest.raises(KitError, match="no track 7; available: 0, 1"):
         tram.read_tram(folder, person=7)
     path = write_wham(tmp_path / "w.pkl", scene)
     assert len(wham.read_wham(path, SIZE)) == FRAMES and len(wham.read_wham(path, SIZE, person=0)) == 2
-    with pytest.raises(KitError, match="no person 7; there are 0, 1"):
+    with pytest.raises(KitError, match="no person 7; available: 0, 1"):
         wham.read_wham(path, SIZE, person=7)
 
 
 @pytest.mark.parametrize("compress", [True, False])
-def test_wham_gives_the_scene_back(tmp_path, scene, compress):
+def test_wham_recovers_the_scene(tmp_path, scene, compress):
     path = write_wham(tmp_path / "wham_output.pkl", scene, compress=compress)
     body = wham.read_wham(path, SIZE, keypoints=KeypointTrack(scene[3], 30.0, SIZE, "k"))
     check(body, scene)
     assert any("focal length" in note for note in body.notes)
 
 
-def test_whams_rows_are_placed_in_time_too(tmp_path, scene):
+def test_wham_gaps_are_interpolated_and_long_ones_have_zero_confidence(tmp_path, scene):
     frames = [*range(3, 12), *range(14, 20), *range(32, 38)]
     body = wham.read_wham(write_wham(tmp_path / "w.pkl", scene, frames), SIZE)
     there = [f - 3 for f in frames]
-    assert len(body) == 35 and (body.keypoints[17:29, :, 2] == 0).all() and (body.keypoints[there, :, 2] == OWN).all()
+    assert (
+        len(body) == 35
+        and (body.keypoints[17:29, :, 2] == 0).all()
+        and (body.keypoints[there, :, 2] == PROJECTED_CONFIDENCE).all()
+    )
     for found, known in ((body.root_pos, scene[0]), (body.camera.centre, scene[2].centre)):
         torch.testing.assert_close(found[there], known[frames], atol=1e-4, rtol=0)
 
 
-def test_joblibs_own_files_are_read(tmp_path, scene):
-    """joblib writes an array's bytes behind its description; only if joblib is here to write one."""
+def test_joblib_files_are_read(tmp_path, scene):
+    """joblib writes an array's bytes after its pickled description."""
     joblib = pytest.importorskip("joblib")
     plain = wham.read_joblib(write_wham(tmp_path / "w.pkl", scene))
     for compress in (0, 3):
@@ -255,16 +260,15 @@ def test_joblibs_own_files_are_read(tmp_path, scene):
         assert np.array_equal(again[1]["trans"], plain[1]["trans"])
 
 
-def test_a_tall_person_makes_a_small_world(tmp_path, scene):
-    """Lengths are divided by the person's size, so that the mean-shape humanoid fits."""
+def test_world_is_divided_by_the_persons_scale(tmp_path, scene):
     body = gvhmr.read_gvhmr(write_gvhmr(tmp_path / "g", scene))
-    tall = to_simulation(body, 1.25)
+    tall = to_simulation(replace(body, scale=1.25))
     assert tall.scale == 1.25
     apart = [(b.camera.centre - b.root_pos).norm(dim=-1) for b in (body, tall)]
     torch.testing.assert_close(1.25 * apart[1], apart[0], atol=1e-3, rtol=0)
 
 
-def test_the_commands_write_tracks(tmp_path, scene, capsys):
+def test_commands_write_tracks(tmp_path, scene, capsys):
     k = KeypointTrack(scene[3], 30.0, SIZE).save(tmp_path / "k.npz")
     calls = {
         gvhmr: [write_gvhmr(tmp_path / "g", scene), "--motion", tmp_path / "m.npz"],
@@ -278,7 +282,7 @@ def test_the_commands_write_tracks(tmp_path, scene, capsys):
         assert len(track) == FRAMES and track.camera.batch_shape == (FRAMES,)
         assert "joints 0 mm from their rays" in capsys.readouterr().out
     assert (tmp_path / "m.npz").is_file()
-    with pytest.raises(KitError, match="does not keep the image size"):
+    with pytest.raises(KitError, match="does not save the image size"):
         wham.main([str(calls[wham][0]), "--out", str(tmp_path / "x.npz")])
 
 
@@ -292,7 +296,7 @@ class Trap:
         return (open, (self.path, "w"))
 
 
-def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, scene):
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, scene):
     ran = tmp_path / "ran"
     folder = write_gvhmr(tmp_path / "g", scene)
     torch.save({"smpl_params_global": Trap(ran)}, folder / "hmr4d_results.pt")
@@ -324,11 +328,11 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, scene):
     assert not ran.exists()
 
 
-def test_what_is_missing_or_of_another_shape_is_told(tmp_path, scene):
+def test_missing_or_misshapen_data_is_an_error(tmp_path, scene):
     with pytest.raises(KitError, match=r"hmr4d_results\.pt: no such file"):
         gvhmr.read_gvhmr(tmp_path)
     cases = {
-        "no 'K_fullimg' in the file": {"K_fullimg": None}, "different length": {"K_fullimg": scene[2].K[:10]},
+        "no 'K_fullimg' in the file": {"K_fullimg": None}, "different lengths": {"K_fullimg": scene[2].K[:10]},
         "not finite": {"K_fullimg": scene[2].K * math.nan},
         r"expected \(frames, 3, 3\)": {"K_fullimg": torch.ones(4, 9)},
         "is empty": {"K_fullimg": torch.zeros(0, 3, 3)},
@@ -351,9 +355,9 @@ def test_what_is_missing_or_of_another_shape_is_told(tmp_path, scene):
     with pytest.raises(KitError, match="frame numbers do not increase"):
         tram.read_tram(write_tram(tmp_path / "u", scene, [3, 2, 4]))
     other = KeypointTrack(scene[3][:20], 30.0, SIZE, "k.npz")
-    with pytest.raises(KitError, match=r"k\.npz: 20 frames at 30 fps, but the tool saw 40"):
+    with pytest.raises(KitError, match=r"k\.npz: 20 frames at 30 fps, but the tool has 40"):
         tram.read_tram(write_tram(tmp_path / "v", scene), other)
-    with pytest.raises(KitError, match="nobody in it"):
+    with pytest.raises(KitError, match="or empty"):
         (tmp_path / "w.pkl").write_bytes(pickle.dumps({}))
         wham.read_wham(tmp_path / "w.pkl", SIZE)
 
@@ -383,7 +387,7 @@ def matrices(camera: Camera) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["pt", "npy", "txt", "tum", "joblib", "matrices"])
-def test_a_camera_track_comes_back_from_any_of_its_files(kind, tmp_path, scene, capsys):
+def test_camera_track_is_read_from_every_format(kind, tmp_path, scene, capsys):
     camera, rows = scene[2], seven(scene[2])
     path = tmp_path / f"track.{ {'tum': 'txt', 'joblib': 'pth', 'matrices': 'pt'}.get(kind, kind) }"
     if kind in ("pt", "matrices"):
@@ -403,7 +407,7 @@ def test_a_camera_track_comes_back_from_any_of_its_files(kind, tmp_path, scene, 
     assert "40 poses at 30 fps" in capsys.readouterr().out
 
 
-def test_a_camera_track_is_brought_to_30_fps_and_to_metres(tmp_path, scene):
+def test_camera_track_is_resampled_and_scaled(tmp_path, scene):
     lens = Camera.look_at((1.0, 0.0, 0.0), (0.0, 0.0, 0.0), focal=FOCAL, image_size=SIZE)
     found = camera_track.moving_camera(seven(scene[2]), lens, fps=60.0, scale=2.0)
     assert found.batch_shape == (20,)
@@ -411,17 +415,17 @@ def test_a_camera_track_is_brought_to_30_fps_and_to_metres(tmp_path, scene):
     torch.testing.assert_close(found.R, scene[2].R[::2], atol=1e-4, rtol=0)
 
 
-def test_up_turns_a_camera_track_z_up(tmp_path, scene, capsys):
+def test_up_rotates_a_camera_track_to_z_up(tmp_path, scene, capsys):
     torch.save(seven(scene[2].in_world(Z_TO_Y)), tmp_path / "t.pt")
     words = [tmp_path / "t.pt", "--out", tmp_path / "c.npz", "--image-size", *SIZE, "--up", 0, 1, 0]
     assert camera_track.main([str(w) for w in words]) == 0
     found = Camera.load(tmp_path / "c.npz")
     torch.testing.assert_close(found.centre[:, 2], scene[2].centre[:, 2], atol=1e-4, rtol=0)
     torch.testing.assert_close(found.camera_to_world[:, 2], scene[2].camera_to_world[:, 2], atol=1e-4, rtol=0)
-    assert "z-up, floor not known" in capsys.readouterr().out
+    assert "z-up, floor unknown" in capsys.readouterr().out
 
 
-def test_trams_camera_alone_is_a_track_too(tmp_path, scene):
+def test_tram_camera_is_a_camera_track(tmp_path, scene):
     folder = write_tram(tmp_path / "t", scene)
     assert camera_track.main([str(folder / "camera.npy"), "--out", str(tmp_path / "c.npz")]) == 0
     found = Camera.load(tmp_path / "c.npz")
@@ -430,7 +434,7 @@ def test_trams_camera_alone_is_a_track_too(tmp_path, scene):
     torch.testing.assert_close(found.centre[:, 2], scene[2].centre[:, 2], atol=1e-4, rtol=0)  # its y-up world is turned
 
 
-def test_poses_that_are_none_are_told(tmp_path, scene, capsys):
+def test_invalid_poses_are_errors(tmp_path, scene, capsys):
     rows = seven(scene[2])
     rows[3, 3:] = 0
     torch.save(rows, tmp_path / "zero.pt")
@@ -439,7 +443,7 @@ def test_poses_that_are_none_are_told(tmp_path, scene, capsys):
     mirror = matrices(scene[2])
     mirror[:, 0] *= -1
     torch.save(mirror, tmp_path / "mirror.pt")
-    with pytest.raises(KitError, match="does not begin with a rotation"):
+    with pytest.raises(KitError, match="does not contain a rotation"):
         camera_track.read_poses(tmp_path / "mirror.pt")
     torch.save(rows[:, :6], tmp_path / "six.pt")
     with pytest.raises(KitError, match=r"expected \(frames, 7\)"):

@@ -1,4 +1,4 @@
-"""Keypoints of other tools: a small file in each published layout gives the track it was written from."""
+"""Keypoints of other tools: a small file in each published layout is read back."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ FRAMES, SIZE = 12, (640, 480)
 
 
 def truth(shift=0.0, height=300.0) -> np.ndarray:
-    """(T, 17, 3): somebody who walks to the right."""
+    """(T, 17, 3): a person who walks to the right."""
     points = np.zeros((FRAMES, 17, 3))
     points[..., 0] = 200 + shift + 3 * np.arange(FRAMES)[:, None] + 7 * (np.arange(17) % 2)
     points[..., 1] = 60 + height * np.arange(17) / 17
@@ -26,7 +26,7 @@ def truth(shift=0.0, height=300.0) -> np.ndarray:
 
 
 def laid_out(points: np.ndarray, count: int) -> np.ndarray:
-    """(..., 17, 3) in another layout; what COCO has not is marked as seen somewhere else."""
+    """(..., 17, 3) in another layout; keypoints that COCO lacks get a fixed value."""
     out = np.tile(np.array([5.0, 6.0, 0.8]), (*points.shape[:-2], count, 1))
     for column, name in enumerate(LAYOUTS[count]):
         if coco_name(name):
@@ -62,7 +62,7 @@ def openpose(folder, people=None, count=25):
 
 
 def results(path, first=0, name="{}.jpg", count=17, people=None):
-    """AlphaPose and COCO results: a list of bodies, with a frame between in which nobody is seen."""
+    """AlphaPose and COCO results: a list of bodies; one frame has none."""
     people = people or [truth()]
     rows = [
         {
@@ -195,9 +195,9 @@ READERS = {
 
 
 @pytest.mark.parametrize("layout", READERS)
-def test_every_layout_gives_the_keypoints_it_was_written_from(layout, tmp_path):
+def test_every_layout_is_read_back(layout, tmp_path):
     made = READERS[layout](tmp_path)
-    wrong_name = made.rename(made.with_name("data.bin"))  # what a file holds tells what it is, not its name
+    wrong_name = made.rename(made.with_name("data.bin"))  # formats are detected from the content
     track = read_keypoints(wrong_name, fps=30.0, image_size=SIZE)
     expected = torch.tensor(truth(), dtype=torch.float32)
     seen = track.confidence > 0
@@ -209,7 +209,7 @@ def test_every_layout_gives_the_keypoints_it_was_written_from(layout, tmp_path):
     torch.testing.assert_close(track.confidence[seen], torch.full((int(seen.sum()),), sure))
 
 
-def test_rate_and_size_come_from_the_file_or_the_video_or_are_asked_for(tmp_path):
+def test_rate_and_size_come_from_file_or_video_or_are_required(tmp_path):
     assert read_keypoints(trc(tmp_path / "a.trc"), image_size=SIZE).fps == 30.0
     own = read_keypoints(mediapipe_json(tmp_path / "m.json"))
     assert (own.fps, own.image_size) == (30.0, SIZE)
@@ -227,7 +227,7 @@ def test_rate_and_size_come_from_the_file_or_the_video_or_are_asked_for(tmp_path
 
 
 @pytest.mark.parametrize("make", ["openpose", "results", "deeplabcut"])
-def test_of_several_people_the_one_asked_for_is_followed(make, tmp_path):
+def test_requested_person_is_tracked(make, tmp_path):
     people = (truth(), truth(250.0, 250.0))
     path = {
         "openpose": lambda: openpose(tmp_path / "o", people),
@@ -237,7 +237,7 @@ def test_of_several_people_the_one_asked_for_is_followed(make, tmp_path):
     for person, shift in (("largest", 0.0), ("1", 250.0)):
         track = read_keypoints(path, person, fps=30.0, image_size=SIZE)
         assert float(track.pixels[0, 0, 0]) == pytest.approx(200 + shift)
-    with pytest.raises(KitError, match="2 were seen"):
+    with pytest.raises(KitError, match="only 2 detected"):
         read_keypoints(path, "2", fps=30.0, image_size=SIZE)
 
 
@@ -246,7 +246,7 @@ def test_of_several_people_the_one_asked_for_is_followed(make, tmp_path):
     [("RKnee", "right_knee"), ("left knee", "left_knee"), ("kneeL", "left_knee"), ("RIGHT_HIP", "right_hip"), ("lankle", "left_ankle"),
      ("Nose", "nose"), ("hip_right", "right_hip"), ("left_eye_inner", None), ("MidHip", None), ("LBigToe", None), ("right_index", None), ("", None)],
 )  # fmt: skip
-def test_joints_are_known_by_name(name, part):
+def test_keypoint_names_map_to_coco(name, part):
     assert coco_name(name) == part
 
 
@@ -262,14 +262,14 @@ class Evil:
     [
         (lambda d: d / "none.json", "no such file"),
         (lambda d: d, "no .json in this folder"),
-        (lambda d: write(d / "a.json", {"people": [{"pose_keypoints_2d": [1, 2, 3]}]}), "holds one picture"),
+        (lambda d: write(d / "a.json", {"people": [{"pose_keypoints_2d": [1, 2, 3]}]}), "contains a single frame"),
         (lambda d: write(d / "a.json", [{"image_id": 1, "keypoints": [1, 2, 0.5] * 20}]), "bodies of 20 keypoints"),
         (lambda d: write(d / "a.json", [{"image_id": 1, "keypoints": "abc"}]), "not a list of x, y and confidence"),
-        (lambda d: write(d / "a.json", []), "no keypoints in it"),
-        (lambda d: write(d / "a.json", {"annotations": [{"keypoints": [1] * 51}]}), "not a layout that is known"),
+        (lambda d: write(d / "a.json", []), "contains no keypoints"),
+        (lambda d: write(d / "a.json", {"annotations": [{"keypoints": [1] * 51}]}), "not a known layout"),
         (lambda d: write(d / "a.json", [{"image_id": [1], "keypoints": [1] * 50}]), "not a list of x, y"),
         (lambda d: trc(d / "a.trc", 0.002), "is in metres"),
-        (lambda d: table(d / "a.csv", [["a", "b"]], [[1, 2]]), "no table of keypoints"),
+        (lambda d: table(d / "a.csv", [["a", "b"]], [[1, 2]]), "not a known table of keypoints"),
         (lambda d: table(d / "a.csv", [["tail_x", "tail_y"]], [[1, 2]] * 3), "none of its keypoints is one of COCO's"),
         (lambda d: torch.save({"keypoints": Evil()}, d / "a.pt") or d / "a.pt", "not run"),
         (lambda d: np.save(d / "a.npy", np.zeros(3)) or d / "a.npy", "not an array"),
@@ -277,7 +277,8 @@ class Evil:
         (lambda d: (d / "a.csv").write_text("<html>no</html>") and d / "a.csv", "a web page"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_a_line(make, words, tmp_path):
-    with pytest.raises(KitError) as told:
+def test_unreadable_file_is_a_one_line_error(make, words, tmp_path):
+    with pytest.raises(KitError) as error:
         read_keypoints(make(tmp_path), fps=30.0, image_size=SIZE)
-    assert words in str(told.value) and str(tmp_path) in str(told.value) and "\n" not in str(told.value)
+    message = str(error.value)
+    assert words in message and str(tmp_path) in message and "\n" not in message

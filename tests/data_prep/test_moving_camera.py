@@ -1,4 +1,4 @@
-"""A camera that moves is noticed by its background, and one that stands still is not, whatever the person does."""
+"""A moving camera is detected from its background; a static one is not mistaken for moving, whatever the person does."""
 
 import av
 import numpy as np
@@ -17,7 +17,7 @@ def texture(height=300, width=600, seed=0):
 
 
 def film(path, offsets, person_at):
-    """A window of 384 x 216 on a texture, moved by these offsets, with a bright person of 40 x 120 walking through it."""
+    """A 384 x 216 window onto a texture, moved by offsets, with a 40 x 120 person walking through it."""
     wall = texture()
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
@@ -36,19 +36,25 @@ def film(path, offsets, person_at):
     return KeypointTrack(points, 30.0, (384, 216))
 
 
-def test_a_fixed_camera_with_a_person_who_walks_does_not_move(tmp_path):
+@pytest.fixture(scope="module")
+def pan(tmp_path_factory):
+    """A video of a panning camera, and the person's keypoints."""
+    path = tmp_path_factory.mktemp("pan") / "pan.mp4"
+    return path, film(path, range(10, 130, 4), [170] * 30)
+
+
+def test_fixed_camera_with_a_walking_person_has_no_drift(tmp_path):
     track = film(tmp_path / "fixed.mp4", [50] * 30, range(20, 320, 10))
     assert drift(background_path(tmp_path / "fixed.mp4", track)) < 0.2 * MOVES
 
 
-def test_a_camera_that_pans_is_noticed_and_measured(tmp_path):
-    track = film(tmp_path / "pan.mp4", range(10, 130, 4), [170] * 30)
-    path = background_path(tmp_path / "pan.mp4", track)
+def test_pan_is_measured(pan):
+    path = background_path(*pan)
     assert drift(path) == pytest.approx(29 * 4 / 384, rel=0.15)
-    assert path[-1, 0] < 0 and abs(path[-1, 1]) < 0.01  # the camera goes right, the picture left
+    assert path[-1, 0] < 0 and abs(path[-1, 1]) < 0.01  # the camera pans right, the image moves left
 
 
-def test_shifts_are_found_to_a_part_of_a_pixel_and_nothing_between_strangers():
+def test_shift_is_subpixel_and_zero_between_unrelated_images():
     wall = texture().astype(np.float32)
     a, b = wall[40:148, 50:242], wall[37:145, 56:248]
     np.testing.assert_allclose(phase_shift(a, b), (-6, 3), atol=0.3)
@@ -58,9 +64,8 @@ def test_shifts_are_found_to_a_part_of_a_pixel_and_nothing_between_strangers():
     assert drift(np.zeros((0, 2))) == 0
 
 
-def test_a_moving_camera_without_a_path_is_said_and_one_with_a_path_is_not(tmp_path, capsys):
-    video = tmp_path / "pan.mp4"
-    track = film(video, range(10, 130, 4), [170] * 30)
+def test_warning_only_for_a_moving_camera_assumed_fixed(pan, capsys):
+    video, track = pan
     fixed = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0), image_size=(384, 216))
     for known in (None, fixed):
         check_stillness(video, track, known)

@@ -13,12 +13,12 @@ LEARNING = "stages/test_learning.py"
 
 _IN_SEQUENCES, _IN_BODIES = "benchmark/test_sequences.py::test_", "benchmark/test_bodies.py::test_"
 SEQUENCES = (
-    f"{_IN_SEQUENCES}frames_that_are_not_valid_enter_nothing {_IN_SEQUENCES}success_needs_the_whole_way_and_no_help "
-    f"{_IN_SEQUENCES}a_second_run_takes_what_is_there_and_makes_what_is_missing"
+    f"{_IN_SEQUENCES}invalid_frames_are_not_scored {_IN_SEQUENCES}success_needs_tracking_throughout_without_resets "
+    f"{_IN_SEQUENCES}second_run_only_adds_missing_results"
 )
 BODIES = (
-    f"{_IN_BODIES}a_prediction_is_multiplied_by_what_its_world_had_been_divided_by "
-    f"{_IN_BODIES}smpl_places_the_pelvis_where_the_clip_has_it_and_knows_gender_and_betas"
+    f"{_IN_BODIES}prediction_is_scaled_back_to_the_real_world "
+    f"{_IN_BODIES}smpl_points_have_the_clips_pelvis_gender_and_betas"
 )
 
 MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
@@ -45,7 +45,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("benchmark/sequences.py", SEQUENCES): [
         ("pred, truth = pred[valid], truth[valid]", "pass"),
         ("unaided and not is_lost", "not is_lost"),
-        ("if kept is None:", "if True:"),
+        ("if saved is None:", "if True:"),
     ],
     ("benchmark/bodies.py", BODIES): [
         ("Points(scale * pos[:, JOINT_SETS[joint_set]]", "Points(pos[:, JOINT_SETS[joint_set]]"),

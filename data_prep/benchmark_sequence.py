@@ -1,7 +1,7 @@
-"""`Filmed`: one person in one view of a benchmark, with the truth, on the way into the simulation's world.
+"""`BenchmarkSequence`: one person in one view of a benchmark, with ground truth, and its conversion to the simulation's world.
 
-Motion, the set's own joints and the camera move together, so pixels never change. Lengths stay those of the real person: the
-world is divided by the person's size where a track is made of it (`vision.build_track.with_scale`), and multiplied back after.
+Motion, joints and camera are transformed together, so pixels never change. Lengths are those of the real person: the world
+is divided by the person's size when a track is made (`vision.build_track.with_scale`), and results are multiplied by it again.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ JOINT_SETS: dict[str, tuple[int, ...]] = {
     "smpl24": tuple(range(24)),
     "limbs13": (0, 1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21),
 }
-"""Joints of a truth as rows of SMPL's 24: all, or the pelvis and the 12 limb joints that Human3.6M has too. The root is row 0, the hips are 1 and 2."""
+"""Ground-truth joints as indices into SMPL's 24: all, or the pelvis and the 12 limb joints shared with Human3.6M. Root 0, hips 1, 2."""
 
 
 @dataclass(frozen=True, eq=False)
-class Filmed:
-    """One person, filmed, with the truth. T frames.
+class BenchmarkSequence:
+    """One person in one view, with ground truth. T frames.
 
     Attributes:
-        name: of the sequence, person and view; also of its files.
-        splits: the set's lists that it is in.
-        keypoints, camera: what the person is seen by; the camera fixed, or batch shape (T,).
-        valid: (T,) bool, frames whose truth counts.
-        clip: the true motion on SMPL's 24 joints, real lengths, its `root_pos` the true pelvis; None where the set has only joints.
+        name: of sequence, person and view; also of its files.
+        splits: the set's splits that it belongs to.
+        keypoints, camera: of the view; the camera is fixed, or has batch shape (T,).
+        valid: (T,) bool, frames with valid ground truth.
+        clip: true motion on SMPL's 24 joints, real lengths, `root_pos` the true pelvis; None if the set has only joints.
         joints: (T, J, 3) m, the set's own true joints, or None. joint_set: which of `JOINT_SETS` they are.
-        scale: size of the person beside the body of the clip's betas (AIST++ has such a number).
-        notes: what was assumed, a sentence each.
+        scale: size of the person relative to the body of the clip's betas (given by AIST++).
+        notes: assumptions made, a sentence each.
     """
 
     name: str
@@ -63,28 +63,29 @@ class Filmed:
         lengths |= {} if self.joints is None else {"joints": len(self.joints)}
         lengths |= {"camera": self.camera.batch_shape[0]} if self.camera.batch_shape else {}
         if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{count} of {what}" for what, count in lengths.items())
-            raise KitError(f"{self.name}: frames do not agree: {said}")
+            counts = ", ".join(f"{count} of {what}" for what, count in lengths.items())
+            raise KitError(f"{self.name}: numbers of frames do not match: {counts}")
 
-    def turned(self, turn: torch.Tensor) -> Filmed:
-        """The world turned by a rotation (3, 3)."""
+    def rotated(self, rotation: torch.Tensor) -> BenchmarkSequence:
+        """The sequence in a world rotated by (3, 3)."""
         clip = self.clip
         if clip is not None:
             rot = clip.joint_rot.double()
-            rot[:, 0] = roma.quat_product(roma.rotmat_to_unitquat(turn).expand(len(rot), 4), rot[:, 0])
-            clip = _with_motion(clip, clip.root_pos.double() @ turn.mT, rot)
-        joints = None if self.joints is None else self.joints @ turn.to(self.joints).mT
-        return replace(self, clip=clip, joints=joints, camera=self.camera.in_world(turn))
+            rot[:, 0] = roma.quat_product(roma.rotmat_to_unitquat(rotation).expand(len(rot), 4), rot[:, 0])
+            clip = _with_motion(clip, clip.root_pos.double() @ rotation.mT, rot)
+        joints = None if self.joints is None else self.joints @ rotation.to(self.joints).mT
+        return replace(self, clip=clip, joints=joints, camera=self.camera.in_world(rotation))
 
-    def raised(self, height: float) -> Filmed:
-        """Everything lifted by `height` m."""
+    def raised(self, height: float) -> BenchmarkSequence:
+        """The sequence shifted up by `height` m."""
         up = torch.tensor([0.0, 0.0, height])
         clip = None if self.clip is None else _with_motion(self.clip, self.clip.root_pos + up, self.clip.joint_rot)
         joints = None if self.joints is None else self.joints + up
         return replace(self, clip=clip, joints=joints, camera=self.camera.in_world(torch.eye(3), up))
 
-    def resampled(self, fps: float = CONTROL_FPS) -> Filmed:
-        """The same at another rate, by time; a frame is valid where both its neighbours are."""
+    def resampled(self) -> BenchmarkSequence:
+        """The sequence at 30 fps, interpolated in time; a frame is valid if both its neighbours are."""
+        fps = CONTROL_FPS
         if abs(self.keypoints.fps - fps) < 1e-6:
             return self
         blend = Blend.to_rate(len(self.valid), self.keypoints.fps, fps)
@@ -97,8 +98,8 @@ class Filmed:
             joints=None if self.joints is None else blend.lerp(self.joints),
         )
 
-    def soles(self) -> torch.Tensor:
-        """(T,) m, height of the lowest sole. From the joints alone where there is no clip, on average 7 cm below the lower ankle."""
+    def sole_height(self) -> torch.Tensor:
+        """(T,) m, height of the lowest sole; without a clip it is taken to be 7 cm below the lower ankle."""
         if self.clip is None:
             assert self.joints is not None
             ankles = [JOINT_SETS[self.joint_set].index(j) for j in FEET[:2]]
@@ -108,18 +109,18 @@ class Filmed:
         bodies = forward_kinematics(self.clip.root_pos, self.clip.joint_rot, offsets * self.scale)
         return sole_height(*bodies).amin(1)
 
-    def prepared(self, usual_up: str) -> Filmed:
-        """In the simulation's world: z-up, the floor at 0, 30 fps.
+    def prepared(self, usual_up: str) -> BenchmarkSequence:
+        """The sequence in the simulation's world: z-up, floor at 0, 30 fps.
 
-        Up is measured on the body (`axes.find_up`). The floor is the level on which the lowest sole rests (`motion.check.floor_height`):
-        z = 0 where that is rested on for a tenth of the time, else the low end of where it neither rises nor falls. A path that climbs
-        has no one floor; its lowest stretch is then at 0.
+        Up is measured on the body (`axes.find_up`). The floor is the level on which the lowest sole rests
+        (`motion.check.floor_height`): z = 0 if it rests there for a tenth of the time, else the lowest level at which it neither
+        rises nor falls. On a path that climbs there is no single floor; its lowest stretch is then at 0.
 
         Args:
-            usual_up: the axis that the set says is up, 'y' or 'z'.
+            usual_up: the up axis that the set documents, 'y' or 'z'.
         """
-        filmed = self.turned(upright_turn(self._up(usual_up), "z")).resampled()
-        return filmed.raised(-floor_height(filmed.soles(), CONTROL_FPS))
+        sequence = self.rotated(upright_turn(self._up(usual_up), "z")).resampled()
+        return sequence.raised(-floor_height(sequence.sole_height(), CONTROL_FPS))
 
     def _up(self, usual: str) -> torch.Tensor:
         expected = torch.eye(3, dtype=torch.float64)["xyz".index(usual)]
@@ -134,32 +135,32 @@ class Filmed:
 def smpl_clip(
     poses: torch.Tensor, trans: torch.Tensor, betas: torch.Tensor, gender: str, fps: float, name: str
 ) -> tuple[Clip, tuple[str, ...]]:
-    """SMPL parameters as a clip whose `root_pos` is the person's own pelvis, and what had to be assumed.
+    """SMPL parameters as a clip whose `root_pos` is the person's own pelvis, and notes on assumptions.
+
+    With the body model of these betas (in `PHYSHMR_BODY_MODELS`) the pelvis is exact, otherwise the mean shape's is used.
 
     Args:
         poses: (T, 72) rad, axis-angle. trans: (T, 3) m, SMPL's translation. betas: (10,). gender: 'male', 'female' or 'neutral'.
-
-    Where the model of these betas is at hand (`PHYSHMR_BODY_MODELS`) the pelvis is exact, else it lies where the mean shape has it.
     """
     shape, _ = own_shape(betas.numpy(), gender, "SMPL")
     pelvis = torch.tensor(PELVIS_AT_REST) if shape is None else shape.pelvis
-    note = f"no SMPL_{gender.upper()} model: the pelvis at rest is the mean shape's, a few centimetres off"
-    stand_in = trans + pelvis - torch.tensor(PELVIS_AT_REST)
-    clip = Clip(poses.numpy(), stand_in.numpy(), fps, name, betas.numpy().astype(np.float32), gender)
+    note = f"no SMPL_{gender.upper()} model: the rest pelvis is the mean shape's, a few centimetres off"
+    trans = trans + pelvis - torch.tensor(PELVIS_AT_REST)
+    clip = Clip(poses.numpy(), trans.numpy(), fps, name, betas.numpy().astype(np.float32), gender)
     return clip, (note,) if shape is None and bool(betas.any()) else ()
 
 
-def gender_of(word: object, path) -> str:
-    """'male', 'female' or 'neutral' of m, f, male, b'f' and the like.
+def parse_gender(word: object, path) -> str:
+    """'male', 'female' or 'neutral' from m, f, male, b'f' and the like.
 
     Raises:
         KitError: anything else.
     """
-    said = word.decode("latin-1") if isinstance(word, bytes) else str(word)
-    known = {"m": "male", "f": "female", "n": "neutral"}.get(said[:1].lower())
-    if known is None:
-        raise KitError(f"{path}: gender '{said}' is none of m, f, male, female and neutral")
-    return known
+    text = word.decode("latin-1") if isinstance(word, bytes) else str(word)
+    gender = {"m": "male", "f": "female", "n": "neutral"}.get(text[:1].lower())
+    if gender is None:
+        raise KitError(f"{path}: gender '{text}'; expected m, f, male, female or neutral")
+    return gender
 
 
 def _with_motion(clip: Clip, root_pos: torch.Tensor, joint_rot: torch.Tensor) -> Clip:
