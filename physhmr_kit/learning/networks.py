@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.observations import GROUP_SIZES
+from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.learning.distributed import moments
 
 Observation = dict[str, torch.Tensor]

@@ -160,7 +160,7 @@ def test_a_reset_mask_starts_only_those_it_names(build):
 
 
 def test_an_unknown_mode_is_refused(build):
-    with pytest.raises(KitError, match="autoreset is 'sometimes'; choose one of: same_step, next_step, disabled"):
+    with pytest.raises(KitError, match="autoreset is 'sometimes'; choose one of: next_step, same_step, disabled"):
         build("sometimes")
 
 

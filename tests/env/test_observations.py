@@ -9,6 +9,7 @@ import torch
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING
 from physhmr_kit.env import observations
+from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.motion.kinematics import heading, hinge_kinematics, yaw_quaternion
 from physhmr_kit.motion.state import BodyState
 
@@ -79,8 +80,8 @@ def test_every_term_has_the_width_of_its_group():
         "proprioception": (5, 358), "reference": (5, 576), "rays": (5, 36), "root_orientation": (5, 6),
         "root_position": (5, 3),
     }  # fmt: skip
-    assert all(observations.GROUP_SIZES[k] == v.shape[1] for k, v in widths.items())
-    assert observations.GROUP_SIZES["ray_confidence"] == 12 and observations.GROUP_SIZES["feature"] == 512
+    assert all(GROUP_SIZES[k] == v.shape[1] for k, v in widths.items())
+    assert GROUP_SIZES["ray_confidence"] == 12 and GROUP_SIZES["feature"] == 512
 
 
 def by_hand(vectors: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
@@ -131,10 +132,8 @@ def test_every_number_of_the_preview_lies_where_the_docstring_says():
             by_hand(ref.body_lin_vel[:, :1], yaw),
         ], dim=1).flatten(1) for ref in refs
     ]  # fmt: skip
-    glimpses = torch.stack([observations.glimpse(ref) for ref in refs], dim=1)
-    torch.testing.assert_close(
-        observations.preview(sim, glimpses, yaw), torch.cat(expected, dim=1), atol=5e-5, rtol=1e-4
-    )
+    future = torch.stack([observations.preview_vectors(ref) for ref in refs], dim=1)
+    torch.testing.assert_close(observations.preview(sim, future, yaw), torch.cat(expected, dim=1), atol=5e-5, rtol=1e-4)
     assert [round(step / 30, 2) for step in observations.PREVIEW_STEPS] == [0.1, 0.23, 0.5]
 
 
@@ -235,10 +234,10 @@ def test_the_preview_shows_where_the_reference_will_be_and_faces_with_the_body(e
     body, later = random_state(1), random_state(2)
     steps = len(observations.PREVIEW_STEPS)
     look = lambda sim, ref: observations.preview(  # noqa: E731
-        sim, torch.stack([observations.glimpse(ref)] * steps, dim=1), heading(sim.root_rot)
+        sim, torch.stack([observations.preview_vectors(ref)] * steps, dim=1), heading(sim.root_rot)
     )
     seen = look(body, later)
-    assert seen.shape == (5, observations.GROUP_SIZES["preview"])
+    assert seen.shape == (5, GROUP_SIZES["preview"])
     torch.testing.assert_close(look(elsewhere(body), elsewhere(later)), seen, atol=2e-4, rtol=0)
     first = seen.view(5, steps, 9, 3)[:, 0]
     torch.testing.assert_close(first[:, 0].norm(dim=1), (later.root_pos - body.root_pos).norm(dim=1))

@@ -69,15 +69,15 @@ def test_an_estimate_is_looked_up_by_clip_and_view(library, estimates):
     )
 
 
-def test_states_and_glimpses_are_those_of_the_frames_ahead_held_at_the_end(library):
+def test_states_and_future_are_those_of_the_frames_ahead_held_at_the_end(library):
     motion, last = ReferenceMotion(library), int(library.lengths[1]) - 1
     place = Place(torch.tensor([1, 1]), torch.tensor([4, last - 5]), torch.zeros(2, dtype=torch.long))
     waving = library.clip(1)
     torch.testing.assert_close(motion.at(motion.rows(place, 3)).body_pos, waving.body_pos[[7, last - 2]])
-    shown = motion.glimpse(place)
+    shown = motion.preview(place)
     assert shown.shape == (2, 3, 9, 3)
     for k, steps in enumerate((3, 7, 15)):
-        expected = observations.glimpse(waving[[4 + steps, min(last - 5 + steps, last)]])
+        expected = observations.preview_vectors(waving[[4 + steps, min(last - 5 + steps, last)]])
         torch.testing.assert_close(shown[:, k], expected)
     assert not torch.allclose(shown[0, 0], shown[0, 2])
 

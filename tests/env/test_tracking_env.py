@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from motions import rest_clip, waving_clip
 
 from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv, VisualLibrary, rewards
-from physhmr_kit.env.observations import GROUP_SIZES, proprioception
+from physhmr_kit.env.observations import proprioception
+from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator

@@ -12,7 +12,7 @@ from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import MIRROR, PARENTS
 from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
 from physhmr_kit.env.pushes import at_chest
-from physhmr_kit.env.virtual_model import REACH, virtual_model_targets
+from physhmr_kit.env.virtual_model import FOOT_REACH, virtual_model_targets
 from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored_clip
@@ -79,7 +79,7 @@ def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float
         left = torch.nn.functional.normalize(roma.quat_action(rot[ankle], torch.tensor([1.0, 0, 0])) * floor, dim=0)
         forward, up = cross(left, torch.tensor([0.0, 0, 1])), torch.tensor([0.0, 0, 1])
         passed = sum(
-            (wanted @ a).clamp(-r * load, r * load) * a for a, r in zip((left, forward, up), REACH, strict=True)
+            (wanted @ a).clamp(-r * load, r * load) * a for a, r in zip((left, forward, up), FOOT_REACH, strict=True)
         )
         for joint in (hip, knee, ankle):
             torque = -cross(foot - pos[joint], stands * force) - passed
@@ -131,7 +131,7 @@ def test_a_foot_passes_no_more_moment_to_the_floor_than_its_sole_can():
         target = virtual_model_targets(felt(moved(ref, (-far, 0, 0)), 350, 350), ref, HUMANOID)
         torque = float(target[0, ROW["left_ankle_x"]] * kp[ROW["left_ankle_x"]])
         force = 35 * 15 * far  # of half the body, a hand's breadth above the sole at the ankle
-        assert abs(torque) < REACH[0] * 350 + 0.1 * force + 1e-3
+        assert abs(torque) < FOOT_REACH[0] * 350 + 0.1 * force + 1e-3
         assert torque < 0 or far > 1, "the heel presses, and gravity tips the body forwards"
 
 

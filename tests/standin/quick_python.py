@@ -41,8 +41,7 @@ class ForkServer(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
 
 
 def serve(listening: int) -> None:
-    import isaacgym  # isort: skip
-    from isaacgym import gymapi, gymtorch  # noqa: F401  isort: skip
+    from isaacgym import gymapi, gymtorch  # noqa: F401  (imports torch)
 
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     server = ForkServer(None, Start, bind_and_activate=False)
