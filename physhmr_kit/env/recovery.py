@@ -129,14 +129,14 @@ def push_clips(
     clips = torch.arange(library.num_clips).repeat_interleave(each).tolist()
     rollouts = track_clips(policy, library, config, visual, simulator, substeps, progress, device, clips, push)
     recoveries = [
-        judge(rollout, index % each, int(first[index]), test.steps, math.degrees(angle[index]))
+        evaluate_push(rollout, index % each, int(first[index]), test.steps, math.degrees(angle[index]))
         for index, rollout in enumerate(rollouts)
     ]
     named = [replace(r, name=f"{r.name}_push{found.push}") for r, found in zip(rollouts, recoveries, strict=True)]
     return named, recoveries
 
 
-def judge(rollout: Rollout, number: int, frame: int, steps: int, direction: float = math.nan) -> Recovery:
+def evaluate_push(rollout: Rollout, number: int, frame: int, steps: int, direction: float = math.nan) -> Recovery:
     """Outcome of a push that began at `frame` and lasted `steps` control steps, in direction `direction` degrees."""
     distance = mean_body_distance(rollout.simulated.body_pos, rollout.reference.body_pos)
     final, end = float(distance[-BACK_FRAMES:].mean()), frame + steps

@@ -42,15 +42,15 @@ class ReferenceMotion:
         motion = place.clip if self.num_views == 1 else place.clip * self.num_views + place.view
         return self.library.rows(motion, place.frame + ahead)
 
-    def at(self, rows: torch.Tensor) -> BodyState:
-        """States of packed rows."""
-        return self.library.at(rows)
+    def states(self, place: Place, ahead: int = 0) -> BodyState:
+        """States `ahead` control steps after M places."""
+        return self.library.at(self.rows(place, ahead))
 
     def preview(self, place: Place) -> torch.Tensor:
         """The motion at `PREVIEW_STEPS` after M places: (M, K, 9, 3), see `observations.preview_vectors`."""
         if self._preview is None:
             chunks = torch.arange(self.library.num_frames, device=self.library.device).split(_CHUNK)
-            self._preview = torch.cat([observations.preview_vectors(self.at(rows)) for rows in chunks])
+            self._preview = torch.cat([observations.preview_vectors(self.library.at(rows)) for rows in chunks])
         steps = observations.PREVIEW_STEPS
         rows = torch.cat([self.rows(place, k) for k in steps])
         return self._preview.index_select(0, rows).unflatten(0, (len(steps), -1)).transpose(0, 1)

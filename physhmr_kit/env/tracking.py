@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import gymnasium as gym
 import numpy as np
 import torch
@@ -341,7 +339,7 @@ class TrackingEnv(VectorEnv):
         humanoid, rows = self.simulator.humanoid, followed.rows(self._place, 1)
         target = action_maps.residual_target(actions, followed.targets(rows, humanoid))
         if control == "balanced":
-            now = followed.at(followed.rows(self._place))
+            now = followed.states(self._place)
             target = target + virtual_model_targets(self._without_diverged(self.simulator.state, now), now, humanoid)
         return target
 
@@ -376,7 +374,7 @@ class TrackingEnv(VectorEnv):
 
         Those N rows are kept; the next step is compared with them.
         """
-        ahead, n = self._true.at(self._true.rows(place, 1)), self.num_envs
+        ahead, n = self._true.states(place, 1), self.num_envs
         self._ahead = ahead if len(place.clip) == n else ahead[:n]
         return ahead
 
@@ -394,7 +392,7 @@ class TrackingEnv(VectorEnv):
             obs["preview"] = observations.preview(sim, self._true.preview(place), yaw)
         if "estimate" in groups or "root_position" in groups:
             exact = self._estimated is self._true
-            estimated = ahead if exact else self._estimated.at(self._estimated.rows(place, 1))
+            estimated = ahead if exact else self._estimated.states(place, 1)
             if "estimate" in groups:
                 obs["estimate"] = observations.reference(sim, estimated, yaw)
             if "root_position" in groups:
@@ -447,6 +445,5 @@ class TrackingEnv(VectorEnv):
         if len(rows) == 0:
             return sim
         self.num_diverged += 0 if counted is None else int(counted.sum())
-        body = {f.name: getattr(ref, f.name)[rows] for f in fields(BodyState)}
-        still = {k: torch.zeros_like(getattr(sim, k)[rows]) for k in ("contact_force", "dof_torque")}
-        return sim.with_rows(rows, SimState(**body, **still, diverged=sim.diverged[rows]))
+        forces = (torch.zeros_like(x[rows]) for x in (sim.contact_force, sim.dof_torque))
+        return sim.with_rows(rows, SimState.of(ref[rows], *forces, sim.diverged[rows]))

@@ -10,7 +10,7 @@ from motions import rest_clip
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
 from physhmr_kit.env.pushes import RandomPushes, at_chest, horizontal
-from physhmr_kit.env.recovery import PushTest, judge, push_clips
+from physhmr_kit.env.recovery import PushTest, evaluate_push, push_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
 from physhmr_kit.utils.errors import KitError
@@ -175,7 +175,7 @@ def test_recovery_is_judged_by_the_end_of_the_clip(library):
     def moved(first: int, last: int, metres: float):
         rollout.simulated.body_pos.copy_(start)
         rollout.simulated.body_pos[first:last, :, 0] += metres
-        return judge(rollout, 1, frame=20, steps=3)
+        return evaluate_push(rollout, 1, frame=20, steps=3)
 
     back = moved(22, 38, 0.3)
     assert back.recovered and back.back_s == pytest.approx(15 / 30) and back.largest_mm == pytest.approx(300, abs=40)

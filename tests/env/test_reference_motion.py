@@ -62,18 +62,16 @@ def test_an_estimate_is_looked_up_by_clip_and_view(library, estimates):
     followed = ReferenceMotion(estimates.library, 2)
     place = Place(torch.tensor([0, 1, 1]), torch.tensor([3, 29, 5]), torch.tensor([1, 0, 1]))
     truth = ReferenceMotion(library)
-    true, told = truth.at(truth.rows(place, 1)), followed.at(followed.rows(place, 1))
+    true, told = truth.states(place, 1), followed.states(place, 1)
     assert (told.root_pos - true.root_pos)[:, 0].tolist() == pytest.approx([0.2, 0.1, 0.2], abs=1e-5)
-    torch.testing.assert_close(
-        told.root_pos[1], followed.at(followed.rows(place)).root_pos[1], msg="held at the last frame"
-    )
+    torch.testing.assert_close(told.root_pos[1], followed.states(place).root_pos[1], msg="held at the last frame")
 
 
 def test_states_and_future_are_those_of_the_frames_ahead_held_at_the_end(library):
     motion, last = ReferenceMotion(library), int(library.lengths[1]) - 1
     place = Place(torch.tensor([1, 1]), torch.tensor([4, last - 5]), torch.zeros(2, dtype=torch.long))
     waving = library.clip(1)
-    torch.testing.assert_close(motion.at(motion.rows(place, 3)).body_pos, waving.body_pos[[7, last - 2]])
+    torch.testing.assert_close(motion.states(place, 3).body_pos, waving.body_pos[[7, last - 2]])
     shown = motion.preview(place)
     assert shown.shape == (2, 3, 9, 3)
     for k, steps in enumerate((3, 7, 15)):

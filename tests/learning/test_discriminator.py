@@ -81,7 +81,7 @@ def test_it_learns_to_tell_motion_from_a_trembling_copy():
     for _ in range(60):
         real, agent = pair()
         shown = judge.norm(real).requires_grad_()
-        logits = judge.judge(shown)
+        logits = judge.logits(shown)
         optimizer.zero_grad()
         (amp.discriminator_loss(logits, judge(agent)) + 0.1 * amp.gradient_penalty(logits, shown)).backward()
         optimizer.step()

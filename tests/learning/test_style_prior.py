@@ -102,7 +102,7 @@ def test_an_update_learns_from_the_rollout_and_remembers_some_of_it(prior):
     prior.mix(torch.zeros(STEPS, ENVS))
     figures = prior.update(generator(2))
     assert figures.keys() == {"reward", "loss", "gradient_penalty", "accuracy_real", "accuracy_agent"}
-    assert figures["reward"] == pytest.approx(float(prior.earned)) and 0 <= figures["accuracy_real"] <= 1
+    assert figures["reward"] == pytest.approx(float(prior.mean_reward)) and 0 <= figures["accuracy_real"] <= 1
     assert not torch.equal(prior.discriminator.net[0].weight, weight)
     assert not any(p.requires_grad for p in prior.discriminator.parameters()), "only while it learns"
     remembered = prior.replay.rows["window"]

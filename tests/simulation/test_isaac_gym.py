@@ -128,7 +128,7 @@ def test_an_interpreter_that_says_nothing_is_given_up(monkeypatch, tmp_path):
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(program))
-    with pytest.raises(KitError, match=r"has not answered 'start' for 0.5 s and was ended"):
+    with pytest.raises(KitError, match=r"did not answer 'start' within 0.5 s and was stopped"):
         make_simulator("isaac_gym", start_timeout=0.5)
 
 
@@ -163,7 +163,7 @@ def test_an_engine_that_weighs_bodies_otherwise_is_caught_at_the_start(build):
 
 def test_names_are_mapped_and_a_missing_one_is_told():
     assert _places(("a", "b", "c"), ["c", "a", "b"], "drive") == [1, 2, 0]
-    with pytest.raises(SimulatorError, match=r"other drive names than ours: missing \['b'\], unknown \['x'\]"):
+    with pytest.raises(SimulatorError, match=r"other drive names than our asset: missing \['b'\], unknown \['x'\]"):
         _places(("a", "b"), ["x", "a"], "drive")
     with pytest.raises(SimulatorError, match="3 instead of 2"):
         _places(("a", "b"), ["a", "b", "a"], "body")
@@ -256,7 +256,9 @@ def test_a_worker_that_is_killed_is_a_simulator_error(build):
 
 def test_a_worker_that_hangs_is_ended(build):
     simulator = build("deaf", step_timeout=1.0)
-    with pytest.raises(SimulatorError, match=r"not answered 'step' for 1 s and was ended; the checkpoints .* are kept"):
+    with pytest.raises(
+        SimulatorError, match=r"did not answer 'step' within 1 s and was stopped; the checkpoints .* are kept"
+    ):
         simulator.step(torch.zeros(1, 69))
     assert not alive(simulator._worker.pid)
 

@@ -256,7 +256,7 @@ def test_the_kits_own_kernels_compile_for_cuda(tmp_path, generation):
 
 def test_without_a_cuda_device_the_error_names_the_way_out(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(KitError, match="no CUDA device; take --simulator mujoco_cpu"):
+    with pytest.raises(KitError, match="no CUDA device; use --simulator mujoco_cpu"):
         make_simulator("mujoco_gpu")
     with pytest.raises(KitError, match="computes on a CUDA device, not on 'mps'"):
         make_simulator("mujoco_gpu", device="mps")

@@ -67,7 +67,7 @@ def test_what_is_asked_for_by_name_is_taken(monkeypatch):
 
 
 def test_mujoco_cpu_does_not_pretend_to_compute_on_a_gpu():
-    with pytest.raises(KitError, match="mujoco_cpu computes on the CPU, not on 'cuda'; take mujoco_gpu"):
+    with pytest.raises(KitError, match="mujoco_cpu computes on the CPU, not on 'cuda'; use mujoco_gpu"):
         make_simulator("mujoco_cpu", device="cuda")
 
 
