@@ -32,7 +32,7 @@ def followed(simulator, policy, clip) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["squat", "walk_forward"])
-def test_a_policy_follows_a_clip_as_it_does_on_mujoco_cpu(build, name):
+def test_a_policy_tracks_a_clip_as_on_mujoco_cpu(build, name):
     policy, clip = load_policy(BUNDLED / "expert.safetensors"), demo_clip(name)
     truth = make_simulator("mujoco_cpu")
     gap = (followed(build(1), policy, clip) - followed(truth, policy.to("cpu"), clip)).norm(dim=-1)
@@ -40,7 +40,7 @@ def test_a_policy_follows_a_clip_as_it_does_on_mujoco_cpu(build, name):
     assert gap.mean() < MEAN_GAP and gap.max() < LARGEST_GAP, f"mean {gap.mean():.4f} m, largest {gap.max():.4f} m"
 
 
-def test_a_world_that_blows_up_is_reset_and_counted_and_the_others_go_on(build):
+def test_a_diverged_environment_is_reset_and_counted_and_the_others_continue(build):
     env = TrackingEnv(MotionLibrary([rest_clip(40), waving_clip(40)]), build(3), TrackingConfig())
     start = {"clip": torch.tensor([0, 1, 1]), "frame": torch.tensor([0, 3, 6])}
     env.reset(seed=0, options=start)
@@ -62,7 +62,7 @@ def test_a_world_that_blows_up_is_reset_and_counted_and_the_others_go_on(build):
     assert env.num_diverged == 1
 
 
-def test_whole_clips_are_followed_and_recorded(build):
+def test_whole_clips_are_tracked_and_recorded(build):
     """`track_clips` as the commands use it, on this simulator, with everything brought back to the CPU."""
     device, library = str(build(1).device), MotionLibrary([rest_clip(25)])
     policy = load_policy(BUNDLED / "expert.safetensors")
@@ -74,7 +74,7 @@ def test_whole_clips_are_followed_and_recorded(build):
     assert (rollouts[0].simulated.body_pos - rollouts[0].reference.body_pos).norm(dim=-1).mean() < 0.03
 
 
-def test_what_a_step_leaves_behind_can_be_used_in_the_ordinary_way(build):
+def test_results_of_a_step_can_be_modified_and_differentiated(build):
     """A step is computed in PyTorch's inference mode; nothing of that may be felt outside."""
     env = TrackingEnv(MotionLibrary([rest_clip(40), waving_clip(40)]), build(3), TrackingConfig(episode_length=2))
     env.reset(seed=0)

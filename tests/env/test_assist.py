@@ -54,7 +54,7 @@ def test_an_assisted_body_stays_higher(library):
     assert height_after(library, 600.0) > height_after(library, 0.0) + 0.05
 
 
-def test_nobody_is_assisted_in_an_evaluation(library):
+def test_an_evaluation_has_no_assistive_force(library):
     env = evaluation_env(library, TrackingConfig(termination="relative"))
     assert env.assist == 0 and env.config.termination == "relative"
     env.close()

@@ -45,7 +45,7 @@ def same(a, b) -> bool:
     return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
 
 
-def test_a_push_points_where_its_angle_says():
+def test_a_push_has_the_direction_of_its_angle():
     force = horizontal(2.0, torch.tensor([0.0, math.pi / 2, math.pi]))
     expected = torch.tensor([[2.0, 0, 0], [0, 2.0, 0], [-2.0, 0, 0]])
     torch.testing.assert_close(force, expected, atol=1e-6, rtol=0)
@@ -55,7 +55,7 @@ def test_a_push_points_where_its_angle_says():
 # Now and then
 
 
-def test_random_pushes_have_the_force_the_length_and_the_pauses_asked_for():
+def test_random_pushes_have_the_configured_force_duration_and_interval():
     pushes, dice = RandomPushes(1000, force=120.0, steps=3, interval=20, device=CPU), torch.Generator().manual_seed(0)
     drawn = torch.stack([pushes.draw(dice) for _ in range(400)])
     chest = drawn[:, :, JOINT_NAMES.index("spine3")]
@@ -71,7 +71,7 @@ def test_random_pushes_have_the_force_the_length_and_the_pauses_asked_for():
         assert torch.equal(chest[step + 1, env], chest[step + 3, env])
 
 
-def test_without_pushes_nothing_is_drawn_and_with_them_bodies_are_thrown(build):
+def test_pushes_move_bodies_and_no_random_numbers_are_drawn_without_them(build):
     calm, pushed = build(), build(push_force=400.0, push_interval=5.0)
     for env in (calm, pushed):
         env.reset(seed=3)
@@ -86,7 +86,7 @@ def test_without_pushes_nothing_is_drawn_and_with_them_bodies_are_thrown(build):
     assert speed[0] < 0.1 < 0.3 < speed[1]
 
 
-def test_pushes_are_taken_up_where_a_run_left_them(build):
+def test_pushes_resume_exactly(build):
     one, other = (build(push_force=150.0, push_interval=4.0, push_steps=5) for _ in range(2))
     one.reset(seed=1)
     for _ in range(7):
@@ -99,7 +99,7 @@ def test_pushes_are_taken_up_where_a_run_left_them(build):
         assert same(one.last_state, other.last_state)
 
 
-def test_a_run_that_began_without_pushes_goes_on_with_or_without_them(build):
+def test_a_run_without_pushes_can_resume_with_pushes(build):
     calm = build()
     calm.reset(seed=1)
     for config in ({}, {"push_force": 100.0}):
@@ -108,14 +108,14 @@ def test_a_run_that_began_without_pushes_goes_on_with_or_without_them(build):
         env.step(torch.zeros(4, 69))
 
 
-def test_a_new_episode_begins_unpushed():
+def test_a_new_episode_ends_the_push():
     pushes, dice = RandomPushes(3, force=1.0, steps=1000, interval=1, device=CPU), torch.Generator().manual_seed(0)
     pushes.draw(dice)
     pushes.end(torch.tensor([1]))
     assert pushes.state_dict()["left"].tolist() == [999, 0, 999]
 
 
-def test_a_step_can_be_pushed_by_hand(build):
+def test_a_step_takes_an_external_push(build):
     env, twin = build(), build()
     for e in (env, twin):
         e.reset(seed=0, options={"clip": torch.zeros(4, dtype=torch.long), "frame": torch.zeros(4, dtype=torch.long)})
@@ -128,7 +128,7 @@ def test_a_step_can_be_pushed_by_hand(build):
 
 
 @pytest.mark.parametrize("wrong", [{"push_force": -1.0}, {"push_steps": 0}, {"push_interval": 0.5}])
-def test_pushes_that_cannot_be_are_refused(wrong):
+def test_invalid_pushes_are_refused(wrong):
     with pytest.raises(KitError, match=next(iter(wrong))):
         TrackingConfig(**wrong)
 
@@ -136,7 +136,7 @@ def test_pushes_that_cannot_be_are_refused(wrong):
 # The push test
 
 
-def test_pushes_come_between_half_a_second_and_a_second_before_the_end_in_all_directions():
+def test_pushes_begin_after_half_a_second_and_a_second_before_the_end_in_all_directions():
     frames, angles = PushTest(pushes=4000).plan("clip", 100)
     assert frames.min() == 15 and frames.max() == 99 - 30
     assert 0 <= angles.min() < 0.1 and 6.2 < angles.max() < 2 * math.pi
@@ -149,7 +149,7 @@ def test_a_short_clip_is_pushed_in_its_middle():
     assert PushTest(pushes=3).plan("clip", 41)[0].tolist() == [20, 20, 20]
 
 
-def test_a_push_of_nothing_changes_nothing_and_a_strong_one_fells(library):
+def test_a_zero_push_changes_nothing_and_a_strong_one_makes_bodies_fall(library):
     calm = track_clips(nothing, library, TrackingConfig())
     rollouts, untouched = push_clips(nothing, library, TrackingConfig(), PushTest(force=0.0, pushes=2))
     assert [r.name for r in rollouts] == [f"{clip}_push{k}" for clip in ("rest", "short") for k in range(3)]
@@ -168,7 +168,7 @@ def test_a_push_of_nothing_changes_nothing_and_a_strong_one_fells(library):
     assert min(f.largest_mm for f in thrown if f.push) > 100
 
 
-def test_recovery_is_judged_by_the_end_of_the_clip(library):
+def test_recovery_is_measured_at_the_end_of_the_clip(library):
     rollout = track_clips(nothing, library, TrackingConfig())[0]
     start = rollout.simulated.body_pos.clone()
 
@@ -188,6 +188,6 @@ def test_recovery_is_judged_by_the_end_of_the_clip(library):
 
 
 @pytest.mark.parametrize("wrong", [{"force": -1.0}, {"force": math.nan}, {"seconds": 0.0}, {"pushes": 0}])
-def test_a_push_test_that_cannot_be_is_refused(wrong):
+def test_invalid_push_tests_are_refused(wrong):
     with pytest.raises(KitError, match="needed"):
         PushTest(**wrong)

@@ -67,7 +67,7 @@ def test_an_estimate_is_looked_up_by_clip_and_view(library, estimates):
     torch.testing.assert_close(told.root_pos[1], followed.states(place).root_pos[1], msg="held at the last frame")
 
 
-def test_states_and_future_are_those_of_the_frames_ahead_held_at_the_end(library):
+def test_states_and_preview_are_those_of_later_frames_clamped_at_the_end(library):
     motion, last = ReferenceMotion(library), int(library.lengths[1]) - 1
     place = Place(torch.tensor([1, 1]), torch.tensor([4, last - 5]), torch.zeros(2, dtype=torch.long))
     waving = library.clip(1)
@@ -86,7 +86,7 @@ def test_without_estimates_an_estimate_is_the_reference(build):
         assert torch.equal(obs[true], obs[told])
 
 
-def test_the_estimate_s_groups_differ_by_what_the_estimate_is_off(build, estimates):
+def test_estimate_groups_differ_by_the_error_of_the_estimate(build, estimates):
     env = build(estimates, groups=("proprioception", *TOLD))
     obs = env.observe((*TRUE, *TOLD))
     off = (obs["estimate"] - obs["reference"]).view(3, 24, 24)
@@ -97,7 +97,7 @@ def test_the_estimate_s_groups_differ_by_what_the_estimate_is_off(build, estimat
     assert preview[:, :, 6:].max() < 1e-4
 
 
-def test_rewards_and_failures_follow_the_truth(build, estimates):
+def test_rewards_and_terminations_use_the_true_reference(build, estimates):
     """The body begins on the truth: what it is told costs nothing until it acts on it."""
     told, true = build(estimates, groups=TOLD, control="absolute"), build(groups=TRUE, control="absolute")
     for _ in range(3):
@@ -105,7 +105,7 @@ def test_rewards_and_failures_follow_the_truth(build, estimates):
         assert torch.equal(results[0][1], results[1][1]) and torch.equal(results[0][2], results[1][2])
 
 
-def test_balanced_targets_pull_towards_what_is_followed(build, estimates):
+def test_balanced_targets_pull_towards_the_estimate(build, estimates):
     """A body on the truth is behind an estimate 0.1 and 0.2 m ahead; the virtual model of the truth has nothing to do."""
     following = build(estimates, groups=TOLD, control="balanced")
     exact = build(estimates, groups=TRUE, control="balanced")
@@ -117,7 +117,7 @@ def test_balanced_targets_pull_towards_what_is_followed(build, estimates):
 
 
 @pytest.mark.parametrize("control", ["balanced", "absolute"])
-def test_a_label_asks_for_the_target_of_an_expert_who_knows_the_truth(build, estimates, control):
+def test_a_label_reproduces_the_targets_of_an_expert_on_the_true_reference(build, estimates, control):
     expert = build(groups=TRUE, control="balanced")
     student = build(estimates, groups=TOLD, control=control)
     action = 0.1 * torch.randn(3, 69, generator=torch.Generator().manual_seed(1))

@@ -74,7 +74,7 @@ def take_up(single, env, i: int) -> None:
     single.read_bodies()
 
 
-def test_it_sees_and_earns_what_tracking_env_does_in_the_same_state(both):
+def test_observations_and_rewards_equal_those_of_tracking_env(both):
     env, singles = both
     begin(env, singles)
     compared = 0

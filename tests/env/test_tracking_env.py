@@ -82,7 +82,7 @@ def test_it_is_a_vector_env_whose_observations_lie_in_its_space(build):
         assert reward.dtype == torch.float32 and terminated.dtype == truncated.dtype == torch.bool
 
 
-def test_the_seed_decides_where_episodes_begin(build):
+def test_the_seed_determines_where_episodes_begin(build):
     a, b = build(3), build(3)
     assert same(a.reset(seed=4)[0], b.reset(seed=4)[0])
     for k in range(4):
@@ -91,7 +91,7 @@ def test_the_seed_decides_where_episodes_begin(build):
     assert not same(a.reset(seed=4)[0], a.reset(seed=5)[0])
 
 
-def test_without_a_seed_the_generator_goes_on(build):
+def test_a_reset_without_a_seed_continues_the_random_sequence(build):
     env = build(3)
     first = env.reset(seed=4)[0]
     assert not same(first, env.reset()[0])
@@ -148,7 +148,7 @@ def test_a_failure_is_terminated_not_truncated(build):
     assert env.sampler.failure[LIFT] > 0.5 and env.sampler.failure[0] == 0.5
 
 
-def test_whatever_happens_nothing_fails_without_a_termination(build):
+def test_without_a_termination_no_episode_fails(build):
     env = build(3, termination="none")
     start(env, [LIFT] * 3, [0] * 3)
     ended = [env.step(torch.zeros(3, 69))[2] for _ in range(18)]
@@ -182,13 +182,13 @@ def test_a_fresh_episode_begins_on_the_reference(build):
         )
 
 
-def test_the_first_frame_is_the_start_when_asked_for(build):
+def test_start_first_begins_at_the_first_frame(build):
     env = build(3, start="first")
     env.reset(seed=3)
     assert env.frame_ids.tolist() == [0, 0, 0]
 
 
-def test_physics_that_blew_up_fails_its_episode_without_a_trace_in_the_observation(build):
+def test_divergence_terminates_the_episode_with_finite_observations(build):
     env = build(3)
     start(env, [1, 1, 1], [0, 0, 0])
     actions = torch.zeros(3, 69)
@@ -228,7 +228,7 @@ def test_power_is_free_in_the_first_three_steps(build):
     assert costs[:3] == [0, 0, 0] and costs[3] > 0
 
 
-def test_standing_still_on_a_standing_reference_earns_almost_everything(build):
+def test_standing_still_on_a_standing_reference_has_almost_the_full_reward(build):
     env = build(3, groups=("proprioception", "reference"))
     start(env, [0, 0, 0], [0, 0, 0])
     for _ in range(10):
@@ -236,14 +236,14 @@ def test_standing_still_on_a_standing_reference_earns_almost_everything(build):
     assert (reward > 0.9).all() and (reward <= 1).all()
 
 
-def test_an_action_of_the_expert_moves_its_target_by_half_a_radian(build):
+def test_a_residual_action_of_one_moves_the_target_by_half_a_radian(build):
     env = build(3)
     start(env, [0, 1, 1], [0, 4, 9])
     nothing = env.pd_targets(torch.zeros(3, 69))
     torch.testing.assert_close(env.pd_targets(noise(0)) - nothing, 0.5 * noise(0))
 
 
-def test_a_label_asks_a_student_for_the_very_targets_of_the_expert(build):
+def test_a_label_gives_the_student_the_targets_of_the_expert(build):
     expert, student = build(3), build(3, control="absolute")
     for env in (expert, student):
         start(env, [0, 1, 1], [0, 4, 9])
@@ -264,7 +264,7 @@ def test_an_absolute_action_does_not_depend_on_the_reference(build):
 # Vision
 
 
-def test_a_camera_s_view_without_tracks_is_refused(build):
+def test_visual_groups_without_tracks_are_refused(build):
     with pytest.raises(KitError, match="no visual tracks"):
         build(2, groups=("proprioception", "rays"))
 
@@ -278,7 +278,7 @@ def test_tracks_must_be_as_long_as_their_clips(tracks, library):
         VisualLibrary([[], [], []], library.lengths)
 
 
-def test_every_group_comes_from_the_view_the_environment_was_given(build, tracks, library):
+def test_visual_groups_come_from_the_environment_s_view(build, tracks, library):
     visual = VisualLibrary(tracks, library.lengths)
     env = build(3, visual=visual, groups=ALL_GROUPS)
     options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 29, 0]), "view": torch.tensor([1, 0, 1])}
@@ -305,7 +305,7 @@ def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, t
         assert off.norm() > 0.02, "an untrained encoder's estimate is not the truth"
 
 
-def test_views_are_drawn_anew_for_every_episode(build, tracks, library):
+def test_a_view_is_drawn_for_every_episode(build, tracks, library):
     env = build(16, visual=VisualLibrary(tracks, library.lengths), groups=ALL_GROUPS)
     env.reset(seed=0)
     first = env._view.clone()
@@ -318,7 +318,7 @@ def test_views_are_drawn_anew_for_every_episode(build, tracks, library):
 
 
 @pytest.mark.parametrize("seeing", [False, True])
-def test_an_environment_goes_on_from_a_saved_state_to_the_same_bits(build, tracks, library, seeing):
+def test_an_environment_resumes_bit_exactly(build, tracks, library, seeing):
     options = {"visual": VisualLibrary(tracks, library.lengths), "groups": ALL_GROUPS} if seeing else {}
     env, other = build(3, **options), build(3, seed=99, **options)
     env.reset(seed=2)
@@ -362,7 +362,7 @@ def test_an_episode_that_fails_at_its_last_frame_is_terminated_and_not_truncated
     assert terminated.tolist() == [True] and truncated.tolist() == [False]
 
 
-def test_a_seed_forgets_which_clips_have_failed():
+def test_a_seed_clears_the_failure_statistics():
     env = TrackingEnv(MotionLibrary([rest_clip(10)]), make_simulator("mujoco_cpu", num_envs=1), TrackingConfig())
     env.sampler.failure.fill_(0.9)
     env.reset()

@@ -43,7 +43,7 @@ def lunge() -> MotionLibrary:
     return MotionLibrary([clip, mirrored_clip(clip)])
 
 
-def test_a_body_on_its_reference_is_left_alone(lunge):
+def test_a_body_on_its_reference_is_not_corrected(lunge):
     body = lunge.clip(0)
     assert virtual_model_targets(felt(body, 350, 350), body, HUMANOID).abs().max() < 1e-3
 
@@ -105,7 +105,7 @@ def test_targets_are_those_of_the_formula(lunge, loads, far):
         torch.testing.assert_close(target[row], by_hand(body, ref, row, loads), atol=2e-4, rtol=1e-3)
 
 
-def test_only_legs_are_asked_and_a_body_in_the_air_only_places_its_feet(lunge):
+def test_corrections_concern_legs_only_and_in_the_air_only_foot_placement(lunge):
     ref = lunge.clip(0)
     body = moved(ref, (-0.1, 0.05, 0.0))
     standing, flying = (virtual_model_targets(felt(body, load, load), ref, HUMANOID) for load in (350, 0))
@@ -116,7 +116,7 @@ def test_only_legs_are_asked_and_a_body_in_the_air_only_places_its_feet(lunge):
     assert flying[:, knees].abs().max() == 0 and flying.abs().max() > 0.01
 
 
-def test_a_foot_is_put_down_farther_the_way_the_body_errs():
+def test_a_swing_foot_moves_in_the_direction_of_the_error():
     """The body is ahead of its reference (it faces +x): the hip of the foot in the air bends forwards, which is -x on its hinge."""
     ref = MotionLibrary([rest_clip(10)]).clip(0)
     target = virtual_model_targets(felt(moved(ref, (0.1, 0, 0)), 0, 700), ref, HUMANOID)
@@ -124,7 +124,7 @@ def test_a_foot_is_put_down_farther_the_way_the_body_errs():
     torch.testing.assert_close(target[0, ROW["left_ankle_x"]], -target[0, ROW["left_hip_x"]], atol=1e-3, rtol=0)
 
 
-def test_a_foot_passes_no_more_moment_to_the_floor_than_its_sole_can():
+def test_ankle_torques_are_limited_to_what_the_sole_can_transmit():
     ref = MotionLibrary([rest_clip(10)]).clip(0)
     kp = HUMANOID.kp
     for far in (0.1, 0.3, 3.0):
@@ -135,7 +135,7 @@ def test_a_foot_passes_no_more_moment_to_the_floor_than_its_sole_can():
         assert torque < 0 or far > 1, "the heel presses, and gravity tips the body forwards"
 
 
-def test_left_and_right_are_treated_alike(lunge):
+def test_corrections_are_symmetric(lunge):
     """The mirror image of a body off its reference is asked for the mirror image of the targets."""
     body, ref = (lunge.clip(0)[rows] for rows in (slice(0, 60), slice(15, 75)))
     image, image_ref = (lunge.clip(1)[rows] for rows in (slice(0, 60), slice(15, 75)))
@@ -149,7 +149,7 @@ def test_left_and_right_are_treated_alike(lunge):
 
 
 @pytest.mark.parametrize("newton", [220.0, -165.0])
-def test_a_push_that_fells_a_body_on_its_targets_does_not_fell_one_with_a_virtual_model(newton):
+def test_the_virtual_model_survives_a_push_that_residual_control_does_not(newton):
     library = MotionLibrary([rest_clip(90)])
     force = at_chest(torch.tensor([[newton, 0.0, 0.0]]))
     push = lambda frame: force if 15 <= frame < 18 else None  # noqa: E731
@@ -161,7 +161,7 @@ def test_a_push_that_fells_a_body_on_its_targets_does_not_fell_one_with_a_virtua
     assert stood("balanced") and not stood("residual")
 
 
-def test_labels_are_of_the_targets_that_the_expert_sets():
+def test_labels_reproduce_balanced_targets():
     library = MotionLibrary([rest_clip(30)])
     env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=2), TrackingConfig(control="balanced"))
     env.reset(seed=0)

@@ -273,8 +273,8 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         (" + ref_torque / kp", " - ref_torque / kp"),
         ("reference_target + RESIDUAL_SCALE * action", "reference_target - RESIDUAL_SCALE * action"),
     ],
-    ("env/pushes.py", "env/test_pushes.py::test_random_pushes_have_the_force_the_length_and_the_pauses_asked_for "
-     "env/test_pushes.py::test_a_new_episode_begins_unpushed env/test_pushes.py::test_a_push_points_where_its_angle_says"): [
+    ("env/pushes.py", "env/test_pushes.py::test_random_pushes_have_the_configured_force_duration_and_interval "
+     "env/test_pushes.py::test_a_new_episode_ends_the_push env/test_pushes.py::test_a_push_has_the_direction_of_its_angle"): [
         ('JOINT_NAMES.index("spine3")', 'JOINT_NAMES.index("spine2")'),
         ("[angle.cos(), angle.sin(),", "[angle.sin(), angle.cos(),"),
         ("(self._left == 0) & (dice", "(self._left == 0) | (dice"),

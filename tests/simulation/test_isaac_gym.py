@@ -101,20 +101,20 @@ def test_without_an_interpreter_the_error_names_the_variable(monkeypatch):
         make_simulator("isaac_gym")
 
 
-def test_an_interpreter_that_is_not_there_is_named(monkeypatch):
+def test_a_missing_interpreter_is_named(monkeypatch):
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", "/no/such/python3.8")
     with pytest.raises(KitError, match=r"/no/such/python3\.8: no such program"):
         make_simulator("isaac_gym")
 
 
-def test_an_interpreter_without_isaac_gym_is_told_in_one_line(monkeypatch):
+def test_an_interpreter_without_isaac_gym_is_reported_in_one_line(monkeypatch):
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", sys.executable)
     with pytest.raises(KitError, match=r"No module named 'isaacgym'.*try: ") as error:
         make_simulator("isaac_gym")
     assert "\n" not in str(error.value)
 
 
-def test_a_program_that_is_no_interpreter_is_told_with_its_exit_code(monkeypatch, tmp_path):
+def test_a_program_that_is_not_an_interpreter_is_reported_with_its_exit_code(monkeypatch, tmp_path):
     program = tmp_path / "grumpy"
     program.write_text("#!/bin/sh\necho libpython3.8.so.1.0: cannot open shared object file >&2\nexit 127\n")
     program.chmod(0o755)
@@ -123,7 +123,7 @@ def test_a_program_that_is_no_interpreter_is_told_with_its_exit_code(monkeypatch
         make_simulator("isaac_gym")
 
 
-def test_an_interpreter_that_says_nothing_is_given_up(monkeypatch, tmp_path):
+def test_an_interpreter_that_does_not_answer_is_stopped(monkeypatch, tmp_path):
     program = tmp_path / "sleepy"
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
@@ -132,7 +132,7 @@ def test_an_interpreter_that_says_nothing_is_given_up(monkeypatch, tmp_path):
         make_simulator("isaac_gym", start_timeout=0.5)
 
 
-def test_cuda_that_is_not_there_is_refused(build):
+def test_missing_cuda_is_refused(build):
     if torch.cuda.is_available():  # then it is the worker that lacks it: the stand-in computes on the CPU
         with pytest.raises(KitError, match="no CUDA device for torch"):
             build(device="cuda")
@@ -146,22 +146,22 @@ def test_an_engine_that_dies_while_loading_is_reported_with_its_exit_code_and_la
         build("abort")
 
 
-def test_an_engine_that_turns_a_joint_the_wrong_way_is_caught_at_the_start(build):
+def test_an_engine_with_a_reversed_joint_is_detected_at_the_start(build):
     with pytest.raises(SimulatorError, match=r"the engine has .*(Hip|Knee|Ankle|Toe) .* cm from where our kinematics"):
         build("crooked")
 
 
-def test_an_engine_that_counts_joint_velocities_otherwise_is_warned_of_at_the_start(build):
+def test_an_engine_with_other_joint_velocities_gives_a_warning_at_the_start(build):
     with pytest.warns(UserWarning, match=r"turns .* rad/s faster or slower in the engine"):
         build("swift")
 
 
-def test_an_engine_that_weighs_bodies_otherwise_is_caught_at_the_start(build):
+def test_an_engine_with_other_masses_is_detected_at_the_start(build):
     with pytest.raises(SimulatorError, match=r"gave Pelvis a mass of 15\.6 kg instead of 7\.82 kg"):
         build("heavy")
 
 
-def test_names_are_mapped_and_a_missing_one_is_told():
+def test_names_are_mapped_and_missing_ones_reported():
     assert _places(("a", "b", "c"), ["c", "a", "b"], "drive") == [1, 2, 0]
     with pytest.raises(SimulatorError, match=r"other drive names than our asset: missing \['b'\], unknown \['x'\]"):
         _places(("a", "b"), ["x", "a"], "drive")
@@ -169,7 +169,7 @@ def test_names_are_mapped_and_a_missing_one_is_told():
         _places(("a", "b"), ["a", "b", "a"], "body")
 
 
-def test_the_order_in_which_the_engine_names_things_changes_nothing(build, plain):
+def test_the_engine_s_order_of_names_does_not_matter(build, plain):
     ends, orders = [], []
     for simulator in (plain, build("shuffled", 3)):
         orders.append((simulator._drives, simulator._bodies))
@@ -203,7 +203,7 @@ def test_bodies_move_as_in_mujoco_cpu(plain, height, steps, apart, total):
     assert load[0] >= total - 0.01
 
 
-def test_two_resets_between_two_steps_both_land_and_the_later_wins(plain):
+def test_of_two_resets_before_a_step_the_later_one_applies(plain):
     def begun():
         plain.reset(torch.arange(3), standing(0.0, 0.0, 0.0))
         plain.step(torch.zeros(3, 69))
@@ -231,7 +231,7 @@ def test_stale_bodies_do_not_leak_into_the_state_after_a_reset(plain):
     torch.testing.assert_close(after.body_pos[1], wanted.body_pos[0], atol=0.02, rtol=0)
 
 
-def test_a_drive_takes_the_short_way_round():
+def test_a_drive_takes_the_shorter_rotation():
     """A shoulder near half a turn: its target lies just past it, where the rotation vector changes its sign."""
     present = torch.zeros(1, 69, dtype=torch.float64)
     present[0, 0] = 3.0
@@ -254,7 +254,7 @@ def test_a_worker_that_is_killed_is_a_simulator_error(build):
         simulator.step(torch.zeros(1, 69))
 
 
-def test_a_worker_that_hangs_is_ended(build):
+def test_a_worker_that_hangs_is_stopped(build):
     simulator = build("deaf", step_timeout=1.0)
     with pytest.raises(
         SimulatorError, match=r"did not answer 'step' within 1 s and was stopped; the checkpoints .* are kept"
@@ -263,7 +263,7 @@ def test_a_worker_that_hangs_is_ended(build):
     assert not alive(simulator._worker.pid)
 
 
-def test_closing_ends_the_worker_and_may_be_repeated(build):
+def test_closing_stops_the_worker_and_may_be_repeated(build):
     simulator = build()
     pid = simulator._worker.pid
     assert alive(pid)
@@ -272,7 +272,7 @@ def test_closing_ends_the_worker_and_may_be_repeated(build):
     assert not alive(pid)
 
 
-def test_a_simulator_that_is_forgotten_ends_its_worker(build):
+def test_a_deleted_simulator_stops_its_worker(build):
     simulator = make_simulator("isaac_gym")
     pid = simulator._worker.pid
     assert alive(pid)
@@ -315,7 +315,7 @@ def test_workers_die_with_their_parent(monkeypatch, tmp_path):
 # The worker's file
 
 
-def test_the_worker_is_python_3_8_and_knows_nothing_of_the_kit():
+def test_the_worker_is_python_3_8_and_does_not_import_the_kit():
     tree = ast.parse(WORKER.read_text(), feature_version=(3, 8))
     imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     imported |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
@@ -349,7 +349,7 @@ def test_filter_bits_keep_exactly_the_excluded_pairs_apart(bits):
     assert all(0 <= b < 1 << 31 for b in bits.values())
 
 
-def test_filter_bits_of_any_graph_decode_to_it_or_are_refused():
+def test_filter_bits_represent_any_graph_or_are_refused():
     names = tuple("abcdefghijkl")
     for seed in range(5):
         draw = torch.rand(66, generator=torch.Generator().manual_seed(seed)) < 0.4
@@ -375,7 +375,7 @@ def test_the_asset_has_the_masses_and_inertias_of_our_own_humanoid():
     assert sorted(sent.joint(k).name for k in range(1, sent.njnt)) == sorted(DRIVE_NAMES)
 
 
-def test_every_legal_pose_lies_within_the_limits_sent():
+def test_the_exported_limits_contain_all_legal_poses():
     vectors = joints.hinges_to_vectors(legal_poses(500))
     low, high = exp_map_limits().double().unbind(-1)
     assert (vectors > low - 0.05).all() and (vectors < high + 0.05).all()
@@ -385,14 +385,14 @@ def test_every_legal_pose_lies_within_the_limits_sent():
 # Joints in two alphabets
 
 
-def test_hinges_survive_the_way_to_rotation_vectors_and_back():
+def test_hinges_survive_conversion_to_rotation_vectors_and_back():
     dof = legal_poses(50)
     vectors = joints.hinges_to_vectors(dof)
     again = joints.vectors_to_hinges(vectors)
     torch.testing.assert_close(again, dof, atol=1e-6, rtol=0)
 
 
-def test_joint_velocities_are_those_of_the_turning_child_in_its_own_frame():
+def test_joint_velocities_are_angular_velocities_in_the_child_frame():
     dof, step = legal_poses(20, 1), 1e-6
     speed = torch.randn(20, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     before, after = dof_to_rotation(dof - step * speed), dof_to_rotation(dof + step * speed)
@@ -402,14 +402,14 @@ def test_joint_velocities_are_those_of_the_turning_child_in_its_own_frame():
     torch.testing.assert_close(joints.joint_to_hinge_velocity(dof, velocity), speed, atol=1e-6, rtol=1e-6)
 
 
-def test_torques_do_the_same_work_in_both_alphabets():
+def test_torques_have_the_same_power_in_both_representations():
     dof = legal_poses(20, 3)
     speed, torque = torch.randn(2, 20, 69, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     work = (torque * joints.hinge_to_joint_velocity(dof, speed)).sum(1)
     torch.testing.assert_close((joints.joint_to_hinge_torque(dof, torque) * speed).sum(1), work)
 
 
-def test_locked_hinges_get_a_finite_velocity():
+def test_velocities_are_finite_at_gimbal_lock():
     dof = torch.zeros(1, 69, dtype=torch.float64)
     dof[:, 1::3] = math.pi / 2
     assert torch.isfinite(joints.joint_to_hinge_velocity(dof, torch.ones_like(dof))).all()

@@ -47,11 +47,11 @@ def complaints(tmp_path):
     return check
 
 
-def test_the_worker_calls_isaac_gym_as_the_stubs_describe_it(complaints):
+def test_the_worker_s_calls_match_the_stubs(complaints):
     assert complaints(WORKER.read_text()).startswith("Success")
 
 
-def test_the_checker_sees_the_signatures(complaints):
+def test_wrong_calls_are_detected(complaints):
     breaks = {
         "add_ground(self.sim, plane)": "add_ground(plane, self.sim)",
         "gym.prepare_sim(": "gym.prepare_simulation(",

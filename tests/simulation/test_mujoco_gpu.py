@@ -68,7 +68,7 @@ def test_ten_steps_agree_with_mujoco_on_the_cpu(heights):
     assert (a.contact_force[:, :, 2].sum(1) > 0).any() == (min(heights) < 1), "the case is what its name says"
 
 
-def test_targets_are_held_as_the_humanoid_holds_them():
+def test_targets_are_limited_as_by_the_humanoid():
     """The kernel and `Humanoid.limit_targets` are the same rule."""
     simulator = make(2)
     start = bodies((20.0, 20.0))
@@ -83,7 +83,7 @@ def test_targets_are_held_as_the_humanoid_holds_them():
     assert (held != wild).any() and (held == wild).any()
 
 
-def test_torch_sees_warps_memory():
+def test_torch_shares_memory_with_warp():
     simulator = make(2)
     assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr and simulator.qvel.data_ptr() == simulator._d.qvel.ptr
     simulator.qpos[1, 2] = 7.5
@@ -94,7 +94,7 @@ def test_torch_sees_warps_memory():
 
 
 @on_cpu
-def test_the_recorded_graph_computes_what_the_launches_one_by_one_do():
+def test_the_graph_computes_the_same_as_single_launches():
     recorded, launched = make(2), make(2)
     for s in (recorded, launched):
         put(s, bodies((0.0, 0.05)))
@@ -106,7 +106,7 @@ def test_the_recorded_graph_computes_what_the_launches_one_by_one_do():
 
 
 @on_cpu
-def test_a_reset_world_remembers_nothing():
+def test_a_reset_clears_all_state():
     """Not the solver's warm start, not its clock, not NaN: it goes on as one that was just built."""
     used, new = make(3), make(3)
     put(used, bodies((0.0, 0.0, 0.0), velocity=(1.0, 0.0, 0.0)))
@@ -123,7 +123,7 @@ def test_a_reset_world_remembers_nothing():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
-def test_a_broken_world_stays_alone(bad):
+def test_divergence_does_not_affect_other_worlds(bad):
     broken, sound = make(3), make(3)
     for s in (broken, sound):
         put(s, bodies((0.0, 0.0, 0.0)))
@@ -139,7 +139,7 @@ def test_a_broken_world_stays_alone(bad):
     assert broken.counters() == {"overflowed": 0}
 
 
-def test_too_few_constraint_rows_are_told_for_the_world_that_lacks_them(capfd):
+def test_too_few_constraint_rows_are_counted_per_world(capfd):
     """A standing body has 16 contacts, of four rows each."""
     simulator = make(3, njmax=32)
     assert simulator.counters() == {"overflowed": 0}
@@ -154,7 +154,7 @@ def test_too_few_constraint_rows_are_told_for_the_world_that_lacks_them(capfd):
     assert "overflow" not in capfd.readouterr().out, "the engine itself does not print in every step"
 
 
-def test_enough_room_is_no_overflow():
+def test_the_default_sizes_do_not_overflow():
     simulator = make(2)
     put(simulator, bodies((-0.002, 0.5), velocity=(2.0, 0.0, 0.0)))
     for k in range(15):
@@ -163,7 +163,7 @@ def test_enough_room_is_no_overflow():
 
 
 @on_cpu
-def test_the_pool_of_contacts_is_shared_and_its_excess_may_hurt_anyone():
+def test_the_pool_of_contacts_is_shared_and_an_overflow_counts_for_all_worlds():
     """Two bodies need 32 contacts and have 16: the first takes them all and the second sinks, and both are told."""
     simulator = make(2, nconmax=8)
     put(simulator, bodies((-0.002, -0.002)))
@@ -193,7 +193,7 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_neither_step_nor_reset_waits_for_the_device():
+def test_step_and_reset_do_not_synchronise():
     simulator = make(3)
     rows, state, targets = torch.tensor([2, 0], device=DEVICE), bodies((0.0, 0.1)), swing(0, 3)
     simulator.reset(rows, state)
@@ -210,7 +210,7 @@ def test_neither_step_nor_reset_waits_for_the_device():
 
 
 @on_cuda
-def test_cuda_itself_finds_no_synchronisation():
+def test_cuda_detects_no_synchronisation():
     simulator = make(3)
     rows, state, targets = torch.tensor([2, 0], device=DEVICE), bodies((0.0, 0.1)), swing(0, 3)
     simulator.reset(rows, state)
@@ -254,7 +254,7 @@ def test_the_kits_own_kernels_compile_for_cuda(tmp_path, generation):
         assert f".entry {kernel}" in ptx
 
 
-def test_without_a_cuda_device_the_error_names_the_way_out(monkeypatch):
+def test_without_a_cuda_device_the_error_names_the_alternative(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(KitError, match="no CUDA device; use --simulator mujoco_cpu"):
         make_simulator("mujoco_gpu")
