@@ -92,8 +92,7 @@ class TrackingEnv(VectorEnv):
         autoreset: str = "same_step",
         estimates: Estimates | None = None,
     ):
-        sees = any(g in VISUAL_GROUPS for g in config.groups) or config.reward.rays != 0
-        if visual is None and sees:
+        if visual is None and (any(g in VISUAL_GROUPS for g in config.groups) or config.reward.rays != 0):
             raise KitError("the observations or rewards need a camera view but no visual tracks were given")
         if visual is not None and estimates is None and any(g in ESTIMATE_GROUPS for g in config.groups):
             estimates = visual.estimates
@@ -103,7 +102,7 @@ class TrackingEnv(VectorEnv):
             raise KitError(f"autoreset is '{autoreset}'; choose one of: {', '.join(_AUTORESET)}")
         self.simulator, self.config, self.device = simulator, config, simulator.device
         self.library, self.visual = library.to(self.device), None if visual is None else visual.to(self.device)
-        self.num_envs, self.render_mode = simulator.num_envs, None
+        self.num_envs = simulator.num_envs
         self.autoreset_mode = _AUTORESET[autoreset]
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         box = lambda width: gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)  # noqa: E731
@@ -122,13 +121,8 @@ class TrackingEnv(VectorEnv):
         self._followed = self._estimated if any(g in ESTIMATE_GROUPS for g in config.groups) else self._true
         shown = visual or estimates
         self._num_views = 0 if shown is None else shown.num_views
-        self.sampler = StartSampler(
-            self.library.lengths,
-            config.failure_weighted_prob,
-            config.pre_failure_prob,
-            config.first_frame_prob,
-            longest=self.library.longest,
-        )
+        probabilities = config.failure_weighted_prob, config.pre_failure_prob, config.first_frame_prob
+        self.sampler = StartSampler(self.library.lengths, *probabilities, longest=self.library.longest)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self._pushes = None
         if config.push_force:
@@ -203,8 +197,8 @@ class TrackingEnv(VectorEnv):
         raw, ref = self.simulator.step(self.pd_targets(actions), push), self._ahead
         self.frame_ids += 1
         self._steps += 1
-        mode, again = self.autoreset_mode, self._ended
-        counted = raw.diverged if mode is AutoresetMode.SAME_STEP else raw.diverged & ~again
+        mode, was_over = self.autoreset_mode, self._ended
+        counted = raw.diverged if mode is AutoresetMode.SAME_STEP else raw.diverged & ~was_over
         sim = self.last_state = self._without_diverged(raw, ref, counted)
         reward = self._reward(sim, ref).masked_fill(sim.diverged, 0.0)
         if sim is not raw:  # diverged bodies were replaced by the reference, whose terms are perfect
@@ -216,10 +210,10 @@ class TrackingEnv(VectorEnv):
         truncated = over & ~terminated
 
         if mode is not AutoresetMode.SAME_STEP:  # steps of episodes that were over do not count
-            terminated, truncated = terminated & ~again, truncated & ~again
+            terminated, truncated = terminated & ~was_over, truncated & ~was_over
         over_now = terminated | truncated
         ended = over_now.nonzero().squeeze(1)
-        self._ended = again | over_now if mode is AutoresetMode.DISABLED else over_now
+        self._ended = was_over | over_now if mode is AutoresetMode.DISABLED else over_now
         if len(ended):
             self.sampler.report(self.clip_ids[ended], self.frame_ids[ended], terminated[ended])
 
@@ -228,8 +222,8 @@ class TrackingEnv(VectorEnv):
             obs, info = self._roll_over(sim, ended)
         else:
             bodies: BodyState = sim
-            if mode is AutoresetMode.NEXT_STEP and len(begin := again.nonzero().squeeze(1)):
-                reward, bodies = reward.masked_fill(again, 0.0), self._restarted(sim, begin)
+            if mode is AutoresetMode.NEXT_STEP and len(begin := was_over.nonzero().squeeze(1)):
+                reward, bodies = reward.masked_fill(was_over, 0.0), self._restarted(sim, begin)
             obs = self._observe(bodies, self._place, self._look_ahead(self._place), self.config.groups)
         return obs, reward, terminated, truncated, info
 

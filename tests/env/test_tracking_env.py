@@ -10,7 +10,7 @@ from motions import rest_clip, waving_clip
 
 from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv, VisualLibrary, rewards
 from physhmr_kit.env.observations import proprioception
-from physhmr_kit.env.settings import GROUP_SIZES
+from physhmr_kit.env.settings import GROUP_SIZES, VISUAL_GROUPS
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
@@ -36,6 +36,11 @@ def tracks(library):
     views = [[sample_cameras(library.clip(c).body_pos, draw) for _ in range(2)] for c in range(3)]
     with torch.no_grad():
         return [[synthesize_track(library.clip(c), camera, encoder) for camera in views[c]] for c in range(3)]
+
+
+@pytest.fixture(scope="module")
+def visual(tracks, library) -> VisualLibrary:
+    return VisualLibrary(tracks, library.lengths)
 
 
 @pytest.fixture
@@ -264,9 +269,10 @@ def test_an_absolute_action_does_not_depend_on_the_reference(build):
 # Vision
 
 
-def test_visual_groups_without_tracks_are_refused(build):
+@pytest.mark.parametrize("group", VISUAL_GROUPS)
+def test_visual_groups_without_tracks_are_refused(build, group):
     with pytest.raises(KitError, match="no visual tracks"):
-        build(2, groups=("proprioception", "rays"))
+        build(1, groups=("proprioception", group))
 
 
 def test_tracks_must_be_as_long_as_their_clips(tracks, library):
@@ -278,8 +284,7 @@ def test_tracks_must_be_as_long_as_their_clips(tracks, library):
         VisualLibrary([[], [], []], library.lengths)
 
 
-def test_visual_groups_come_from_the_environment_s_view(build, tracks, library):
-    visual = VisualLibrary(tracks, library.lengths)
+def test_visual_groups_come_from_the_environment_s_view(build, tracks, visual):
     env = build(3, visual=visual, groups=ALL_GROUPS)
     options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 29, 0]), "view": torch.tensor([1, 0, 1])}
     obs, _ = env.reset(options=options)
@@ -291,8 +296,7 @@ def test_visual_groups_come_from_the_environment_s_view(build, tracks, library):
     assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "and the view stays through the episode"
 
 
-def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, tracks, library):
-    visual = VisualLibrary(tracks, library.lengths)
+def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, visual):
     env = build(3, visual=visual, groups=("proprioception", "root_position"), control="absolute")
     options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 7, 0]), "view": torch.tensor([1, 0, 1])}
     seen = env.reset(options=options)[0]["root_position"]
@@ -305,8 +309,8 @@ def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, t
         assert off.norm() > 0.02, "an untrained encoder's estimate is not the truth"
 
 
-def test_a_view_is_drawn_for_every_episode(build, tracks, library):
-    env = build(16, visual=VisualLibrary(tracks, library.lengths), groups=ALL_GROUPS)
+def test_a_view_is_drawn_for_every_episode(build, visual):
+    env = build(16, visual=visual, groups=ALL_GROUPS)
     env.reset(seed=0)
     first = env._view.clone()
     assert set(first.tolist()) == {0, 1}
@@ -318,8 +322,8 @@ def test_a_view_is_drawn_for_every_episode(build, tracks, library):
 
 
 @pytest.mark.parametrize("seeing", [False, True])
-def test_an_environment_resumes_bit_exactly(build, tracks, library, seeing):
-    options = {"visual": VisualLibrary(tracks, library.lengths), "groups": ALL_GROUPS} if seeing else {}
+def test_an_environment_resumes_bit_exactly(build, visual, seeing):
+    options = {"visual": visual, "groups": ALL_GROUPS} if seeing else {}
     env, other = build(3, **options), build(3, seed=99, **options)
     env.reset(seed=2)
     for k in range(12):

@@ -23,8 +23,31 @@ on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="equal bits are promised on 
 on_cuda = pytest.mark.skipif(DEVICE != "cuda", reason="there is no CUDA device")
 
 
-def make(num_envs: int, name: str = "mujoco_gpu", **options):
-    return make_simulator(name, num_envs=num_envs, device=DEVICE if name == "mujoco_gpu" else None, **options)
+@pytest.fixture(scope="module")
+def idle():
+    """Simulators that no test uses at the moment, with their initial state, by arguments: a start takes half a second."""
+    return {}
+
+
+@pytest.fixture
+def make(idle):
+    """Gives simulators in their initial state: make(num_envs, **options)."""
+    taken = []
+
+    def give(num_envs: int, **options):
+        waiting = idle.setdefault((num_envs, *options.items()), [])
+        if waiting:
+            simulator, initial = waiting.pop()
+        else:
+            simulator = make_simulator("mujoco_gpu", num_envs=num_envs, device=DEVICE, **options)
+            initial = simulator.save()
+        taken.append((waiting, simulator, initial))
+        return simulator
+
+    yield give
+    for waiting, simulator, initial in taken:
+        simulator.restore(initial)
+        waiting.append((simulator, initial))
 
 
 def bodies(heights, velocity=(0.0, 0.0, 0.0), device=DEVICE) -> BodyState:
@@ -52,10 +75,10 @@ def same_bits(a: SimState, b: SimState, rows=slice(None)) -> bool:
 
 
 @pytest.mark.parametrize("heights", [(20.0, 20.0), (0.03, -0.004)], ids=["in the air", "on the floor"])
-def test_ten_steps_agree_with_mujoco_on_the_cpu(heights):
+def test_ten_steps_agree_with_mujoco_on_the_cpu(make, heights):
     """Float32 against float64. Measured: 2e-6 m, 1e-5 rad/s, 0.01 N of 700 N, 4e-4 N m of 80 N m; not from a height of
     exactly 0, where rounding decides whether the soles touch."""
-    one, other = make(2, "mujoco_cpu"), make(2)
+    one, other = make_simulator("mujoco_cpu", num_envs=2), make(2)
     put(one, bodies(heights, device="cpu"))
     put(other, bodies(heights))
     for k in range(10):
@@ -68,7 +91,7 @@ def test_ten_steps_agree_with_mujoco_on_the_cpu(heights):
     assert (a.contact_force[:, :, 2].sum(1) > 0).any() == (min(heights) < 1), "the case is what its name says"
 
 
-def test_targets_are_limited_as_by_the_humanoid():
+def test_targets_are_limited_as_by_the_humanoid(make):
     """The kernel and `Humanoid.limit_targets` are the same rule."""
     simulator = make(2)
     start = bodies((20.0, 20.0))
@@ -83,7 +106,7 @@ def test_targets_are_limited_as_by_the_humanoid():
     assert (held != wild).any() and (held == wild).any()
 
 
-def test_torch_shares_memory_with_warp():
+def test_torch_shares_memory_with_warp(make):
     simulator = make(2)
     assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr and simulator.qvel.data_ptr() == simulator._d.qvel.ptr
     simulator.qpos[1, 2] = 7.5
@@ -94,7 +117,7 @@ def test_torch_shares_memory_with_warp():
 
 
 @on_cpu
-def test_the_graph_computes_the_same_as_single_launches():
+def test_the_graph_computes_the_same_as_single_launches(make):
     recorded, launched = make(2), make(2)
     for s in (recorded, launched):
         put(s, bodies((0.0, 0.05)))
@@ -106,7 +129,7 @@ def test_the_graph_computes_the_same_as_single_launches():
 
 
 @on_cpu
-def test_a_reset_clears_all_state():
+def test_a_reset_clears_all_state(make):
     """Not the solver's warm start, not its clock, not NaN: it goes on as one that was just built."""
     used, new = make(3), make(3)
     put(used, bodies((0.0, 0.0, 0.0), velocity=(1.0, 0.0, 0.0)))
@@ -123,7 +146,7 @@ def test_a_reset_clears_all_state():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
-def test_divergence_does_not_affect_other_worlds(bad):
+def test_divergence_does_not_affect_other_worlds(make, bad):
     broken, sound = make(3), make(3)
     for s in (broken, sound):
         put(s, bodies((0.0, 0.0, 0.0)))
@@ -139,7 +162,7 @@ def test_divergence_does_not_affect_other_worlds(bad):
     assert broken.counters() == {"overflowed": 0}
 
 
-def test_too_few_constraint_rows_are_counted_per_world(capfd):
+def test_too_few_constraint_rows_are_counted_per_world(make, capfd):
     """A standing body has 16 contacts, of four rows each."""
     simulator = make(3, njmax=32)
     assert simulator.counters() == {"overflowed": 0}
@@ -154,7 +177,7 @@ def test_too_few_constraint_rows_are_counted_per_world(capfd):
     assert "overflow" not in capfd.readouterr().out, "the engine itself does not print in every step"
 
 
-def test_the_default_sizes_do_not_overflow():
+def test_the_default_sizes_do_not_overflow(make):
     simulator = make(2)
     put(simulator, bodies((-0.002, 0.5), velocity=(2.0, 0.0, 0.0)))
     for k in range(15):
@@ -163,7 +186,7 @@ def test_the_default_sizes_do_not_overflow():
 
 
 @on_cpu
-def test_the_pool_of_contacts_is_shared_and_an_overflow_counts_for_all_worlds():
+def test_the_pool_of_contacts_is_shared_and_an_overflow_counts_for_all_worlds(make):
     """Two bodies need 32 contacts and have 16: the first takes them all and the second sinks, and both are told."""
     simulator = make(2, nconmax=8)
     put(simulator, bodies((-0.002, -0.002)))
@@ -193,7 +216,7 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_step_and_reset_do_not_synchronise():
+def test_step_and_reset_do_not_synchronise(make):
     simulator = make(3)
     rows, state, targets = torch.tensor([2, 0], device=DEVICE), bodies((0.0, 0.1)), swing(0, 3)
     simulator.reset(rows, state)
@@ -210,7 +233,7 @@ def test_step_and_reset_do_not_synchronise():
 
 
 @on_cuda
-def test_cuda_detects_no_synchronisation():
+def test_cuda_detects_no_synchronisation(make):
     simulator = make(3)
     rows, state, targets = torch.tensor([2, 0], device=DEVICE), bodies((0.0, 0.1)), swing(0, 3)
     simulator.reset(rows, state)
@@ -224,7 +247,7 @@ def test_cuda_detects_no_synchronisation():
 
 
 @on_cuda
-def test_a_step_is_ordered_with_torchs_current_stream():
+def test_a_step_is_ordered_with_torchs_current_stream(make):
     """Targets that are written late on a side stream are those the step takes, and its results are read after it."""
     simulator, reference = make(64), make(64)
     for s in (simulator, reference):
@@ -243,9 +266,9 @@ def test_a_step_is_ordered_with_torchs_current_stream():
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler on macOS")
 @pytest.mark.parametrize("generation", [75, 90])
-def test_the_kits_own_kernels_compile_for_cuda(tmp_path, generation):
+def test_the_kits_own_kernels_compile_for_cuda(make, tmp_path, generation):
     """Needs no card: Warp brings NVIDIA's run-time compiler along."""
-    make(1)  # loads them
+    make(2)  # loads them
     wp.compile_aot_module(
         sys.modules["physhmr_kit.simulation.warp_kernels"], arch=generation, module_dir=tmp_path, use_ptx=True
     )
