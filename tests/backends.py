@@ -1,4 +1,4 @@
-"""The simulators the tests run on, and how each is had on a machine without a GPU and without Isaac Gym."""
+"""The simulators that the tests run on, also on a machine without a GPU and without Isaac Gym."""
 
 import functools
 import importlib.util
@@ -15,7 +15,7 @@ import torch
 from physhmr_kit.simulation import make_simulator
 
 BACKENDS = ("mujoco_cpu", "mujoco_gpu", "isaac_gym")
-"""A new simulator joins the conformance suite by adding its name here."""
+"""Add the name of a new simulator here to run the conformance suite on it."""
 
 STANDIN = Path(__file__).parent / "standin"
 """Folder of a package `isaacgym` that implements the used part of Isaac Gym's API over MuJoCo."""

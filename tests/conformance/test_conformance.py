@@ -1,4 +1,4 @@
-"""What every simulator must do: the same body, the same physics, the same manners. Run on each backend of conftest.py."""
+"""Requirements on every simulator: joint order, physics, behaviour of the interface. Runs on each backend of conftest.py."""
 
 from dataclasses import fields, replace
 
@@ -26,7 +26,7 @@ def dof(name: str) -> int:
 def bodies(
     count: int = 1, height: float = 0.0, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0), turn=None, **hinges: float
 ) -> BodyState:
-    """`count` bodies standing `height` m above the floor, hinges at 0 but for those named (rad)."""
+    """`count` bodies standing `height` m above the floor, hinges at 0 except those given (rad)."""
     angles = torch.zeros(count, 69)
     for name, angle in hinges.items():
         angles[:, dof(name)] = angle
@@ -58,7 +58,7 @@ def random_targets(seed: int, steps: int, count: int) -> torch.Tensor:
     return 0.3 * torch.randn(steps, count, 69, generator=torch.Generator().manual_seed(seed))
 
 
-# Order: names, not positions
+# Joint order
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_stance_leg_carries_the_body(build):
 
 
 def test_a_hinge_responds_to_a_target_step_with_the_time_constant_of_its_gains(build):
-    """kd / kp = 0.1 s and next to no inertia: 1 - 1/e of the way after 0.1 s."""
+    """kd / kp = 0.1 s and little inertia: 1 - 1/e of the way after 0.1 s."""
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR))
     targets = torch.zeros(1, 69)
@@ -121,7 +121,7 @@ def test_a_body_falls_with_the_acceleration_of_gravity(build):
 
 
 def test_without_contact_the_centre_of_mass_keeps_its_horizontal_velocity(build):
-    """Whatever the drives do: they push bodies against each other."""
+    """Drives exert internal forces only."""
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR, velocity=(1.5, -0.7, 0.0)))
     path = [centre_of_mass(simulator.state)[0, :2]]
@@ -154,7 +154,7 @@ def test_root_angular_velocity_is_in_the_world_frame(build):
 
 
 def test_velocities_are_those_of_the_body_origins(build):
-    """What a body covers in a step is the mean of its velocities at both ends."""
+    """The displacement in a step is the mean of the velocities before and after it."""
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR, velocity=(1.0, 0.0, 2.0), spin=(0.5, -0.4, 1.0), left_shoulder_z=0.3))
     for targets in random_targets(2, 2, 1):  # the drives' first jerk is over after two steps
@@ -182,7 +182,7 @@ def velocity_of_the_centre_of_mass(simulator, targets: torch.Tensor) -> torch.Te
 
 
 def test_a_push_transfers_its_impulse_in_the_world_frame(build):
-    """F dt / m, whichever way the body faces and whichever body is pushed; and it ends with the step."""
+    """F dt / m, for any heading and any body; and it ends with the step."""
     simulator, turn = build(4), (0.0, 0.4, 1.2)
     put(simulator, bodies(4, height=IN_THE_AIR, turn=turn, left_shoulder_z=0.3))
     hold = simulator.state.dof_pos.clone()
@@ -235,7 +235,7 @@ def test_a_push_does_not_change_other_environments(build):
     assert same_bits(a, b, [0]) and not same_bits(a, b, [1])
 
 
-# Manners
+# Interface
 
 
 def test_a_reset_does_not_change_other_environments_and_is_visible_at_once(build):
@@ -296,7 +296,7 @@ def test_a_nan_target_diverges_its_own_environment_only(build):
     assert state.diverged.tolist() == [False, True, False, False]
     assert same_bits(state, reference, [0, 2, 3])
     put(simulator, bodies(4))
-    assert not simulator.state.diverged.any(), "a reset makes it good again"
+    assert not simulator.state.diverged.any(), "cleared by a reset"
     assert not simulator.step(torch.zeros(4, 69)).diverged.any()
 
 

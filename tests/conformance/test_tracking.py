@@ -1,4 +1,4 @@
-"""The environment on every simulator: the same clip followed alike, and a world that blows up costs no other world anything."""
+"""TrackingEnv on every simulator: tracking, divergence of one environment, tensors that callers may use freely."""
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ from physhmr_kit.simulation import make_simulator
 
 TWO_SECONDS = 60
 MEAN_GAP, LARGEST_GAP = 0.02, 0.08
-"""Metres between the same body on two engines: mean over bodies and frames, and the largest of all. Contacts part at the
-first rounding, the policy brings both back to the reference."""
+"""Distance between the same body on two engines, m: mean over bodies and frames, and maximum. Contacts amplify rounding errors,
+but the policy returns both to the reference."""
 
 
 def followed(simulator, policy, clip) -> torch.Tensor:
-    """Body positions (60, 24, 3) m of the first two seconds, the policy in the loop."""
+    """Body positions (60, 24, 3) m of the first two seconds, with the policy in the loop."""
     env = TrackingEnv(
         MotionLibrary([clip]), simulator, TrackingConfig(groups=policy.groups, termination="none", start="first")
     )
@@ -63,7 +63,7 @@ def test_a_diverged_environment_is_reset_and_counted_and_the_others_continue(bui
 
 
 def test_whole_clips_are_tracked_and_recorded(build):
-    """`track_clips` as the commands use it, on this simulator, with everything brought back to the CPU."""
+    """`track_clips` as used by the commands; results are on the CPU."""
     device, library = str(build(1).device), MotionLibrary([rest_clip(25)])
     policy = load_policy(BUNDLED / "expert.safetensors")
     rollouts = track_clips(
@@ -75,7 +75,7 @@ def test_whole_clips_are_tracked_and_recorded(build):
 
 
 def test_results_of_a_step_can_be_modified_and_differentiated(build):
-    """A step is computed in PyTorch's inference mode; nothing of that may be felt outside."""
+    """Steps run in PyTorch's inference mode, but return ordinary tensors."""
     env = TrackingEnv(MotionLibrary([rest_clip(40), waving_clip(40)]), build(3), TrackingConfig(episode_length=2))
     env.reset(seed=0)
     still = torch.zeros(3, 69, device=env.device)

@@ -1,4 +1,4 @@
-"""What happens after an episode has ended, in gymnasium's three ways, and which of gymnasium's vector wrappers work in each."""
+"""Gymnasium's three autoreset modes, and which of its vector wrappers work with each."""
 
 from dataclasses import replace
 
@@ -101,7 +101,7 @@ def test_divergence_is_counted_once_per_episode(build, autoreset, counted):
 
 
 def test_diverged_states_never_reach_an_observation_before_the_reset(build):
-    """Also when another environment is reset meanwhile, or the observation is asked for."""
+    """Also when another environment is reset in between, or `observe` is called."""
     env = build("disabled")
     env.step(STILL)
     gone = env.library.clip(0)[:1]
@@ -234,7 +234,7 @@ def test_observation_wrappers_work_with_next_step(name, library):
 
 
 def test_observation_wrappers_refuse_same_step(library):
-    """Gymnasium's own rule, and why `next_step` is there."""
+    """A rule of gymnasium, and the reason for `next_step`."""
     envs = gymnasium.make_vec(NAME, num_envs=2, clips=library)
     with pytest.raises(ValueError, match="SAME_STEP"):
         wrappers.FlattenObservation(envs)

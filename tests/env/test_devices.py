@@ -26,7 +26,7 @@ BONES = Humanoid.mean().offsets
 
 @pytest.fixture
 def card():
-    """The other device; what was cached for it is forgotten afterwards."""
+    """Another device; caches for it are cleared afterwards."""
     yield torch.device("meta")
     for module in (humanoid, quaternions, kinematics, terminations):
         for value in vars(module).values():

@@ -1,4 +1,4 @@
-"""Feed-forward: the torques that carry a reference, and the targets made of them."""
+"""Feed-forward targets from inverse dynamics."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_feed_forward_alone_tracks_a_squat_within_two_centimetres(squat):
 
 
 def test_inverse_dynamics_run_on_the_cpu():
-    """MuJoCo's inverse dynamics read NumPy; a state on a card refuses that, so all this one can do is come here."""
+    """MuJoCo's inverse dynamics need NumPy arrays; the states of this library have no method but `to`."""
     real = MotionLibrary([demo_clip("stand")])
 
     class There:

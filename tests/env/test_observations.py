@@ -1,4 +1,4 @@
-"""Observation terms: their widths, hand-computed entries, and that it does not matter where in the world or which way one faces."""
+"""Observation terms: widths, hand-computed entries, invariance to place and heading."""
 
 import math
 
@@ -30,7 +30,7 @@ def random_state(seed: int, count: int = 5) -> BodyState:
 
 
 def moved(state: BodyState, yaw: torch.Tensor, shift: torch.Tensor) -> BodyState:
-    """The same motion elsewhere in the room: turned about the vertical by `yaw` (N,), then shifted by (N, 2) m on the floor."""
+    """The same motion rotated about the vertical by `yaw` (N,), then shifted by (N, 2) m on the floor."""
     turn = yaw_quaternion(yaw).unsqueeze(1).expand(-1, 24, -1)
     rotate = lambda v: roma.quat_action(turn, v)  # noqa: E731
     place = torch.nn.functional.pad(shift, (0, 1)).unsqueeze(1)
@@ -178,7 +178,7 @@ def test_the_reference_is_invariant_to_place_and_heading(elsewhere):
 
 
 def test_turning_the_body_alone_changes_the_reference_observation(elsewhere):
-    """The invariance is to moving both: a body that turns away from its reference must notice."""
+    """Invariance holds only if body and reference move together."""
     sim, ref = random_state(3), random_state(4)
     turned = elsewhere(sim)
     a, b = (observations.reference(s, ref, heading(s.root_rot)) for s in (sim, turned))
@@ -192,7 +192,7 @@ def test_at_perfect_tracking_all_differences_are_zero():
         [0.0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     )  # position, rotation, velocity, angular velocity
     torch.testing.assert_close(view[..., :15], same.expand(5, 24, 15), atol=1e-5, rtol=0)
-    assert view[:, 0, 15:18].abs().max() == 0, "the root is where the root is"
+    assert view[:, 0, 15:18].abs().max() == 0
 
 
 def test_a_reference_ahead_of_a_turned_body_lies_along_its_x():

@@ -1,4 +1,4 @@
-"""Pushes: now and then in training, once in each rollout of the push test."""
+"""Random pushes in training, and the push test."""
 
 import math
 from dataclasses import fields
@@ -52,7 +52,7 @@ def test_a_push_has_the_direction_of_its_angle():
     assert at_chest(force).nonzero()[:, 1].unique().tolist() == [JOINT_NAMES.index("spine3")]
 
 
-# Now and then
+# Random pushes
 
 
 def test_random_pushes_have_the_configured_force_duration_and_interval():
@@ -64,8 +64,8 @@ def test_random_pushes_have_the_configured_force_duration_and_interval():
     torch.testing.assert_close(size[size > 0], torch.full_like(size[size > 0], 120.0))
     assert float((size > 0).float().mean()) == pytest.approx(3 / (3 + 19), rel=0.03)
     angle = torch.atan2(chest[..., 1], chest[..., 0])[size > 0]
-    assert (torch.histc(angle, 4, -math.pi, math.pi) / len(angle) - 0.25).abs().max() < 0.03, "all directions alike"
-    # where a push begins after a pause it stays as it is for three steps
+    assert (torch.histc(angle, 4, -math.pi, math.pi) / len(angle) - 0.25).abs().max() < 0.03, "uniform directions"
+    # a push that begins after a pause is constant for three steps
     begins = ((size[1:-3] > 0) & (size[:-4] == 0)).nonzero()
     for step, env in begins[:50].tolist():
         assert torch.equal(chest[step + 1, env], chest[step + 3, env])
@@ -140,7 +140,7 @@ def test_pushes_begin_after_half_a_second_and_a_second_before_the_end_in_all_dir
     frames, angles = PushTest(pushes=4000).plan("clip", 100)
     assert frames.min() == 15 and frames.max() == 99 - 30
     assert 0 <= angles.min() < 0.1 and 6.2 < angles.max() < 2 * math.pi
-    assert torch.equal(PushTest(pushes=5).plan("clip", 100)[0], frames[:5]), "the same ones whatever their number"
+    assert torch.equal(PushTest(pushes=5).plan("clip", 100)[0], frames[:5]), "independent of the number of pushes"
     assert not torch.equal(PushTest(pushes=5, seed=1).plan("clip", 100)[0], frames[:5])
     assert not torch.equal(PushTest(pushes=5).plan("other", 100)[0], frames[:5])
 
@@ -155,15 +155,15 @@ def test_a_zero_push_changes_nothing_and_a_strong_one_makes_bodies_fall(library)
     assert [r.name for r in rollouts] == [f"{clip}_push{k}" for clip in ("rest", "short") for k in range(3)]
     assert [(f.clip, f.push) for f in untouched] == [(clip, k) for clip in ("rest", "short") for k in range(3)]
     for index, rollout in enumerate(rollouts):
-        # the last bits hang on how many are computed side by side
+        # the last bits depend on the number of environments
         torch.testing.assert_close(rollout.simulated.body_pos, calm[index // 3].simulated.body_pos, atol=1e-4, rtol=0)
     assert all(f.stayed_up and f.recovered and f.back_s == 0 and f.largest_mm < 50 for f in untouched)
 
-    # in training nobody evaluates: pushes of the config stay away
+    # the random pushes of the config are off in evaluations
     _, thrown = push_clips(
         nothing, library, TrackingConfig(push_force=1e4), PushTest(force=1500.0, pushes=2, seconds=0.2)
     )
-    assert thrown[0].recovered and thrown[0].largest_mm < 50, "nobody pushed"
+    assert thrown[0].recovered and thrown[0].largest_mm < 50, "not pushed"
     assert not any(f.recovered for f in thrown[1:3]) and all(math.isnan(f.back_s) for f in thrown[1:3])
     assert min(f.largest_mm for f in thrown if f.push) > 100
 

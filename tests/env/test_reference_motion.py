@@ -1,4 +1,6 @@
-"""A policy that follows an estimate is told the estimate, and paid for the truth."""
+"""A policy that tracks an estimate observes the estimate and is rewarded by the true reference."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +18,6 @@ TRUE, TOLD = tuple(ESTIMATES), tuple(ESTIMATES.values())
 
 
 def shifted(clip, metres):
-    from dataclasses import replace
-
     return replace(clip, trans=clip.trans + np.float32([metres, 0, 0]))
 
 
@@ -98,7 +98,7 @@ def test_estimate_groups_differ_by_the_error_of_the_estimate(build, estimates):
 
 
 def test_rewards_and_terminations_use_the_true_reference(build, estimates):
-    """The body begins on the truth: what it is told costs nothing until it acts on it."""
+    """With equal actions, the estimate makes no difference to rewards and terminations."""
     told, true = build(estimates, groups=TOLD, control="absolute"), build(groups=TRUE, control="absolute")
     for _ in range(3):
         results = [env.step(torch.zeros(3, 69)) for env in (told, true)]
@@ -106,7 +106,7 @@ def test_rewards_and_terminations_use_the_true_reference(build, estimates):
 
 
 def test_balanced_targets_pull_towards_the_estimate(build, estimates):
-    """A body on the truth is behind an estimate 0.1 and 0.2 m ahead; the virtual model of the truth has nothing to do."""
+    """A body on the true reference is 0.1 or 0.2 m behind its estimate, which the virtual model corrects."""
     following = build(estimates, groups=TOLD, control="balanced")
     exact = build(estimates, groups=TRUE, control="balanced")
     for env in (following, exact):

@@ -1,4 +1,4 @@
-"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: NumPy in, NumPy out, and gymnasium's wrappers on top."""
+"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: NumPy arrays in and out, and gymnasium's wrappers."""
 
 import subprocess
 import sys

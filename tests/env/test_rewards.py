@@ -1,4 +1,4 @@
-"""Reward and termination terms against values worked out by hand."""
+"""Reward and termination terms against hand-computed values."""
 
 import math
 from dataclasses import replace
@@ -40,7 +40,7 @@ def spinning(state: BodyState, speed: float) -> BodyState:
     return replace(state, body_ang_vel=state.body_ang_vel + torch.tensor([0.0, 0.0, speed]))
 
 
-# term, how to spoil the imitation by an amount, the amount, and the reward it leaves:
+# term, disturbance of the imitation, its amount, and the resulting reward:
 #   100 * 0.1^2 / 3 axes; 10 * 0.2^2; 0.1 * 3^2 / 3 axes; 0.1 * 6^2 / 3 axes
 IMITATION = [
     (rewards.position, shifted, 0.1, math.exp(-1 / 3)),
@@ -89,7 +89,7 @@ def test_feet_is_the_mean_over_ankles_and_toes_only(joints, expected, still):
 
 
 def planted(com_x: float, com_y: float) -> BodyState:
-    """Feet at (0, +-0.1), every other body at (com_x, com_y): the centre of mass hardly notices the feet."""
+    """Feet at (0, +-0.1), every other body at (com_x, com_y)."""
     pos = torch.zeros(1, 24, 3)
     pos[:, :, 0], pos[:, :, 1] = com_x, com_y
     for joint, y in ((7, 0.1), (10, 0.1), (8, -0.1), (11, -0.1)):
@@ -151,7 +151,7 @@ def pressed(state: BodyState, left: float, right: float) -> torch.Tensor:
 def test_foot_contact_is_one_when_both_feet_agree_with_the_reference(still):
     assert rewards.foot_contact(still, still, pressed(still, 350, 350)).tolist() == [1, 1]
     assert rewards.foot_contact(still, still, pressed(still, 700, 0)).tolist() == [0.5, 0.5], "one foot is in the air"
-    assert rewards.foot_contact(still, still, pressed(still, 5, 5)).tolist() == [0, 0], "10 N is the least"
+    assert rewards.foot_contact(still, still, pressed(still, 5, 5)).tolist() == [0, 0], "below 10 N"
 
 
 def test_a_slipping_foot_reduces_foot_contact(still):
@@ -161,7 +161,7 @@ def test_a_slipping_foot_reduces_foot_contact(still):
 
 
 def test_only_the_slower_end_of_a_foot_and_only_sideways_counts_as_slipping(still):
-    """A foot that rolls over its toes, or is set down, does not slip."""
+    """A foot that rolls over its toes or is set down does not slip."""
     rolling = replace(still, body_lin_vel=still.body_lin_vel.index_fill(1, torch.tensor([7, 8]), 1.0))
     assert rewards.foot_contact(rolling, still, pressed(still, 350, 350)).tolist() == [1, 1]
     down = still.body_lin_vel.clone()
@@ -183,7 +183,7 @@ def test_foot_load_is_the_vertical_force_on_ankle_and_toes(still):
     force[:, [10, 11], 2] = 3.0
     assert rewards.foot_contact(still, still, force).tolist() == [0, 0], "9 N"
     force[..., 0] = 100.0
-    assert rewards.foot_contact(still, still, force).tolist() == [0, 0], "friction carries nothing"
+    assert rewards.foot_contact(still, still, force).tolist() == [0, 0], "horizontal force does not count"
 
 
 def test_reference_contact_needs_less_than_12_cm_height_and_0_3_m_per_s(still):
@@ -197,7 +197,7 @@ def test_reference_contact_needs_less_than_12_cm_height_and_0_3_m_per_s(still):
 
 
 def test_a_foot_lifted_by_the_reference_must_be_lifted(still):
-    """The toes of the left foot 20 cm up: only the right foot is wanted on the floor."""
+    """The left foot is 20 cm up: only the right foot should be in contact."""
     lifted = still.body_pos.clone()
     lifted[:, [7, 10], 2] += 0.2
     reference = replace(still, body_pos=lifted)
@@ -207,7 +207,7 @@ def test_a_foot_lifted_by_the_reference_must_be_lifted(still):
 
 
 def test_a_reference_on_its_toes_is_in_contact(still):
-    """The left heel 20 cm up, the toes on the floor: one of the two is enough."""
+    """The left heel is 20 cm up, the toes are on the floor: one of the two is enough."""
     tiptoe = still.body_pos.clone()
     tiptoe[:, 7, 2] += 0.2
     reference = replace(still, body_pos=tiptoe)
@@ -250,7 +250,7 @@ def test_evaluation_uses_the_mean_distance_of_twenty_bodies():
     assert terminations.mean_body_far(here, there, 0.5)[2]
 
 
-# ---- a video: nobody knows the root
+# Video: the root is unknown
 
 
 def test_the_pose_is_compared_relative_to_the_root(still):
@@ -266,7 +266,7 @@ def test_the_pose_is_compared_relative_to_the_root(still):
 
 
 def test_the_ray_reward_measures_distances_from_rays(still):
-    """Of 12 joints seen along +x from 5 m away, a body 0.2 m aside is 0.2 m off, and one nearer or farther is not off at all."""
+    """Seen along +x from 5 m away, a body moved 0.2 m sideways is 0.2 m off its rays, one moved along them is not."""
     joints = still.body_pos[:, list(rewards.RAY_JOINTS)]
     centre = joints.mean(1) - torch.tensor([5.0, 0.0, 0.0])
     view = rewards.View(centre, joints, torch.ones(2, 12))
@@ -295,6 +295,6 @@ def test_relative_body_far_ignores_horizontal_drift_but_not_a_fall(still):
     assert terminations.relative_body_far(pos - torch.tensor([0.0, 0.0, 0.31]), pos, 0.3).all()
     flat = pos[..., [2, 1, 0]]
     assert terminations.relative_body_far(flat, pos, 0.3).all()
-    assert terminations.relative_body_far(flat, pos, 10.0).all(), "however far it may be"
-    assert not terminations.relative_body_far(flat, flat, 0.3).any(), "the reference lies, too"
+    assert terminations.relative_body_far(flat, pos, 10.0).all(), "regardless of the distance"
+    assert not terminations.relative_body_far(flat, flat, 0.3).any(), "the reference lies too"
     assert terminations.relative_body_far(pos * math.nan, pos, 0.3).all()

@@ -1,4 +1,4 @@
-"""Following whole clips, and rollouts on disk."""
+"""Tracking whole clips, and rollouts on disk."""
 
 from dataclasses import fields, replace
 
@@ -75,7 +75,7 @@ def test_a_rollout_contains_reference_and_simulation(rollouts, library):
         assert torch.equal(rollout.reference.body_pos, library.clip(c).body_pos[: len(rollout)])
         torch.testing.assert_close(rollout.simulated.body_pos[0], rollout.reference.body_pos[0], atol=1e-4, rtol=0)
         assert all(v.shape == (len(rollout),) for v in rollout.rewards.values())
-        assert rollout.rewards["position"][0] == 0, "nothing was earned before the first step"
+        assert rollout.rewards["position"][0] == 0, "no reward before the first step"
         assert rollout.contact_force.shape == (len(rollout), 24, 3)
 
 
@@ -111,7 +111,7 @@ def test_a_rollout_survives_saving_and_loading(rollouts, tmp_path):
         )
         for key in ("name", "length", "success", "fail_frame", "fps"):
             assert getattr(back, key) == getattr(rollout, key)
-    assert [p.name for p in (tmp_path / "deep").iterdir() if p.suffix != ".npz"] == [], "no half-written file stays"
+    assert [p.name for p in (tmp_path / "deep").iterdir() if p.suffix != ".npz"] == [], "no temporary file is left"
 
 
 def test_a_file_that_is_not_a_rollout_is_refused_by_name(rollouts, tmp_path):

@@ -1,4 +1,4 @@
-"""Where episodes begin, and what actions mean."""
+"""Starts of episodes, and conversion of actions to PD targets."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_starts_are_shortly_before_failures():
 
 
 def test_starts_are_5_to_35_frames_before_the_half_second_of_a_failure():
-    """Frame 500 lies in 495..509, and 5 to 35 frames are taken off: 460 to 504."""
+    """Frame 500 is in 495..509; minus 5 to 35 frames: 460 to 504."""
     sampler = StartSampler(LENGTHS, pre_failure_prob=1.0)
     sampler.report(torch.tensor([1]), torch.tensor([500]), torch.tensor([True]))
     _, frames = sampler.draw(20000, torch.Generator().manual_seed(0), torch.ones(20000, dtype=torch.long))
@@ -101,7 +101,7 @@ def test_failures_are_counted_by_clip_and_half_second():
     news = 1 - 0.98**2  # two episodes of clip 2 ended, one of them by a failure
     assert rates == pytest.approx({(1, 33): 0.02, (2, 2): news / 2, (3, 3): 0.02}, rel=1e-4)
     sampler.report(torch.tensor([1]), torch.tensor([2000]), torch.tensor([True]))
-    assert sampler.moments[1, 66] > 0 and not sampler.moments[2, 0], "beyond the end is the end"
+    assert sampler.moments[1, 66] > 0 and not sampler.moments[2, 0], "clamped to the last bin"
     sampler.forget()
     assert not sampler.moments.any() and (sampler.failure == 0.5).all()
 
@@ -130,7 +130,7 @@ def test_the_sampler_restores_a_saved_state():
     assert torch.equal(other.clip_weights, sampler.clip_weights) and torch.equal(other.moments, sampler.moments)
     assert sampler.moments.any()
     other.moments.zero_(), other.failure.zero_()
-    assert all(v.any() for v in saved.values()), "what was saved is a copy"
+    assert all(v.any() for v in saved.values()), "the saved state is a copy"
 
 
 # Actions

@@ -1,4 +1,4 @@
-"""The adversarial prior's observation: each part where it belongs, and a motion looks the same wherever it happens."""
+"""Observation of the adversarial motion prior: layout, and invariance to place and heading."""
 
 import pytest
 import roma
@@ -38,7 +38,7 @@ def parts(state: BodyState) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def facing_x() -> BodyState:
-    """Bodies whose heading frame is the world, so that vectors can be compared as they are."""
+    """Bodies whose heading frame is the world frame."""
     state = some_state(1)
     back = yaw_quaternion(-heading(state.root_rot))
     rotate = lambda v: roma.quat_action(back, v)  # noqa: E731
@@ -103,4 +103,4 @@ def test_reference_windows_repeat_the_first_frame_before_the_start():
     assert windows.shape == (3, 4, 196)
     assert torch.equal(windows[0], frames(0, 6, 7, 8, 9))
     assert torch.equal(windows[1], frames(1, 8, 9, 10, 11))
-    assert torch.equal(windows[2], frames(1, 0, 0, 0, 1)), "nothing of the clip before"
+    assert torch.equal(windows[2], frames(1, 0, 0, 0, 1)), "no frames of the previous clip"

@@ -1,4 +1,4 @@
-"""The environment: spaces, episodes that begin and end as they should, exact resume, and the rules of gymnasium."""
+"""TrackingEnv: spaces, start and end of episodes, rewards, actions, views, exact resume."""
 
 from dataclasses import fields, replace
 
@@ -20,7 +20,7 @@ from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 
 ALL_GROUPS = tuple(GROUP_SIZES)
-LIFT = 2  # the clip no policy can follow
+LIFT = 2  # a clip that no policy can track
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_without_a_termination_no_episode_fails(build):
 
 
 def test_a_new_episode_begins_in_the_step_that_ends_the_old_one(build):
-    """The observation returned is the first of the new episode, final_obs the last of the old."""
+    """The returned observation is the first of the new episode, final_obs the last of the old one."""
     env = build(3)
     start(env, [0, 1, 1], [17, 0, 3])
     for k in range(2):
@@ -174,7 +174,7 @@ def test_a_new_episode_begins_in_the_step_that_ends_the_old_one(build):
     for group in obs:
         assert torch.equal(obs[group][~ended], info["final_obs"][group][~ended])
     assert info["final_info"]["clip"][0] == 0
-    assert same(obs, env.observe(env.config.groups)), "and it is the present one"
+    assert same(obs, env.observe(env.config.groups)), "of the current state"
 
 
 def test_a_fresh_episode_begins_on_the_reference(build):
@@ -293,7 +293,7 @@ def test_visual_groups_come_from_the_environment_s_view(build, tracks, visual):
     assert torch.equal(obs["feature"][1], tracks[1][0].feature[29]), "held at the last frame"
     assert torch.equal(obs["ray_confidence"][2], tracks[2][1].ray_confidence[1])
     obs = env.step(torch.zeros(3, 69))[0]
-    assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "and the view stays through the episode"
+    assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "the view is constant during an episode"
 
 
 def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, visual):
@@ -331,7 +331,7 @@ def test_an_environment_resumes_bit_exactly(build, visual, seeing):
     saved = env.state_dict()
     present = env.observe(env.config.groups)
     path = [env.step(noise(100 + k)) for k in range(20)]
-    assert any((step[2] | step[3]).any() for step in path), "the stretch holds the end of an episode"
+    assert any((step[2] | step[3]).any() for step in path), "an episode ends within these steps"
 
     assert same(other.load_state_dict(saved), present)
     for k, step in enumerate(path):

@@ -1,4 +1,4 @@
-"""The virtual model: silent on the reference, pulling back beside it, and worth something before anything is learned."""
+"""Virtual model: no correction on the reference, corrections towards it beside it, and better balance without a policy."""
 
 from dataclasses import fields, replace
 
@@ -25,7 +25,7 @@ ROW = {name: i for i, name in enumerate(dof_names())}
 
 
 def felt(body: BodyState, left: float, right: float) -> SimState:
-    """A body whose ankles carry so many newtons."""
+    """A body with these vertical forces, N, on its ankles."""
     force = torch.zeros(len(body), 24, 3)
     force[:, 7, 2], force[:, 8, 2] = left, right
     nothing = torch.zeros(len(body))
@@ -49,7 +49,7 @@ def test_a_body_on_its_reference_is_not_corrected(lunge):
 
 
 def hinges_in_the_world(body: BodyState, row: int, joint: int) -> torch.Tensor:
-    """(3, 3): direction of each hinge of a joint, carried by its parent and by the hinges before it."""
+    """(3, 3): world axis of each hinge of a joint, rotated by its parent and by the hinges before it."""
     axes, frame, rows = hinge_axes()[joint - 1], body.body_rot[row, PARENTS[joint]], []
     for k in range(3):
         rows.append(roma.quat_action(frame, axes[k]))
@@ -59,7 +59,7 @@ def hinges_in_the_world(body: BodyState, row: int, joint: int) -> torch.Tensor:
 
 
 def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float]) -> torch.Tensor:
-    """The module's head as plain sums for one body whose ankles carry `loads`: (69,) rad."""
+    """The formula of the module docstring for one body with forces `loads` on its ankles: (69,) rad."""
     cross, floor = torch.linalg.cross, torch.tensor([1.0, 1.0, 0.0])
     masses = HUMANOID.segment_masses()
     share = (masses / masses.sum())[:, None]
@@ -96,7 +96,7 @@ def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float
 @pytest.mark.parametrize("loads", [(500.0, 200.0), (0.0, 700.0), (30.0, 10.0), (15.0, 400.0)])
 @pytest.mark.parametrize("far", [1.0, 30.0])
 def test_targets_are_those_of_the_formula(lunge, loads, far):
-    """Of a body that lags behind its reference in place, velocity and pelvis, a little and (far beyond reach) a lot."""
+    """For a body behind its reference in position, velocity and pelvis rotation, by a little and by a lot."""
     body, ref = (lunge.clip(0)[rows] for rows in (slice(0, 60), slice(15, 75)))
     ref = replace(ref, body_pos=body.body_pos + far * (ref.body_pos - body.body_pos))
     target = virtual_model_targets(felt(body, *loads), ref, HUMANOID)
@@ -117,7 +117,7 @@ def test_corrections_concern_legs_only_and_in_the_air_only_foot_placement(lunge)
 
 
 def test_a_swing_foot_moves_in_the_direction_of_the_error():
-    """The body is ahead of its reference (it faces +x): the hip of the foot in the air bends forwards, which is -x on its hinge."""
+    """The body is ahead of its reference (it faces +x): the swing hip bends forwards, negative on its x hinge."""
     ref = MotionLibrary([rest_clip(10)]).clip(0)
     target = virtual_model_targets(felt(moved(ref, (0.1, 0, 0)), 0, 700), ref, HUMANOID)
     assert target[0, ROW["left_hip_x"]] < -0.01
@@ -132,16 +132,16 @@ def test_ankle_torques_are_limited_to_what_the_sole_can_transmit():
         torque = float(target[0, ROW["left_ankle_x"]] * kp[ROW["left_ankle_x"]])
         force = 35 * 15 * far  # of half the body, a hand's breadth above the sole at the ankle
         assert abs(torque) < FOOT_REACH[0] * 350 + 0.1 * force + 1e-3
-        assert torque < 0 or far > 1, "the heel presses, and gravity tips the body forwards"
+        assert torque < 0 or far > 1, "the ankle pushes the body forwards"
 
 
 def test_corrections_are_symmetric(lunge):
-    """The mirror image of a body off its reference is asked for the mirror image of the targets."""
+    """The mirror image of a body gets the mirror image of the corrections."""
     body, ref = (lunge.clip(0)[rows] for rows in (slice(0, 60), slice(15, 75)))
     image, image_ref = (lunge.clip(1)[rows] for rows in (slice(0, 60), slice(15, 75)))
     target = virtual_model_targets(felt(body, 500, 200), ref, HUMANOID)
     mirrored = virtual_model_targets(felt(image, 200, 500), image_ref, HUMANOID)
-    # left and right exchanged; the hinge about the axis that crosses the sagittal plane keeps its sense
+    # left and right are swapped; the hinge about the lateral axis keeps its sign
     places = [3 * (MIRROR[i // 3 + 1] - 1) + i % 3 for i in range(69)]
     signs = torch.tensor([1.0 if name.endswith("_x") else -1.0 for name in dof_names()])
     assert target.abs().max() > 0.02

@@ -1,4 +1,4 @@
-"""The ring buffer: the newest rows are held, every row held is drawn, and names stay together."""
+"""Ring buffer: it keeps the newest rows, draws all of them, and keeps the names together."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_a_buffer_survives_saving_and_loading():
     assert held(other) == held(ring) == {3, 4, 5, 6, 7}
     saved = ring.state_dict()
     ring.add(**rows(20, 5))
-    assert not (saved["rows"]["label"] == -20).any(), "what was saved is a copy"
+    assert not (saved["rows"]["label"] == -20).any(), "the saved state is a copy"
 
 
 def test_invalid_sizes_are_refused():

@@ -1,4 +1,4 @@
-"""The collector on a scripted environment: what it stores, and what each step's next state is worth, checked by hand."""
+"""The collector on a scripted environment: stored tensors and next values, checked by hand."""
 
 from types import SimpleNamespace
 
@@ -10,14 +10,14 @@ from physhmr_kit.learning import Batch, Collector, Critic, Policy
 SEEN, PRIVILEGED = "root_orientation", "rays"  # 6 and 36 numbers
 GOES_ON, FAILS, TIMED_OUT, TIMED_OUT_LAST, FAILS_LAST, TIMED_OUT_FIRST = range(6)
 
-# The number of the state each environment is in before steps 0, 1, 2 and after step 2; a jump of ten begins a new episode.
+# Number of the state of each environment before steps 0, 1, 2 and after step 2; a new tens digit is a new episode.
 STATES = torch.tensor([
     [1, 2, 3, 4], [11, 12, 21, 22], [31, 32, 41, 42], [51, 52, 53, 61], [71, 72, 73, 81], [91, 101, 102, 103],
 ]).T.float()  # fmt: skip
-# (step, environment): the state in which the old episode ended, or would have ended had it not failed there
+# (step, environment): the final state of the old episode
 FINAL = {(1, FAILS): 13, (1, TIMED_OUT): 33, (2, TIMED_OUT_LAST): 54, (2, FAILS_LAST): 74, (0, TIMED_OUT_FIRST): 92}
 FAILURES = [(1, FAILS), (2, FAILS_LAST)]
-NOBODYS = 999.0  # where `final_obs` means nothing
+UNDEFINED = 999.0  # where `final_obs` has no meaning
 
 
 def shown(numbers: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -29,7 +29,7 @@ def shown(numbers: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 class ThreeSteps:
-    """Six environments that go through `STATES` whatever is done, and keep what was done."""
+    """Six environments that go through `STATES` for any actions, and record the actions."""
 
     num_envs, device, config = 6, torch.device("cpu"), SimpleNamespace(groups=(SEEN,))
 
@@ -45,7 +45,7 @@ class ThreeSteps:
         self.actions.append(actions.clone())
         ended = [(e, n) for (step, e), n in FINAL.items() if step == t]
         terminated, truncated = torch.zeros(2, 6, dtype=torch.bool)
-        final = torch.full((6,), NOBODYS)
+        final = torch.full((6,), UNDEFINED)
         for environment, number in ended:
             (terminated if (t, environment) in FAILURES else truncated)[environment] = True
             final[environment] = number
@@ -57,7 +57,7 @@ class ThreeSteps:
 
 
 class StateNumber(Critic):
-    """Values a state at its number, so that a value says which state was looked at."""
+    """The value of a state is its number, so that values identify states."""
 
     def __init__(self, group: str):
         super().__init__((group,), (4,))
@@ -83,7 +83,7 @@ def collector(env, policy, critic=None, seed=0, **options) -> Collector:
 
 @pytest.mark.parametrize("group", [SEEN, PRIVILEGED])
 def test_next_values_are_those_of_the_next_state_the_final_state_or_zero(env, policy, group):
-    """A failure is worth 0; a truncation its own final state, not the first of the next episode; any other step the next state."""
+    """0 for a failure, the final state (not the first of the next episode) for a truncation, else the next state."""
     batch = collector(env, policy, StateNumber(group)).collect()
     assert torch.equal(batch.value, STATES[:3])
     expected = {
@@ -115,7 +115,7 @@ def test_the_next_rollout_continues_where_the_last_one_ended(env, policy):
     assert env.resets == 1 and len(env.actions) == 6
     assert torch.equal(batch.policy_in[0, :, 0], STATES[3]) and torch.equal(batch.value[0], STATES[3])
     assert batch.reward[0, 0] == 30 and batch.terms == {"one": 4.0, "two": pytest.approx(40 + 2.5)}
-    assert set(map(tuple, batch.done.nonzero().tolist())) == set(FINAL), "nothing of the rollout before is left"
+    assert set(map(tuple, batch.done.nonzero().tolist())) == set(FINAL), "nothing is left of the previous rollout"
 
 
 def test_means_and_log_probs_are_those_of_the_policy(env, policy):
@@ -131,7 +131,7 @@ def test_the_noise_is_white_with_the_policy_s_std_and_reproducible(env, policy):
     noise = collector(env, policy).collect()
     noise = (noise.action - noise.mean).clone()
     assert float(noise.std()) == pytest.approx(0.3, rel=0.05) and float(noise.mean()) == pytest.approx(0, abs=0.03)
-    assert abs(float(torch.corrcoef(noise[:2].flatten(1))[0, 1])) < 0.15, "one step says nothing of the next"
+    assert abs(float(torch.corrcoef(noise[:2].flatten(1))[0, 1])) < 0.15, "steps are independent"
     again, other = (collector(ThreeSteps(), policy, seed=s).collect() for s in (0, 1))
     torch.testing.assert_close(again.action - again.mean, noise)
     assert not torch.allclose(other.action - other.mean, noise, atol=0.01)

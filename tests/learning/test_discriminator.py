@@ -1,4 +1,4 @@
-"""The discriminator's losses against values worked out by hand, and that it learns to tell real motion from a copy with noise."""
+"""Losses of the discriminator against hand-computed values, and that it learns to separate motion from a noisy copy."""
 
 import math
 
@@ -77,7 +77,7 @@ def test_it_learns_to_separate_motion_from_a_noisy_copy():
             return sum(map(float, amp.accuracy(*map(judge, pair())))) / 2
 
     judge.norm.update(torch.cat(pair()))
-    assert told() < 0.75, "a fresh one guesses"
+    assert told() < 0.75, "a new one guesses"
     for _ in range(60):
         real, agent = pair()
         shown = judge.norm(real).requires_grad_()

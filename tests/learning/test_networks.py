@@ -1,4 +1,4 @@
-"""The normaliser against NumPy, the policy against torch's own Gaussian."""
+"""The normaliser against NumPy, the policy against torch's Normal."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Advantages and losses against values worked out by hand."""
+"""Advantages and losses against hand-computed values."""
 
 import math
 
@@ -79,7 +79,7 @@ def test_losses_have_hand_computed_values():
     assert float(ppo.value_loss(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))) == pytest.approx(0.5 * (1 + 4) / 2)
     mean = torch.tensor([[0.5, -2.5, 3.0], [0.0, 1.0, -2.0]])
     assert float(ppo.bounds_loss(mean, 2.0)) == pytest.approx((0.25 + 1.0) / 2), "summed over actions, a mean over rows"
-    assert float(ppo.bounds_loss(mean[:1])) == pytest.approx(1.5**2 + 2.0**2), "the bound is 1 unless told"
+    assert float(ppo.bounds_loss(mean[:1])) == pytest.approx(1.5**2 + 2.0**2), "the bound is 1 by default"
     assert float(ppo.bounds_loss(mean, 3.0)) == 0
 
 
@@ -111,5 +111,5 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant(
     returns = torch.tensor([1.0, 2.0, 4.0])
     assert float(ppo.explained_variance(returns, returns)) == 1
     assert float(ppo.explained_variance(torch.full((3,), 9.0), returns)) == pytest.approx(0, abs=1e-6)
-    assert float(ppo.explained_variance(-returns, returns)) == pytest.approx(1 - 4), "worse than knowing nothing"
-    assert math.isfinite(float(ppo.explained_variance(returns, torch.ones(3)))), "rewards that never change"
+    assert float(ppo.explained_variance(-returns, returns)) == pytest.approx(1 - 4), "worse than a constant"
+    assert math.isfinite(float(ppo.explained_variance(returns, torch.ones(3)))), "constant returns"

@@ -1,4 +1,4 @@
-"""Weights on disk: they come back as they were, and whatever is not weights is told by name."""
+"""Weights on disk: saving, loading, and errors for files that are not weights."""
 
 import pytest
 import torch
@@ -24,12 +24,12 @@ def test_a_policy_survives_saving_and_loading(policy, tmp_path):
     path = save_policy(policy, tmp_path / "deep" / "p.safetensors", "distill", samples=7)
     back = load_policy(path)
     assert (back.groups, back.hidden, back.control) == (policy.groups, policy.hidden, policy.control)
-    assert policy.training and not back.training, "to be asked, not taught"
+    assert policy.training and not back.training, "loaded in eval mode"
     assert back.state_dict().keys() == policy.state_dict().keys()
     assert all(torch.equal(v, policy.state_dict()[k]) for k, v in back.state_dict().items())
     settings = read_weights(path)[1]
     assert settings["stage"] == "distill" and settings["samples"] == 7
-    assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"], "no half-written file stays"
+    assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"], "no temporary file is left"
 
 
 def test_half_precision_halves_the_file_and_is_read_as_float32(policy, tmp_path):

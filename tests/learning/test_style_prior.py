@@ -1,4 +1,4 @@
-"""The adversarial prior in an environment: its windows, its memory, its reward."""
+"""Adversarial motion prior in an environment: windows, replay buffer, reward."""
 
 import pytest
 import torch
@@ -36,14 +36,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def before(env, n: int) -> list[torch.Tensor]:
-    """The reference up to where environment n is now, as many steps as a window may reach back."""
+    """The last `WINDOW` steps of the reference of environment n."""
     clip, frame = env.clip_ids[n], int(env.frame_ids[n])
     frames = torch.arange(frame - WINDOW + 1, frame + 1)
     return list(style_observation(env.library.starts(env.library.rows(clip.expand(WINDOW), frames))))
 
 
 def test_windows_contain_steps_of_one_episode_and_the_reference_before_its_start(env):
-    """Episodes of at most five steps, windows of four, rollouts of six: most windows reach over a start or a rollout's end."""
+    """Episodes of at most five steps, windows of four, rollouts of six: most windows cross a start or the end of a rollout."""
     history, draw, ends = StyleHistory(env, WINDOW, STEPS), generator(), 0
     history.reset(seed=3)
     lives = [before(env, n) for n in range(ENVS)]  # the steps of each environment's present episode
@@ -61,7 +61,7 @@ def test_the_initial_history_ends_at_the_initial_state(env):
     history = StyleHistory(env, WINDOW, STEPS)
     history.reset(seed=0)
     torch.testing.assert_close(history.recent[:, -1], style_observation(env.simulator.state), atol=1e-4, rtol=1e-4)
-    assert history.num_envs == ENVS and history.library is env.library, "it is the environment in everything else"
+    assert history.num_envs == ENVS and history.library is env.library, "other attributes are those of the environment"
 
 
 def test_a_diverged_step_is_marked(env):
@@ -106,7 +106,7 @@ def test_an_update_trains_on_the_rollout_and_keeps_some_of_it(prior):
     assert not torch.equal(prior.discriminator.net[0].weight, weight)
     assert not any(p.requires_grad for p in prior.discriminator.parameters()), "only while it learns"
     remembered = prior.replay.rows["window"]
-    assert len(prior.replay) == 4 and remembered.abs().max() < 100, "what shows no motion of the agent is left out"
+    assert len(prior.replay) == 4 and remembered.abs().max() < 100, "without the diverged steps"
     assert prior.discriminator.norm.count == 2 * (8 + 8) * WINDOW, "every step of every window"
     prior.update(generator(3))
     assert len(prior.replay) == 8

@@ -51,7 +51,7 @@ def build(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """Three bodies on the stand-in, for the tests that place them before they look: a start takes seconds."""
+    """Three bodies on the stand-in, for tests that reset them first."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHYSHMR_ISAACGYM_PYTHON", str(quick_python(tmp_path_factory.mktemp("standin"))))
         patch.delenv("ISAACGYM_STANDIN", raising=False)
@@ -78,7 +78,7 @@ def legal_poses(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (one that ended but was not waited for does not)."""
+    """Whether a process runs (a zombie does not)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
@@ -177,7 +177,7 @@ def test_the_engine_s_order_of_names_does_not_matter(build, plain):
         for seed in range(4):
             simulator.step(0.4 * torch.randn(3, 69, generator=torch.Generator().manual_seed(seed)))
         ends.append(simulator.state)
-    assert all((a != b).sum() > 12 for a, b in zip(*orders, strict=True)), "another order indeed"
+    assert all((a != b).sum() > 12 for a, b in zip(*orders, strict=True))
     for field in fields(SimState):
         assert torch.equal(*(getattr(end, field.name) for end in ends)), field.name
     assert ends[0].contact_force.abs().max() > 100
@@ -188,7 +188,7 @@ def test_the_engine_s_order_of_names_does_not_matter(build, plain):
 
 @pytest.mark.parametrize("height, steps, apart, total", [(20.0, 10, 0.01, 0.0), (0.0, 2, 0.004, 900.0)])
 def test_bodies_move_as_in_mujoco_cpu(plain, height, steps, apart, total):
-    """The same body, drives and floor, solved with other joint coordinates: near, not equal."""
+    """The same body, drives and floor in other joint coordinates: similar, not equal."""
     ends = []
     for simulator in (plain, make_simulator("mujoco_cpu", num_envs=3)):
         simulator.reset(torch.arange(3), standing(0.0, 0.0, 0.0, height=height))
@@ -221,7 +221,7 @@ def test_of_two_resets_before_a_step_the_later_one_applies(plain):
 
 
 def test_stale_bodies_do_not_leak_into_the_state_after_a_reset(plain):
-    """The stand-in's own bodies stay where the last simulate left them; the state must not."""
+    """The stand-in updates its body tensor in simulate only; the state must be up to date."""
     plain.reset(torch.arange(3), standing(0.0, 0.0, 0.0))
     plain.step(torch.zeros(3, 69))
     plain.reset(torch.tensor([1]), standing(4.0))
@@ -232,7 +232,7 @@ def test_stale_bodies_do_not_leak_into_the_state_after_a_reset(plain):
 
 
 def test_a_drive_takes_the_shorter_rotation():
-    """A shoulder near half a turn: its target lies just past it, where the rotation vector changes its sign."""
+    """A shoulder near half a turn, with a target just beyond, where the rotation vector changes its sign."""
     present = torch.zeros(1, 69, dtype=torch.float64)
     present[0, 0] = 3.0
     wanted = torch.zeros(1, 69, dtype=torch.float64)
@@ -329,7 +329,7 @@ def test_the_worker_is_python_3_8_and_does_not_import_the_kit():
 
 def test_the_worker_needs_no_library_newer_than_python_3_8():
     vermin = pytest.importorskip("vermin")
-    assert vermin.detect("import tomllib")[1] == (3, 11), "it does know the standard library"
+    assert vermin.detect("import tomllib")[1] == (3, 11), "vermin knows the standard library"
     assert vermin.detect(WORKER.read_text())[1] <= (3, 8)
 
 
@@ -371,7 +371,7 @@ def test_the_asset_has_the_masses_and_inertias_of_our_own_humanoid():
                 torch.tensor(getattr(a, field)), torch.tensor(getattr(b, field)), atol=1e-7, rtol=1e-4
             )
     assert sent.nsensor == 0 and sent.nexclude == 0 and sent.ngeom == 24 and sent.nu == 69
-    assert [sent.joint(k).name for k in range(1, sent.njnt)] != list(DRIVE_NAMES), "depth first: names, not places"
+    assert [sent.joint(k).name for k in range(1, sent.njnt)] != list(DRIVE_NAMES), "depth first"
     assert sorted(sent.joint(k).name for k in range(1, sent.njnt)) == sorted(DRIVE_NAMES)
 
 
@@ -382,7 +382,7 @@ def test_the_exported_limits_contain_all_legal_poses():
     assert (high - low < 2 * math.pi - 0.1).any(), "and they do limit"
 
 
-# Joints in two alphabets
+# Joint conversion
 
 
 def test_hinges_survive_conversion_to_rotation_vectors_and_back():

@@ -1,5 +1,5 @@
-"""What is mujoco_warp's own: zero-copy views, one graph for a step, buffers that can overflow. On Warp's CPU device where
-there is no card; what the conformance suite asks of every simulator is not repeated."""
+"""What only mujoco_gpu has: zero-copy views, one graph per step, buffers that can overflow. Without a GPU it runs on Warp's CPU
+device. The conformance suite covers the rest."""
 
 import sys
 from dataclasses import fields
@@ -88,11 +88,11 @@ def test_ten_steps_agree_with_mujoco_on_the_cpu(make, heights):
         close(name, atol)
     for name, atol in {"dof_pos": 2e-5, "dof_vel": 2e-4, "contact_force": 0.5, "dof_torque": 0.05}.items():
         close(name, atol)
-    assert (a.contact_force[:, :, 2].sum(1) > 0).any() == (min(heights) < 1), "the case is what its name says"
+    assert (a.contact_force[:, :, 2].sum(1) > 0).any() == (min(heights) < 1)
 
 
 def test_targets_are_limited_as_by_the_humanoid(make):
-    """The kernel and `Humanoid.limit_targets` are the same rule."""
+    """The kernel is equivalent to `Humanoid.limit_targets`."""
     simulator = make(2)
     start = bodies((20.0, 20.0))
     put(simulator, start)
@@ -112,8 +112,8 @@ def test_torch_shares_memory_with_warp(make):
     simulator.qpos[1, 2] = 7.5
     assert simulator._d.qpos.numpy()[1, 2] == 7.5
     simulator.step(torch.zeros(2, 69, device=DEVICE))
-    assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr, "the graph writes where it was recorded"
-    assert 7 < simulator.qpos[1, 2] < 7.5, "it falls from where torch has put it"
+    assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr, "the graph holds this address"
+    assert 7 < simulator.qpos[1, 2] < 7.5, "it falls from the height set in torch"
 
 
 @on_cpu
@@ -130,7 +130,7 @@ def test_the_graph_computes_the_same_as_single_launches(make):
 
 @on_cpu
 def test_a_reset_clears_all_state(make):
-    """Not the solver's warm start, not its clock, not NaN: it goes on as one that was just built."""
+    """Warm start of the solver, time, NaN: afterwards it is equivalent to a new simulator."""
     used, new = make(3), make(3)
     put(used, bodies((0.0, 0.0, 0.0), velocity=(1.0, 0.0, 0.0)))
     put(new, bodies((-0.002, -0.002, -0.002)))  # in contact at once: only then does the solver look at its warm start
@@ -174,7 +174,7 @@ def test_too_few_constraint_rows_are_counted_per_world(make, capfd):
     assert simulator.counters() == {"overflowed": 4}
     simulator.restore(saved)
     assert simulator.counters() == {"overflowed": 2}
-    assert "overflow" not in capfd.readouterr().out, "the engine itself does not print in every step"
+    assert "overflow" not in capfd.readouterr().out, "the engine does not print in every step"
 
 
 def test_the_default_sizes_do_not_overflow(make):
@@ -187,7 +187,7 @@ def test_the_default_sizes_do_not_overflow(make):
 
 @on_cpu
 def test_the_pool_of_contacts_is_shared_and_an_overflow_counts_for_all_worlds(make):
-    """Two bodies need 32 contacts and have 16: the first takes them all and the second sinks, and both are told."""
+    """Two bodies need 32 contacts and have 16: the first takes them all, the second sinks, and both are counted."""
     simulator = make(2, nconmax=8)
     put(simulator, bodies((-0.002, -0.002)))
     state = simulator.step(torch.zeros(2, 69))
@@ -197,12 +197,12 @@ def test_the_pool_of_contacts_is_shared_and_an_overflow_counts_for_all_worlds(ma
 
     alone = make(2, nconmax=8)
     put(alone, bodies((-0.002, 20.0)))
-    assert alone.step(torch.zeros(2, 69)).contact_force[0, :, 2].sum() > 300, "more than its share is fine"
+    assert alone.step(torch.zeros(2, 69)).contact_force[0, :, 2].sum() > 300, "one may use more than its share"
     assert alone.counters() == {"overflowed": 0}
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses what makes the host wait for a device, or sends it a tensor made in Python."""
+    """Raises on operations that synchronise with a device or copy a tensor to it."""
 
     REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique", "equal")
 
@@ -248,7 +248,7 @@ def test_cuda_detects_no_synchronisation(make):
 
 @on_cuda
 def test_a_step_is_ordered_with_torchs_current_stream(make):
-    """Targets that are written late on a side stream are those the step takes, and its results are read after it."""
+    """The step uses targets written late on a side stream, and its results are read after it."""
     simulator, reference = make(64), make(64)
     for s in (simulator, reference):
         put(s, bodies((20.0,) * 64))
@@ -267,7 +267,7 @@ def test_a_step_is_ordered_with_torchs_current_stream(make):
 @pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler on macOS")
 @pytest.mark.parametrize("generation", [75, 90])
 def test_the_kits_own_kernels_compile_for_cuda(make, tmp_path, generation):
-    """Needs no card: Warp brings NVIDIA's run-time compiler along."""
+    """Needs no GPU: Warp includes NVIDIA's run-time compiler."""
     make(2)  # loads them
     wp.compile_aot_module(
         sys.modules["physhmr_kit.simulation.warp_kernels"], arch=generation, module_dir=tmp_path, use_ptx=True

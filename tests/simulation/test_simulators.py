@@ -1,4 +1,4 @@
-"""Simulators by name, the limit on PD targets, and what is MuJoCo's own."""
+"""Simulators by name, limits on PD targets, and mujoco_cpu against MuJoCo."""
 
 import importlib.util
 
@@ -37,7 +37,7 @@ def test_every_name_makes_a_simulator_of_the_requested_size(name, monkeypatch, t
 
 
 def machine(monkeypatch, isaac: str = "", cuda: bool = False, warp: bool = True) -> None:
-    """Make this look like a machine that has these things."""
+    """Simulate a machine with these features."""
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", isaac)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
@@ -81,7 +81,7 @@ def test_targets_are_limited_by_the_torque_limit():
     held = Humanoid.mean().limit_targets(target, position, velocity)
     torch.testing.assert_close(held[:, elbow], torch.tensor([0.5, -0.1, 0.4, -0.05]))
     others = [d for d in range(69) if d != elbow]
-    assert torch.equal(held[:, others], target[:, others]), "within reach nothing changes"
+    assert torch.equal(held[:, others], target[:, others]), "within the torque limit nothing changes"
 
 
 def test_the_simulator_limits_targets_itself():
