@@ -1,5 +1,6 @@
 """The simulators that the tests run on, also on a machine without a GPU and without Isaac Gym."""
 
+import atexit
 import functools
 import importlib.util
 import os
@@ -23,10 +24,8 @@ STANDIN = Path(__file__).parent / "standin"
 
 def standin_python(folder: Path) -> Path:
     """An interpreter in which `import isaacgym` finds the stand-in. It sees no CUDA device and cannot import the kit."""
-    script = folder / "python-with-isaacgym"
-    return _script(
-        script, f'export PYTHONPATH={shlex.quote(str(STANDIN))} CUDA_VISIBLE_DEVICES=\nexec {_PYTHON} -s "$@"'
-    )
+    environment = f"export PYTHONPATH={shlex.quote(str(STANDIN))} CUDA_VISIBLE_DEVICES="
+    return _script(folder / "python-with-isaacgym", f'{environment}\nexec {_PYTHON} -s "$@"')
 
 
 def quick_python(folder: Path) -> Path:
@@ -50,12 +49,13 @@ def _fork_server() -> str:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"\0{name}")
         listening.listen()
-        subprocess.Popen(
+        server = subprocess.Popen(
             [sys.executable, "-su", STANDIN / "quick_python.py", "serve", str(listening.fileno())],
-            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+            stdin=subprocess.PIPE,  # closed when this process dies, which ends the server
             pass_fds=(listening.fileno(),),
             env={**os.environ, "PYTHONPATH": str(STANDIN), "CUDA_VISIBLE_DEVICES": ""},
         )
+    atexit.register(server.kill)
     return name
 
 
