@@ -439,5 +439,5 @@ class TrackingEnv(VectorEnv):
         if len(rows) == 0:
             return sim
         self.num_diverged += 0 if counted is None else int(counted.sum())
-        forces = (torch.zeros_like(x[rows]) for x in (sim.contact_force, sim.dof_torque))
-        return sim.with_rows(rows, SimState.of(ref[rows], *forces, sim.diverged[rows]))
+        contact_force, dof_torque = (torch.zeros_like(x[rows]) for x in (sim.contact_force, sim.dof_torque))
+        return sim.with_rows(rows, SimState.of(ref[rows], contact_force, dof_torque, sim.diverged[rows]))

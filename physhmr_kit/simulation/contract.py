@@ -40,7 +40,8 @@ class SimState(BodyState):
     @classmethod
     def of(cls, body: BodyState, contact_force: torch.Tensor, dof_torque: torch.Tensor, diverged: torch.Tensor) -> Self:
         """The state of bodies with these forces."""
-        return cls(*(getattr(body, f.name) for f in fields(BodyState)), contact_force, dof_torque, diverged)
+        motion = {f.name: getattr(body, f.name) for f in fields(BodyState)}
+        return cls(**motion, contact_force=contact_force, dof_torque=dof_torque, diverged=diverged)
 
 
 class SimulatorError(KitError):
