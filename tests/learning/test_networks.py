@@ -146,11 +146,6 @@ def test_an_unknown_precision_is_refused():
         pass
 
 
-def test_a_missing_group_is_named():
-    with pytest.raises(KeyError, match="feature"):
-        Policy(("feature",), (8,))(observation())
-
-
 def test_the_critic_returns_one_value_per_row():
     critic = Critic(GROUPS, (8,))
     assert critic(critic.flatten(observation())).shape == (7,)
