@@ -48,7 +48,7 @@ for seed in range(100):
     library.at(rows)
 looked = time.perf_counter() - began - opened
 motion, first = ReferenceMotion(library), torch.zeros(1, dtype=torch.long)
-motion.glimpse(Place(first, first, first)), motion.targets(first, Humanoid.mean())
+motion.preview(Place(first, first, first)), motion.targets(first, Humanoid.mean())
 ready = time.perf_counter() - began - opened - looked
 sampler, lost = StartSampler(library.lengths), torch.arange(20) % library.num_clips
 began = time.perf_counter()

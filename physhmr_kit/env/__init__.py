@@ -1,6 +1,6 @@
 """The Markov decision process: observation, reward and termination terms as pure functions, and `TrackingEnv` that runs them.
 
-`rollout.py` follows whole clips for evaluation; `gymnasium.make_vec("PhysHMR/Tracking-v0")` hands NumPy to other libraries.
+`rollout.py` tracks whole clips for evaluation; `gymnasium.make_vec("PhysHMR/Tracking-v0")` is the same environment with NumPy arrays.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""Actions: how 69 network outputs become 69 PD targets, and back.
+"""Conversion between 69 network outputs and 69 PD targets, at 30 Hz.
 
-Three ways, all at 30 Hz. *Absolute*: target = offset + scale x action, PHC's map; all the student has. *Residual*:
-the action corrects what would track the reference if the body were already on it; only the expert, which has the
-reference in view, can use it. *Balanced*: residual, and what brings back a body that is off it (virtual_model.py). The inverse of the absolute map turns an expert's target into a student's label.
+*Absolute*: target = scale x action (PHC); needs no reference motion. *Residual*: the action is added to targets that track
+the reference exactly when the body is already on it. *Balanced*: residual plus a correction from the virtual model
+(virtual_model.py). The inverse maps turn an expert's targets into a student's labels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RESIDUAL_SCALE = 0.5
 """Radians for an expert action of 1."""
 
 VELOCITY_LEAD = 0.75
-"""Share of the drives' lag by which a moving target leads."""
+"""Fraction of the drives' lag that moving targets compensate."""
 
 
 def absolute_scale(humanoid: Humanoid) -> torch.Tensor:
@@ -32,32 +32,32 @@ def absolute_target(action: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 
 
 def absolute_action(target: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The absolute action that asks for a PD target: (N, 69) rad -> (N, 69)."""
+    """Inverse of `absolute_target`: (N, 69) rad -> (N, 69)."""
     return target / scale
 
 
 def reference_targets(
     ref_dof_pos: torch.Tensor, ref_dof_vel: torch.Tensor, ref_torque: torch.Tensor, humanoid: Humanoid
 ) -> torch.Tensor:
-    """PD targets that follow a reference when the body is on it already: q + 0.75 (kd / kp) v + tau / kp.
+    """PD targets that track a reference when the body is already on it: q + 0.75 (kd / kp) v + tau / kp.
 
-    A PD drive damps against zero velocity and sags under load, so it trails a moving target by kd / kp seconds (0.1 s with
-    PHC's gains) and a loaded one by tau / kp. Both leads are known in advance. The velocity's share is less than 1 because
-    a target is held for a whole control step (0.5, 0.75 and 1 were tried by hand; there was little between them).
+    A PD drive damps towards zero velocity and needs an error to produce torque, so it lags a moving target by kd / kp
+    seconds (0.1 s with PHC's gains) and a loaded one by tau / kp. The velocity term is scaled by less than 1 because a
+    target is held for a whole control step (0.5, 0.75 and 1 were tried by hand and differ little).
 
     Args:
         ref_dof_pos, ref_dof_vel: (..., 69) rad and rad/s.
-        ref_torque: (..., 69) N m, e.g. of `inverse_dynamics.reference_torques`.
+        ref_torque: (..., 69) N m, e.g. from `inverse_dynamics.reference_torques`.
     """
     kp, kd = humanoid.kp.to(ref_dof_pos), humanoid.kd.to(ref_dof_pos)
     return ref_dof_pos + VELOCITY_LEAD * (kd / kp) * ref_dof_vel + ref_torque / kp
 
 
 def residual_target(action: torch.Tensor, reference_target: torch.Tensor) -> torch.Tensor:
-    """PD target of a residual action: the reference's target (`reference_targets`) one control step ahead + 0.5 x action."""
+    """PD target of a residual action: `reference_targets` one control step ahead + 0.5 x action, rad."""
     return reference_target + RESIDUAL_SCALE * action
 
 
 def residual_action(target: torch.Tensor, reference_target: torch.Tensor) -> torch.Tensor:
-    """The residual action that asks for a PD target; the inverse of `residual_target`."""
+    """Inverse of `residual_target`."""
     return (target - reference_target) / RESIDUAL_SCALE

@@ -1,8 +1,7 @@
-"""Observation terms: what the policy feels of its body, reads of the reference, and sees of the video.
+"""Observation terms: proprioception, the reference or its estimate, and what the camera sees. Pure functions of tensors.
 
-Pure functions of tensors. N environments, B = 24 bodies. Unless said otherwise vectors are turned into the
-*heading frame*: the z-up world turned about the vertical so that the simulated root faces +x. Rotations are given
-as 6D (Zhou et al. 2019): the first two columns of the rotation matrix.
+N environments, B = 24 bodies. Unless stated otherwise vectors are in the *heading frame*: the z-up world rotated about the
+vertical so that the simulated root faces +x. Rotations are 6D (Zhou et al. 2019): the first two columns of the matrix.
 """
 
 from __future__ import annotations
@@ -10,23 +9,17 @@ from __future__ import annotations
 import torch
 
 from physhmr_kit.body.quaternions import quat_between, quat_columns
-from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.vision.rays import ray_residual
 
-__all__ = [
-    "GROUP_SIZES", "PREVIEW_STEPS", "glimpse", "preview", "proprioception", "rays", "reference", "root_orientation",
-    "root_position", "rotation_6d", "to_heading",
-]  # fmt: skip
-
 PREVIEW_STEPS = (3, 7, 15)
-"""Control steps ahead at which an expert glimpses the reference beside the next one: 0.1, 0.23 and 0.5 s."""
+"""Control steps ahead at which the preview shows the reference: 0.1, 0.23 and 0.5 s."""
 
-_GLIMPSED = (0, 7, 8, 15, 20, 21)  # root, ankles, head, wrists
+_PREVIEW_BODIES = [0, 7, 8, 15, 20, 21]  # root, ankles, head, wrists
 
 
 def to_heading(vector: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-    """Turn world vectors (N, ..., 3) by -yaw (N,) about the vertical: -> (N, ..., 3)."""
+    """Rotate world vectors (N, ..., 3) by -yaw (N,) about the vertical: -> (N, ..., 3)."""
     shape = [-1] + [1] * (vector.ndim - 2)
     cos, sin = yaw.cos().view(shape), yaw.sin().view(shape)
     x, y, z = vector.unbind(-1)
@@ -34,21 +27,21 @@ def to_heading(vector: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
 
 
 def rotation_6d(rotation: torch.Tensor, yaw: torch.Tensor | None = None) -> torch.Tensor:
-    """Quaternions (N, ..., 4) xyzw as 6D, seen from the heading frame when `yaw` (N,) is given: -> (N, ..., 6)."""
+    """Quaternions (N, ..., 4) xyzw to 6D, in the heading frame if `yaw` (N,) is given: -> (N, ..., 6)."""
     six = quat_columns(rotation)
     return six if yaw is None else to_heading(six.unflatten(-1, (2, 3)), yaw).flatten(-2)
 
 
 def _all_to_heading(vectors: list[torch.Tensor], yaw: torch.Tensor) -> torch.Tensor:
-    """Several lists of vectors (N, K_i, 3), put together and turned in one go: -> (N, sum K_i, 3)."""
-    # joined with the batch last in memory, as kinematics leaves it (body/quaternions.py)
+    """Concatenate vectors (N, K_i, 3) and rotate them in one operation: -> (N, sum K_i, 3)."""
+    # concatenated with the batch last in memory, the layout of the kinematics (body/quaternions.py)
     joined = torch.cat([v.permute(2, 1, 0) for v in vectors], dim=1)
     return to_heading(joined.permute(2, 1, 0), yaw)
 
 
 def proprioception(sim: BodyState, yaw: torch.Tensor) -> torch.Tensor:
-    """The simulated body: root height 1, positions of the other bodies relative to the root 69, rotations 144,
-    linear velocities 72, angular velocities 72 -> (N, 358). Layout of PhysHMR (humanoid.py, variant 358)."""
+    """State of the simulated body -> (N, 358): root height 1, positions of the other bodies relative to the root 69,
+    rotations 144, linear velocities 72, angular velocities 72. Layout of PhysHMR (humanoid.py, variant 358)."""
     relative = sim.body_pos[:, 1:] - sim.body_pos[:, :1]
     columns = quat_columns(sim.body_rot).unflatten(-1, (2, 3)).flatten(1, 2)
     turned = _all_to_heading([relative, columns, sim.body_lin_vel, sim.body_ang_vel], yaw)
@@ -56,11 +49,11 @@ def proprioception(sim: BodyState, yaw: torch.Tensor) -> torch.Tensor:
 
 
 def reference(sim: BodyState, ref: BodyState, yaw: torch.Tensor) -> torch.Tensor:
-    """Where the reference is one control step ahead, seen from the body -> (N, 576), 24 numbers for each body.
+    """The reference one control step ahead relative to the simulated body -> (N, 576), 24 numbers per body.
 
-    Differences of position 3, rotation 6, velocity 3, angular velocity 3, then the reference's position relative
-    to the simulated root 3 and its rotation 6 (PHC's imitation observation). The rotation difference is taken in
-    the body's own frame (inverse(sim) ref), which needs no heading; PHC conjugates it into the heading frame.
+    Differences of position 3, rotation 6, velocity 3 and angular velocity 3, then the reference's position relative to the
+    simulated root 3 and its rotation 6 (PHC's imitation observation). The rotation difference is in the body's own frame
+    (inverse(sim) ref); PHC conjugates it into the heading frame.
     """
     rotations = torch.cat([ref.body_rot, quat_between(sim.body_rot, ref.body_rot)], dim=1)
     pose, turn = quat_columns(rotations).split(24, dim=1)
@@ -78,43 +71,43 @@ def reference(sim: BodyState, ref: BodyState, yaw: torch.Tensor) -> torch.Tensor
     return torch.cat([pos, turn, lin, ang, place, x_axis, y_axis], dim=-1).flatten(1)
 
 
-def glimpse(ref: BodyState) -> torch.Tensor:
-    """What a preview shows of F frames, world frame -> (F, 9, 3): positions of root, ankles, head and wrists (6), the
+def preview_vectors(ref: BodyState) -> torch.Tensor:
+    """What the preview contains of F frames, world frame -> (F, 9, 3): positions of root, ankles, head and wrists (6), the
     root's x and y axes (2) and its velocity (1)."""
     axes = quat_columns(ref.root_rot).unflatten(-1, (2, 3))
-    return torch.cat([ref.body_pos[:, list(_GLIMPSED)], axes, ref.body_lin_vel[:, :1]], dim=1)
+    return torch.cat([ref.body_pos[:, _PREVIEW_BODIES], axes, ref.body_lin_vel[:, :1]], dim=1)
 
 
-def preview(sim: BodyState, glimpses: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-    """Where the motion is going, seen from the body: K glimpses (N, K, 9, 3) of the reference -> (N, K * 27).
+def preview(sim: BodyState, future: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
+    """K future frames of the reference, `preview_vectors` (N, K, 9, 3), relative to the simulated root -> (N, K * 27).
 
-    One step ahead is all that `reference` tells; a step that must land somewhere is prepared earlier (ours; PHC's
-    variant with future frames sees all bodies of them). Positions are relative to the simulated root.
+    `reference` shows one step ahead only, too late to prepare where a foot has to land. (Ours; PHC's variant with future
+    frames shows all bodies.)
     """
-    place = glimpses[:, :, :6] - sim.body_pos[:, None, :1]
-    return to_heading(torch.cat([place, glimpses[:, :, 6:]], dim=2), yaw).flatten(1)
+    pos = future[:, :, :6] - sim.body_pos[:, None, :1]
+    return to_heading(torch.cat([pos, future[:, :, 6:]], dim=2), yaw).flatten(1)
 
 
 def rays(
     joint_pos: torch.Tensor, centre: torch.Tensor, point: torch.Tensor, yaw: torch.Tensor, clip: float = 1.0
 ) -> torch.Tensor:
-    """Pixel-as-ray: how far each of the 12 joints is from the ray through its pixel -> (N, 36) m.
+    """Pixel-as-ray: offset of each of the 12 joints from the ray through its pixel -> (N, 36) m.
 
     Args:
         joint_pos: (N, 12, 3) simulated joints. centre: (N, 3) camera. point: (N, 12, 3) any point on each ray.
-        clip: largest residual in metres on each axis; a wild detection must not swamp the network (ours).
+        clip: largest offset in metres on each axis, so that a wrong detection cannot dominate the input (ours).
     """
     return ray_residual(joint_pos, centre, point, yaw).clamp(-clip, clip).flatten(1)
 
 
 def root_orientation(root_rot: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-    """The root rotation the encoder believes in (N, 4) xyzw, seen from the simulated heading -> (N, 6)."""
+    """Root rotation estimated by the encoder, (N, 4) xyzw, in the heading frame of the simulated body -> (N, 6)."""
     return rotation_6d(root_rot, yaw)
 
 
 def root_position(sim: BodyState, root_pos: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
-    """Where a pelvis at `root_pos` (N, 3) m, world, is from the simulated one, heading frame -> (N, 3) m.
+    """Estimated pelvis position `root_pos` (N, 3) m, world, relative to the simulated pelvis -> (N, 3) m.
 
-    The 3-D root difference of PhysHMR's variant 66 (humanoid_im.py); here the pelvis is that of the estimate.
+    The 3-D root difference of PhysHMR's variant 66 (humanoid_im.py), taken to the estimate.
     """
     return to_heading(root_pos - sim.root_pos, yaw)

@@ -1,4 +1,4 @@
-"""Pushes at the chest, to train with: a body that is never disturbed does not learn how to come back."""
+"""Random pushes at the chest during training, so that the policy learns to recover from disturbances."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import torch
 from physhmr_kit.body.skeleton import JOINT_NAMES, NUM_JOINTS
 
 CHEST = JOINT_NAMES.index("spine3")
-"""The body that is pushed, at its centre of mass."""
+"""Index of the body that is pushed, at its centre of mass."""
 
 
 def at_chest(force: torch.Tensor) -> torch.Tensor:
-    """What `Simulator.step` takes for a force on each chest: (N, 3) N -> (N, 24, 3) N, world frame."""
+    """Forces on the chests in the form that `Simulator.step` takes: (N, 3) N -> (N, 24, 3) N, world frame."""
     push = force.new_zeros(len(force), NUM_JOINTS, 3)
     push[:, CHEST] = force
     return push
 
 
 def horizontal(force: float, angle: torch.Tensor) -> torch.Tensor:
-    """A force of `force` N that points `angle` (N,) rad from the world's x towards its y: (N, 3) N."""
+    """Horizontal force of `force` N in direction `angle` (N,) rad, from the world's x axis towards y: (N, 3) N."""
     return force * torch.stack([angle.cos(), angle.sin(), torch.zeros_like(angle)], dim=1)
 
 
 class RandomPushes:
-    """Each environment is pushed now and then, in a random horizontal direction.
+    """Pushes each environment at random times in random horizontal directions.
 
     Args:
         num_envs: N.
         force: N.
-        steps: control steps that a push lasts.
-        interval: control steps from the end of a push to the next one, on average (memoryless).
-        device: of the tensors and of the generator that draws.
+        steps: duration of a push in control steps.
+        interval: mean number of control steps from the end of a push to the next (memoryless).
+        device: of the tensors and of the generator passed to `draw`.
     """
 
     def __init__(self, num_envs: int, force: float, steps: int, interval: float, device: torch.device):
         self.force, self.steps, self.interval = force, steps, interval
-        self._left = torch.zeros(num_envs, dtype=torch.long, device=device)  # steps of a push still to come
+        self._left = torch.zeros(num_envs, dtype=torch.long, device=device)  # remaining steps of the current push
         self._angle = torch.zeros(num_envs, device=device)
 
     def draw(self, generator: torch.Generator) -> torch.Tensor:
-        """Forces of the next control step, (N, 24, 3) N. Takes 2 N numbers from the generator, whoever is pushed."""
+        """Forces of the next control step, (N, 24, 3) N. Always draws 2 N numbers from the generator."""
         dice, angle = torch.rand(2, len(self._left), generator=generator, device=self._left.device)
         begins = (self._left == 0) & (dice < 1 / self.interval)
         left = torch.where(begins, self.steps, self._left)
@@ -50,13 +50,13 @@ class RandomPushes:
         return at_chest(horizontal(self.force, self._angle) * (left > 0).unsqueeze(1))
 
     def end(self, rows: torch.Tensor) -> None:
-        """No push goes on in these environments (K,): their episodes begin anew."""
+        """End the pushes in these environments (K,), whose episodes restart."""
         self._left = self._left.index_fill(0, rows, 0)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The pushes that go on."""
+        """Remaining duration and direction of the current pushes."""
         return {"left": self._left.clone(), "angle": self._angle.clone()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up a `state_dict`."""
+        """Restore a `state_dict`."""
         self._left, self._angle = (state[key].clone().to(self._left.device) for key in ("left", "angle"))

@@ -1,4 +1,4 @@
-"""The push test: every clip is followed several times, each time somebody pushes at the chest once, and we see who comes back."""
+"""Push test: each clip is tracked several times, with one push at the chest each time, to measure recovery."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.utils.errors import KitError
 
 EARLIEST, LATEST = 15, 30
-"""Control steps that lie between the first frame and a push, and between its beginning and the last frame, at least."""
+"""Minimum number of control steps before a push begins, and from its beginning to the last frame."""
 
 BACK_DISTANCE = 0.1
-"""Metres of mean body distance at which a body has recovered. The bundled expert, undisturbed, is within 0.03 of the demo
-motions; pushed, it ends within 0.05 of them or is falling."""
+"""Mean body distance, m, below which a body has recovered. The bundled expert stays within 0.03 m of the demo motions
+without pushes; after a push it ends within 0.05 m or falls."""
 
 CLOSE_DISTANCE = 0.05
-"""Metres of mean body distance below which a body is back; the time until then is reported."""
+"""Mean body distance, m, at which the recovery time is measured."""
 
 BACK_FRAMES = 15
-"""Frames at the end of a clip (0.5 s) over which a body must be back, on average."""
+"""Frames at the end of a clip (0.5 s) over which the distance is averaged."""
 
 
 @dataclass(frozen=True)
 class PushTest:
-    """One push in each of several rollouts of every clip.
+    """Settings of a push test.
 
     Attributes:
         force: N, horizontal, at the chest (spine3).
-        seconds: how long it lasts; rounded to control steps of 1/30 s.
-        pushes: rollouts of each clip.
-        seed: of moments and directions.
+        seconds: duration; rounded to control steps of 1/30 s.
+        pushes: rollouts per clip, one push in each.
+        seed: of the times and directions.
     """
 
     force: float = 200.0
@@ -57,34 +57,34 @@ class PushTest:
 
     @property
     def steps(self) -> int:
-        """Control steps that a push lasts."""
+        """Duration of a push in control steps."""
         return round(self.seconds * 30)
 
     def plan(self, name: str, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """When and where to a clip is pushed: frames at which a push begins (K,), and directions (K,) rad in the floor.
+        """Frames (K,) at which the pushes of a clip begin, and their directions (K,) rad.
 
-        Frames are uniform between 0.5 s and 1 s before the end, or the middle of a clip too short for that. They do not
-        hang on which other clips there are.
+        Frames are uniform between 0.5 s after the start and 1 s before the end; a clip too short for that is pushed in the
+        middle. They depend on the clip's name and the seed only, and the first ones not on the number of pushes.
         """
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.seed)
-        when, where = torch.rand(self.pushes, 2, generator=generator).T  # more pushes begin with the same ones
-        choices = length - 1 - LATEST - EARLIEST + 1
+        time, direction = torch.rand(self.pushes, 2, generator=generator).T
+        choices = length - LATEST - EARLIEST
         if choices < 1:
-            return torch.full((self.pushes,), (length - 1) // 2), 2 * math.pi * where
-        return EARLIEST + (when * choices).long(), 2 * math.pi * where
+            return torch.full((self.pushes,), (length - 1) // 2), 2 * math.pi * direction
+        return EARLIEST + (time * choices).long(), 2 * math.pi * direction
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What became of one push.
+    """Outcome of one push.
 
     Attributes:
-        clip: name. push: number of the push, from 1; 0 for the rollout in which nobody pushed.
-        second: when it began. direction_deg: where to, from the world's x towards its y.
-        stayed_up: the clip was followed to its end: mean body distance never above 0.5 m (`track_clips`).
-        recovered: and in the clip's last 0.5 s that distance was below 0.1 m on average.
-        back_s: seconds from the end of the push until the distance stays below 0.05 m; NaN where it does not.
-        largest_mm: largest mean body distance after the push began. final_mm: that of the last 0.5 s.
+        clip: name. push: number of the push, from 1; 0 for the rollout without a push.
+        second: start of the push. direction_deg: its direction, from the world's x axis towards y.
+        stayed_up: the clip was tracked to its end: mean body distance never above 0.5 m (`track_clips`).
+        recovered: stayed up, and that distance was below 0.1 m on average over the last 0.5 s.
+        back_s: seconds from the end of the push until the distance stays below 0.05 m; NaN if it does not.
+        largest_mm: largest mean body distance after the push began. final_mm: its mean over the last 0.5 s.
     """
 
     clip: str
@@ -109,11 +109,11 @@ def push_clips(
     progress: Callable[[int, int], None] | None = None,
     device: str | None = None,
 ) -> tuple[list[Rollout], list[Recovery]]:
-    """Follow every clip once undisturbed and `test.pushes` times with one push, all side by side.
+    """Track every clip once without a push and `test.pushes` times with one, all in parallel. Arguments as in `track_clips`.
 
     Returns:
-        Rollouts named <clip>_push<number>, clip by clip, and what became of each push; number 0 is the undisturbed one, to
-        tell what a push does from what the policy would have lost anyway. Arguments as in `track_clips`.
+        Rollouts named <clip>_push<number>, clip by clip, and the outcome of each push. Number 0 is the rollout without a
+        push, the baseline for what the policy loses anyway.
     """
     plans = [test.plan(n, int(count)) for n, count in zip(library.names, library.lengths, strict=True)]
     first, angle = (torch.stack(part) for part in zip(*plans, strict=True))  # (C, K)
@@ -129,21 +129,20 @@ def push_clips(
     clips = torch.arange(library.num_clips).repeat_interleave(each).tolist()
     rollouts = track_clips(policy, library, config, visual, simulator, substeps, progress, device, clips, push)
     recoveries = [
-        judge(rollout, index % each, int(first[index]), test.steps, math.degrees(angle[index]))
+        evaluate_push(rollout, index % each, int(first[index]), test.steps, math.degrees(angle[index]))
         for index, rollout in enumerate(rollouts)
     ]
     named = [replace(r, name=f"{r.name}_push{found.push}") for r, found in zip(rollouts, recoveries, strict=True)]
     return named, recoveries
 
 
-def judge(rollout: Rollout, number: int, frame: int, steps: int, direction: float = math.nan) -> Recovery:
-    """What became of a push that began at `frame` and lasted `steps` control steps, towards `direction` degrees."""
+def evaluate_push(rollout: Rollout, number: int, frame: int, steps: int, direction: float = math.nan) -> Recovery:
+    """Outcome of a push that began at `frame` and lasted `steps` control steps, in direction `direction` degrees."""
     distance = mean_body_distance(rollout.simulated.body_pos, rollout.reference.body_pos)
-    final, over = float(distance[-BACK_FRAMES:].mean()), frame + steps
-    # state `over` is the first one that the push has left; it is back after the last frame on which it was away
-    away = (distance[over:] > CLOSE_DISTANCE).nonzero()
-    back = int(away[-1]) + 1 if len(away) else 0
-    found = rollout.success and over + back < len(distance)
+    final, end = float(distance[-BACK_FRAMES:].mean()), frame + steps
+    far = (distance[end:] > CLOSE_DISTANCE).nonzero()
+    back = int(far[-1]) + 1 if len(far) else 0  # frames from the end of the push
+    came_back = rollout.success and end + back < len(distance)
     largest = float(distance[frame + 1 :].max()) if len(distance) > frame + 1 else math.nan
     return Recovery(
         clip=rollout.name,
@@ -152,7 +151,7 @@ def judge(rollout: Rollout, number: int, frame: int, steps: int, direction: floa
         direction_deg=direction,
         stayed_up=rollout.success,
         recovered=rollout.success and final < BACK_DISTANCE,
-        back_s=back / rollout.fps if found else math.nan,
+        back_s=back / rollout.fps if came_back else math.nan,
         largest_mm=1000 * largest,
         final_mm=1000 * final,
     )

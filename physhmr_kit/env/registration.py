@@ -1,4 +1,4 @@
-"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: the tracking environment with NumPy arrays in and out, for other libraries.
+"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: the tracking environment with NumPy arrays, for other libraries.
 
     import gymnasium, physhmr_kit
     envs = gymnasium.make_vec("PhysHMR/Tracking-v0", num_envs=16, clips=["demo:walk_forward"], control="absolute")
@@ -24,16 +24,16 @@ from physhmr_kit.utils.errors import KitError
 
 
 class NumpyTracking(VectorWrapper):
-    """A `TrackingEnv` that speaks NumPy; `unwrapped` is the environment of tensors.
+    """A `TrackingEnv` with NumPy arrays; `unwrapped` is the environment of tensors.
 
-    Observations, `final_obs` included, are dense float32 arrays of shape (num_envs, width) and belong to the caller.
+    Observations, including `final_obs`, are new float32 arrays of shape (num_envs, width).
     """
 
     env: TrackingEnv
 
     @property
     def autoreset_mode(self) -> AutoresetMode:
-        """See `TrackingEnv.autoreset_mode`."""
+        """Same as in `metadata`; TorchRL looks for it here."""
         return self.env.autoreset_mode
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -41,13 +41,12 @@ class NumpyTracking(VectorWrapper):
         return to_numpy(obs), to_numpy(info)
 
     def step(self, actions: np.ndarray):
-        given = torch.as_tensor(np.asarray(actions), dtype=torch.float32, device=self.env.device)
-        obs, reward, terminated, truncated, info = self.env.step(given)
-        return to_numpy(obs), to_numpy(reward), to_numpy(terminated), to_numpy(truncated), to_numpy(info)
+        tensor = torch.as_tensor(np.asarray(actions), dtype=torch.float32, device=self.env.device)
+        return tuple(to_numpy(part) for part in self.env.step(tensor))
 
 
 def to_numpy(value):
-    """Tensors to NumPy arrays with memory of their own, in dicts of any depth."""
+    """Copy tensors to NumPy arrays, in dicts of any depth."""
     if isinstance(value, dict):
         return {k: to_numpy(v) for k, v in value.items()}
     return value.detach().cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
@@ -67,12 +66,12 @@ def make_tracking_vec(
     """Build the environment behind "PhysHMR/Tracking-v0".
 
     Args:
-        num_envs: humanoids side by side.
-        clips: what to track: 'demo', 'demo:NAME', files or folders (see `load_clips`), or a library.
+        num_envs: number of humanoids.
+        clips: motions to track: 'demo', 'demo:NAME', files or folders (see `load_clips`), or a library.
         simulator, substeps, device: see `make_simulator`.
-        visual: what cameras saw of the clips, for the groups that a camera gives (`stages.views.film_library` films them).
+        visual: camera views of the clips, for the visual groups (`stages.views.film_library` renders them).
         seed: of starts and views, until `reset(seed=...)`.
-        autoreset: 'same_step', 'next_step' (what gymnasium's vector observation wrappers ask for) or 'disabled'; see `TrackingEnv`.
+        autoreset: 'same_step', 'next_step' (required by gymnasium's vector observation wrappers) or 'disabled'; see `TrackingEnv`.
         config: fields of `TrackingConfig`, e.g. groups, control, termination, episode_length.
 
     Raises:
@@ -82,7 +81,7 @@ def make_tracking_vec(
     unknown = [name for name in config if name not in known]
     if unknown:
         raise KitError(
-            f"PhysHMR/Tracking-v0 has no option '{unknown[0]}'; there are clips, simulator, substeps, visual, seed, autoreset, device, {', '.join(known)}"
+            f"PhysHMR/Tracking-v0 has no option '{unknown[0]}'; options: clips, simulator, substeps, visual, seed, autoreset, device, {', '.join(known)}"
         )
     settings = TrackingConfig(**config)
     library = clips if isinstance(clips, MotionLibrary) else load_library(clips)

@@ -1,4 +1,4 @@
-"""Reward terms: pure functions of tensors, (N,) each, 1 (or 0 for costs) at a perfect imitation.
+"""Reward terms: pure functions of tensors, (N,) each, 1 (0 for costs) at perfect tracking.
 
 The imitation terms and their scales are PHC's, as PhysHMR uses them (humanoid_im.py): errors in the world frame,
 averaged over the 24 bodies and, for vectors, over the three axes.
@@ -20,7 +20,7 @@ from physhmr_kit.vision.keypoints import RAY_JOINTS
 from physhmr_kit.vision.rays import perpendicular
 
 FARTHEST_RAY = 0.5
-"""Metres beyond which a joint's distance from its ray does not count further."""
+"""Largest distance of a joint from its ray that the reward distinguishes, m."""
 
 
 def _closeness(sim: torch.Tensor, ref: torch.Tensor, scale: float) -> torch.Tensor:
@@ -48,27 +48,27 @@ def angular_velocity(sim: BodyState, ref: BodyState, scale: float = 0.1) -> torc
 
 
 def feet(sim: BodyState, ref: BodyState, scale: float = 50.0) -> torch.Tensor:
-    """exp(-scale * mean squared distance in m^2 of ankles and toes from where the reference has them).
+    """exp(-scale * mean squared distance in m^2 of ankles and toes from the reference's).
 
-    Among 24 bodies two misplaced feet hardly count, yet a body that follows its reference above feet that stand elsewhere
-    falls. (End effectors as in DeepMimic, Peng et al. 2018, which takes hands and feet with a scale of 40 on the sum.)
+    Misplaced feet hardly change a mean over 24 bodies, but they make the body fall. (End effectors as in DeepMimic, Peng et
+    al. 2018, which uses hands and feet with a scale of 40 on the sum.)
     """
     distance = (sim.body_pos[:, list(FEET)] - ref.body_pos[:, list(FEET)]).square().sum(-1)
     return (-scale * distance.mean(1)).exp()
 
 
 def pose(sim: BodyState, ref: BodyState, scale: float = 100.0) -> torch.Tensor:
-    """exp(-scale * mean squared distance in m^2 of body positions relative to the root), axes of the world."""
+    """exp(-scale * mean squared distance in m^2 of body positions relative to the root, world axes)."""
     return _closeness(sim.body_pos - sim.body_pos[:, :1], ref.body_pos - ref.body_pos[:, :1], scale)
 
 
 def rays(sim: BodyState, view: View | None, scale: float = 60.0) -> torch.Tensor:
     """exp(-scale * d^2), d^2 the mean squared distance in m^2 of the 12 joints from their rays, weighted by confidence.
 
-    Distances beyond `FARTHEST_RAY` do not count further: a wild detection is no fault of the body. 1 where nothing was detected.
+    Distances are clipped at `FARTHEST_RAY`, which limits the effect of wrong detections. 1 where nothing was detected.
     """
     if view is None:
-        raise ValueError("a reward for rays needs a camera's view")
+        raise ValueError("the reward term 'rays' needs a camera view")
     joints = sim.body_pos[:, list(RAY_JOINTS)]
     off = perpendicular(joints, view.centre, view.point).square().sum(-1).clamp(max=FARTHEST_RAY**2)
     mean = (off * view.confidence).sum(1) / view.confidence.sum(1).clamp(min=1e-6)
@@ -76,18 +76,18 @@ def rays(sim: BodyState, view: View | None, scale: float = 60.0) -> torch.Tensor
 
 
 def power(dof_torque: torch.Tensor, dof_vel: torch.Tensor) -> torch.Tensor:
-    """Mechanical power of all drives, sum |torque x velocity| in W (a cost; PhysHMR weighs it -0.0005)."""
+    """Mechanical power of all drives, sum |torque x velocity| in W (a cost; weight -0.0005 in PhysHMR)."""
     return (dof_torque * dof_vel).abs().sum(1)
 
 
 def balance(sim: BodyState, masses: torch.Tensor, scale: float = 20.0) -> torch.Tensor:
-    """exp(-scale * d^2), d the horizontal distance from the centre of mass to the line between the two feet, m.
+    """exp(-scale * d^2), d the horizontal distance from the centre of mass to the segment between the two feet, m.
 
     A foot is the midpoint of its ankle and toe joints, the centre of mass the mass-weighted mean of the joints
     (ours: the paper names a balance reward without giving its formula).
 
     Args:
-        masses: (24,) share of body mass of each segment, summing to 1.
+        masses: (24,) mass fraction of each segment, summing to 1.
     """
     com = (sim.body_pos[..., :2] * masses[:, None]).sum(1)
     left, right = sim.body_pos[:, [7, 10], :2].mean(1), sim.body_pos[:, [8, 11], :2].mean(1)
@@ -98,21 +98,21 @@ def balance(sim: BodyState, masses: torch.Tensor, scale: float = 20.0) -> torch.
 
 
 def reference_contact(ref: BodyState) -> torch.Tensor:
-    """Which of the four foot bodies (ankles, toes) the reference rests on, by `motion.contact.JOINT` -> (N, 4) bool."""
+    """Contact of the reference's four foot bodies (ankles, toes), by `motion.contact.JOINT` -> (N, 4) bool."""
     feet = list(FEET)
     return JOINT(ref.body_pos[:, feet, 2], ref.body_lin_vel[:, feet].norm(dim=-1))
 
 
 def foot_contact(sim: BodyState, ref: BodyState, contact_force: torch.Tensor, slip_scale: float = 10.0) -> torch.Tensor:
-    """Feet stand when the reference stands, lift when it lifts, and do not slip while they stand -> 0..1.
+    """Agreement of foot contact with the reference, without slip -> 0..1.
 
-    The share of the two feet whose contact agrees with the reference, each standing foot discounted by
+    The fraction of the two feet whose contact agrees with the reference, each foot in contact discounted by
     exp(-slip_scale * v^2) with its horizontal speed v in m/s (ours).
 
     Args:
-        contact_force: (N, 24, 3) N; a foot touches when ankle and toe together carry more than 10 N.
+        contact_force: (N, 24, 3) N; a foot is in contact when ankle and toe together carry more than 10 N.
     """
-    wanted = reference_contact(ref).unflatten(1, (2, 2)).any(1)  # rows of FEET: ankles then toes; columns: left, right
+    wanted = reference_contact(ref).unflatten(1, (2, 2)).any(1)  # FEET: ankles, then toes; each left, right
     load = contact_force[:, list(FEET), 2].unflatten(1, (2, 2)).sum(1)
     touching = load > 10.0
     speed = sim.body_lin_vel[:, list(FEET), :2].norm(dim=-1).unflatten(1, (2, 2)).amin(1)
@@ -121,10 +121,10 @@ def foot_contact(sim: BodyState, ref: BodyState, contact_force: torch.Tensor, sl
 
 
 class View(NamedTuple):
-    """What a camera sees at one moment."""
+    """Camera view of one frame."""
 
     centre: torch.Tensor
-    """(N, 3) of the camera, m."""
+    """(N, 3) camera position, m."""
     point: torch.Tensor
     """(N, 12, 3) any point on the ray of each of `RAY_JOINTS`, m."""
     confidence: torch.Tensor
@@ -132,18 +132,18 @@ class View(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the terms of one control step are computed from."""
+    """Input of the reward terms: one control step."""
 
     sim: SimState
-    """Where the step led."""
+    """State after the step."""
     ref: BodyState
-    """The reference at that moment."""
+    """Reference at the same frame."""
     masses: torch.Tensor
-    """(24,) share of body mass of each segment."""
+    """(24,) mass fraction of each segment."""
     steps: torch.Tensor
     """(N,) control steps since the episode started."""
     view: View | None = None
-    """What the camera sees at that moment, where there is one."""
+    """Camera view of the same frame, if there is a camera."""
 
 
 TERMS: dict[str, Callable[[Step], torch.Tensor]] = {
@@ -152,14 +152,14 @@ TERMS: dict[str, Callable[[Step], torch.Tensor]] = {
     "rotation": lambda s: rotation(s.sim, s.ref),  #                                0.3     0.3      0.2       0.2
     "velocity": lambda s: velocity(s.sim, s.ref),  #                                0.1     0.1      0.1       0.1
     "angular_velocity": lambda s: angular_velocity(s.sim, s.ref),  #                0.1     0.1      0.1       0.05
-    # effort; the first steps after a reset pay for the jump onto the reference, not for the policy (PhysHMR)
+    # effort; not in the first steps after a reset, whose torques come from the jump onto the reference (PhysHMR)
     "power": lambda s: power(s.sim.dof_torque, s.sim.dof_vel) * (s.steps > 3),  #  -5e-4   -1e-4    -5e-5     -5e-5
-    # where the body meets the floor (ours)
+    # feet and balance (ours)
     "feet": lambda s: feet(s.sim, s.ref),  #                                        0       0        0         0
     "balance": lambda s: balance(s.sim, s.masses),  #                               0       0        0.1       0.05
     "foot_contact": lambda s: foot_contact(s.sim, s.ref, s.sim.contact_force),  #   0       0        0.15      0.1
-    # a video, where nobody knows the root (ours)
+    # video, where the root is unknown (ours)
     "pose": lambda s: pose(s.sim, s.ref),  #                                        0       0        0         0.25
     "rays": lambda s: rays(s.sim, s.view),  #                                       0       0        0         0.25
 }
-"""Every reward term of the kit by the name of its weight in `RewardWeights` (env/settings.py)."""
+"""All reward terms by the name of their weight in `RewardWeights` (env/settings.py)."""

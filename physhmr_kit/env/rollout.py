@@ -1,4 +1,4 @@
-"""`track_clips`: let a policy follow whole clips from the first frame, and keep what happened as `Rollout`s."""
+"""`track_clips`: a policy tracks whole clips from the first frame; the results are `Rollout`s."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 from physhmr_kit.simulation.registry import make_simulator
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.utils.files import write_arrays
+from physhmr_kit.utils.files import read_arrays, write_arrays
 
 Policy = Callable[[dict[str, torch.Tensor]], torch.Tensor]
-"""Observation groups to actions (N, 69)."""
+"""Deterministic map from observation groups to actions (N, 69)."""
 
-_MOST_ENVS = 512  # bodies of an evaluation side by side; a state is 6 kB and every frame of it is kept
+_MAX_ENVS = 512  # in parallel; a state is 6 kB and every frame of it is kept
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Rollout:
     """One clip as tracked, from its first frame to its end or to the failure. T frames at 30 fps.
 
     Attributes:
-        name: the clip's.
+        name: name of the clip.
         reference, simulated: BodyStates of T rows.
         contact_force: (T, 24, 3) N. dof_torque: (T, 69) N m.
-        rewards: term -> (T,) unweighted values (the first frame, before any step, is 0).
+        rewards: term -> (T,) unweighted values (0 at the first frame, before any step).
         length: frames of the whole clip; T is smaller after a failure.
-        success: the clip was followed to its end.
+        success: the clip was tracked to its end.
         fail_frame: frame of the failure, or None.
     """
 
@@ -56,9 +56,11 @@ class Rollout:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write an .npz; the file appears whole or not at all."""
-        arrays = {"name": np.array(self.name), "fps": np.array(self.fps), "length": np.array(self.length)}
-        arrays |= {"fail_frame": np.array(-1 if self.fail_frame is None else self.fail_frame)}
-        arrays |= {"contact_force": self.contact_force.numpy(), "dof_torque": self.dof_torque.numpy()}
+        arrays = {
+            "name": np.array(self.name), "fps": np.array(self.fps), "length": np.array(self.length),
+            "fail_frame": np.array(-1 if self.fail_frame is None else self.fail_frame),
+            "contact_force": self.contact_force.numpy(), "dof_torque": self.dof_torque.numpy(),
+        }  # fmt: skip
         for side in ("reference", "simulated"):
             arrays |= {f"{side}/{f.name}": getattr(getattr(self, side), f.name).numpy() for f in fields(BodyState)}
         arrays |= {f"reward/{k}": v.numpy() for k, v in self.rewards.items()}
@@ -71,26 +73,26 @@ class Rollout:
         Raises:
             KitError: missing or not a rollout file.
         """
+        arrays = read_arrays(path, "rollout")
         try:
-            with np.load(path, allow_pickle=False) as data:
-                arrays = {k: data[k] for k in data.files}
+            tensors = {k: torch.from_numpy(v) for k, v in arrays.items() if k != "name"}
             states = {
-                side: BodyState(**{f.name: torch.from_numpy(arrays[f"{side}/{f.name}"]) for f in fields(BodyState)})
+                side: BodyState(**{f.name: tensors[f"{side}/{f.name}"] for f in fields(BodyState)})
                 for side in ("reference", "simulated")
             }
             fail = int(arrays["fail_frame"])
             return cls(
                 name=str(arrays["name"]),
-                contact_force=torch.from_numpy(arrays["contact_force"]),
-                dof_torque=torch.from_numpy(arrays["dof_torque"]),
-                rewards={k.split("/", 1)[1]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("reward/")},
+                contact_force=tensors["contact_force"],
+                dof_torque=tensors["dof_torque"],
+                rewards={k.removeprefix("reward/"): v for k, v in tensors.items() if k.startswith("reward/")},
                 length=int(arrays["length"]),
                 success=fail < 0,
                 fail_frame=None if fail < 0 else fail,
                 fps=float(arrays["fps"]),
                 **states,
             )
-        except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
+        except (KeyError, ValueError, TypeError) as fault:
             raise KitError(f"{path}: not a readable rollout ({fault})") from fault
 
 
@@ -103,12 +105,12 @@ def evaluation_env(
     num_envs: int | None = None,
     device: str | torch.device | None = None,
 ) -> TrackingEnv:
-    """An environment in which whole clips are followed under PHC's evaluation rule (mean body distance beyond 0.5 m fails).
+    """An environment that tracks whole clips under PHC's evaluation rule: a mean body distance above 0.5 m fails.
 
-    Where episodes end by the `relative` distance, as on a video, so they do here. Observations, control and rewards are `config`'s; nobody pushes.
+    Observations, control and rewards are those of `config`, and so is the `relative` termination (for video). No pushes.
 
     Args:
-        num_envs: bodies side by side; one for each clip, at most 512, by default.
+        num_envs: by default one per clip, at most 512.
         simulator, substeps, device: see `make_simulator`.
     """
     config = replace(
@@ -119,7 +121,7 @@ def evaluation_env(
         start="first",
         push_force=0.0,
     )
-    count = min(library.num_clips, _MOST_ENVS) if num_envs is None else num_envs
+    count = min(library.num_clips, _MAX_ENVS) if num_envs is None else num_envs
     physics = make_simulator(simulator, num_envs=count, device=device, substeps=substeps)
     return TrackingEnv(library, physics, config, visual)
 
@@ -132,14 +134,12 @@ def follow_clips(
     progress: Callable[[int, int], None] | None = None,
     push: Callable[[int], torch.Tensor | None] | None = None,
 ) -> list[Rollout]:
-    """Follow clips of an `evaluation_env` from their first frames, as many side by side as it has bodies.
-
-    View 0 of each clip is shown to a policy that sees.
+    """Track clips in an `evaluation_env` from their first frames, `env.num_envs` at a time. Cameras show view 0 of each clip.
 
     Args:
         policy: deterministic map from observation groups to actions.
-        clips: (M,) ids of the clips to follow, one as often as it is named; every clip once by default.
-        progress: called with (frames done, frames in all).
+        clips: (M,) ids of the clips to track, with repetitions; every clip once by default.
+        progress: called with (frames done, total frames).
         push: forces on the bodies in the step that begins at a frame, (M, 24, 3) N or None; see `Simulator.step`.
     """
     ids = list(range(env.library.num_clips)) if clips is None else [int(c) for c in clips]
@@ -147,41 +147,30 @@ def follow_clips(
     longest = [int(env.library.lengths[[ids[k] for k in chunk]].max()) for chunk in chunks]
     rollouts: list[Rollout] = []
     for k, chunk in enumerate(chunks):
-        count = None if progress is None else (lambda frame, k=k: progress(sum(longest[:k]) + frame, sum(longest)))
-        part = None if push is None else (lambda frame, chunk=chunk: _part(push(frame), chunk, env.num_envs))
-        rollouts += _follow(policy, env, [ids[i] for i in chunk], longest[k], count, part)
+        chunk_ids = [ids[i] for i in chunk]
+        # environments without a clip of their own track the first one and are not recorded
+        clip = torch.tensor(chunk_ids + chunk_ids[:1] * (env.num_envs - len(chunk)))
+        start = torch.zeros_like(clip)
+        obs, _ = env.reset(seed=0, options={"clip": clip, "frame": start, "view": start})
+        recorder = _Recorder(env, len(chunk))
+        for frame in range(1, longest[k]):
+            force = None if push is None else _rows_of(push(frame - 1), chunk, env.num_envs)
+            obs, _, terminated, truncated, _ = env.step(policy(obs), force)
+            recorder.add(frame, terminated, truncated)
+            if progress:
+                progress(sum(longest[:k]) + frame + 1, sum(longest))
+            if not recorder.running.any():
+                break
+        rollouts += recorder.rollouts(env.library, chunk_ids)
     return rollouts
 
 
-def _part(force: torch.Tensor | None, chunk: range, num_envs: int) -> torch.Tensor | None:
-    """The rows of a chunk, and nothing for the bodies that follow no clip of it."""
+def _rows_of(force: torch.Tensor | None, chunk: range, num_envs: int) -> torch.Tensor | None:
+    """The rows of a chunk, padded with zeros to `num_envs` rows."""
     if force is None:
         return None
     rows = force[chunk.start : chunk.stop]
     return torch.cat([rows, rows.new_zeros(num_envs - len(rows), *rows.shape[1:])])
-
-
-def _follow(
-    policy: Policy,
-    env: TrackingEnv,
-    ids: list[int],
-    longest: int,
-    progress: Callable[[int], None] | None,
-    push: Callable[[int], torch.Tensor | None] | None,
-) -> list[Rollout]:
-    """Follow at most `env.num_envs` clips; the bodies left over follow the first one and are not looked at."""
-    clip = torch.tensor(ids + ids[:1] * (env.num_envs - len(ids)))
-    start = torch.zeros_like(clip)
-    obs, _ = env.reset(seed=0, options={"clip": clip, "frame": start, "view": start})
-    recorder = _Recorder(env, len(ids))
-    for frame in range(1, longest):
-        obs, _, terminated, truncated, _ = env.step(policy(obs), push(frame - 1) if push else None)
-        recorder.add(frame, terminated, truncated)
-        if progress:
-            progress(frame + 1)
-        if not recorder.running.any():
-            break
-    return recorder.rollouts(env.library, ids)
 
 
 def track_clips(
@@ -196,11 +185,11 @@ def track_clips(
     clips: Sequence[int] | None = None,
     push: Callable[[int], torch.Tensor | None] | None = None,
 ) -> list[Rollout]:
-    """Follow every clip of a library once: `follow_clips` in an `evaluation_env` of its own.
+    """Track every clip of a library once (or `clips`): `follow_clips` in a temporary `evaluation_env`.
 
     A policy that is a module is moved to the simulator's device.
     """
-    count = min(library.num_clips if clips is None else len(clips), _MOST_ENVS)
+    count = min(library.num_clips if clips is None else len(clips), _MAX_ENVS)
     env = evaluation_env(library, config, visual, simulator, substeps, count, device)
     if isinstance(policy, torch.nn.Module):
         policy.to(env.device)
@@ -211,7 +200,7 @@ def track_clips(
 
 
 class _Recorder:
-    """Collects the simulated states of the first `count` environments, which began at frame 0, until each one ends."""
+    """Records the first `count` environments from frame 0 until the end of their episodes."""
 
     def __init__(self, env: TrackingEnv, count: int):
         self.env = env
@@ -222,7 +211,7 @@ class _Recorder:
         self.terms: list[dict[str, torch.Tensor]] = [{}]
 
     def add(self, frame: int, terminated: torch.Tensor, truncated: torch.Tensor) -> None:
-        assert self.env.last_state is not None  # there has been a step
+        assert self.env.last_state is not None  # add is called after a step
         self.frames.append(self.env.last_state)
         self.terms.append(self.env.reward_terms)
         ended = self.running & (terminated | truncated)

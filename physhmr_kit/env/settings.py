@@ -1,4 +1,4 @@
-"""What an episode is, in settings: observation groups, reward weights, `TrackingConfig`. Free of torch, so that `--help` is quick."""
+"""Settings of the environment: observation groups, reward weights, `TrackingConfig`. Imports no torch, for a fast `--help`."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ GROUP_SIZES = {
     "root_orientation": 6,
     "root_position": 3,
 }
-"""The named observation groups and their widths."""
+"""Observation groups and their widths."""
 
 ESTIMATES = {"reference": "estimate", "preview": "estimate_preview"}
-"""The groups that say of an estimate what others say of the true motion; their layout is the same."""
+"""Groups of the true motion and the corresponding groups of an estimate, which have the same layout."""
 
 ESTIMATE_GROUPS = (*ESTIMATES.values(), "root_position")
-"""The groups that come from an estimate of the motion."""
+"""Groups computed from an estimate of the motion."""
 
 VISUAL_GROUPS = ("rays", "ray_confidence", "feature", "root_orientation")
-"""The groups that come from a camera; an environment needs a `VisualLibrary` for them."""
+"""Groups computed from a camera; the environment needs a `VisualLibrary`."""
 
 EXPERT_GROUPS = ("proprioception", "reference", "preview")
-"""All an expert may read; the preview is optional."""
+"""Groups of an expert; the preview is optional."""
 
 STUDENT_GROUPS = ("proprioception", *VISUAL_GROUPS)
-"""What PhysHMR's student reads: 924 numbers, its variant 358."""
+"""Groups of PhysHMR's student, variant 358: 924 numbers."""
 
 PAPER_GROUPS = (*STUDENT_GROUPS, "root_position")
-"""All that variants of PhysHMR's student read, in its ablations; the body itself and one more at least."""
+"""All groups of PhysHMR's student and its ablations, which read proprioception and at least one more."""
 
 ESTIMATE_STUDENT_GROUPS = ("proprioception", *ESTIMATES.values(), "rays", "ray_confidence", "feature")
-"""What a student reads that follows the refined estimate: 1575 numbers."""
+"""Groups of a student that tracks the refined estimate: 1575 numbers."""
 
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each reward term (env/rewards.py has the formulas); a term of weight 0 is not computed. The defaults are PhysHMR's."""
+    """Weight of each reward term (formulas in env/rewards.py); a term of weight 0 is not computed. Defaults are PhysHMR's."""
 
     position: float = 0.5
     """Weight of: body positions."""
@@ -69,16 +69,16 @@ class RewardWeights:
 
 
 #                    position rotation velocity ang. velocity  power     feet  balance  foot contact  pose  rays
-# PhysHMR trains on billions of samples; on millions its power cost keeps a policy from learning to track at all
+# PhysHMR trains on billions of samples; with millions, its power cost prevents a policy from learning to track
 EXPERT_REWARD = RewardWeights(0.5, 0.3, 0.1, 0.1, -0.0001, 0.0, 0.0, 0.0, 0.0, 0.0)
 FINETUNE_REWARD = RewardWeights(0.35, 0.2, 0.1, 0.1, -0.00005, 0.0, 0.1, 0.15, 0.0, 0.0)
-# on a video nobody knows where the root is: the pose is compared relative to it, and rays say where the body should be seen
+# the root is unknown in a video: the pose is compared relative to it, and rays constrain where the body is seen
 VIDEO_REWARD = RewardWeights(0.0, 0.2, 0.1, 0.05, -0.00005, 0.0, 0.05, 0.1, 0.25, 0.25)
 
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """When an episode starts and ends, what disturbs it, and what it is rewarded for."""
+    """Start, termination, pushes and rewards of an episode."""
 
     termination: str = "any"
     """An episode fails when 'any' of 20 bodies, or the 'mean' of 20 bodies, is too far from the reference, or their mean distance
@@ -103,12 +103,7 @@ class EpisodeConfig:
     """Weights of the reward terms."""
 
     def __post_init__(self):
-        for key, least in (
-            ("push_force", 0),
-            ("push_steps", 1),
-            ("push_interval", 1),
-            ("termination_distance", 0),
-        ):
+        for key, least in {"push_force": 0, "push_steps": 1, "push_interval": 1, "termination_distance": 0}.items():
             if not getattr(self, key) >= least:
                 raise KitError(f"{key} is {getattr(self, key)}; at least {least} is needed")
         for key in ("failure_weighted_prob", "pre_failure_prob", "first_frame_prob"):
@@ -121,13 +116,12 @@ class EpisodeConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig(EpisodeConfig):
-    """An episode, what is observed in it and what actions mean: everything `TrackingEnv` needs to know.
+    """Settings of `TrackingEnv`: episodes, observations and actions.
 
     Attributes:
         groups: observation groups, in order; those in `VISUAL_GROUPS` need a `VisualLibrary`.
-        control: 'residual' around the reference, 'balanced' around the reference and the virtual model, or 'absolute'
-            (see actions.py).
-        start: 'random' frame (reference state initialisation) or 'first' frame of the clip.
+        control: 'residual', 'balanced' or 'absolute' (see actions.py).
+        start: 'random' frame (reference-state initialisation) or 'first' frame of the clip.
     """
 
     groups: tuple[str, ...] = ("proprioception", "reference")
@@ -144,12 +138,12 @@ class TrackingConfig(EpisodeConfig):
 
     @classmethod
     def of(cls, episode: EpisodeConfig, groups: tuple[str, ...], control: str) -> TrackingConfig:
-        """An episode as seen and acted in by a policy that reads `groups` and has this control."""
+        """The settings for a policy with these observation groups and this control."""
         return cls(**vars(episode), groups=tuple(groups), control=control)
 
 
 def reads_as_paper(groups: tuple[str, ...]) -> bool:
-    """Whether a student that reads these groups is PhysHMR's or a variant of it: its own body, and some of `PAPER_GROUPS`."""
+    """Whether a student with these groups is PhysHMR's or one of its ablations: proprioception and others of `PAPER_GROUPS`."""
     return len(set(groups)) == len(groups) > 1 and "proprioception" in groups and set(groups) <= set(PAPER_GROUPS)
 
 

@@ -1,6 +1,6 @@
-"""What the adversarial motion prior sees of a body: how it moves, not where it is or what it was asked to follow.
+"""Observation of the adversarial motion prior: how a body moves, independent of place, heading and reference.
 
-The observation is PHC's (humanoid_amp.py, build_amp_observations_smpl); a window of several steps makes a motion of it.
+The observation is PHC's (humanoid_amp.py, build_amp_observations_smpl); the discriminator sees windows of several steps.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.state import BodyState
 
-STYLE_JOINTS = tuple(
-    j for j, name in enumerate(JOINT_NAMES) if j > 0 and not name.endswith(("_foot", "_hand"))
-)  # fmt: skip
-"""The 19 joints it looks at, SMPL order: toes and hands are left out, as in PHC, for motion capture seldom knows them."""
+STYLE_JOINTS = tuple(j for j, name in enumerate(JOINT_NAMES) if j > 0 and not name.endswith(("_foot", "_hand")))
+"""The 19 observed joints, SMPL order: without toes and hands, as in PHC, which motion capture seldom measures."""
 
 STYLE_ENDS = (7, 8, 20, 21)
 """Left and right ankle, left and right wrist."""
@@ -32,17 +30,17 @@ STYLE_LAYOUT = {
     "joint_velocities": 3 * len(STYLE_JOINTS),
     "end_positions": 3 * len(STYLE_ENDS),
 }
-"""Part -> width, in the order in which they lie."""
+"""Parts of the observation in order, with their widths."""
 
 STYLE_SIZE = sum(STYLE_LAYOUT.values())
 """196."""
 
 
 def style_observation(state: BodyState) -> torch.Tensor:
-    """One step of motion, the same wherever the body is and whichever way it faces: N bodies -> (N, 196).
+    """Motion prior observation of one step, invariant to place and heading: N bodies -> (N, 196).
 
     ======= =========================================================================================
-    columns what
+    columns content
     ======= =========================================================================================
     0       root height, m
     1-6     root rotation in the heading frame, 6D (first two columns of the matrix)
@@ -53,7 +51,8 @@ def style_observation(state: BodyState) -> torch.Tensor:
     184-195 `STYLE_ENDS` relative to the root in the heading frame, m
     ======= =========================================================================================
 
-    Rotations are made from the hinges, the one description of a pose that clips and simulators share to the last bit.
+    Joint rotations are computed from the hinge angles, the only description of a pose that is bit-identical in clips and
+    simulators.
     """
     yaw = heading(state.root_rot)
     joints = [j - 1 for j in STYLE_JOINTS]
@@ -75,11 +74,10 @@ def style_observation(state: BodyState) -> torch.Tensor:
 def reference_windows(
     library: MotionLibrary, clip_ids: torch.Tensor, last_frames: torch.Tensor, steps: int
 ) -> torch.Tensor:
-    """The motion of clips over the `steps` frames that end with `last_frames`: (M,), (M,) -> (M, steps, 196).
+    """Windows of the reference motion, the `steps` frames up to `last_frames`: (M,), (M,) -> (M, steps, 196).
 
-    Before a clip's first frame that frame is repeated, as PHC does: nobody knows what came before. The states are those a
-    simulated body can take up (`MotionLibrary.starts`); with the clip's own, poses beyond the anatomical limits would give
-    the real motion away.
+    Before a clip's first frame that frame is repeated, as in PHC. The states are within the humanoid's joint limits
+    (`MotionLibrary.starts`); otherwise poses beyond the limits would identify real motion.
     """
     frames = last_frames.unsqueeze(1) + torch.arange(1 - steps, 1, device=last_frames.device)
     rows = library.rows(clip_ids.repeat_interleave(steps), frames.flatten())

@@ -1,4 +1,4 @@
-"""Termination terms: when an episode has failed. Pure functions, (N,) bool each."""
+"""Termination terms: rules by which an episode fails. Pure functions, (N,) bool each."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def any_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) 
 
 
 def relative_body_far(sim_pos: torch.Tensor, ref_pos: torch.Tensor, distance: float) -> torch.Tensor:
-    """The mean distance of 20 bodies exceeds `distance` m once the root is moved above or below the reference's, or the body has
-    fallen where the reference stands. One that is right in another place does not fail (as in PTM, arXiv 2412.17377).
+    """The mean distance of 20 bodies exceeds `distance` m after horizontal alignment of the roots, or the body has fallen where
+    the reference stands. Horizontal drift alone does not fail (as in PTM, arXiv 2412.17377).
     """
     shift = (ref_pos - sim_pos)[:, :1] * torch.tensor([1.0, 1.0, 0.0], device=sim_pos.device)
     return is_lost(sim_pos + shift, ref_pos, distance) | has_fallen(sim_pos, ref_pos)

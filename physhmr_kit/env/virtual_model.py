@@ -1,10 +1,10 @@
-"""Virtual model: what a body that is off its reference should do about it at once, before any policy has learned anything.
+"""Virtual model control: corrections of PD targets that pull a body back to its reference, without any learning.
 
-Tracking the reference joint by joint says nothing about the root, which no drive holds: a body with all joints right may be
-falling. Virtual model control (Pratt et al. 2001) imagines a spring and damper that pull the centre of mass and turn the
-pelvis towards the reference, and asks the joints of the legs that stand for the torques by which the floor does the
-pulling: T = -(p_foot - p_joint) x F - M. A foot in the air is put down farther the way the body errs (Raibert 1986; SIMBICON,
-Yin et al. 2007). The gains are round numbers, tried by hand with no policy at all (benchmarks/open_loop.py).
+Joint-by-joint tracking does not control the root, which has no drive: a body with correct joint angles may be falling.
+Virtual model control (Pratt et al. 2001) attaches a virtual spring and damper to the centre of mass and to the pelvis's
+orientation, and makes the floor supply their force F and moment M through the joints of the stance legs:
+T = -(p_foot - p_joint) x F - M. A swing foot is placed farther in the direction of the error (Raibert 1986; SIMBICON, Yin
+et al. 2007). The gains are round numbers, tuned by hand without a policy (benchmarks/open_loop.py).
 """
 
 from __future__ import annotations
@@ -22,68 +22,70 @@ from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 
 STIFFNESS = 15.0
-"""Of the centre of mass for each kg, 1/s^2. Critically damped; gravity tips an upright body by 11 / s^2."""
+"""Of the centre of mass per kg, 1/s^2, critically damped; an upright body tips over with 11 / s^2."""
 TURN = (400.0, 40.0)
-"""Of the pelvis's orientation: N m / rad and N m s / rad."""
-REACH = (0.12, 0.05, 0.05)
-"""Moment that a foot may pass to the floor for each N it carries, m: about its left and its forward axis, and about the vertical."""
-STEP = (0.2, 0.2)
-"""How much farther a foot in the air is put down: m for each m by which the centre of mass is off, and for each m/s."""
+"""Stiffness and damping of the pelvis's orientation, N m / rad and N m s / rad."""
+FOOT_REACH = (0.12, 0.05, 0.05)
+"""Moment a foot can transmit to the floor per N of load, m: about its left axis, its forward axis and the vertical."""
+STEP_GAIN = (0.2, 0.2)
+"""Displacement of a swing foot, m, per m and per m/s of error of the centre of mass."""
 
 _LEGS = ((1, 4, 7, 10), (2, 5, 8, 11))  # hip, knee, ankle, toes
 _JOINTS = [joint for leg in _LEGS for joint in leg[:3]]
-_LEAST = 50.0  # N on both feet below which nobody stands
-_LIGHT = 20.0  # N on a foot below which it is in the air
-_SWING = 0.5  # rad: what is added to a swinging hip at most
+_STANDING_LOAD = 50.0  # N on both feet; below, there is no stance leg
+_SWING_LOAD = 20.0  # N on a foot; below, it is a swing foot
+_MAX_SWING = 0.5  # rad, largest correction of a swing hip
 
 
 def virtual_model_targets(sim: SimState, ref: BodyState, humanoid: Humanoid) -> torch.Tensor:
-    """What to add to PD targets that follow a reference: (N, 69) rad, zero but at hips, knees and ankles.
+    """Corrections to add to the PD targets of a reference: (N, 69) rad, nonzero at hips, knees and ankles only.
 
     Args:
-        sim: the body, with what its feet carried in the last step.
-        ref: where it should be now, N rows.
+        sim: the bodies, with the contact forces of the last step.
+        ref: the reference at the current frame, N rows.
     """
     mass, share, stiff, level = _constants(humanoid.mass, sim.body_pos.dtype, sim.body_pos.device)
-    # the environment comes last here, as in kinematics
+    # environments last in memory, as in the kinematics
     pos, rot = reversed_axes(sim.body_pos), reversed_axes(sim.body_rot)  # (3, 24, N), (4, 24, N)
-    lag = ((ref.body_pos - sim.body_pos) * share[:, None]).sum(1).T
-    slow = ((ref.body_lin_vel - sim.body_lin_vel) * share[:, None]).sum(1).T
+    pos_error = ((ref.body_pos - sim.body_pos) * share[:, None]).sum(1).T
+    vel_error = ((ref.body_lin_vel - sim.body_lin_vel) * share[:, None]).sum(1).T
     centre = (pos * share[:, None]).sum(1)
 
-    force = mass * (STIFFNESS * lag + 2 * STIFFNESS**0.5 * slow)
+    force = mass * (STIFFNESS * pos_error + 2 * STIFFNESS**0.5 * vel_error)
     moment = TURN[0] * _turn(rot[:, 0], reversed_axes(ref.body_rot[:, 0]))
     moment = moment + TURN[1] * (ref.body_ang_vel[:, 0] - sim.body_ang_vel[:, 0]).T
 
     load = torch.stack([sim.contact_force[:, list(leg[2:]), 2].sum(1) for leg in _LEGS]).clamp(min=0)  # (2, N)
     total = load.sum(0)
-    stands = torch.where(total > _LEAST, load / total.clamp(min=1), 0.0)
+    stands = torch.where(total > _STANDING_LOAD, load / total.clamp(min=1), 0.0)
     axes = _world_axes(rot, sim.dof_pos)
-    farther = (-STEP[0] * lag - STEP[1] * slow) * level
+    step = (-STEP_GAIN[0] * pos_error - STEP_GAIN[1] * vel_error) * level
 
     added = torch.zeros(24, 3, pos.shape[-1], device=pos.device)
     for number, (hip, knee, ankle, toes) in enumerate(_LEGS):
         foot = pos[:, [ankle, toes]].mean(1) * level  # the sole
         pull = stands[number] * force
         wanted = stands[number] * moment + cross(centre - foot, pull)
-        twist = _within_reach(wanted, matrix(rot[:, ankle])[:, 0] * level, load[number])
+        twist = _transmissible(wanted, matrix(rot[:, ankle])[:, 0] * level, load[number])
         for joint in (hip, knee, ankle):
             torque = -cross(foot - pos[:, joint], pull) - twist
             added[joint] = (axes[joint] * torque).sum(1) / stiff[joint - 1][:, None]
         leg = pos[:, ankle] - pos[:, hip]
-        swing = cross(leg, farther) / leg.square().sum(0) * (load[number] < _LIGHT)
-        swing = swing * (_SWING / swing.norm(dim=0).clamp(min=_SWING))
+        swing = cross(leg, step) / leg.square().sum(0) * (load[number] < _SWING_LOAD)
+        swing = swing * (_MAX_SWING / swing.norm(dim=0).clamp(min=_MAX_SWING))
         added[hip] += (axes[hip] * swing).sum(1)
-        added[ankle] -= (axes[ankle] * swing).sum(1)  # the sole keeps its slope
+        added[ankle] -= (axes[ankle] * swing).sum(1)  # keeps the slope of the sole
     return added[1:].flatten(0, 1).T
 
 
 @cache
 @torch.inference_mode(False)
 def _constants(mass: float, dtype: torch.dtype, device: torch.device):
-    """Mass kg; share of each body (24,); stiffness of the drives of joints 1 to 8 (8, 3) N m/rad, which the legs are among; what takes
-    the height off a vector (3, 1). Kept, so that a step asks the device for nothing."""
-    humanoid = replace(Humanoid.mean(), mass=mass)  # gains and shares are those of any body
+    """Mass kg; mass fractions (24,); stiffness of the drives of joints 1 to 8, (8, 3) N m/rad; projection onto the floor (3, 1).
+
+    Cached, so that a step copies nothing to the device.
+    """
+    humanoid = replace(Humanoid.mean(), mass=mass)  # gains and mass fractions are the same for all shapes
     masses = humanoid.segment_masses().to(dtype)
     stiff = humanoid.kp.to(dtype)[: 3 * 8].view(8, 3)
     level = torch.tensor([[1.0], [1.0], [0.0]], dtype=dtype)
@@ -91,20 +93,19 @@ def _constants(mass: float, dtype: torch.dtype, device: torch.device):
 
 
 def _turn(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """The rotation vector that takes p to q, in the world: (4, N), (4, N) -> (3, N) rad; twice the sine of half its angle."""
-    conjugate = torch.cat([-p[:3], p[3:]])
-    turn = product(q, conjugate)
+    """Rotation from p to q in the world, as axis times twice the sine of half the angle: (4, N), (4, N) -> (3, N) rad."""
+    turn = product(q, torch.cat([-p[:3], p[3:]]))
     return 2 * turn[:3] * torch.where(turn[3:] < 0, -1.0, 1.0)
 
 
-def _within_reach(moment: torch.Tensor, side: torch.Tensor, load: torch.Tensor) -> torch.Tensor:
-    """The moment (3, N) N m that a foot whose left axis over the floor is `side` (3, N) can pass on while it carries `load` (N,) N."""
+def _transmissible(moment: torch.Tensor, side: torch.Tensor, load: torch.Tensor) -> torch.Tensor:
+    """Clip a moment (3, N) N m to what a foot can transmit under `load` (N,) N; `side` (3, N) is its left axis on the floor."""
     left = torch.nn.functional.normalize(side, dim=0)
     forward = torch.stack([left[1], -left[0], left[2]])
     up = torch.zeros_like(left)
     up[2] = 1
     result = torch.zeros_like(moment)
-    for axis, reach in zip((left, forward, up), REACH, strict=True):
+    for axis, reach in zip((left, forward, up), FOOT_REACH, strict=True):
         most = reach * load
         result = result + (moment * axis).sum(0).clamp(-most, most) * axis
     return result
@@ -117,7 +118,7 @@ def _axes(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
 
 
 def _world_axes(rot: torch.Tensor, dof_pos: torch.Tensor) -> dict[int, torch.Tensor]:
-    """World directions of the three hinges of each leg joint: joint -> (3 hinges, 3, N). rot: (4, 24, N), dof_pos: (N, 69)."""
+    """World axes of the three hinges of each leg joint: joint -> (3 hinges, 3, N). rot: (4, 24, N), dof_pos: (N, 69)."""
     local = _axes(rot.dtype, rot.device)
     world = {}
     for joint in _JOINTS:

@@ -1,4 +1,4 @@
-"""`VisualLibrary`: what cameras saw of each clip, packed for one gather a step."""
+"""`VisualLibrary`: camera views of each clip, packed so that a step needs a single gather."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from physhmr_kit.vision.track import VisualTrack
 
 
 class VisualLibrary:
-    """Views of clips: for every clip one or more `VisualTrack`s, frame by frame in step with it.
+    """The same number of views, `VisualTrack`s of the clip's frames, for every clip.
 
     Args:
-        views: views[c] are the tracks of clip c; every clip has the same number of views.
-        lengths: (C,) frames of each clip at 30 fps, to check against.
+        views: views[c] are the tracks of clip c.
+        lengths: (C,) frames of each clip at 30 fps; the tracks must have the same.
 
     Raises:
-        KitError: a clip without a view, or a track whose length is not its clip's.
+        KitError: different numbers of views, none, or a track whose length is not its clip's.
     """
 
     def __init__(self, views: Sequence[Sequence[VisualTrack]], lengths: torch.Tensor):
@@ -32,7 +32,6 @@ class VisualLibrary:
             raise KitError("visual library: every clip needs the same number of views, at least one")
         self.num_views = counts.pop()
         tracks = [track for clip in views for track in clip]
-        self._estimates: Estimates | None = None
         for i, track in enumerate(tracks):
             expected = int(lengths[i // self.num_views])
             if len(track) != expected:
@@ -42,18 +41,24 @@ class VisualLibrary:
         sizes = torch.tensor([len(t) for t in tracks])
         self._lengths = sizes
         self._starts = torch.cumsum(sizes, 0) - sizes
-        self.ray_point = torch.cat([torch.as_tensor(t.ray_point, dtype=torch.float32) for t in tracks])
-        self.ray_confidence = torch.cat([torch.as_tensor(t.ray_confidence, dtype=torch.float32) for t in tracks])
-        self.centre = torch.cat([torch.as_tensor(t.centre, dtype=torch.float32) for t in tracks])
-        self.feature = torch.cat([torch.as_tensor(t.feature, dtype=torch.float32) for t in tracks])
-        # for the estimates; features are most of a track and are not held twice
+
+        def packed(name: str) -> torch.Tensor:
+            return torch.cat([torch.as_tensor(getattr(t, name), dtype=torch.float32) for t in tracks])
+
+        self.ray_point, self.ray_confidence, self.centre = (
+            packed("ray_point"),
+            packed("ray_confidence"),
+            packed("centre"),
+        )
+        self.feature, self.root_rot = packed("feature"), packed("root_rot")
+        # tracks for `estimates`; their features, most of their size, share the packed memory
         parts = self.feature.split(sizes.tolist())
         self._tracks = [replace(track, feature=part) for track, part in zip(tracks, parts, strict=True)]
-        self.root_rot = torch.cat([torch.as_tensor(t.root_rot, dtype=torch.float32) for t in tracks])
+        self._estimates: Estimates | None = None
 
     @property
     def estimates(self) -> Estimates:
-        """The motions seen in the views, refined over time (`refinement.refined_clips`); made when first asked for."""
+        """Motions estimated from the views (`refinement.refined_clips`); computed at the first access."""
         if self._estimates is None:
             library = MotionLibrary(refined_clips(self._tracks))
             lengths = self._lengths[:: self.num_views].cpu()
@@ -61,7 +66,7 @@ class VisualLibrary:
         return self._estimates
 
     def to(self, device: str | torch.device) -> VisualLibrary:
-        """The same views on another device; itself when they are there already."""
+        """The same views on another device; `self` if they are there already."""
         if torch.device(device) == self.feature.device:
             return self
         moved = copy.copy(self)
@@ -70,6 +75,6 @@ class VisualLibrary:
         return moved
 
     def rows(self, clip_ids: torch.Tensor, view_ids: torch.Tensor, frame_ids: torch.Tensor) -> torch.Tensor:
-        """Packed row of each (clip, view, frame), frames held inside the clip: (N,) each -> (N,)."""
+        """Packed row of each (clip, view, frame), with frames clamped to the clip: (N,) each -> (N,)."""
         track = clip_ids * self.num_views + view_ids
         return self._starts[track] + torch.minimum(frame_ids.clamp(min=0), self._lengths[track] - 1)

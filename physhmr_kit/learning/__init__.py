@@ -1,6 +1,6 @@
-"""What the stages share: networks and their normaliser, advantage and losses, rollout collection, weights on disk.
+"""Shared by the stages: networks and normaliser, advantages and losses, rollout collection, weights on disk.
 
-`ppo.py` is the algorithm as pure functions; the loops that use it are in `stages/`.
+`ppo.py` has the algorithm as pure functions; the training loops are in `stages/`.
 """
 
 from physhmr_kit.learning.collect import Batch, Collector

@@ -1,4 +1,4 @@
-"""A ring buffer of samples: what a stage remembers of earlier rollouts."""
+"""A ring buffer of samples from earlier rollouts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from physhmr_kit.utils.errors import KitError
 
 
 class RingBuffer:
-    """Named tensors with one row for each sample, allocated once; the oldest rows are overwritten.
+    """Named tensors with one row per sample; new rows overwrite the oldest.
 
     Args:
-        capacity: rows kept.
+        capacity: number of rows.
         shapes: name -> shape of one row, e.g. {"obs": (924,), "action": (69,)}.
-        device: where the rows live.
+        device: of the rows.
 
     Raises:
-        KitError: no room for a single row.
+        KitError: the capacity is below 1.
     """
 
     def __init__(self, capacity: int, shapes: Mapping[str, Sequence[int]], device: torch.device | str = "cpu"):
@@ -28,11 +28,11 @@ class RingBuffer:
         self.capacity, self.written = capacity, 0
 
     def __len__(self) -> int:
-        """Rows held."""
+        """Number of rows written, at most `capacity`."""
         return min(self.written, self.capacity)
 
     def add(self, **samples: torch.Tensor) -> None:
-        """Write (B, ...) rows of every name over the oldest ones; of more than fit, the last ones."""
+        """Append (B, ...) rows of every name; if B exceeds the capacity, the last ones are kept."""
         count = len(next(iter(samples.values())))
         kept = min(count, self.capacity)
         self.written += count
@@ -41,20 +41,20 @@ class RingBuffer:
             rows[at] = samples[name][count - kept :]
 
     def sample(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """`count` of the rows held, uniformly with replacement: name -> (count, ...)."""
+        """Draw `count` rows uniformly with replacement: name -> (count, ...)."""
         device = next(iter(self.rows.values())).device
         at = torch.randint(len(self), (count,), generator=generator, device=device)
         return {name: rows.index_select(0, at) for name, rows in self.rows.items()}
 
     def state_dict(self) -> dict:
-        """What is held, for a checkpoint."""
+        """The contents, for a checkpoint."""
         return {"written": self.written, "rows": {name: rows[: len(self)].clone() for name, rows in self.rows.items()}}
 
     def load_state_dict(self, state: dict) -> None:
         """Restore a `state_dict`.
 
         Raises:
-            KitError: it comes from a buffer of another size.
+            KitError: it is from a buffer of another size.
         """
         held = min(state["written"], self.capacity)
         for name, rows in self.rows.items():

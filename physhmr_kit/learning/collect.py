@@ -1,4 +1,4 @@
-"""Rollout collection: T steps of N environments into buffers that are allocated once."""
+"""Rollout collection: T steps of N environments into preallocated buffers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.utils.threads import one_thread
 
 Teacher = Callable[[Observation], torch.Tensor]
-"""What should be done in each environment's present state: (N, 69) actions of the learner's kind."""
+"""Observation to labels for the current states: (N, 69) actions in the learner's control."""
 
 
 @dataclass
 class Batch:
-    """What a rollout leaves behind: T steps of N environments, on the environment's device.
+    """A rollout: T steps of N environments, on the environment's device.
 
     Attributes:
-        policy_in, critic_in: (T, N, width) flattened observations; one and the same where both read the same groups.
-        action, mean, label: (T, N, 69) what was done, the policy's mean then, and a teacher's label if there is one.
+        policy_in, critic_in: (T, N, width) flattened observations; the same tensor if policy and critic read the same groups.
+        action, mean, label: (T, N, 69) sampled actions, means of the policy, and labels of a teacher if there is one.
         log_prob, reward, value, next_value: (T, N).
-        done, failed: (T, N) bool, the step ended its episode; it did so by a failure.
+        done, failed: (T, N) bool, the step ended the episode, by any cause or by failure.
         terms: reward term -> mean over the rollout.
     """
 
@@ -44,7 +44,7 @@ class Batch:
 
     @classmethod
     def allocate(cls, steps: int, num_envs: int, policy_width: int, critic_width: int | None, device="cpu") -> Batch:
-        """Buffers for `steps` x `num_envs`; with `critic_width` None the critic reads what the policy reads."""
+        """Allocate `steps` x `num_envs`; with `critic_width` None the critic shares the policy's input."""
         rows = lambda *w: torch.zeros(steps, num_envs, *w, device=device)  # noqa: E731
         policy_in = rows(policy_width)
         critic_in = policy_in if critic_width is None else rows(critic_width)
@@ -55,12 +55,12 @@ class Batch:
 
     @property
     def episodes(self) -> int:
-        """Episodes that ended."""
+        """Number of episodes that ended."""
         return int(self.done.sum())
 
     @property
     def failures(self) -> int:
-        """Episodes that failed."""
+        """Number of episodes that failed."""
         return int(self.failed.sum())
 
     def flat(self, name: str) -> torch.Tensor:
@@ -69,15 +69,14 @@ class Batch:
 
 
 class Collector:
-    """Steps an environment with a policy and fills a `Batch`; the observation carries over from call to call.
+    """Steps an environment with a policy and fills a `Batch`. Each call continues where the last one ended.
 
-    While the environment runs only the policy is asked. What can wait, the values and the densities, is computed for the whole
-    rollout at once.
+    Values and log probabilities are computed for the whole rollout at once, after it.
 
     Args:
-        env: the environment; when the critic or a teacher reads groups the policy does not, they are asked for.
+        env: its observations include all groups that the policy, the critic and the teacher read.
         policy, critic: the learner. Without a critic no values are stored.
-        steps: T, control steps for each environment and call.
+        steps: T, control steps per call.
         generator: of the action noise, on the environment's device.
         matmul: precision of the policy's matrix products, see `matmul_precision`.
     """
@@ -101,7 +100,7 @@ class Collector:
     @torch.no_grad()
     @one_thread()
     def collect(self, teacher: Teacher | None = None) -> Batch:
-        """Run T steps of the policy's sampled actions; a teacher labels every state the policy visits."""
+        """Run T steps with sampled actions; a teacher labels every visited state."""
         env, policy, batch = self.env, self.policy, self.batch
         if self.obs is None:
             self.obs, _ = env.reset()
@@ -133,7 +132,7 @@ class Collector:
         return batch
 
     def _value(self, critic: Critic, last: torch.Tensor, finals: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Values of the states seen, and of those the steps led to: the next one, the final one at a truncation, 0 at a failure."""
+        """Values of the states, and of their successors: the final state at a truncation, 0 at a failure."""
         batch = self.batch
         batch.value.copy_(critic(batch.critic_in))
         batch.next_value[:-1] = batch.value[1:]

@@ -1,6 +1,6 @@
-"""Statistics over every process of a distributed run; with one process they are those of the tensor itself.
+"""Statistics over all processes of a distributed run; with one process, those of the tensor itself.
 
-`torch.distributed` is set up by Lightning's strategy. Every process must call these functions the same number of times.
+Lightning's strategy sets up `torch.distributed`. All processes must call these functions the same number of times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import distributed
 
 
 def world_size() -> int:
-    """Processes of the run."""
+    """Number of processes of the run."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
@@ -20,7 +20,7 @@ def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Number of rows, mean and population variance of each column, over all processes.
 
     Args:
-        x: (B, W) the rows of this process.
+        x: (B, W) rows of this process.
 
     Returns:
         () float64 count, (W,) mean and (W,) variance in the type of `x`.
@@ -35,9 +35,9 @@ def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def normalised(x: torch.Tensor) -> torch.Tensor:
-    """Values with mean 0 and standard deviation 1 over all processes: any shape -> the same shape."""
+    """Normalise to mean 0 and standard deviation 1 over all processes: any shape -> the same shape."""
     count, mean, var = moments(x.reshape(-1, 1))
-    std = (var * (count / (count - 1).clamp(min=1))).sqrt().to(x)  # the sample's, as torch.std
+    std = (var * (count / (count - 1).clamp(min=1))).sqrt().to(x)  # unbiased, as torch.std
     return (x - mean) / (std + 1e-8)
 
 
@@ -51,7 +51,7 @@ def mean_over_processes(x: torch.Tensor) -> torch.Tensor:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """What every process holds, by rank."""
+    """The values of all processes, by rank."""
     if world_size() == 1:
         return [value]
     gathered: list[Any] = [None] * world_size()

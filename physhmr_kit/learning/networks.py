@@ -1,4 +1,4 @@
-"""Networks: a running normaliser, a Gaussian policy with fixed spread, a value function."""
+"""Networks: a running normaliser, a Gaussian policy with fixed standard deviation, a value function."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.observations import GROUP_SIZES
+from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.learning.distributed import moments
 
 Observation = dict[str, torch.Tensor]
 
 
 class RunningNorm(nn.Module):
-    """Running mean and variance of an input; normalises and clips to +-5, as PHC's teacher does.
+    """Normalises an input by its running mean and variance and clips to +-5, as PHC's teacher does.
 
-    The statistics change only in `update`, so one rollout and its optimisation see the same map.
+    The statistics change only in `update`, so that a rollout and its optimisation use the same ones.
     """
 
     def __init__(self, width: int, clip: float = 5.0):
@@ -59,52 +59,64 @@ def mlp(sizes: Sequence[int], last_gain: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Policy(nn.Module):
-    """A Gaussian over 69 actions: the mean is a network of the groups it reads, the spread is fixed.
+class GroupNetwork(nn.Module):
+    """An MLP over concatenated observation groups, with a running normaliser."""
+
+    def __init__(self, groups: Sequence[str], hidden: Sequence[int], outputs: int, last_gain: float):
+        super().__init__()
+        self.groups, self.hidden = tuple(groups), tuple(hidden)
+        width = sum(GROUP_SIZES[g] for g in self.groups)
+        self.norm = RunningNorm(width)
+        self.net = mlp([width, *hidden, outputs], last_gain)
+
+    def flatten(self, obs: Observation) -> torch.Tensor:
+        """Concatenate the network's groups: (..., width)."""
+        return torch.cat([obs[g] for g in self.groups], dim=-1)
+
+
+class Policy(GroupNetwork):
+    """A Gaussian over 69 actions: the mean is an MLP of observation groups, the standard deviation is fixed.
 
     Args:
-        groups: observation groups it reads, in order.
+        groups: observation groups, in order.
         hidden: widths of the hidden layers.
-        std: standard deviation of every action; a setting, not learned (PHC fixes exp(-2.9)).
-        control: 'residual', 'balanced' or 'absolute', what its actions mean (env/actions.py).
+        std: standard deviation of every action, not learned (PHC fixes exp(-2.9)).
+        control: meaning of the actions, 'residual', 'balanced' or 'absolute' (env/actions.py).
     """
 
     def __init__(
         self, groups: Sequence[str], hidden: Sequence[int] = (512, 256), std: float = 0.1, control: str = "residual"
     ):
-        super().__init__()
-        self.groups, self.hidden, self.control = tuple(groups), tuple(hidden), control
-        width = sum(GROUP_SIZES[g] for g in self.groups)
-        self.norm = RunningNorm(width)
-        self.net = mlp([width, *hidden, NUM_DOFS], last_gain=0.01)
+        super().__init__(groups, hidden, NUM_DOFS, last_gain=0.01)
+        self.control = control
         self.std: torch.Tensor
         self.register_buffer("std", torch.tensor(float(std)))
 
     @property
     def spec(self) -> dict:
-        """The arguments that rebuild it, as plain data."""
+        """Constructor arguments, as plain data."""
         return {
             "groups": list(self.groups), "hidden": list(self.hidden), "std": float(self.std), "control": self.control,
         }  # fmt: skip
 
     def reading(self, groups: Sequence[str]) -> Policy:
-        """The same network with other names for the groups it reads, e.g. estimates in place of the reference.
+        """A copy that reads other groups of the same widths, e.g. estimates instead of the reference.
 
         Raises:
-            ValueError: a group of another width than the one it stands for.
+            ValueError: the widths differ.
         """
         if [GROUP_SIZES[g] for g in groups] != [GROUP_SIZES[g] for g in self.groups]:
-            raise ValueError(f"{', '.join(groups)} cannot stand for {', '.join(self.groups)}: their widths differ")
+            raise ValueError(f"{', '.join(groups)} cannot replace {', '.join(self.groups)}: their widths differ")
         other = Policy(groups, self.hidden, float(self.std), self.control)
         other.load_state_dict(self.state_dict())
         return other.train(self.training)
 
     def widened(self, groups: Sequence[str], trust: float = 1e5) -> Policy:
-        """A policy that reads further groups behind its own. Their weights are zero, so that it acts as before.
+        """A copy with further input groups, whose weights are zero, so that it acts the same.
 
         Args:
-            groups: the further ones.
-            trust: samples that the normaliser's statistics are taken to rest on, so that it adapts to the new inputs.
+            groups: the additional groups.
+            trust: largest sample count kept by the normaliser, so that it adapts to the new inputs.
         """
         other = Policy((*self.groups, *groups), self.hidden, float(self.std), self.control)
         state, old = other.state_dict(), self.state_dict()
@@ -120,41 +132,29 @@ class Policy(nn.Module):
         other.load_state_dict(state)
         return other.train(self.training)
 
-    def flatten(self, obs: Observation) -> torch.Tensor:
-        """The groups it reads, side by side: (..., width)."""
-        return torch.cat([obs[g] for g in self.groups], dim=-1)
-
     def forward(self, obs: Observation) -> torch.Tensor:
         """Mean action (..., 69)."""
         return self.mean(self.flatten(obs))
 
     def mean(self, flat: torch.Tensor) -> torch.Tensor:
-        """Mean action of already flattened observations."""
+        """Mean action (..., 69) of flattened observations (..., width)."""
         return self.net(self.norm(flat))
 
     def sample(self, mean: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """An action around the mean."""
+        """Sample actions with these means."""
         return mean + self.std * torch.randn(mean.shape, generator=generator, device=mean.device)
 
     def log_prob(self, mean: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """Log density of actions, summed over the 69: (...,)."""
+        """Log density of actions, summed over 69: (...,)."""
         z = (action - mean) / self.std
         return (-0.5 * z.square() - self.std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
-class Critic(nn.Module):
-    """Value of a state, from groups that may hold more than the policy sees."""
+class Critic(GroupNetwork):
+    """Value function of observation groups, which may include groups that the policy does not read."""
 
     def __init__(self, groups: Sequence[str], hidden: Sequence[int] = (512, 256)):
-        super().__init__()
-        self.groups = tuple(groups)
-        width = sum(GROUP_SIZES[g] for g in self.groups)
-        self.norm = RunningNorm(width)
-        self.net = mlp([width, *hidden, 1], last_gain=1.0)
-
-    def flatten(self, obs: Observation) -> torch.Tensor:
-        """The groups it reads, side by side: (..., width)."""
-        return torch.cat([obs[g] for g in self.groups], dim=-1)
+        super().__init__(groups, hidden, outputs=1, last_gain=1.0)
 
     def forward(self, flat: torch.Tensor) -> torch.Tensor:
         """Value (...,) of flattened observations (..., width)."""

@@ -17,13 +17,13 @@ def advantages(
 
     Args:
         reward, value: (T, N).
-        next_value: (T, N) value of the state each step led to: of the final observation where the step ended an
-            episode by time (truncated), 0 where it failed (terminated).
+        next_value: (T, N) value of the next state; of the final observation where the episode was truncated, 0 where it
+            terminated.
         done: (T, N) bool, the episode ended with this step, either way.
-        gamma, lam: discount and GAE's lambda.
+        gamma, lam: discount and lambda of GAE.
 
     Returns:
-        (T, N); the returns to fit the critic to are this plus `value`.
+        (T, N); the targets of the critic are this plus `value`.
     """
     delta = reward + gamma * next_value - value
     keep = gamma * lam * (~done).float()
@@ -38,7 +38,7 @@ def advantages(
 def policy_loss(
     log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor, clip: float
 ) -> torch.Tensor:
-    """Clipped surrogate, to be minimised: (B,) each -> scalar."""
+    """Negative clipped surrogate objective: (B,) each -> scalar."""
     ratio = (log_prob - old_log_prob).exp()
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
@@ -49,15 +49,15 @@ def value_loss(value: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
 
 
 def bounds_loss(mean: torch.Tensor, bound: float = 1.0) -> torch.Tensor:
-    """Mean squared excess of mean actions beyond +-bound, against drifting targets (rl-games): (B, 69) -> scalar."""
+    """Mean squared excess of mean actions beyond +-bound (rl-games): (B, 69) -> scalar."""
     return ((mean.abs() - bound).clamp(min=0)).square().sum(-1).mean()
 
 
 def gaussian_kl(mean: torch.Tensor, old_mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """KL divergence of two Gaussians with the same spread, averaged over the batch: (B, 69) each -> scalar."""
+    """KL divergence of two Gaussians with equal standard deviation, averaged over the batch: (B, 69) each -> scalar."""
     return ((mean - old_mean) / std).square().sum(-1).mean() / 2
 
 
 def explained_variance(value: torch.Tensor, returns: torch.Tensor) -> torch.Tensor:
-    """1 - Var(returns - value) / Var(returns): 1 is a perfect critic, 0 one that knows nothing."""
+    """1 - Var(returns - value) / Var(returns): 1 for a perfect critic, 0 for a constant."""
     return 1 - (returns - value).var() / returns.var().clamp(min=1e-8)

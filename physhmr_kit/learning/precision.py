@@ -11,8 +11,8 @@ from physhmr_kit.utils.errors import KitError
 
 @contextlib.contextmanager
 def matmul_precision(level: str):
-    """torch's float32 matmul precision within a block: 'highest', 'high' or 'medium'. Kinematics needs the highest, so the
-    precision is restored afterwards.
+    """Set torch's float32 matmul precision within a block: 'highest', 'high' or 'medium'. It is restored afterwards, because
+    kinematics needs the highest.
 
     Raises:
         KitError: unknown level.

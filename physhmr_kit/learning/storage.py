@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the settings that rebuild the network in the header."""
+"""Weights on disk: safetensors files with the settings of the network in the header."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
 
 BUNDLED = Path(__file__).resolve().parent.parent / "weights"
-"""Folder of the weights that ship with the kit."""
+"""Folder of the bundled weights."""
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike, settings: dict, half: bool = False) -> Path:
-    """Write a module's state and the settings to rebuild it; the file appears whole or not at all.
+    """Write the weights of a module and the settings to rebuild it, atomically.
 
     Args:
-        settings: anything JSON can store.
-        half: store floats as float16 (they are read back as float32).
+        settings: JSON-serialisable.
+        half: store matrices as float16 (read back as float32).
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if half:
@@ -38,7 +38,7 @@ def read_weights(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict
     """Tensors (floats as float32) and settings of a weights file.
 
     Raises:
-        KitError: missing, not safetensors (a git-lfs pointer is named as such), or not of this kit.
+        KitError: missing, not safetensors (e.g. a git-lfs pointer), or not of this kit.
     """
     path = Path(path)
     if not path.is_file():
@@ -65,7 +65,7 @@ def load_policy(path: str | os.PathLike) -> Policy:
     """Read a policy.
 
     Raises:
-        KitError: as `read_weights`, or when the file holds something else than a policy.
+        KitError: as `read_weights`, or if the file does not contain a policy.
     """
     tensors, settings = read_weights(path)
     try:

@@ -1,4 +1,4 @@
-"""The adversarial motion prior at work: windows of motion, a memory of old ones, and the update of the discriminator (AMP, Peng et al. 2021)."""
+"""Adversarial motion prior (AMP, Peng et al. 2021): windows of motion, style reward and updates of the discriminator."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from physhmr_kit.utils.errors import KitError
 
 
 class StyleHistory(VectorWrapper):
-    """A `TrackingEnv` that keeps the last K steps of every environment at every step of a rollout.
+    """Wraps a `TrackingEnv` and records the last K steps of every environment at every step of a rollout.
 
-    The first windows of an episode reach back beyond its start. As in PHC they are filled from the reference: the body was put
-    there in mid-motion, and these frames are the motion it was put into. (A repeated first frame would be a sudden start
-    that no real window shows, and easy to tell apart.) No window ever holds steps of two episodes.
+    Windows never span two episodes. As in PHC, windows that reach back before the start of an episode are filled from the
+    reference motion: with a repeated first frame instead, the sudden start would give the agent away.
 
     Args:
-        env: with same-step autoreset, the kit's own.
+        env: with same-step autoreset, the default.
         window: K, steps in a window.
         rollout: T, steps in a rollout; a rollout starts at the first step and after every T steps.
 
     Attributes:
-        recent: (N, K - 1, 196) what came before the next step; carried from rollout to rollout, and into checkpoints.
-        windows: (T, N, K, 196) the last rollout.
-        diverged: (T, N) bool, the physics blew up and the last step of the window is the reference's.
+        recent: (N, K - 1, 196) the steps before the next one, kept across rollouts and in checkpoints.
+        windows: (T, N, K, 196) windows of the last rollout.
+        diverged: (T, N) bool, the physics diverged and the last step of the window is the reference's.
     """
 
     env: TrackingEnv
@@ -57,7 +56,7 @@ class StyleHistory(VectorWrapper):
     def step(self, actions: torch.Tensor, push: torch.Tensor | None = None):
         result = self.env.step(actions, push)
         t, state, done = self._step, self.env.last_state, result[2] | result[3]
-        assert state is not None  # there has been a step
+        assert state is not None  # set by step
         self.windows[t, :, :-1] = self.recent
         self.windows[t, :, -1] = style_observation(state)
         self.diverged[t] = state.diverged
@@ -68,26 +67,26 @@ class StyleHistory(VectorWrapper):
         return result
 
     def _begin(self, rows: torch.Tensor) -> None:
-        """Environments (K,) start an episode where they are now."""
+        """Fill `recent` of environments (K,) that start an episode."""
         env = self.env
         self.recent[rows] = reference_windows(env.library, env.clip_ids[rows], env.frame_ids[rows], self.window - 1)
 
 
 class StylePrior:
-    """The reward a discriminator gives, and how it learns to tell real motion from the agent's.
+    """Style reward from a discriminator, and the training of the discriminator.
 
     Args:
-        history: the environment whose bodies are judged; its library is the real motion.
-        discriminator: part of a stage's weights. It asks for gradients only while it learns here.
-        weight: of the style reward beside the task's, above 0 and at most 1; PhysHMR and PHC have 0.5.
+        history: provides the agent's windows; its library is the real motion.
+        discriminator: part of a stage's weights; requires gradients only during `update`.
+        weight: of the style reward relative to the task reward, in (0, 1]; 0.5 in PhysHMR and PHC.
         learning_rate: of the discriminator.
-        memory: windows of earlier policies; `kept` more of each rollout (PHC: 200,000 and about 1,000).
-        minibatch: real windows in an update, and as many of the agent's, half of them replayed.
-        updates: after each rollout.
-        penalty, logits, decay: weights of the losses beside the cross-entropy; PHC's.
+        memory: size of the replay buffer in windows; each rollout adds `kept` (PHC: 200,000 and about 1,000).
+        minibatch: real windows per update, and as many of the agent, half of them replayed.
+        updates: per rollout.
+        penalty, logits, decay: weights of the gradient penalty, logit regulariser and weight decay (PHC).
 
     Raises:
-        KitError: a weight that is not above 0 and at most 1.
+        KitError: the weight is not in (0, 1].
     """
 
     def __init__(
@@ -110,44 +109,44 @@ class StylePrior:
         self.history, self.discriminator, self.weight = history, discriminator.requires_grad_(False), weight
         self.replay = RingBuffer(memory, {"window": (history.window, STYLE_SIZE)}, history.env.device)
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=learning_rate)
-        self.earned = 0.0
+        self.mean_reward = 0.0
         self.kept, self.minibatch, self.updates = kept, minibatch, updates
         self.penalty, self.logits, self.decay = penalty, logits, decay
 
     @torch.no_grad()
     def reward(self, windows: torch.Tensor | None = None) -> torch.Tensor:
-        """Style reward of windows (T, N, K, 196), those of the last rollout by default: -> (T, N).
+        """Style reward of windows (T, N, K, 196), by default those of the last rollout: -> (T, N).
 
-        Blown-up physics earns nothing, as it does with the task.
+        0 where the physics diverged, like the task reward.
         """
         if windows is not None:
             return amp.style_reward(self.discriminator(windows))
         return amp.style_reward(self.discriminator(self.history.windows)).masked_fill(self.history.diverged, 0.0)
 
     def mix(self, task: torch.Tensor) -> torch.Tensor:
-        """The reward to learn from: task reward (T, N) of the last rollout and style, weighed -> (T, N)."""
+        """Weighted sum of the task reward (T, N) of the last rollout and the style reward -> (T, N)."""
         style = self.reward()
-        self.earned = float(style.mean())
+        self.mean_reward = float(style.mean())
         return (1 - self.weight) * task + self.weight * style
 
     def real(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Real windows (count, K, 196): clips alike whatever their length, frames of a clip alike."""
+        """Draw real windows (count, K, 196): clips uniformly regardless of length, frames uniformly within a clip."""
         library = self.history.env.library
         clips = torch.randint(library.num_clips, (count,), generator=generator, device=library.device)
         share = torch.rand(count, generator=generator, device=library.device)
         return reference_windows(library, clips, (share * library.lengths[clips]).long(), self.history.window)
 
     def update(self, generator: torch.Generator) -> dict[str, float]:
-        """Learn from the last rollout.
+        """Train the discriminator on the last rollout.
 
         Returns:
-            'reward' that the rollout earned, on average; 'loss', 'gradient_penalty', 'accuracy_real' and 'accuracy_agent',
-            means over the updates.
+            'reward': mean style reward of the rollout; 'loss', 'gradient_penalty', 'accuracy_real' and 'accuracy_agent': means
+            over the updates.
         """
         visited = self.history.windows.flatten(0, 1)
-        sound = (~self.history.diverged).flatten().nonzero().squeeze(1)  # the others show the reference
+        sound = (~self.history.diverged).flatten().nonzero().squeeze(1)  # the others contain the reference
         if len(sound) == 0:
-            return {"reward": self.earned}
+            return {"reward": self.mean_reward}
 
         def fresh(count: int) -> torch.Tensor:
             at = torch.randint(len(sound), (count,), generator=generator, device=sound.device)
@@ -160,31 +159,30 @@ class StylePrior:
             agent = fresh(self.minibatch - old)
             if old:
                 agent = torch.cat([agent, self.replay.sample(old, generator)["window"]])
-            for name, value in self._learn(self.real(self.minibatch, generator), agent).items():
+            for name, value in self._gradient_step(self.real(self.minibatch, generator), agent).items():
                 totals[name] = totals.get(name, 0.0) + value.detach()
         self.discriminator.requires_grad_(False)
         self.replay.add(window=fresh(min(self.kept, len(sound))))
-        return {"reward": self.earned} | {name: float(total) / self.updates for name, total in totals.items()}
+        return {"reward": self.mean_reward} | {name: float(total) / self.updates for name, total in totals.items()}
 
-    def _learn(self, real: torch.Tensor, agent: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One step of the optimiser."""
+    def _gradient_step(self, real: torch.Tensor, agent: torch.Tensor) -> dict[str, torch.Tensor]:
         net, norm = self.discriminator.net, self.discriminator.norm
         norm.update(torch.cat([real, agent]))
-        shown = norm(real).requires_grad_()
-        real_logits, agent_logits = self.discriminator.judge(shown), self.discriminator.judge(norm(agent))
-        loss, slope = amp.discriminator_loss(real_logits, agent_logits), amp.gradient_penalty(real_logits, shown)
-        whole = loss + self.penalty * slope + self.logits * amp.logit_regulariser(net)
+        inputs = norm(real).requires_grad_()
+        real_logits, agent_logits = self.discriminator.logits(inputs), self.discriminator.logits(norm(agent))
+        loss, penalty = amp.discriminator_loss(real_logits, agent_logits), amp.gradient_penalty(real_logits, inputs)
+        total = loss + self.penalty * penalty + self.logits * amp.logit_regulariser(net)
         self.optimizer.zero_grad()
-        (whole + self.decay * amp.weight_decay(net)).backward()
+        (total + self.decay * amp.weight_decay(net)).backward()
         for parameter in self.discriminator.parameters():
             if parameter.grad is not None:
                 parameter.grad = mean_over_processes(parameter.grad)
         self.optimizer.step()
-        real_share, agent_share = amp.accuracy(real_logits, agent_logits)
-        return {"loss": loss, "gradient_penalty": slope, "accuracy_real": real_share, "accuracy_agent": agent_share}
+        on_real, on_agent = amp.accuracy(real_logits, agent_logits)
+        return {"loss": loss, "gradient_penalty": penalty, "accuracy_real": on_real, "accuracy_agent": on_agent}
 
     def extra_state(self) -> dict:
-        """What an exact resume needs besides the weights: optimiser, recent motion, replayed windows."""
+        """Everything needed to resume exactly besides the weights: optimiser, recent steps, replay buffer."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "recent": self.history.recent.clone(),

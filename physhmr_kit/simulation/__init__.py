@@ -1,7 +1,7 @@
-"""The physics behind one small batched contract (`contract.py`); a simulator handles bodies and forces, no rewards, no motion.
+"""Simulators behind one small batched interface, `contract.py`: bodies and forces, no rewards, no reference motion.
 
-`mujoco_cpu` runs everywhere through MuJoCo's native rollout threads, `mujoco_gpu` is mujoco_warp, `isaac_gym` lives in a
-worker process of its own.
+`mujoco_cpu` runs everywhere with MuJoCo's native rollout threads, `mujoco_gpu` is mujoco_warp, `isaac_gym` runs in a worker
+process.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ __all__ = ["CONTROL_DT", "SIMULATORS", "SimState", "Simulator", "SimulatorError"
 
 
 def __getattr__(name: str):
-    # the contract needs torch, which takes seconds to import; listing the simulators' names should not
+    # the contract imports torch, which takes seconds; listing the simulators' names should not
     if name in __all__:
         from physhmr_kit.simulation import contract
 

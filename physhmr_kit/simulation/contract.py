@@ -1,9 +1,9 @@
-"""The contract every simulator meets: physics state in, physics state out, batched. No rewards, no motion."""
+"""The batched interface that every simulator implements."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
@@ -16,46 +16,48 @@ from physhmr_kit.utils.errors import KitError
 CONTROL_DT = 1.0 / 30.0
 """Seconds between two PD targets."""
 
-
 MAX_SPEED = 200.0
-"""rad/s or m/s: beyond this the simulation has diverged, whatever the engine still computes."""
+"""rad/s or m/s; a state with larger velocities counts as diverged."""
 
 
 @dataclass(frozen=True)
 class SimState(BodyState):
-    """What a simulator reports after a control step: a `BodyState` and the forces behind it.
+    """State after a control step: a `BodyState` and forces.
 
-    Body poses and velocities belong to the same instant as the hinges. Forces are those of the last physics step
-    (at a reset: zero), because that is what every engine can give.
+    Body poses and velocities belong to the same instant as the hinge angles. Forces are those of the last physics step
+    (zero after a reset), which every engine can report.
 
     Attributes:
         contact_force: (N, 24, 3) net contact force on each body, world frame, N.
         dof_torque: (N, 69) torque of each drive, N m.
-        diverged: (N,) bool, the physics of this environment diverged during the step; its state must not be used.
+        diverged: (N,) bool, the physics of this environment diverged during the step; do not use its state.
     """
 
     contact_force: torch.Tensor
     dof_torque: torch.Tensor
     diverged: torch.Tensor
 
+    @classmethod
+    def of(cls, body: BodyState, contact_force: torch.Tensor, dof_torque: torch.Tensor, diverged: torch.Tensor) -> Self:
+        """The state of bodies with these forces."""
+        motion = {f.name: getattr(body, f.name) for f in fields(BodyState)}
+        return cls(**motion, contact_force=contact_force, dof_torque=dof_torque, diverged=diverged)
+
 
 class SimulatorError(KitError):
-    """A simulator that failed in the middle of a run: its worker died or its engine stopped.
-
-    The commands print it in one line; the checkpoints written so far are kept.
-    """
+    """A simulator failed during a run: its worker process died or its engine stopped. Checkpoints are kept."""
 
 
 class Simulator(ABC):
-    """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz. `with` closes it.
+    """N copies of one humanoid on a flat floor, driven by PD targets at 30 Hz. A context manager: `with` closes it.
 
-    Everything is in the kit's conventions: SMPL joint order, quaternions xyzw, velocities in the world frame; an
-    engine with other conventions converts here and nowhere else.
+    States use the kit's conventions: SMPL joint order, quaternions xyzw, velocities in the world frame. Subclasses convert
+    from and to those of the engine.
     """
 
     name: str
     deterministic: bool
-    """Same inputs give bit-identical results."""
+    """Whether equal inputs give bit-identical results."""
 
     def __init__(self, humanoid: Humanoid, num_envs: int, device: str | torch.device, substeps: int = 4):
         if num_envs < 1:
@@ -66,7 +68,7 @@ class Simulator(ABC):
         self.device = torch.device(device)
 
     def check_inputs(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> None:
-        """The input checks of `step` of every simulator.
+        """Check the inputs of `step`.
 
         Raises:
             KitError: targets are not (N, 69), pushes not (N, 24, 3).
@@ -78,50 +80,50 @@ class Simulator(ABC):
 
     @property
     def timestep(self) -> float:
-        """Physics step, seconds."""
+        """Length of a physics step, seconds."""
         return CONTROL_DT / self.substeps
 
     @abstractmethod
     def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
-        """Place some environments; the others are untouched to the last bit.
+        """Set the state of some environments; the others stay bit-identical.
 
         Args:
-            env_ids: (K,) long, without repeats; none is allowed.
-            state: K rows; root pose and velocity (body 0) and the hinges are used, the rest follows from them.
-            settled: the bodies of `state` are where its hinges put them already (`MotionLibrary.starts`), so they need
-                not be worked out again.
+            env_ids: (K,) long, without repetitions; may be empty.
+            state: K rows; root pose and velocity (body 0) and the hinges are used.
+            settled: the body poses of `state` already agree with its hinges (`MotionLibrary.starts`), so forward kinematics
+                can be skipped.
         """
 
     @abstractmethod
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
-        """One control step (`substeps` physics steps) towards hinge targets (N, 69) rad; the new state.
+        """Simulate one control step (`substeps` physics steps); returns the new state.
 
         Args:
-            pd_targets: (N, 69) rad.
-            push: (N, 24, 3) N, world frame: a force from outside on each body, at its centre of mass, during the whole
-                step and no longer. None costs nothing and is the same as zeros, to the bit where `deterministic`.
+            pd_targets: (N, 69) hinge targets, rad.
+            push: (N, 24, 3) N, world frame: an external force on each body, at its centre of mass, for this step only. None
+                is the same as zeros, to the bit where `deterministic`, and costs nothing.
         """
 
     @property
     @abstractmethod
     def state(self) -> SimState:
-        """The current state, up to date right after a reset too. Its tensors do not change in later steps."""
+        """The current state, also right after a reset. Later steps do not modify its tensors."""
 
     @abstractmethod
     def save(self) -> dict[str, torch.Tensor]:
-        """Everything needed to continue from here bit-exactly (where `deterministic`)."""
+        """Everything needed to continue from the current state, bit-exactly where `deterministic`."""
 
     @abstractmethod
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
-        """Go back to a `save`."""
+        """Restore a state returned by `save`."""
 
     def counters(self) -> dict[str, int]:
-        """Faults since the simulator was built that did not stop it, by name, e.g. {'overflowed': 3}: the number
-        of (environment, control step) pairs. May wait for the device; meant to be read once an iteration."""
+        """Number of (environment, control step) pairs with a non-fatal fault so far, e.g. {'overflowed': 3}. May synchronise
+        with the device; call it once per iteration."""
         return {}
 
     def close(self) -> None:  # noqa: B027
-        """Release threads, processes and memory; a second time does nothing."""
+        """Release threads, processes and memory. May be called twice."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""How many cores this process may use: fewer than the machine has under taskset, Slurm or a container's cpuset."""
+"""Number of cores available to this process, which taskset, Slurm or a container's cpuset may limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def usable_cores() -> int:
-    """Cores in this process's affinity mask, or all of the machine's where the system keeps none (macOS, Windows)."""
+    """Cores in the affinity mask of this process, or all cores on systems without affinity masks (macOS, Windows)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

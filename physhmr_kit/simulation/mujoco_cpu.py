@@ -1,4 +1,4 @@
-"""MuJoCo on the CPU: all environments in one call of `mujoco.rollout`'s native thread pool."""
+"""MuJoCo on the CPU: `mujoco.rollout` steps all environments in one call, on native threads."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from physhmr_kit.simulation.contract import MAX_SPEED, SimState, Simulator
 from physhmr_kit.simulation.cores import usable_cores
 from physhmr_kit.utils.errors import KitError
 
+_READINGS = 3 * NUM_JOINTS + NUM_DOFS  # sensor readings per environment
+
 
 class MujocoCpu(Simulator):
-    """`mujoco.rollout.Rollout` behind the Simulator contract.
+    """`mujoco.rollout.Rollout` as a Simulator.
 
-    One row of a float64 array is one environment (MuJoCo's FULLPHYSICS state: time, qpos, qvel). Nothing else
-    survives a call, so that array is all the engine needs to go on; a save also holds what was last reported, to the bit. Body poses
-    are not returned by the rollout and its sensors lag a physics step behind; poses and velocities therefore come from
-    our own forward kinematics.
+    The state is one float64 row per environment (MuJoCo's FULLPHYSICS state: time, qpos, qvel). Rollouts do not return body
+    poses, and their sensors lag one physics step behind; poses and velocities therefore come from our forward kinematics.
 
     Args:
-        threads: worker threads; all cores that the process may use by default.
+        threads: worker threads; by default all cores available to the process.
     """
 
     name = "mujoco_cpu"
@@ -46,7 +46,7 @@ class MujocoCpu(Simulator):
         threads: int | None = None,
     ):
         if torch.device(device or "cpu").type != "cpu":
-            raise KitError(f"simulator mujoco_cpu computes on the CPU, not on '{device}'; take mujoco_gpu for that")
+            raise KitError(f"simulator mujoco_cpu computes on the CPU, not on '{device}'; use mujoco_gpu")
         super().__init__(humanoid, num_envs, "cpu", substeps)
         self.model = mujoco.MjModel.from_xml_string(humanoid.mjcf(self.timestep))
         threads = min(threads or usable_cores(), num_envs)
@@ -57,8 +57,8 @@ class MujocoCpu(Simulator):
 
         size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         assert size == 1 + self.model.nq + self.model.nv, "the humanoid has no activations or plugins"
-        # every solve starts from rest: at this size looking for warm starts and islands costs more than it saves
-        # (one sixth of all time), and the solver converges to the same forces without
+        # for a model of this size, warm starts and islands cost more than they save (one sixth of the total time), and the
+        # solver converges to the same forces without them
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART | mujoco.mjtDisableBit.mjDSBL_ISLAND
         self._order = _coordinate_order(self.model)
         self._back = torch.argsort(torch.cat([torch.zeros(1, dtype=torch.long), self._order]))
@@ -66,28 +66,27 @@ class MujocoCpu(Simulator):
             "the MJCF lists the drives in the kit's order"
         )
         self._reports = _sensor_order(self.model)
-        # what the engine reads and writes, float64, a row for each environment; allocated once
+        # input and output of the engine
         rows = lambda *shape: torch.zeros(num_envs, *shape, dtype=torch.float64)  # noqa: E731
         self._physics, self._control = rows(size), rows(substeps, self.model.nu)
         self._states, self._sensors = rows(substeps, size), rows(substeps, self.model.nsensordata)
         self._physics[:, 0] = 1
         self._physics[:, 1 : 1 + self.model.nq] = torch.from_numpy(self.model.qpos0)
-        self._state = self._read(self._physics, torch.zeros(num_envs, self.model.nsensordata))
+        self._state = self._read(self._physics, rows(_READINGS).float(), rows().bool())
 
     def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         root_rot = torch.nn.functional.normalize(state.root_rot, dim=1)
-        # MuJoCo keeps the angular velocity of a free joint in the body's own frame
-        spin = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
-        clock = torch.ones(len(env_ids), 1)  # MuJoCo resets a diverged environment's to 0
-        parts = (clock, state.root_pos, root_rot, state.dof_pos, state.body_lin_vel[:, 0], spin, state.dof_vel)
+        # MuJoCo stores the angular velocity of a free joint in the body frame
+        ang_vel = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
+        time = torch.ones(len(env_ids), 1)  # MuJoCo resets that of a diverged environment to 0
+        parts = (time, state.root_pos, root_rot, state.dof_pos, state.body_lin_vel[:, 0], ang_vel, state.dof_vel)
         physics = torch.cat(parts, dim=1).index_select(1, self._back).double()
         self._physics.index_copy_(0, env_ids, physics)
+        readings = torch.zeros(len(env_ids), _READINGS)
         if settled:
-            readings = torch.zeros(len(env_ids), 3 * NUM_JOINTS + NUM_DOFS)
             fresh = self._assemble(state, readings, torch.zeros(len(env_ids), dtype=torch.bool))
         else:
-            no_readings = torch.zeros(len(env_ids), self.model.nsensordata)
-            fresh = self._read(physics, no_readings, ~physics.sum(1).isfinite())
+            fresh = self._read(physics, readings, ~physics.sum(1).isfinite())
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
@@ -103,10 +102,11 @@ class MujocoCpu(Simulator):
             self._models, self._scratch, self._physics.numpy(), control,
             control_spec=int(spec), skip_checks=True, nstep=self.substeps, state=self._states.numpy(), sensordata=self._sensors.numpy(),
         )  # fmt: skip
-        # MuJoCo silently resets a diverged environment to qpos0; its clock shows it
+        # MuJoCo silently resets a diverged environment to qpos0, and its time to 0
         late = self._states[:, -1, 0] - self._physics[:, 0] < (self.substeps - 0.5) * self.timestep
         self._physics.copy_(self._states[:, -1])
-        self._state = self._read(self._physics, self._sensors[:, -1].float(), late | bad)
+        readings = self._sensors[:, -1].float().index_select(1, self._reports)
+        self._state = self._read(self._physics, readings, late | bad)
         return self._state
 
     @property
@@ -115,33 +115,29 @@ class MujocoCpu(Simulator):
 
     @cached_property
     def _pushed_control(self) -> np.ndarray:
-        """(N, substeps, nu + 6 nbody): controls, then the wrench on each body. Made at the first push."""
+        """(N, substeps, nu + 6 nbody): controls, then the wrench on each body. Allocated at the first push."""
         return np.zeros((self.num_envs, self.substeps, self.model.nu + 6 * self.model.nbody))
 
     def _with_push(self, push: torch.Tensor) -> np.ndarray:
-        """The present controls and the forces (N, 24, 3) N on the bodies, as the engine reads both."""
+        """The engine's input with forces (N, 24, 3) N on the bodies in addition to the controls."""
         rows, nu = self._pushed_control, self.model.nu
         rows[:, :, :nu] = self._control.numpy()
         wrenches = rows[:, :, nu:].reshape(self.num_envs, self.substeps, self.model.nbody, 6)  # a view
         wrenches[:, :, body_ids(self.model), :3] = push.detach().cpu().numpy()[:, None]
         return rows
 
-    def _read(self, physics: torch.Tensor, sensors: torch.Tensor, diverged: torch.Tensor | None = None) -> SimState:
-        """The contract's state of K rows of physics (K, 152) and sensor readings."""
+    def _read(self, physics: torch.Tensor, readings: torch.Tensor, diverged: torch.Tensor) -> SimState:
+        """Convert K rows of physics (K, 152) and sensor readings (see `_sensor_order`) to a `SimState`."""
         columns = physics.T.to(torch.float32, memory_format=torch.contiguous_format).index_select(0, self._order)
         body = coordinate_kinematics(columns, self._offsets)
         exploded = ~(columns[-NUM_DOFS - 6 :].abs().amax(0) < MAX_SPEED)  # NaN compares false
-        readings = sensors.index_select(1, self._reports)
-        return self._assemble(body, readings, exploded if diverged is None else diverged | exploded)
+        return self._assemble(body, readings, diverged | exploded)
 
     @staticmethod
     def _assemble(body: BodyState, readings: torch.Tensor, diverged: torch.Tensor) -> SimState:
         contact, torque = readings.split([3 * NUM_JOINTS, NUM_DOFS], dim=1)
-        return SimState(
-            body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
-            # the sensor reports the force that the body exerts; the contract has the force on the body
-            -contact.unflatten(1, (NUM_JOINTS, 3)), torque, diverged,
-        )  # fmt: skip
+        # the sensor reports the force exerted by the body, `SimState` the force on it
+        return SimState.of(body, -contact.unflatten(1, (NUM_JOINTS, 3)), torque, diverged)
 
     def save(self) -> dict[str, torch.Tensor]:
         reported = {f.name: getattr(self._state, f.name).clone() for f in fields(SimState)}
@@ -156,14 +152,14 @@ class MujocoCpu(Simulator):
 
 
 def body_ids(model: mujoco.MjModel) -> list[int]:
-    """MuJoCo's ids of the 24 bodies in the kit's order."""
+    """MuJoCo ids of the 24 bodies in SMPL order."""
     return [model.body(name).id for name in BODY_NAMES]
 
 
 def _coordinate_order(model: mujoco.MjModel) -> torch.Tensor:
     """Columns of MuJoCo's state (time, qpos, qvel) in the order of `coordinate_kinematics`: (151,)."""
     qpos, qvel, _ = dof_addresses(model)
-    root = [1, 2, 3, 5, 6, 7, 4]
+    root = [1, 2, 3, 5, 6, 7, 4]  # position, then the quaternion from wxyz to xyzw
     first = 1 + model.nq
     return torch.tensor([*root, *(1 + qpos), *range(first, first + 6), *(first + qvel)])
 

@@ -1,4 +1,4 @@
-"""MuJoCo on a GPU: `mujoco_warp` steps all environments in one CUDA graph; torch sees the same memory."""
+"""MuJoCo on a GPU: `mujoco_warp` steps all environments in one CUDA graph and shares its memory with torch."""
 
 from __future__ import annotations
 
@@ -30,33 +30,32 @@ OVERFLOW_BITS = int(
     mjw.OverflowType.NEFC | mjw.OverflowType.NJMAX_NNZ | mjw.OverflowType.BROADPHASE
     | mjw.OverflowType.NARROWPHASE | mjw.OverflowType.CCD | mjw.OverflowType.EPA_HORIZON
 )  # fmt: skip
-"""Overflow bits of a contact or constraint that was dropped. The others say that the solver used all the iterations
-it was allowed, as intended, or concern features that the humanoid does not have."""
+"""Overflow bits of dropped contacts or constraints. The other bits report that the solver reached its iteration limit, as
+intended, or concern features that the humanoid does not use."""
 
 
 class MujocoGpu(Simulator):
-    """`mujoco_warp` behind the Simulator contract, in float32.
+    """`mujoco_warp` as a Simulator, in float32.
 
-    Between two targets nothing leaves the device and Python launches one CUDA graph: hold the targets, all physics
-    steps, contact forces, divergence check. The graph is recorded when the simulator is built (on Warp's CPU device as well:
-    it replays the same recording). Warp compiles its kernels the first time they are used on a machine (half a minute
-    for the CPU, more for a GPU) and keeps them in its cache; building takes that much longer then.
+    A control step launches one CUDA graph and copies nothing from the device: PD targets, all physics steps, contact forces,
+    divergence check. The graph is captured in the constructor (also on Warp's CPU device). The first time on a machine Warp
+    compiles its kernels, half a minute for the CPU and more for a GPU, and caches them.
 
-    Physics state lives in Warp's arrays `qpos`, `qvel` and `warmstart`, of which these attributes are torch views
-    without a copy. The contact sensors of the MJCF are left out: each of the 24 would search all contacts in every
-    physics step, while one pass over the contacts of the last step gives the same forces.
+    `qpos`, `qvel` and `warmstart` are torch views of Warp's arrays. The contact sensors of the MJCF are removed: each of the
+    24 would search all contacts in every physics step, while one pass over the contacts of the last step gives the same
+    forces.
 
-    Contacts are pooled: one environment may have more than its `nconmax`, but once the pool of `num_envs * nconmax`
-    is full any environment may lose some, and all of them count as overflowed. `njmax` is a limit for each
-    environment. Healthy falls of this humanoid reach 31 contacts and 126 constraint rows.
+    Contacts are pooled: one environment may have more than `nconmax`, but once the pool of `num_envs * nconmax` is full any
+    environment may lose some, and all count as overflowed. `njmax` is a limit per environment. Falls of this humanoid reach
+    31 contacts and 126 constraint rows.
 
-    On a GPU equal inputs do not give equal bits: threads add contacts and forces in the order in which they arrive.
-    On Warp's CPU device they do.
+    On a GPU equal inputs do not give equal bits, because threads add contacts and forces in the order of arrival; on Warp's
+    CPU device they do.
 
     Args:
         device: a CUDA device, by default torch's current one; 'cpu' for tests.
-        nconmax: contacts for each environment, on average.
-        njmax: constraint rows for each environment.
+        nconmax: mean number of contacts per environment.
+        njmax: constraint rows per environment.
     """
 
     name = "mujoco_gpu"
@@ -84,7 +83,7 @@ class MujocoGpu(Simulator):
             if self._warp_device.is_cuda:  # lets the solver stop early inside a graph; needs CUDA 12.4
                 self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
             self._d = mjw.make_data(self.model, nworld=num_envs, nconmax=nconmax, njmax=njmax)
-        wp.synchronize_device(self._warp_device)  # torch may use another stream from here on
+        wp.synchronize_device(self._warp_device)  # torch may use another stream
 
         self.qpos, self.qvel, self.warmstart = (
             wp.to_torch(a) for a in (self._d.qpos, self._d.qvel, self._d.qacc_warmstart)
@@ -106,7 +105,7 @@ class MujocoGpu(Simulator):
         self._graph: wp.Graph | None = self._record()
 
     def _wrap(self) -> None:
-        """Warp's view of what torch allocated, and what only the graph uses."""
+        """Create Warp views of torch tensors, and the buffers of the graph."""
         view = wp.from_torch
         self._in = [view(self._targets), self._d.qpos, self._d.qvel]
         self._places = [view(a.int()) for a in (self._dof_qpos, self._dof_qvel, self._dof_ctrl)]
@@ -118,14 +117,14 @@ class MujocoGpu(Simulator):
             self._joint_of_geom: wp.array = wp.array(_joint_of_geom(self.model), dtype=int)
 
     def _physics(self) -> None:
-        """One control step from `_targets`, as Warp launches only."""
+        """One control step from `_targets`, with Warp launches only, so that a graph can capture it."""
         m, d = self._m, self._d
         contact, diverged, overflowed = self._out
         with wp.ScopedDevice(self._warp_device):
             wp.launch(kernels.hold_targets, (d.nworld, NUM_DOFS), [*self._in, *self._places, *self._drives], [d.ctrl])
             for _ in range(self.substeps):
                 mjw.step(m, d)
-            # the contacts, their forces and the drives' torques are still those of the last physics step
+            # contacts and actuator forces are those of the last physics step
             mjw.contact_force(m, d, self._contact_ids, True, self._contact_force)
             contact.zero_()
             found = [d.nacon, d.contact.geom, d.contact.worldid, self._contact_force, self._joint_of_geom]
@@ -138,11 +137,11 @@ class MujocoGpu(Simulator):
             )
 
     def _record(self) -> wp.Graph:
-        """The graph of `_physics`. It holds addresses: from here on arrays are written to, never replaced."""
+        """Capture `_physics` as a graph. It holds addresses: afterwards arrays may be written to but not replaced."""
         clean = self.save()
-        if self._warp_device.is_cuda:  # what torch has prepared, for Warp's own stream
+        if self._warp_device.is_cuda:  # Warp uses its own stream
             torch.cuda.synchronize(self.device)
-        self._physics()  # compiles and loads every kernel, which a recording should not have to
+        self._physics()  # compiles and loads the kernels before the capture
         wp.synchronize_device(self._warp_device)
         with wp.ScopedCapture(device=self._warp_device) as capture:
             self._physics()
@@ -150,8 +149,8 @@ class MujocoGpu(Simulator):
         return capture.graph
 
     def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
-        """See `Simulator.reset`. mujoco_warp's own reset_data builds new kernels in every call and touches the contact
-        list of all worlds; all that outlives a step are these four arrays."""
+        """See `Simulator.reset`. mujoco_warp's `reset_data` builds new kernels in every call and changes the contacts of all
+        worlds; only these four arrays persist between steps."""
         env_ids, state = env_ids.to(self.device), state.to(self.device)
         qpos, qvel = self.qpos.new_empty(len(env_ids), self.model.nq), self.qvel.new_empty(len(env_ids), self.model.nv)
         root_rot = state.root_rot
@@ -159,7 +158,7 @@ class MujocoGpu(Simulator):
         qpos[:, 3:7] = root_rot.roll(1, dims=1)
         qpos[:, self._dof_qpos] = state.dof_pos
         qvel[:, :3] = state.body_lin_vel[:, 0]
-        # MuJoCo keeps the angular velocity of a free joint in the body's own frame
+        # MuJoCo stores the angular velocity of a free joint in the body frame
         qvel[:, 3:6] = quat_rotate_inverse(root_rot, state.body_ang_vel[:, 0])
         qvel[:, self._dof_qvel] = state.dof_vel
         self.qpos.index_copy_(0, env_ids, qpos)
@@ -168,19 +167,19 @@ class MujocoGpu(Simulator):
         self._time.index_fill_(0, env_ids, 0.0)
         count = len(env_ids)
         forces = qpos.new_zeros(count, NUM_JOINTS, 3), qpos.new_zeros(count, NUM_DOFS), self._diverged.new_zeros(count)
-        fresh = _with_forces(state, *forces) if settled else self._assemble(qpos, qvel, *forces)
+        fresh = SimState.of(state, *forces) if settled else self._assemble(qpos, qvel, *forces)
         self._state = self._state.with_rows(env_ids, fresh)
 
     def step(self, pd_targets: torch.Tensor, push: torch.Tensor | None = None) -> SimState:
         self.check_inputs(pd_targets, push)
         assert self._graph is not None, "the simulator is closed"
         self._targets.copy_(pd_targets.detach())
-        if push is not None:  # the graph always reads this array, which is zero without pushes
+        if push is not None:  # the graph always reads this array; it is zero without pushes
             self._wrench[:, self._body_ids, :3] = push.detach().to(self._wrench)
         elif self._pushed:
             self._wrench.zero_()
         self._pushed = push is not None
-        # on torch's stream: ordered with what comes before and after, without waiting for either
+        # on torch's stream, for the order with other operations without synchronisation
         stream = wp.stream_from_torch(self.device) if self._warp_device.is_cuda else None
         wp.capture_launch(self._graph, stream=stream)
         self._state = self._read()
@@ -200,13 +199,13 @@ class MujocoGpu(Simulator):
             qpos[:, :3], root_rot, qvel[:, :3], quat_rotate(root_rot, qvel[:, 3:6]),
             qpos[:, self._dof_qpos], qvel[:, self._dof_qvel], self._offsets,
         )  # fmt: skip
-        return _with_forces(body, contact, torque, diverged)
+        return SimState.of(body, contact, torque, diverged)
 
     def save(self) -> dict[str, torch.Tensor]:
         return {
             "qpos": self.qpos.clone(),
             "qvel": self.qvel.clone(),
-            "warmstart": self.warmstart.clone(),  # where the solver begins: without it the last bits differ
+            "warmstart": self.warmstart.clone(),  # initial value of the solver; needed for equal bits
             "time": self._time.clone(),
             "contact_force": self._state.contact_force.clone(),
             "dof_torque": self._state.dof_torque.clone(),
@@ -225,18 +224,11 @@ class MujocoGpu(Simulator):
         self._state = self._assemble(self.qpos, self.qvel, *forces)
 
     def counters(self) -> dict[str, int]:
-        """'overflowed': contacts or constraints were dropped, because `nconmax` or `njmax` was too small."""
+        """'overflowed': contacts or constraints were dropped because `nconmax` or `njmax` is too small."""
         return {"overflowed": int(self._overflowed)}
 
     def close(self) -> None:
         self._graph = None
-
-
-def _with_forces(body: BodyState, contact, torque, diverged) -> SimState:
-    return SimState(
-        body.body_pos, body.body_rot, body.body_lin_vel, body.body_ang_vel, body.dof_pos, body.dof_vel,
-        contact, torque, diverged,
-    )  # fmt: skip
 
 
 def _resolve(device: str | torch.device | None) -> torch.device:
@@ -244,16 +236,16 @@ def _resolve(device: str | torch.device | None) -> torch.device:
     if device.type == "cpu":
         return device
     if device.type != "cuda":
-        raise KitError(f"simulator mujoco_gpu computes on a CUDA device, not on '{device}'; take mujoco_cpu")
+        raise KitError(f"simulator mujoco_gpu computes on a CUDA device, not on '{device}'; use mujoco_cpu")
     if not torch.cuda.is_available():
         raise KitError(
-            "simulator mujoco_gpu: there is no CUDA device; take --simulator mujoco_cpu (device='cpu' runs it here too, "
+            "simulator mujoco_gpu: there is no CUDA device; use --simulator mujoco_cpu (with device='cpu' it runs on the CPU, "
             "slowly, for tests)"
         )
     return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def _joint_of_geom(model: mujoco.MjModel) -> np.ndarray:
-    """SMPL joint that each geom belongs to; -1 for the floor."""
+    """SMPL joint of each geom; -1 for the floor."""
     names = [model.body(body).name for body in model.geom_bodyid]
     return np.array([BODY_NAMES.index(name) if name in BODY_NAMES else -1 for name in names])

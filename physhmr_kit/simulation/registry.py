@@ -1,4 +1,4 @@
-"""Simulators by name, imported only when used, and the choice behind `--simulator auto`."""
+"""Simulators by name, imported on use, and the choice made by `--simulator auto`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _CLASSES = {
 }
 
 SIMULATORS = ("auto", *_CLASSES)
-"""What `--simulator` accepts."""
+"""Values of `--simulator`."""
 
 ISAAC_PYTHON = "PHYSHMR_ISAACGYM_PYTHON"
-"""Environment variable that names the interpreter (Python 3.8) in which Isaac Gym is installed."""
+"""Environment variable with the path of the Python 3.8 interpreter in which Isaac Gym is installed."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A simulator and the reason it was taken."""
+    """A simulator and the reason for choosing it."""
 
     name: str
     why: str
@@ -41,8 +41,8 @@ class Choice:
 
 
 def choose_simulator(name: str = "auto") -> Choice:
-    """The simulator that a name selects on this machine: 'auto' is Isaac Gym where its interpreter is named, else mujoco_gpu where there is
-    a CUDA device, else mujoco_cpu.
+    """Resolve a simulator name. 'auto' is isaac_gym if its interpreter is configured, else mujoco_gpu if there is a CUDA device,
+    else mujoco_cpu.
 
     Raises:
         KitError: unknown name.
@@ -63,7 +63,7 @@ def choose_simulator(name: str = "auto") -> Choice:
 
 
 def accelerator_of(name: str = "auto") -> str:
-    """Where a simulator computes on this machine, in Lightning's words: 'gpu' or 'cpu'.
+    """Lightning's accelerator for a simulator on this machine: 'gpu' or 'cpu'.
 
     Raises:
         KitError: unknown name.
@@ -85,12 +85,12 @@ def make_simulator(
 
     Args:
         name: one of `SIMULATORS`; see `choose_simulator` for 'auto'.
-        humanoid: the body; the mean shape when omitted.
-        num_envs: copies simulated side by side.
-        device: where its tensors live; by default where the simulator computes (the CPU for mujoco_cpu, a CUDA device
-            for mujoco_gpu). mujoco_gpu also runs, slowly, with device='cpu'.
-        substeps: physics steps for each 30 Hz control step.
-        options: passed on to the simulator, e.g. threads=1.
+        humanoid: by default of the mean shape.
+        num_envs: number of environments.
+        device: of the tensors; by default where the simulator computes (the CPU for mujoco_cpu, a CUDA device for
+            mujoco_gpu). mujoco_gpu also runs, slowly, with device='cpu'.
+        substeps: physics steps per 30 Hz control step.
+        options: passed to the simulator, e.g. threads=1.
 
     Raises:
         KitError: unknown name, a missing package or device, or invalid sizes.

@@ -1,4 +1,4 @@
-"""Warp kernels around a control step of `mujoco_gpu`: PD targets to controls, contacts to net forces, which worlds diverged."""
+"""Warp kernels of `mujoco_gpu`: PD targets to controls, contacts to net forces, divergence check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def hold_targets(
     kp: wp.array[float], kd: wp.array[float], limit: wp.array[float],
     ctrl: wp.array2d[float],
 ):  # fmt: skip
-    """`Humanoid.limit_targets`, and 0 where a target is no number."""
+    """`Humanoid.limit_targets`; targets that are not finite become 0."""
     world, dof = wp.tid()
     goal = target[world, dof]
     if not wp.isfinite(goal):
@@ -29,7 +29,7 @@ def add_contacts(
     contacts: wp.array[int], geoms: wp.array[wp.vec2i], worlds: wp.array[int], force: wp.array[wp.spatial_vector],
     joint_of_geom: wp.array[int], total: wp.array2d[wp.vec3],
 ):  # fmt: skip
-    """Net force on each body: a contact pushes its second geom and, the other way, its first."""
+    """Net force on each body; a contact force acts on the second geom and its opposite on the first."""
     contact = wp.tid()
     if contact >= contacts[0]:
         return
@@ -46,7 +46,7 @@ def check_worlds(
     target: wp.array2d[float], qpos: wp.array2d[float], qvel: wp.array2d[float], max_speed: float, overflow_bits: int,
     overflow: wp.array[int], diverged: wp.array[bool], overflowed: wp.array[wp.int64],
 ):  # fmt: skip
-    """Which worlds diverged, and how many dropped contacts or constraints in this control step."""
+    """Find diverged worlds, and count those that dropped contacts or constraints in this control step."""
     world = wp.tid()
     good = wp.isfinite(target[world, 0])  # a constant could not be changed in a loop of Warp
     for i in range(target.shape[1]):

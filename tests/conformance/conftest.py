@@ -1,4 +1,4 @@
-"""The backends every test of this folder is run on (see tests/backends.py)."""
+"""Runs every test of this folder on all backends (see tests/backends.py)."""
 
 import pytest
 from backends import BACKENDS, make_backend, use_standin
@@ -6,7 +6,7 @@ from backends import BACKENDS, make_backend, use_standin
 
 @pytest.fixture(scope="session")
 def idle():
-    """Simulators that no test uses at the moment, by backend and arguments: a start takes seconds, a reset nothing."""
+    """Simulators that no test uses at the moment, by backend and arguments: a reset is much cheaper than a start."""
     waiting = {}
     yield waiting
     for simulator in (s for those in waiting.values() for s in those):
@@ -15,7 +15,7 @@ def idle():
 
 @pytest.fixture(params=BACKENDS)
 def build(request, idle, monkeypatch, tmp_path):
-    """Gives simulators of one backend, as the last test left them: build(num_envs, **options). `build.fresh` makes a new one."""
+    """Returns simulators of one backend in any state: build(num_envs, **options). `build.fresh` makes a new one."""
     taken, made = [], []
     if request.param == "isaac_gym":
         use_standin(monkeypatch, tmp_path)

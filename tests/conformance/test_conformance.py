@@ -1,4 +1,4 @@
-"""What every simulator must do: the same body, the same physics, the same manners. Run on each backend of conftest.py."""
+"""Requirements on every simulator: joint order, physics, behaviour of the interface. Runs on each backend of conftest.py."""
 
 from dataclasses import fields, replace
 
@@ -26,7 +26,7 @@ def dof(name: str) -> int:
 def bodies(
     count: int = 1, height: float = 0.0, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0), turn=None, **hinges: float
 ) -> BodyState:
-    """`count` bodies standing `height` m above the floor, hinges at 0 but for those named (rad)."""
+    """`count` bodies standing `height` m above the floor, hinges at 0 except those given (rad)."""
     angles = torch.zeros(count, 69)
     for name, angle in hinges.items():
         angles[:, dof(name)] = angle
@@ -58,7 +58,7 @@ def random_targets(seed: int, steps: int, count: int) -> torch.Tensor:
     return 0.3 * torch.randn(steps, count, 69, generator=torch.Generator().manual_seed(seed))
 
 
-# Order: names, not positions
+# Joint order
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_target_for_one_hinge_moves_that_hinge(build, name, target):
     assert moved.max() < 0.02
 
 
-def test_the_leg_that_stands_carries_the_body_and_the_lifted_one_nothing(build):
+def test_the_stance_leg_carries_the_body(build):
     simulator = build(2)
     lifted = [bodies(left_hip_x=-0.8, left_knee_x=0.8), bodies(right_hip_x=-0.8, right_knee_x=0.8)]
     for row, state in enumerate(lifted):
@@ -97,8 +97,8 @@ def test_the_leg_that_stands_carries_the_body_and_the_lifted_one_nothing(build):
 # Physics
 
 
-def test_a_hinge_follows_a_step_of_its_target_with_the_time_constant_of_its_gains(build):
-    """kd / kp = 0.1 s and next to no inertia: 1 - 1/e of the way after 0.1 s."""
+def test_a_hinge_responds_to_a_target_step_with_the_time_constant_of_its_gains(build):
+    """kd / kp = 0.1 s and little inertia: 1 - 1/e of the way after 0.1 s."""
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR))
     targets = torch.zeros(1, 69)
@@ -121,7 +121,7 @@ def test_a_body_falls_with_the_acceleration_of_gravity(build):
 
 
 def test_without_contact_the_centre_of_mass_keeps_its_horizontal_velocity(build):
-    """Whatever the drives do: they push bodies against each other."""
+    """Drives exert internal forces only."""
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR, velocity=(1.5, -0.7, 0.0)))
     path = [centre_of_mass(simulator.state)[0, :2]]
@@ -131,7 +131,7 @@ def test_without_contact_the_centre_of_mass_keeps_its_horizontal_velocity(build)
     torch.testing.assert_close(velocity, torch.tensor([1.5, -0.7]).expand(15, 2), atol=0.025, rtol=0)
 
 
-def test_a_standing_body_presses_on_the_floor_with_its_weight_and_with_its_feet_only(build):
+def test_contact_forces_of_a_standing_body_equal_its_weight_and_act_on_its_feet(build):
     simulator = build(1)
     put(simulator, bodies())
     forces = [simulator.step(REST[None]).contact_force[0] for _ in range(60)]
@@ -143,7 +143,7 @@ def test_a_standing_body_presses_on_the_floor_with_its_weight_and_with_its_feet_
     assert left == pytest.approx(float(right), rel=0.05)
 
 
-def test_the_root_turns_about_the_world_axis_its_angular_velocity_names(build):
+def test_root_angular_velocity_is_in_the_world_frame(build):
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR, turn=(0.0, 1.2, 0.0), spin=(0.0, 0.0, 1.0)))
     before = simulator.state.root_rot.clone()
@@ -154,7 +154,7 @@ def test_the_root_turns_about_the_world_axis_its_angular_velocity_names(build):
 
 
 def test_velocities_are_those_of_the_body_origins(build):
-    """What a body covers in a step is the mean of its velocities at both ends."""
+    """The displacement in a step is the mean of the velocities before and after it."""
     simulator = build(1)
     put(simulator, bodies(height=IN_THE_AIR, velocity=(1.0, 0.0, 2.0), spin=(0.5, -0.4, 1.0), left_shoulder_z=0.3))
     for targets in random_targets(2, 2, 1):  # the drives' first jerk is over after two steps
@@ -181,8 +181,8 @@ def velocity_of_the_centre_of_mass(simulator, targets: torch.Tensor) -> torch.Te
     return (centre_of_mass(simulator.step(targets)) - before) / CONTROL_DT
 
 
-def test_a_push_gives_the_whole_body_its_impulse_in_the_world_frame(build):
-    """F dt / m, whichever way the body faces and whichever body is pushed; and it ends with the step."""
+def test_a_push_transfers_its_impulse_in_the_world_frame(build):
+    """F dt / m, for any heading and any body; and it ends with the step."""
     simulator, turn = build(4), (0.0, 0.4, 1.2)
     put(simulator, bodies(4, height=IN_THE_AIR, turn=turn, left_shoulder_z=0.3))
     hold = simulator.state.dof_pos.clone()
@@ -197,7 +197,7 @@ def test_a_push_gives_the_whole_body_its_impulse_in_the_world_frame(build):
     torch.testing.assert_close(again - again[2], expected, atol=0.002, rtol=0.02)
 
 
-def test_a_push_acts_on_the_body_it_names(build):
+def test_a_push_acts_on_its_body(build):
     simulator = build(2)
     put(simulator, bodies(2, height=IN_THE_AIR))
     push = torch.zeros(2, 24, 3)
@@ -208,7 +208,7 @@ def test_a_push_acts_on_the_body_it_names(build):
     assert moved[1, right] > 0.01 > 2 * moved[1, left].abs()
 
 
-def test_no_push_and_a_push_of_zero_are_the_same_and_nothing_of_a_push_stays(build):
+def test_a_zero_push_equals_no_push_and_pushes_do_not_persist(build):
     simulator, twin = build(2), build(2)
     for s in (simulator, twin):
         put(s, bodies(2))
@@ -224,7 +224,7 @@ def test_no_push_and_a_push_of_zero_are_the_same_and_nothing_of_a_push_stays(bui
         torch.testing.assert_close(a.body_pos, b.body_pos, atol=0.01, rtol=0)
 
 
-def test_a_push_leaves_the_other_environments_as_they_are(build):
+def test_a_push_does_not_change_other_environments(build):
     simulator, twin = build(2), build(2)
     for s in (simulator, twin):
         put(s, bodies(2))
@@ -235,10 +235,10 @@ def test_a_push_leaves_the_other_environments_as_they_are(build):
     assert same_bits(a, b, [0]) and not same_bits(a, b, [1])
 
 
-# Manners
+# Interface
 
 
-def test_a_reset_leaves_the_other_environments_as_they_are_and_shows_the_new_pose_at_once(build):
+def test_a_reset_does_not_change_other_environments_and_is_visible_at_once(build):
     simulator, twin = build(4), build(4)
     for s in (simulator, twin):
         put(s, bodies(4))
@@ -259,7 +259,7 @@ def test_a_reset_leaves_the_other_environments_as_they_are_and_shows_the_new_pos
     assert not same_bits(a, b, [2])
 
 
-def test_going_back_to_a_save_repeats_every_bit(build):
+def test_restoring_a_save_repeats_every_bit(build):
     simulator = build(4)
     put(simulator, bodies(4))
     for targets in random_targets(5, 4, 4):
@@ -286,7 +286,7 @@ def test_equal_inputs_give_equal_bits(build):
     assert same_bits(ends[4], ends[9])
 
 
-def test_a_target_that_is_no_number_stops_its_own_environment_only(build):
+def test_a_nan_target_diverges_its_own_environment_only(build):
     simulator, twin = build(4), build(4)
     for s in (simulator, twin):
         put(s, bodies(4))
@@ -296,11 +296,11 @@ def test_a_target_that_is_no_number_stops_its_own_environment_only(build):
     assert state.diverged.tolist() == [False, True, False, False]
     assert same_bits(state, reference, [0, 2, 3])
     put(simulator, bodies(4))
-    assert not simulator.state.diverged.any(), "a reset makes it good again"
+    assert not simulator.state.diverged.any(), "cleared by a reset"
     assert not simulator.step(torch.zeros(4, 69)).diverged.any()
 
 
-def test_physics_that_blows_up_is_told_for_its_own_environment_only(build):
+def test_divergence_is_reported_for_its_own_environment_only(build):
     simulator = build(4)
     put(simulator, bodies(4, height=IN_THE_AIR))
     simulator.reset(torch.tensor([1]), bodies(1, height=IN_THE_AIR, spin=(1e6, 0.0, 1e6)))
@@ -316,7 +316,7 @@ def test_a_simulator_without_environments_is_refused(build):
         build(1, substeps=0)
 
 
-def test_no_environment_at_all_can_be_reset(build):
+def test_an_empty_reset_changes_nothing(build):
     simulator, twin = build(2), build(2)
     for s in (simulator, twin):
         put(s, bodies(2))
@@ -324,7 +324,7 @@ def test_no_environment_at_all_can_be_reset(build):
     assert same_bits(simulator.state, twin.state)
 
 
-def test_a_rotation_that_is_not_of_unit_length_makes_no_giant(build):
+def test_rotations_are_normalised(build):
     simulator, state = build(2), bodies()
     simulator.reset(torch.tensor([0]), state)
     simulator.reset(torch.tensor([1]), replace(state, body_rot=2 * state.body_rot))
@@ -340,7 +340,7 @@ def test_targets_of_the_wrong_shape_are_refused(build):
         simulator.step(torch.zeros(2, 69), torch.zeros(2, 3))
 
 
-def test_a_state_that_is_no_number_is_told_after_one_physics_step_too(build):
+def test_a_nan_state_diverges_within_one_physics_step(build):
     simulator = build(2, substeps=1)
     put(simulator, bodies(2, height=IN_THE_AIR))
     state = bodies(1, height=IN_THE_AIR)
@@ -349,12 +349,12 @@ def test_a_state_that_is_no_number_is_told_after_one_physics_step_too(build):
     assert simulator.step(torch.zeros(2, 69)).diverged.tolist() == [False, True]
 
 
-def test_a_with_block_closes_the_simulator_also_when_it_fails(build, monkeypatch):
+def test_a_with_block_closes_the_simulator_even_after_an_error(build, monkeypatch):
     simulator, closed = build.fresh(1), []
     close = simulator.close
     monkeypatch.setattr(simulator, "close", lambda: closed.append(close()))
     with pytest.raises(ZeroDivisionError), simulator as inside:
         assert inside is simulator and inside.step(REST[None]).body_pos.isfinite().all()
         1 / 0  # noqa: B018
-    assert len(closed) == 1
+    assert len(closed) == 1 and simulator.name == build.backend
     close()  # closing twice is harmless

@@ -1,4 +1,6 @@
-"""The assistive force at the pelvis: where it points, how large it gets, and that evaluation has none."""
+"""Assistive force at the pelvis: direction, limit, and that evaluations have none."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +19,6 @@ def library() -> MotionLibrary:
 
 
 def test_the_force_is_a_spring_and_damper_at_the_pelvis(library):
-    from dataclasses import replace
-
     ref = library.clip(0)[:2]
     sim = replace(
         ref,
@@ -35,7 +35,7 @@ def test_the_force_is_a_spring_and_damper_at_the_pelvis(library):
 
 
 def height_after(library, assist, steps=12):
-    """Height of the pelvis after some steps whose targets fold the body, m."""
+    """Height of the pelvis, m, after steps whose targets make the body collapse."""
     env = TrackingEnv(
         library,
         make_simulator("mujoco_cpu", num_envs=2),
@@ -54,7 +54,7 @@ def test_an_assisted_body_stays_higher(library):
     assert height_after(library, 600.0) > height_after(library, 0.0) + 0.05
 
 
-def test_nobody_is_assisted_in_an_evaluation(library):
+def test_an_evaluation_has_no_assistive_force(library):
     env = evaluation_env(library, TrackingConfig(termination="relative"))
     assert env.assist == 0 and env.config.termination == "relative"
     env.close()

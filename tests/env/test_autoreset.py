@@ -1,4 +1,4 @@
-"""What happens after an episode has ended, in gymnasium's three ways, and which of gymnasium's vector wrappers work in each."""
+"""Gymnasium's three autoreset modes, and which of its vector wrappers work with each."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def build(library):
         env.close()
 
 
-def test_next_step_shows_the_end_first_and_the_beginning_a_step_later(build):
+def test_next_step_returns_the_last_observation_first_and_resets_a_step_later(build):
     same, later = build("same_step"), build("next_step")
     for _ in range(2):
         ended, again = same.step(STILL), later.step(STILL)
@@ -59,7 +59,7 @@ def test_next_step_shows_the_end_first_and_the_beginning_a_step_later(build):
     assert torch.equal(obs["proprioception"], later.observe(("proprioception",))["proprioception"])
 
 
-def test_under_next_step_every_episode_is_reported_once(build):
+def test_with_next_step_every_episode_is_reported_once(build):
     env = build("next_step", episode_length=2)
     reported = []
     env.sampler.report = lambda clips, frames, failed: reported.extend(clips.tolist())
@@ -68,7 +68,7 @@ def test_under_next_step_every_episode_is_reported_once(build):
     assert len(reported) == 6
 
 
-def test_disabled_leaves_the_reset_to_the_caller(build):
+def test_with_disabled_the_caller_resets(build):
     env = build("disabled")
     env.step(STILL)
     obs, *_, truncated, _ = env.step(STILL)
@@ -83,7 +83,7 @@ def test_disabled_leaves_the_reset_to_the_caller(build):
         )
 
 
-def test_under_disabled_an_episode_that_is_over_stays_over(build):
+def test_with_disabled_an_ended_episode_is_reported_once(build):
     env = build("disabled", episode_length=2)
     reported = []
     env.sampler.report = lambda clips, frames, failed: reported.extend(clips.tolist())
@@ -92,7 +92,7 @@ def test_under_disabled_an_episode_that_is_over_stays_over(build):
 
 
 @pytest.mark.parametrize("autoreset, counted", [("same_step", 5), ("next_step", 3), ("disabled", 1)])
-def test_physics_that_blows_up_is_counted_once_an_episode(build, autoreset, counted):
+def test_divergence_is_counted_once_per_episode(build, autoreset, counted):
     env, bad = build(autoreset), STILL.clone()
     bad[1, 4] = torch.nan
     ended = sum(int(env.step(bad)[2][1]) for _ in range(5))
@@ -100,8 +100,8 @@ def test_physics_that_blows_up_is_counted_once_an_episode(build, autoreset, coun
     assert ended == env.num_diverged == counted
 
 
-def test_what_blew_up_stays_out_of_sight_until_its_reset(build):
-    """Also when another environment is reset meanwhile, or the observation is asked for."""
+def test_diverged_states_never_reach_an_observation_before_the_reset(build):
+    """Also when another environment is reset in between, or `observe` is called."""
     env = build("disabled")
     env.step(STILL)
     gone = env.library.clip(0)[:1]
@@ -113,14 +113,14 @@ def test_what_blew_up_stays_out_of_sight_until_its_reset(build):
         assert all(torch.isfinite(v).all() for v in seen.values())
 
 
-def test_a_reset_mask_that_names_nobody_changes_nothing(build):
+def test_an_empty_reset_mask_changes_nothing(build):
     env = build("same_step")
     obs = env.step(STILL)[0]
     again, _ = env.reset(options={"reset_mask": torch.zeros(3, dtype=torch.bool)})
     assert all(torch.allclose(obs[g], again[g], atol=1e-5) for g in obs) and env._steps.tolist() == [1, 1, 1]
 
 
-def test_masks_and_rewards_belong_to_the_caller(build):
+def test_the_caller_may_write_into_returned_tensors(build):
     env = build("same_step")
     env.step(STILL)
     *_, truncated, info = env.step(STILL)
@@ -129,7 +129,7 @@ def test_masks_and_rewards_belong_to_the_caller(build):
     assert env._ended[0]
 
 
-def test_a_seed_decides_every_start_whatever_failed_before(build):
+def test_a_seed_determines_all_starts_regardless_of_earlier_failures(build):
     env = build("same_step")
     env.reset(seed=5)
     starts = env.clip_ids.clone(), env.frame_ids.clone()
@@ -138,19 +138,19 @@ def test_a_seed_decides_every_start_whatever_failed_before(build):
     assert torch.equal(env.clip_ids, starts[0]) and torch.equal(env.frame_ids, starts[1])
 
 
-def test_a_clip_that_is_named_alone_gets_a_frame_of_its_own(build):
+def test_a_given_clip_gets_a_frame_within_its_length(build):
     env = build("same_step")
     for seed in range(20):
         env.reset(seed=seed, options={"clip": torch.zeros(3, dtype=torch.long)})
         assert env.frame_ids.max() < 19, "clip 0 has 20 frames"
 
 
-def test_no_reward_at_all_is_a_reward_of_zero(build):
+def test_without_reward_terms_the_reward_is_zero(build):
     nothing = {name: 0.0 for name in ("position", "rotation", "velocity", "angular_velocity", "power")}
     assert build("same_step", reward=RewardWeights(**nothing)).step(STILL)[1].tolist() == [0, 0, 0]
 
 
-def test_a_reset_mask_starts_only_those_it_names(build):
+def test_a_reset_mask_resets_only_its_environments(build):
     env = build("same_step")
     env.step(STILL)
     state = env.simulator.state
@@ -159,12 +159,12 @@ def test_a_reset_mask_starts_only_those_it_names(build):
     assert env._steps.tolist() == [1, 0, 1]
 
 
-def test_an_unknown_mode_is_refused(build):
-    with pytest.raises(KitError, match="autoreset is 'sometimes'; choose one of: same_step, next_step, disabled"):
+def test_an_unknown_autoreset_mode_is_refused(build):
+    with pytest.raises(KitError, match="autoreset is 'sometimes'; choose one of: next_step, same_step, disabled"):
         build("sometimes")
 
 
-def test_the_mode_is_told_as_gymnasium_tells_it(library):
+def test_the_autoreset_mode_is_in_the_metadata(library):
     for word, mode in (("same_step", AutoresetMode.SAME_STEP), ("next_step", AutoresetMode.NEXT_STEP)):
         envs = gymnasium.make_vec(NAME, num_envs=2, clips=library, autoreset=word)
         assert envs.metadata["autoreset_mode"] is mode
@@ -172,7 +172,7 @@ def test_the_mode_is_told_as_gymnasium_tells_it(library):
     assert TrackingEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP, "the class keeps its own"
 
 
-def test_a_save_of_an_older_kit_is_refused_in_words(build):
+def test_a_state_of_an_older_version_is_refused(build):
     env = build("same_step")
     saved = env.state_dict()
     del saved["obs"]
@@ -180,7 +180,7 @@ def test_a_save_of_an_older_kit_is_refused_in_words(build):
         env.load_state_dict(saved)
 
 
-def test_resume_holds_under_next_step(build):
+def test_next_step_resumes_exactly(build):
     env, other = build("next_step"), build("next_step")
     env.step(STILL), env.step(STILL)
     other.load_state_dict(env.state_dict())
@@ -220,12 +220,12 @@ def episodes(envs) -> None:
 
 @pytest.mark.parametrize("autoreset", ["same_step", "next_step"])
 @pytest.mark.parametrize("name", ANY_MODE)
-def test_these_wrappers_work_in_both_modes(name, autoreset, library):
+def test_wrappers_work_in_both_modes(name, autoreset, library):
     episodes(ANY_MODE[name](gymnasium.make_vec(NAME, num_envs=2, clips=library, episode_length=4, autoreset=autoreset)))
 
 
 @pytest.mark.parametrize("name", NEXT_STEP_ONLY)
-def test_these_wrappers_work_under_next_step(name, library):
+def test_observation_wrappers_work_with_next_step(name, library):
     episodes(
         NEXT_STEP_ONLY[name](
             gymnasium.make_vec(NAME, num_envs=2, clips=library, episode_length=4, autoreset="next_step")
@@ -234,7 +234,7 @@ def test_these_wrappers_work_under_next_step(name, library):
 
 
 def test_observation_wrappers_refuse_same_step(library):
-    """Gymnasium's own rule, and why `next_step` is there."""
+    """A rule of gymnasium, and the reason for `next_step`."""
     envs = gymnasium.make_vec(NAME, num_envs=2, clips=library)
     with pytest.raises(ValueError, match="SAME_STEP"):
         wrappers.FlattenObservation(envs)

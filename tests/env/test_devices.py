@@ -26,7 +26,7 @@ BONES = Humanoid.mean().offsets
 
 @pytest.fixture
 def card():
-    """The other device; what was cached for it is forgotten afterwards."""
+    """Another device; caches for it are cleared afterwards."""
     yield torch.device("meta")
     for module in (humanoid, quaternions, kinematics, terminations):
         for value in vars(module).values():
@@ -43,13 +43,13 @@ def on_card(*tensors) -> None:
     assert all(t.device.type == "meta" for t in tensors)
 
 
-def test_kinematics_stay_there(card, body):
+def test_kinematics_stay_on_the_device(card, body):
     on_card(*(getattr(body, f.name) for f in fields(BodyState)))
     pos, rot = kinematics.forward_kinematics(body.root_pos, body.body_rot, BONES.to(card))
     on_card(pos, rot, *(getattr(BodyState.unpack(body.pack()), f.name) for f in fields(BodyState)))
 
 
-def test_observations_rewards_and_terminations_stay_there(card, body):
+def test_observations_rewards_and_terminations_stay_on_the_device(card, body):
     yaw, view = heading(body.root_rot), torch.randn(N, 12, 3, device=card)
     on_card(
         observations.proprioception(body, yaw), observations.reference(body, body, yaw),
@@ -64,7 +64,7 @@ def test_observations_rewards_and_terminations_stay_there(card, body):
     )  # fmt: skip
 
 
-def test_targets_stay_there(card, body):
+def test_targets_stay_on_the_device(card, body):
     body_of_means = Humanoid.mean()
     scale = actions.absolute_scale(body_of_means).to(card)
     on_card(
@@ -73,7 +73,7 @@ def test_targets_stay_there(card, body):
     )  # fmt: skip
 
 
-def test_clips_and_starts_stay_there(card):
+def test_clips_and_starts_stay_on_the_device(card):
     clips, ids = MotionLibrary([rest_clip(4), waving_clip(6)]).to(card), torch.zeros(N, dtype=torch.long, device=card)
     state = clips.frames(ids, ids)
     on_card(
@@ -85,7 +85,7 @@ def test_clips_and_starts_stay_there(card):
     )
 
 
-def test_networks_and_losses_stay_there(card):
+def test_networks_and_losses_stay_on_the_device(card):
     groups = ("proprioception", "reference")
     with card:
         policy, critic = Policy(groups, (8,)), Critic(groups, (8,))
@@ -101,7 +101,7 @@ def test_networks_and_losses_stay_there(card):
     )
 
 
-def test_a_constant_left_on_the_cpu_would_show(card, body):
+def test_a_constant_left_on_the_cpu_raises(card, body):
     with pytest.raises(RuntimeError, match="device"):
         rewards.balance(body, torch.rand(24))
     with pytest.raises(RuntimeError, match="device"):

@@ -1,4 +1,4 @@
-"""Feed-forward: the torques that carry a reference, and the targets made of them."""
+"""Feed-forward targets from inverse dynamics."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def test_targets_lead_by_velocity_and_torque():
     assert reference_targets(q, v, tau, humanoid)[knee] == pytest.approx(expected)
 
 
-def test_the_table_of_targets_is_in_the_library_s_packed_order():
+def test_library_targets_are_in_packed_order():
     library = MotionLibrary([demo_clip("stand"), demo_clip("squat")])
     both = library_targets(library, Humanoid.mean())
     alone = library_targets(MotionLibrary([demo_clip("squat")]), Humanoid.mean())
@@ -38,7 +38,7 @@ def test_the_table_of_targets_is_in_the_library_s_packed_order():
     assert torch.equal(some[row[0]], both[row[0]]) and not some[0].any()
 
 
-def test_torques_that_a_library_was_packed_with_are_not_worked_out_again(squat):
+def test_packed_torques_are_not_recomputed(squat):
     library = MotionLibrary([demo_clip("squat")])
     library.torques = torch.full((library.num_frames, 69), 40.0)
     state, humanoid = library.clip(0), Humanoid.mean()
@@ -47,15 +47,15 @@ def test_torques_that_a_library_was_packed_with_are_not_worked_out_again(squat):
     assert not torch.equal(library_targets(library, replace(humanoid, mass=90.0)), expected)  # they are another body's
 
 
-def test_without_any_policy_the_lead_keeps_a_squat_within_two_centimetres(squat):
+def test_feed_forward_alone_tracks_a_squat_within_two_centimetres(squat):
     rollout = track_clips(lambda obs: torch.zeros(1, 69), squat, TrackingConfig())[0]
     error = (rollout.simulated.body_pos - rollout.reference.body_pos).norm(dim=-1).mean()
     assert rollout.success
     assert error < 0.02
 
 
-def test_a_library_on_another_device_is_brought_to_the_cpu_first():
-    """MuJoCo's inverse dynamics read NumPy; a state on a card refuses that, so all this one can do is come here."""
+def test_inverse_dynamics_run_on_the_cpu():
+    """MuJoCo's inverse dynamics need NumPy arrays; the states of this library have no method but `to`."""
     real = MotionLibrary([demo_clip("stand")])
 
     class There:
@@ -70,7 +70,7 @@ def test_a_library_on_another_device_is_brought_to_the_cpu_first():
     assert torch.equal(library_targets(Library(), Humanoid.mean()), library_targets(real, Humanoid.mean()))
 
 
-def test_inverse_dynamics_are_not_worked_out_again_for_a_copy_on_another_device():
+def test_targets_are_shared_with_copies_on_other_devices():
     library = MotionLibrary([demo_clip("stand")])
     here = library_targets(library, Humanoid.mean())
     assert library_targets(library.to("meta"), Humanoid.mean()) is here  # meta holds no numbers to work them out from

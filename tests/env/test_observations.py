@@ -1,4 +1,4 @@
-"""Observation terms: their widths, hand-computed entries, and that it does not matter where in the world or which way one faces."""
+"""Observation terms: widths, hand-computed entries, invariance to place and heading."""
 
 import math
 
@@ -9,6 +9,7 @@ import torch
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING
 from physhmr_kit.env import observations
+from physhmr_kit.env.settings import GROUP_SIZES
 from physhmr_kit.motion.kinematics import heading, hinge_kinematics, yaw_quaternion
 from physhmr_kit.motion.state import BodyState
 
@@ -29,7 +30,7 @@ def random_state(seed: int, count: int = 5) -> BodyState:
 
 
 def moved(state: BodyState, yaw: torch.Tensor, shift: torch.Tensor) -> BodyState:
-    """The same motion elsewhere in the room: turned about the vertical by `yaw` (N,), then shifted by (N, 2) m on the floor."""
+    """The same motion rotated about the vertical by `yaw` (N,), then shifted by (N, 2) m on the floor."""
     turn = yaw_quaternion(yaw).unsqueeze(1).expand(-1, 24, -1)
     rotate = lambda v: roma.quat_action(turn, v)  # noqa: E731
     place = torch.nn.functional.pad(shift, (0, 1)).unsqueeze(1)
@@ -46,14 +47,14 @@ def elsewhere():
     return lambda state: moved(state, yaw, shift)
 
 
-def test_a_vector_is_turned_by_minus_the_yaw():
+def test_to_heading_rotates_by_minus_the_yaw():
     ahead = torch.tensor([[1.0, 0.0, 0.5]])
     torch.testing.assert_close(
         observations.to_heading(ahead, torch.tensor([math.pi / 2])), torch.tensor([[0.0, -1.0, 0.5]]), atol=1e-6, rtol=0
     )
 
 
-def test_six_numbers_of_a_rotation_are_the_first_two_columns_of_its_matrix():
+def test_rotation_6d_is_the_first_two_columns_of_the_matrix():
     quarter = roma.rotvec_to_unitquat(torch.tensor([[0.0, 0.0, math.pi / 2]]))  # x -> y, y -> -x
     torch.testing.assert_close(
         observations.rotation_6d(quarter), torch.tensor([[0.0, 1.0, 0.0, -1.0, 0.0, 0.0]]), atol=1e-6, rtol=0
@@ -79,8 +80,8 @@ def test_every_term_has_the_width_of_its_group():
         "proprioception": (5, 358), "reference": (5, 576), "rays": (5, 36), "root_orientation": (5, 6),
         "root_position": (5, 3),
     }  # fmt: skip
-    assert all(observations.GROUP_SIZES[k] == v.shape[1] for k, v in widths.items())
-    assert observations.GROUP_SIZES["ray_confidence"] == 12 and observations.GROUP_SIZES["feature"] == 512
+    assert all(GROUP_SIZES[k] == v.shape[1] for k, v in widths.items())
+    assert GROUP_SIZES["ray_confidence"] == 12 and GROUP_SIZES["feature"] == 512
 
 
 def by_hand(vectors: torch.Tensor, yaw: torch.Tensor) -> torch.Tensor:
@@ -94,7 +95,7 @@ def columns_by_hand(rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return matrix[..., 0], matrix[..., 1]
 
 
-def test_every_number_the_body_feels_lies_where_the_docstring_says():
+def test_proprioception_has_the_documented_layout():
     sim = random_state(10)
     yaw = heading(sim.root_rot)
     x, y = (by_hand(column, yaw) for column in columns_by_hand(sim.body_rot))
@@ -106,7 +107,7 @@ def test_every_number_the_body_feels_lies_where_the_docstring_says():
     torch.testing.assert_close(observations.proprioception(sim, yaw), torch.cat(parts, dim=1), atol=2e-5, rtol=1e-4)
 
 
-def test_every_number_of_the_reference_lies_where_the_docstring_says():
+def test_the_reference_has_the_documented_layout():
     sim, ref = random_state(11), random_state(12)
     yaw = heading(sim.root_rot)
     turn = roma.quat_product(roma.quat_conjugation(sim.body_rot), ref.body_rot)
@@ -120,7 +121,7 @@ def test_every_number_of_the_reference_lies_where_the_docstring_says():
     torch.testing.assert_close(seen, torch.cat(parts, dim=-1).flatten(1), atol=5e-5, rtol=1e-4)
 
 
-def test_every_number_of_the_preview_lies_where_the_docstring_says():
+def test_the_preview_has_the_documented_layout():
     sim, refs = random_state(13), [random_state(seed) for seed in (14, 15, 16)]
     yaw = heading(sim.root_rot)
     ends = [JOINT_NAMES.index(n) for n in ("pelvis", "left_ankle", "right_ankle", "head", "left_wrist", "right_wrist")]
@@ -131,14 +132,12 @@ def test_every_number_of_the_preview_lies_where_the_docstring_says():
             by_hand(ref.body_lin_vel[:, :1], yaw),
         ], dim=1).flatten(1) for ref in refs
     ]  # fmt: skip
-    glimpses = torch.stack([observations.glimpse(ref) for ref in refs], dim=1)
-    torch.testing.assert_close(
-        observations.preview(sim, glimpses, yaw), torch.cat(expected, dim=1), atol=5e-5, rtol=1e-4
-    )
+    future = torch.stack([observations.preview_vectors(ref) for ref in refs], dim=1)
+    torch.testing.assert_close(observations.preview(sim, future, yaw), torch.cat(expected, dim=1), atol=5e-5, rtol=1e-4)
     assert [round(step / 30, 2) for step in observations.PREVIEW_STEPS] == [0.1, 0.23, 0.5]
 
 
-def test_the_root_orientation_is_seen_from_the_heading():
+def test_the_root_orientation_is_in_the_heading_frame():
     sim, ref = random_state(17), random_state(18)
     yaw = heading(sim.root_rot)
     x, y = (by_hand(column, yaw)[:, 0] for column in columns_by_hand(ref.body_rot[:, :1]))
@@ -146,7 +145,7 @@ def test_the_root_orientation_is_seen_from_the_heading():
     torch.testing.assert_close(seen, torch.cat([x, y], dim=1), atol=1e-5, rtol=0)
 
 
-def test_the_root_position_is_seen_from_the_pelvis_and_its_heading(elsewhere):
+def test_the_root_position_is_relative_to_the_pelvis_in_the_heading_frame(elsewhere):
     sim = random_state(19, 2)
     ahead = sim.root_pos + torch.tensor([[0.0, 0.3, 0.1], [0.3, 0.0, -0.2]])
     yaw = torch.tensor([math.pi / 2, math.pi])  # the first faces +y, the second -x
@@ -160,7 +159,7 @@ def test_the_root_position_is_seen_from_the_pelvis_and_its_heading(elsewhere):
     )  # fmt: skip
 
 
-def test_what_the_body_feels_does_not_depend_on_place_and_heading(elsewhere):
+def test_proprioception_is_invariant_to_place_and_heading(elsewhere):
     here = random_state(2)
     there = elsewhere(here)
     torch.testing.assert_close(
@@ -169,7 +168,7 @@ def test_what_the_body_feels_does_not_depend_on_place_and_heading(elsewhere):
     )  # fmt: skip
 
 
-def test_the_reference_seen_from_the_body_does_not_depend_on_place_and_heading(elsewhere):
+def test_the_reference_is_invariant_to_place_and_heading(elsewhere):
     sim, ref = random_state(3), random_state(4)
     there_sim, there_ref = elsewhere(sim), elsewhere(ref)
     torch.testing.assert_close(
@@ -178,8 +177,8 @@ def test_the_reference_seen_from_the_body_does_not_depend_on_place_and_heading(e
     )  # fmt: skip
 
 
-def test_only_the_body_turning_changes_what_it_sees(elsewhere):
-    """The invariance is to moving both: a body that turns away from its reference must notice."""
+def test_turning_the_body_alone_changes_the_reference_observation(elsewhere):
+    """Invariance holds only if body and reference move together."""
     sim, ref = random_state(3), random_state(4)
     turned = elsewhere(sim)
     a, b = (observations.reference(s, ref, heading(s.root_rot)) for s in (sim, turned))
@@ -193,7 +192,7 @@ def test_at_perfect_tracking_all_differences_are_zero():
         [0.0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     )  # position, rotation, velocity, angular velocity
     torch.testing.assert_close(view[..., :15], same.expand(5, 24, 15), atol=1e-5, rtol=0)
-    assert view[:, 0, 15:18].abs().max() == 0, "the root is where the root is"
+    assert view[:, 0, 15:18].abs().max() == 0
 
 
 def test_a_reference_ahead_of_a_turned_body_lies_along_its_x():
@@ -208,7 +207,7 @@ def test_a_reference_ahead_of_a_turned_body_lies_along_its_x():
     torch.testing.assert_close(view[..., :3], torch.tensor([0.3, 0, 0]).expand(1, 24, 3), atol=1e-5, rtol=0)
 
 
-def test_the_body_knows_its_height_and_not_its_place():
+def test_proprioception_contains_the_height_and_distances():
     sim = random_state(7)
     yaw = heading(sim.root_rot)
     felt = observations.proprioception(sim, yaw)
@@ -218,7 +217,7 @@ def test_the_body_knows_its_height_and_not_its_place():
     torch.testing.assert_close(felt[:, 1 + 3 * (head - 1) : 4 + 3 * (head - 1)].norm(dim=1), distance)
 
 
-def test_rays_are_zero_where_joints_lie_on_them_and_clipped_where_far_off():
+def test_rays_are_zero_for_joints_on_them_and_clipped_far_off():
     centre = torch.tensor([[0.0, -4.0, 1.0]])
     joints = torch.randn(1, 12, 3, generator=torch.Generator().manual_seed(1))
     yaw = torch.zeros(1)
@@ -231,14 +230,14 @@ def test_rays_are_zero_where_joints_lie_on_them_and_clipped_where_far_off():
     assert residual[:3].abs().max() < 1e-5
 
 
-def test_the_preview_shows_where_the_reference_will_be_and_faces_with_the_body(elsewhere):
+def test_the_preview_is_invariant_to_place_and_heading(elsewhere):
     body, later = random_state(1), random_state(2)
     steps = len(observations.PREVIEW_STEPS)
     look = lambda sim, ref: observations.preview(  # noqa: E731
-        sim, torch.stack([observations.glimpse(ref)] * steps, dim=1), heading(sim.root_rot)
+        sim, torch.stack([observations.preview_vectors(ref)] * steps, dim=1), heading(sim.root_rot)
     )
     seen = look(body, later)
-    assert seen.shape == (5, observations.GROUP_SIZES["preview"])
+    assert seen.shape == (5, GROUP_SIZES["preview"])
     torch.testing.assert_close(look(elsewhere(body), elsewhere(later)), seen, atol=2e-4, rtol=0)
     first = seen.view(5, steps, 9, 3)[:, 0]
     torch.testing.assert_close(first[:, 0].norm(dim=1), (later.root_pos - body.root_pos).norm(dim=1))

@@ -1,4 +1,4 @@
-"""PPO of another library learns on our environment through gymnasium alone (docs/examples/ppo_from_elsewhere.py)."""
+"""PPO of another library trains on our environment through gymnasium (docs/examples/ppo_from_elsewhere.py)."""
 
 import copy
 import importlib.util
@@ -27,7 +27,7 @@ def example():
 
 @pytest.fixture(scope="module")
 def clips() -> MotionLibrary:
-    """One that anybody follows to its end, and one that nobody does."""
+    """One that every policy tracks to its end, and one that none does."""
     return MotionLibrary([rest_clip(12), rest_clip(30, "lift", lift_off=2.0)])
 
 
@@ -41,7 +41,7 @@ def test_two_updates_move_the_weights_and_returns_are_finite(example, clips):
     for row in history:
         assert row["episodes"] > 0 and all(math.isfinite(v) for v in row.values()), row
         assert 0 < row["failed"] < 1
-    # the same seed: the policies part where the second update moves one of them
+    # same seed: only the second update makes a difference
     pairs = list(zip(once.parameters(), twice.parameters(), strict=True))
     assert all(torch.isfinite(p).all() for pair in pairs for p in pair)
     assert not any(torch.equal(a, b) for a, b in pairs)

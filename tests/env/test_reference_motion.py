@@ -1,4 +1,6 @@
-"""A policy that follows an estimate is told the estimate, and paid for the truth."""
+"""A policy that tracks an estimate observes the estimate and is rewarded by the true reference."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +18,6 @@ TRUE, TOLD = tuple(ESTIMATES), tuple(ESTIMATES.values())
 
 
 def shifted(clip, metres):
-    from dataclasses import replace
-
     return replace(clip, trans=clip.trans + np.float32([metres, 0, 0]))
 
 
@@ -62,22 +62,20 @@ def test_an_estimate_is_looked_up_by_clip_and_view(library, estimates):
     followed = ReferenceMotion(estimates.library, 2)
     place = Place(torch.tensor([0, 1, 1]), torch.tensor([3, 29, 5]), torch.tensor([1, 0, 1]))
     truth = ReferenceMotion(library)
-    true, told = truth.at(truth.rows(place, 1)), followed.at(followed.rows(place, 1))
+    true, told = truth.states(place, 1), followed.states(place, 1)
     assert (told.root_pos - true.root_pos)[:, 0].tolist() == pytest.approx([0.2, 0.1, 0.2], abs=1e-5)
-    torch.testing.assert_close(
-        told.root_pos[1], followed.at(followed.rows(place)).root_pos[1], msg="held at the last frame"
-    )
+    torch.testing.assert_close(told.root_pos[1], followed.states(place).root_pos[1], msg="held at the last frame")
 
 
-def test_states_and_glimpses_are_those_of_the_frames_ahead_held_at_the_end(library):
+def test_states_and_preview_are_those_of_later_frames_clamped_at_the_end(library):
     motion, last = ReferenceMotion(library), int(library.lengths[1]) - 1
     place = Place(torch.tensor([1, 1]), torch.tensor([4, last - 5]), torch.zeros(2, dtype=torch.long))
     waving = library.clip(1)
-    torch.testing.assert_close(motion.at(motion.rows(place, 3)).body_pos, waving.body_pos[[7, last - 2]])
-    shown = motion.glimpse(place)
+    torch.testing.assert_close(motion.states(place, 3).body_pos, waving.body_pos[[7, last - 2]])
+    shown = motion.preview(place)
     assert shown.shape == (2, 3, 9, 3)
     for k, steps in enumerate((3, 7, 15)):
-        expected = observations.glimpse(waving[[4 + steps, min(last - 5 + steps, last)]])
+        expected = observations.preview_vectors(waving[[4 + steps, min(last - 5 + steps, last)]])
         torch.testing.assert_close(shown[:, k], expected)
     assert not torch.allclose(shown[0, 0], shown[0, 2])
 
@@ -88,7 +86,7 @@ def test_without_estimates_an_estimate_is_the_reference(build):
         assert torch.equal(obs[true], obs[told])
 
 
-def test_the_estimate_s_groups_differ_by_what_the_estimate_is_off(build, estimates):
+def test_estimate_groups_differ_by_the_error_of_the_estimate(build, estimates):
     env = build(estimates, groups=("proprioception", *TOLD))
     obs = env.observe((*TRUE, *TOLD))
     off = (obs["estimate"] - obs["reference"]).view(3, 24, 24)
@@ -99,16 +97,16 @@ def test_the_estimate_s_groups_differ_by_what_the_estimate_is_off(build, estimat
     assert preview[:, :, 6:].max() < 1e-4
 
 
-def test_rewards_and_failures_follow_the_truth(build, estimates):
-    """The body begins on the truth: what it is told costs nothing until it acts on it."""
+def test_rewards_and_terminations_use_the_true_reference(build, estimates):
+    """With equal actions, the estimate makes no difference to rewards and terminations."""
     told, true = build(estimates, groups=TOLD, control="absolute"), build(groups=TRUE, control="absolute")
     for _ in range(3):
         results = [env.step(torch.zeros(3, 69)) for env in (told, true)]
         assert torch.equal(results[0][1], results[1][1]) and torch.equal(results[0][2], results[1][2])
 
 
-def test_balanced_targets_pull_towards_what_is_followed(build, estimates):
-    """A body on the truth is behind an estimate 0.1 and 0.2 m ahead; the virtual model of the truth has nothing to do."""
+def test_balanced_targets_pull_towards_the_estimate(build, estimates):
+    """A body on the true reference is 0.1 or 0.2 m behind its estimate, which the virtual model corrects."""
     following = build(estimates, groups=TOLD, control="balanced")
     exact = build(estimates, groups=TRUE, control="balanced")
     for env in (following, exact):
@@ -119,7 +117,7 @@ def test_balanced_targets_pull_towards_what_is_followed(build, estimates):
 
 
 @pytest.mark.parametrize("control", ["balanced", "absolute"])
-def test_a_label_asks_for_the_target_of_an_expert_who_knows_the_truth(build, estimates, control):
+def test_a_label_reproduces_the_targets_of_an_expert_on_the_true_reference(build, estimates, control):
     expert = build(groups=TRUE, control="balanced")
     student = build(estimates, groups=TOLD, control=control)
     action = 0.1 * torch.randn(3, 69, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: NumPy in, NumPy out, and gymnasium's wrappers on top."""
+"""`gymnasium.make_vec("PhysHMR/Tracking-v0")`: NumPy arrays in and out, and gymnasium's wrappers."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def numpy_all_through(value) -> bool:
     return isinstance(value, np.ndarray)
 
 
-def test_it_hands_out_numpy_arrays_that_lie_in_its_spaces(library):
+def test_it_returns_numpy_arrays_within_its_spaces(library):
     envs = gymnasium.make_vec(NAME, num_envs=4, clips=library)
     assert isinstance(envs, VectorEnv) and isinstance(envs.unwrapped, TrackingEnv)
     assert envs.num_envs == 4 and envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
@@ -51,7 +51,7 @@ def test_it_hands_out_numpy_arrays_that_lie_in_its_spaces(library):
     envs.close()
 
 
-def test_what_it_handed_out_stays_as_it_was(library):
+def test_returned_observations_are_not_modified_later(library):
     envs = gymnasium.make_vec(NAME, num_envs=2, clips=library)
     obs, _ = envs.reset(seed=1)
     kept = {k: v.copy() for k, v in obs.items()}
@@ -83,7 +83,7 @@ def test_options_reach_the_environment(library):
         ({"num_envs": 0}, "num_envs is 0"),
     ],
 )
-def test_what_it_cannot_do_it_says(options, words, library):
+def test_invalid_options_are_refused(options, words, library):
     with pytest.raises(KitError, match=words):
         gymnasium.make_vec(NAME, **{"clips": library, **options})
 

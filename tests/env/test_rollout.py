@@ -1,4 +1,4 @@
-"""Following whole clips, and rollouts on disk."""
+"""Tracking whole clips, and rollouts on disk."""
 
 from dataclasses import fields, replace
 
@@ -28,7 +28,7 @@ def rollouts(library) -> list[Rollout]:
     return track_clips(nothing, library, TrackingConfig())
 
 
-def test_every_clip_is_followed_to_its_end_or_to_its_failure(rollouts, library):
+def test_every_clip_is_tracked_to_its_end_or_its_failure(rollouts, library):
     rest, lift, waving = rollouts
     assert [r.name for r in rollouts] == ["rest", "lift", "waving"]
     assert rest.success and rest.fail_frame is None and len(rest) == rest.length == 12
@@ -36,7 +36,7 @@ def test_every_clip_is_followed_to_its_end_or_to_its_failure(rollouts, library):
     assert not lift.success and lift.length == 40 and len(lift) == lift.fail_frame + 1 < 40
 
 
-def test_clips_beyond_the_number_of_bodies_are_followed_in_turn(rollouts, library):
+def test_more_clips_than_environments_are_tracked_in_chunks(rollouts, library):
     told, pushes = [], []
 
     def push(frame):
@@ -56,7 +56,7 @@ def test_clips_beyond_the_number_of_bodies_are_followed_in_turn(rollouts, librar
     assert max(pushes) > 15
 
 
-def test_an_evaluation_follows_whole_clips_by_the_rule_of_evaluation(library):
+def test_an_evaluation_tracks_whole_clips_with_the_evaluation_rule(library):
     training = TrackingConfig(termination="any", episode_length=5, push_force=100.0, failure_weighted_prob=0.7)
     env = evaluation_env(library, training)
     env.close()
@@ -65,27 +65,27 @@ def test_an_evaluation_follows_whole_clips_by_the_rule_of_evaluation(library):
     assert env.num_envs == 3
 
 
-def test_a_clip_is_lost_where_the_mean_body_is_half_a_metre_off(rollouts):
+def test_a_clip_fails_at_a_mean_body_distance_of_half_a_metre(rollouts):
     off = (rollouts[1].simulated.body_pos - rollouts[1].reference.body_pos).norm(dim=-1).mean(1)
     assert off[-1] > 0.5 > off[-2]
 
 
-def test_a_rollout_holds_the_reference_beside_what_was_made_of_it(rollouts, library):
+def test_a_rollout_contains_reference_and_simulation(rollouts, library):
     for c, rollout in enumerate(rollouts):
         assert torch.equal(rollout.reference.body_pos, library.clip(c).body_pos[: len(rollout)])
         torch.testing.assert_close(rollout.simulated.body_pos[0], rollout.reference.body_pos[0], atol=1e-4, rtol=0)
         assert all(v.shape == (len(rollout),) for v in rollout.rewards.values())
-        assert rollout.rewards["position"][0] == 0, "nothing was earned before the first step"
+        assert rollout.rewards["position"][0] == 0, "no reward before the first step"
         assert rollout.contact_force.shape == (len(rollout), 24, 3)
 
 
-def test_progress_is_told(library):
+def test_progress_is_reported(library):
     told = []
     track_clips(nothing, library, TrackingConfig(), progress=lambda *frames: told.append(frames))
     assert told[0] == (2, 40) and told[-1][0] >= 25
 
 
-def test_a_policy_that_errs_in_one_clip_does_not_disturb_the_others(library, rollouts):
+def test_actions_in_one_clip_do_not_affect_the_others(library, rollouts):
     def tremble(obs):
         actions = nothing(obs)
         actions[1] = 3.0
@@ -95,7 +95,7 @@ def test_a_policy_that_errs_in_one_clip_does_not_disturb_the_others(library, rol
     assert torch.equal(other[2].simulated.body_pos, rollouts[2].simulated.body_pos)
 
 
-def test_a_rollout_comes_back_from_disk_as_it_was(rollouts, tmp_path):
+def test_a_rollout_survives_saving_and_loading(rollouts, tmp_path):
     for rollout in rollouts[:2]:
         path = rollout.save(tmp_path / "deep" / f"{rollout.name}.npz")
         back = Rollout.load(path)
@@ -111,10 +111,10 @@ def test_a_rollout_comes_back_from_disk_as_it_was(rollouts, tmp_path):
         )
         for key in ("name", "length", "success", "fail_frame", "fps"):
             assert getattr(back, key) == getattr(rollout, key)
-    assert [p.name for p in (tmp_path / "deep").iterdir() if p.suffix != ".npz"] == [], "no half-written file stays"
+    assert [p.name for p in (tmp_path / "deep").iterdir() if p.suffix != ".npz"] == [], "no temporary file is left"
 
 
-def test_a_file_that_is_no_rollout_is_refused_with_its_name(rollouts, tmp_path):
+def test_a_file_that_is_not_a_rollout_is_refused_by_name(rollouts, tmp_path):
     whole = rollouts[0].save(tmp_path / "whole.npz")
     cut = tmp_path / "cut.npz"
     cut.write_bytes(whole.read_bytes()[: len(whole.read_bytes()) // 2])
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_rollout_is_refused_with_its_name(rollouts, tmp_path):
             Rollout.load(path)
 
 
-def test_a_failed_rollout_is_told_from_a_whole_one_after_loading(rollouts, tmp_path):
+def test_a_loaded_rollout_keeps_its_failure(rollouts, tmp_path):
     lost = replace(rollouts[0], success=False, fail_frame=11)
     assert Rollout.load(lost.save(tmp_path / "lost.npz")).fail_frame == 11
     assert not Rollout.load(tmp_path / "lost.npz").success

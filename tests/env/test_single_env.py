@@ -1,4 +1,4 @@
-"""The yardstick of benchmarks/environment.py is the same Markov decision process as TrackingEnv, to the digits of float32."""
+"""The baseline of benchmarks/environment.py is the same Markov decision process as TrackingEnv, to float32 precision."""
 
 import importlib.util
 import sys
@@ -18,7 +18,7 @@ ENVS = 6
 
 
 def benchmark(name: str):
-    """A script of benchmarks/, which is no package."""
+    """Import a script of benchmarks/, which is not a package."""
     file = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, file)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -64,7 +64,7 @@ def begin(env, singles) -> None:
 
 
 def take_up(single, env, i: int) -> None:
-    """Put a single environment where environment `i` is: physics, drives' torques, clip and clocks."""
+    """Copy the state of environment `i`: physics, torques, clip, frame and steps."""
     physics = env.simulator.save()["physics"][i].numpy()
     data, task, nq = single.data, single.task, single.model.nq
     data.time, data.qpos[:], data.qvel[:] = physics[0], physics[1 : 1 + nq], physics[1 + nq :]
@@ -74,7 +74,7 @@ def take_up(single, env, i: int) -> None:
     single.read_bodies()
 
 
-def test_it_sees_and_earns_what_tracking_env_does_in_the_same_state(both):
+def test_observations_and_rewards_equal_those_of_tracking_env(both):
     env, singles = both
     begin(env, singles)
     compared = 0

@@ -1,4 +1,4 @@
-"""The adversarial prior's observation: each part where it belongs, and a motion looks the same wherever it happens."""
+"""Observation of the adversarial motion prior: layout, and invariance to place and heading."""
 
 import pytest
 import roma
@@ -38,7 +38,7 @@ def parts(state: BodyState) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def facing_x() -> BodyState:
-    """Bodies whose heading frame is the world, so that vectors can be compared as they are."""
+    """Bodies whose heading frame is the world frame."""
     state = some_state(1)
     back = yaw_quaternion(-heading(state.root_rot))
     rotate = lambda v: roma.quat_action(back, v)  # noqa: E731
@@ -48,7 +48,7 @@ def facing_x() -> BodyState:
     )  # fmt: skip
 
 
-def test_it_has_the_numbers_of_phc():
+def test_the_size_is_that_of_phc():
     assert (STYLE_SIZE, list(STYLE_LAYOUT.values())) == (196, [1, 6, 3, 3, 114, 57, 12])
     assert style_observation(some_state()).shape == (5, 196)
     names = [JOINT_NAMES[j] for j in STYLE_JOINTS]
@@ -56,7 +56,7 @@ def test_it_has_the_numbers_of_phc():
     assert [JOINT_NAMES[j] for j in STYLE_ENDS] == ["left_ankle", "right_ankle", "left_wrist", "right_wrist"]
 
 
-def test_every_part_lies_where_the_layout_says(facing_x):
+def test_parts_are_in_the_order_of_the_layout(facing_x):
     s, seen = facing_x, parts(facing_x)
     near = lambda a, b: torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)  # noqa: E731
     near(seen["root_height"], s.body_pos[:, 0, 2:])
@@ -81,7 +81,7 @@ def test_it_does_not_depend_on_place_and_heading():
     torch.testing.assert_close(style_observation(there), style_observation(here), atol=2e-5, rtol=1e-4)
 
 
-def test_it_does_not_look_at_toes_and_hands():
+def test_it_ignores_toes_and_hands():
     state = some_state(3)
     dof = state.dof_pos.clone()
     for j in (10, 11, 22, 23):
@@ -94,7 +94,7 @@ def test_it_does_not_look_at_toes_and_hands():
     assert not torch.equal(dof_to_rotation(dof), dof_to_rotation(state.dof_pos))
 
 
-def test_windows_of_a_clip_are_its_frames_in_order_with_the_first_one_repeated_before_it():
+def test_reference_windows_repeat_the_first_frame_before_the_start():
     library = MotionLibrary([waving_clip(20, rate=2.0), waving_clip(12, "other", rate=5.0)])
     windows = reference_windows(library, torch.tensor([0, 1, 1]), torch.tensor([9, 11, 1]), 4)
     frames = lambda clip, *at: style_observation(  # noqa: E731
@@ -103,4 +103,4 @@ def test_windows_of_a_clip_are_its_frames_in_order_with_the_first_one_repeated_b
     assert windows.shape == (3, 4, 196)
     assert torch.equal(windows[0], frames(0, 6, 7, 8, 9))
     assert torch.equal(windows[1], frames(1, 8, 9, 10, 11))
-    assert torch.equal(windows[2], frames(1, 0, 0, 0, 1)), "nothing of the clip before"
+    assert torch.equal(windows[2], frames(1, 0, 0, 0, 1)), "no frames of the previous clip"

@@ -1,4 +1,4 @@
-"""The environment: spaces, episodes that begin and end as they should, exact resume, and the rules of gymnasium."""
+"""TrackingEnv: spaces, start and end of episodes, rewards, actions, views, exact resume."""
 
 from dataclasses import fields, replace
 
@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from motions import rest_clip, waving_clip
 
 from physhmr_kit.env import RewardWeights, TrackingConfig, TrackingEnv, VisualLibrary, rewards
-from physhmr_kit.env.observations import GROUP_SIZES, proprioception
+from physhmr_kit.env.observations import proprioception
+from physhmr_kit.env.settings import GROUP_SIZES, VISUAL_GROUPS
 from physhmr_kit.motion.kinematics import heading
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation import make_simulator
@@ -19,7 +20,7 @@ from physhmr_kit.vision.camera import sample_cameras
 from physhmr_kit.vision.encoder import VisionEncoder
 
 ALL_GROUPS = tuple(GROUP_SIZES)
-LIFT = 2  # the clip no policy can follow
+LIFT = 2  # a clip that no policy can track
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,11 @@ def tracks(library):
     views = [[sample_cameras(library.clip(c).body_pos, draw) for _ in range(2)] for c in range(3)]
     with torch.no_grad():
         return [[synthesize_track(library.clip(c), camera, encoder) for camera in views[c]] for c in range(3)]
+
+
+@pytest.fixture(scope="module")
+def visual(tracks, library) -> VisualLibrary:
+    return VisualLibrary(tracks, library.lengths)
 
 
 @pytest.fixture
@@ -81,7 +87,7 @@ def test_it_is_a_vector_env_whose_observations_lie_in_its_space(build):
         assert reward.dtype == torch.float32 and terminated.dtype == truncated.dtype == torch.bool
 
 
-def test_the_seed_decides_where_episodes_begin(build):
+def test_the_seed_determines_where_episodes_begin(build):
     a, b = build(3), build(3)
     assert same(a.reset(seed=4)[0], b.reset(seed=4)[0])
     for k in range(4):
@@ -90,7 +96,7 @@ def test_the_seed_decides_where_episodes_begin(build):
     assert not same(a.reset(seed=4)[0], a.reset(seed=5)[0])
 
 
-def test_without_a_seed_the_generator_goes_on(build):
+def test_a_reset_without_a_seed_continues_the_random_sequence(build):
     env = build(3)
     first = env.reset(seed=4)[0]
     assert not same(first, env.reset()[0])
@@ -147,7 +153,7 @@ def test_a_failure_is_terminated_not_truncated(build):
     assert env.sampler.failure[LIFT] > 0.5 and env.sampler.failure[0] == 0.5
 
 
-def test_whatever_happens_nothing_fails_without_a_termination(build):
+def test_without_a_termination_no_episode_fails(build):
     env = build(3, termination="none")
     start(env, [LIFT] * 3, [0] * 3)
     ended = [env.step(torch.zeros(3, 69))[2] for _ in range(18)]
@@ -155,7 +161,7 @@ def test_whatever_happens_nothing_fails_without_a_termination(build):
 
 
 def test_a_new_episode_begins_in_the_step_that_ends_the_old_one(build):
-    """The observation returned is the first of the new episode, final_obs the last of the old."""
+    """The returned observation is the first of the new episode, final_obs the last of the old one."""
     env = build(3)
     start(env, [0, 1, 1], [17, 0, 3])
     for k in range(2):
@@ -168,7 +174,7 @@ def test_a_new_episode_begins_in_the_step_that_ends_the_old_one(build):
     for group in obs:
         assert torch.equal(obs[group][~ended], info["final_obs"][group][~ended])
     assert info["final_info"]["clip"][0] == 0
-    assert same(obs, env.observe(env.config.groups)), "and it is the present one"
+    assert same(obs, env.observe(env.config.groups)), "of the current state"
 
 
 def test_a_fresh_episode_begins_on_the_reference(build):
@@ -181,13 +187,13 @@ def test_a_fresh_episode_begins_on_the_reference(build):
         )
 
 
-def test_the_first_frame_is_the_start_when_asked_for(build):
+def test_start_first_begins_at_the_first_frame(build):
     env = build(3, start="first")
     env.reset(seed=3)
     assert env.frame_ids.tolist() == [0, 0, 0]
 
 
-def test_physics_that_blew_up_fails_its_episode_without_a_trace_in_the_observation(build):
+def test_divergence_terminates_the_episode_with_finite_observations(build):
     env = build(3)
     start(env, [1, 1, 1], [0, 0, 0])
     actions = torch.zeros(3, 69)
@@ -227,7 +233,7 @@ def test_power_is_free_in_the_first_three_steps(build):
     assert costs[:3] == [0, 0, 0] and costs[3] > 0
 
 
-def test_standing_still_on_a_standing_reference_earns_almost_everything(build):
+def test_standing_still_on_a_standing_reference_has_almost_the_full_reward(build):
     env = build(3, groups=("proprioception", "reference"))
     start(env, [0, 0, 0], [0, 0, 0])
     for _ in range(10):
@@ -235,14 +241,14 @@ def test_standing_still_on_a_standing_reference_earns_almost_everything(build):
     assert (reward > 0.9).all() and (reward <= 1).all()
 
 
-def test_an_action_of_the_expert_moves_its_target_by_half_a_radian(build):
+def test_a_residual_action_of_one_moves_the_target_by_half_a_radian(build):
     env = build(3)
     start(env, [0, 1, 1], [0, 4, 9])
     nothing = env.pd_targets(torch.zeros(3, 69))
     torch.testing.assert_close(env.pd_targets(noise(0)) - nothing, 0.5 * noise(0))
 
 
-def test_a_label_asks_a_student_for_the_very_targets_of_the_expert(build):
+def test_a_label_gives_the_student_the_targets_of_the_expert(build):
     expert, student = build(3), build(3, control="absolute")
     for env in (expert, student):
         start(env, [0, 1, 1], [0, 4, 9])
@@ -263,9 +269,10 @@ def test_an_absolute_action_does_not_depend_on_the_reference(build):
 # Vision
 
 
-def test_a_camera_s_view_without_tracks_is_refused(build):
+@pytest.mark.parametrize("group", VISUAL_GROUPS)
+def test_visual_groups_without_tracks_are_refused(build, group):
     with pytest.raises(KitError, match="no visual tracks"):
-        build(2, groups=("proprioception", "rays"))
+        build(1, groups=("proprioception", group))
 
 
 def test_tracks_must_be_as_long_as_their_clips(tracks, library):
@@ -277,8 +284,7 @@ def test_tracks_must_be_as_long_as_their_clips(tracks, library):
         VisualLibrary([[], [], []], library.lengths)
 
 
-def test_every_group_comes_from_the_view_the_environment_was_given(build, tracks, library):
-    visual = VisualLibrary(tracks, library.lengths)
+def test_visual_groups_come_from_the_environment_s_view(build, tracks, visual):
     env = build(3, visual=visual, groups=ALL_GROUPS)
     options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 29, 0]), "view": torch.tensor([1, 0, 1])}
     obs, _ = env.reset(options=options)
@@ -287,11 +293,10 @@ def test_every_group_comes_from_the_view_the_environment_was_given(build, tracks
     assert torch.equal(obs["feature"][1], tracks[1][0].feature[29]), "held at the last frame"
     assert torch.equal(obs["ray_confidence"][2], tracks[2][1].ray_confidence[1])
     obs = env.step(torch.zeros(3, 69))[0]
-    assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "and the view stays through the episode"
+    assert torch.equal(obs["feature"][0], tracks[0][1].feature[6]), "the view is constant during an episode"
 
 
-def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, tracks, library):
-    visual = VisualLibrary(tracks, library.lengths)
+def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, visual):
     env = build(3, visual=visual, groups=("proprioception", "root_position"), control="absolute")
     options = {"clip": torch.tensor([0, 1, 2]), "frame": torch.tensor([4, 7, 0]), "view": torch.tensor([1, 0, 1])}
     seen = env.reset(options=options)[0]["root_position"]
@@ -304,8 +309,8 @@ def test_the_root_position_is_that_of_the_views_estimate_one_step_ahead(build, t
         assert off.norm() > 0.02, "an untrained encoder's estimate is not the truth"
 
 
-def test_views_are_drawn_anew_for_every_episode(build, tracks, library):
-    env = build(16, visual=VisualLibrary(tracks, library.lengths), groups=ALL_GROUPS)
+def test_a_view_is_drawn_for_every_episode(build, visual):
+    env = build(16, visual=visual, groups=ALL_GROUPS)
     env.reset(seed=0)
     first = env._view.clone()
     assert set(first.tolist()) == {0, 1}
@@ -317,8 +322,8 @@ def test_views_are_drawn_anew_for_every_episode(build, tracks, library):
 
 
 @pytest.mark.parametrize("seeing", [False, True])
-def test_an_environment_goes_on_from_a_saved_state_to_the_same_bits(build, tracks, library, seeing):
-    options = {"visual": VisualLibrary(tracks, library.lengths), "groups": ALL_GROUPS} if seeing else {}
+def test_an_environment_resumes_bit_exactly(build, visual, seeing):
+    options = {"visual": visual, "groups": ALL_GROUPS} if seeing else {}
     env, other = build(3, **options), build(3, seed=99, **options)
     env.reset(seed=2)
     for k in range(12):
@@ -326,7 +331,7 @@ def test_an_environment_goes_on_from_a_saved_state_to_the_same_bits(build, track
     saved = env.state_dict()
     present = env.observe(env.config.groups)
     path = [env.step(noise(100 + k)) for k in range(20)]
-    assert any((step[2] | step[3]).any() for step in path), "the stretch holds the end of an episode"
+    assert any((step[2] | step[3]).any() for step in path), "an episode ends within these steps"
 
     assert same(other.load_state_dict(saved), present)
     for k, step in enumerate(path):
@@ -361,7 +366,7 @@ def test_an_episode_that_fails_at_its_last_frame_is_terminated_and_not_truncated
     assert terminated.tolist() == [True] and truncated.tolist() == [False]
 
 
-def test_a_seed_forgets_which_clips_have_failed():
+def test_a_seed_clears_the_failure_statistics():
     env = TrackingEnv(MotionLibrary([rest_clip(10)]), make_simulator("mujoco_cpu", num_envs=1), TrackingConfig())
     env.sampler.failure.fill_(0.9)
     env.reset()

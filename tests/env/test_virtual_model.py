@@ -1,4 +1,4 @@
-"""The virtual model: silent on the reference, pulling back beside it, and worth something before anything is learned."""
+"""Virtual model: no correction on the reference, corrections towards it beside it, and better balance without a policy."""
 
 from dataclasses import fields, replace
 
@@ -10,14 +10,13 @@ from motions import rest_clip
 from physhmr_kit.body.hinges import dof_names, hinge_axes
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import MIRROR, PARENTS
-from physhmr_kit.env import TrackingConfig, TrackingEnv, track_clips
+from physhmr_kit.env import TrackingConfig, track_clips
 from physhmr_kit.env.pushes import at_chest
-from physhmr_kit.env.virtual_model import REACH, virtual_model_targets
+from physhmr_kit.env.virtual_model import FOOT_REACH, virtual_model_targets
 from physhmr_kit.motion.demo import demo_clips
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored_clip
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.simulation import make_simulator
 from physhmr_kit.simulation.contract import SimState
 
 HUMANOID = Humanoid.mean()
@@ -25,7 +24,7 @@ ROW = {name: i for i, name in enumerate(dof_names())}
 
 
 def felt(body: BodyState, left: float, right: float) -> SimState:
-    """A body whose ankles carry so many newtons."""
+    """A body with these vertical forces, N, on its ankles."""
     force = torch.zeros(len(body), 24, 3)
     force[:, 7, 2], force[:, 8, 2] = left, right
     nothing = torch.zeros(len(body))
@@ -43,13 +42,13 @@ def lunge() -> MotionLibrary:
     return MotionLibrary([clip, mirrored_clip(clip)])
 
 
-def test_a_body_on_its_reference_is_left_alone(lunge):
+def test_a_body_on_its_reference_is_not_corrected(lunge):
     body = lunge.clip(0)
     assert virtual_model_targets(felt(body, 350, 350), body, HUMANOID).abs().max() < 1e-3
 
 
 def hinges_in_the_world(body: BodyState, row: int, joint: int) -> torch.Tensor:
-    """(3, 3): direction of each hinge of a joint, carried by its parent and by the hinges before it."""
+    """(3, 3): world axis of each hinge of a joint, rotated by its parent and by the hinges before it."""
     axes, frame, rows = hinge_axes()[joint - 1], body.body_rot[row, PARENTS[joint]], []
     for k in range(3):
         rows.append(roma.quat_action(frame, axes[k]))
@@ -59,7 +58,7 @@ def hinges_in_the_world(body: BodyState, row: int, joint: int) -> torch.Tensor:
 
 
 def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float]) -> torch.Tensor:
-    """The module's head as plain sums for one body whose ankles carry `loads`: (69,) rad."""
+    """The formula of the module docstring for one body with forces `loads` on its ankles: (69,) rad."""
     cross, floor = torch.linalg.cross, torch.tensor([1.0, 1.0, 0.0])
     masses = HUMANOID.segment_masses()
     share = (masses / masses.sum())[:, None]
@@ -79,7 +78,7 @@ def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float
         left = torch.nn.functional.normalize(roma.quat_action(rot[ankle], torch.tensor([1.0, 0, 0])) * floor, dim=0)
         forward, up = cross(left, torch.tensor([0.0, 0, 1])), torch.tensor([0.0, 0, 1])
         passed = sum(
-            (wanted @ a).clamp(-r * load, r * load) * a for a, r in zip((left, forward, up), REACH, strict=True)
+            (wanted @ a).clamp(-r * load, r * load) * a for a, r in zip((left, forward, up), FOOT_REACH, strict=True)
         )
         for joint in (hip, knee, ankle):
             torque = -cross(foot - pos[joint], stands * force) - passed
@@ -96,7 +95,7 @@ def by_hand(body: BodyState, ref: BodyState, row: int, loads: tuple[float, float
 @pytest.mark.parametrize("loads", [(500.0, 200.0), (0.0, 700.0), (30.0, 10.0), (15.0, 400.0)])
 @pytest.mark.parametrize("far", [1.0, 30.0])
 def test_targets_are_those_of_the_formula(lunge, loads, far):
-    """Of a body that lags behind its reference in place, velocity and pelvis, a little and (far beyond reach) a lot."""
+    """For a body behind its reference in position, velocity and pelvis rotation, by a little and by a lot."""
     body, ref = (lunge.clip(0)[rows] for rows in (slice(0, 60), slice(15, 75)))
     ref = replace(ref, body_pos=body.body_pos + far * (ref.body_pos - body.body_pos))
     target = virtual_model_targets(felt(body, *loads), ref, HUMANOID)
@@ -105,7 +104,7 @@ def test_targets_are_those_of_the_formula(lunge, loads, far):
         torch.testing.assert_close(target[row], by_hand(body, ref, row, loads), atol=2e-4, rtol=1e-3)
 
 
-def test_only_legs_are_asked_and_a_body_in_the_air_only_places_its_feet(lunge):
+def test_corrections_concern_legs_only_and_in_the_air_only_foot_placement(lunge):
     ref = lunge.clip(0)
     body = moved(ref, (-0.1, 0.05, 0.0))
     standing, flying = (virtual_model_targets(felt(body, load, load), ref, HUMANOID) for load in (350, 0))
@@ -116,32 +115,32 @@ def test_only_legs_are_asked_and_a_body_in_the_air_only_places_its_feet(lunge):
     assert flying[:, knees].abs().max() == 0 and flying.abs().max() > 0.01
 
 
-def test_a_foot_is_put_down_farther_the_way_the_body_errs():
-    """The body is ahead of its reference (it faces +x): the hip of the foot in the air bends forwards, which is -x on its hinge."""
+def test_a_swing_foot_moves_in_the_direction_of_the_error():
+    """The body is ahead of its reference (it faces +x): the swing hip bends forwards, negative on its x hinge."""
     ref = MotionLibrary([rest_clip(10)]).clip(0)
     target = virtual_model_targets(felt(moved(ref, (0.1, 0, 0)), 0, 700), ref, HUMANOID)
     assert target[0, ROW["left_hip_x"]] < -0.01
     torch.testing.assert_close(target[0, ROW["left_ankle_x"]], -target[0, ROW["left_hip_x"]], atol=1e-3, rtol=0)
 
 
-def test_a_foot_passes_no_more_moment_to_the_floor_than_its_sole_can():
+def test_ankle_torques_are_limited_to_what_the_sole_can_transmit():
     ref = MotionLibrary([rest_clip(10)]).clip(0)
     kp = HUMANOID.kp
     for far in (0.1, 0.3, 3.0):
         target = virtual_model_targets(felt(moved(ref, (-far, 0, 0)), 350, 350), ref, HUMANOID)
         torque = float(target[0, ROW["left_ankle_x"]] * kp[ROW["left_ankle_x"]])
         force = 35 * 15 * far  # of half the body, a hand's breadth above the sole at the ankle
-        assert abs(torque) < REACH[0] * 350 + 0.1 * force + 1e-3
-        assert torque < 0 or far > 1, "the heel presses, and gravity tips the body forwards"
+        assert abs(torque) < FOOT_REACH[0] * 350 + 0.1 * force + 1e-3
+        assert torque < 0 or far > 1, "the ankle pushes the body forwards"
 
 
-def test_left_and_right_are_treated_alike(lunge):
-    """The mirror image of a body off its reference is asked for the mirror image of the targets."""
+def test_corrections_are_symmetric(lunge):
+    """The mirror image of a body gets the mirror image of the corrections."""
     body, ref = (lunge.clip(0)[rows] for rows in (slice(0, 60), slice(15, 75)))
     image, image_ref = (lunge.clip(1)[rows] for rows in (slice(0, 60), slice(15, 75)))
     target = virtual_model_targets(felt(body, 500, 200), ref, HUMANOID)
     mirrored = virtual_model_targets(felt(image, 200, 500), image_ref, HUMANOID)
-    # left and right exchanged; the hinge about the axis that crosses the sagittal plane keeps its sense
+    # left and right are swapped; the hinge about the lateral axis keeps its sign
     places = [3 * (MIRROR[i // 3 + 1] - 1) + i % 3 for i in range(69)]
     signs = torch.tensor([1.0 if name.endswith("_x") else -1.0 for name in dof_names()])
     assert target.abs().max() > 0.02
@@ -149,7 +148,7 @@ def test_left_and_right_are_treated_alike(lunge):
 
 
 @pytest.mark.parametrize("newton", [220.0, -165.0])
-def test_a_push_that_fells_a_body_on_its_targets_does_not_fell_one_with_a_virtual_model(newton):
+def test_the_virtual_model_survives_a_push_that_residual_control_does_not(newton):
     library = MotionLibrary([rest_clip(90)])
     force = at_chest(torch.tensor([[newton, 0.0, 0.0]]))
     push = lambda frame: force if 15 <= frame < 18 else None  # noqa: E731
@@ -159,14 +158,3 @@ def test_a_push_that_fells_a_body_on_its_targets_does_not_fell_one_with_a_virtua
         return track_clips(nothing, library, TrackingConfig(control=control), push=push)[0].success
 
     assert stood("balanced") and not stood("residual")
-
-
-def test_labels_are_of_the_targets_that_the_expert_sets():
-    library = MotionLibrary([rest_clip(30)])
-    env = TrackingEnv(library, make_simulator("mujoco_cpu", num_envs=2), TrackingConfig(control="balanced"))
-    env.reset(seed=0)
-    env.step(torch.randn(2, 69, generator=torch.Generator().manual_seed(0)))
-    action = torch.full((2, 69), 0.1)
-    torch.testing.assert_close(env.pd_targets(env.label(action, "balanced")), env.pd_targets(action))
-    assert not torch.allclose(env.pd_targets(env.label(action, "residual")), env.pd_targets(action))
-    env.close()

@@ -1,4 +1,4 @@
-"""The ring buffer: the newest rows are held, every row held is drawn, and names stay together."""
+"""Ring buffer: it keeps the newest rows, draws all of them, and keeps the names together."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def held(ring: RingBuffer) -> set[int]:
 @pytest.mark.parametrize("parts, expected", [
     ((3,), {1, 2, 3}), ((3, 2), {1, 2, 3, 4, 5}), ((3, 4), {3, 4, 5, 6, 7}), ((8,), {4, 5, 6, 7, 8}), ((5, 5, 1), {7, 8, 9, 10, 11}),
 ])  # fmt: skip
-def test_the_newest_rows_are_held_and_all_of_them_drawn(parts, expected):
+def test_the_newest_rows_are_kept_and_all_of_them_drawn(parts, expected):
     ring, first = buffer(), 1
     for count in parts:
         ring.add(**rows(first, count))
@@ -33,7 +33,7 @@ def test_the_newest_rows_are_held_and_all_of_them_drawn(parts, expected):
     assert held(ring) == expected and len(ring) == len(expected)
 
 
-def test_a_saved_buffer_goes_on_as_it_would_have():
+def test_a_buffer_survives_saving_and_loading():
     ring, other = buffer(), buffer()
     ring.add(**rows(1, 3))
     other.load_state_dict(ring.state_dict())
@@ -42,10 +42,10 @@ def test_a_saved_buffer_goes_on_as_it_would_have():
     assert held(other) == held(ring) == {3, 4, 5, 6, 7}
     saved = ring.state_dict()
     ring.add(**rows(20, 5))
-    assert not (saved["rows"]["label"] == -20).any(), "what was saved is a copy"
+    assert not (saved["rows"]["label"] == -20).any(), "the saved state is a copy"
 
 
-def test_a_buffer_of_another_size_or_of_none_is_refused():
+def test_invalid_sizes_are_refused():
     saved = buffer()
     saved.add(**rows(1, 5))
     with pytest.raises(KitError, match="another size"):

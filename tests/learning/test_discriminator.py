@@ -1,4 +1,4 @@
-"""The discriminator's losses against values worked out by hand, and that it learns to tell real motion from a copy with noise."""
+"""Losses of the discriminator against hand-computed values, and that it learns to separate motion from a noisy copy."""
 
 import math
 
@@ -55,12 +55,12 @@ def test_the_style_reward_is_the_papers_formula():
     assert float(amp.style_reward(torch.tensor(1e4))) == pytest.approx(-2 * math.log(1e-4)), "bounded"
 
 
-def test_accuracy_counts_each_side_for_itself():
+def test_accuracy_is_computed_for_each_class():
     real, agent = amp.accuracy(torch.tensor([1.0, -1.0, 2.0, 3.0]), torch.tensor([-1.0, 5.0]))
     assert (float(real), float(agent)) == (0.75, 0.5)
 
 
-def test_it_learns_to_tell_motion_from_a_trembling_copy():
+def test_it_learns_to_separate_motion_from_a_noisy_copy():
     library = MotionLibrary([waving_clip(60), waving_clip(60, "slow", rate=1.0)])
     draw = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
@@ -77,11 +77,11 @@ def test_it_learns_to_tell_motion_from_a_trembling_copy():
             return sum(map(float, amp.accuracy(*map(judge, pair())))) / 2
 
     judge.norm.update(torch.cat(pair()))
-    assert told() < 0.75, "a fresh one guesses"
+    assert told() < 0.75, "a new one guesses"
     for _ in range(60):
         real, agent = pair()
         shown = judge.norm(real).requires_grad_()
-        logits = judge.judge(shown)
+        logits = judge.logits(shown)
         optimizer.zero_grad()
         (amp.discriminator_loss(logits, judge(agent)) + 0.1 * amp.gradient_penalty(logits, shown)).backward()
         optimizer.step()

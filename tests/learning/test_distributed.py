@@ -1,4 +1,4 @@
-"""Statistics over processes, for the one process of most runs: they are the tensor's own."""
+"""Statistics over processes, in a run of one process."""
 
 import torch
 
@@ -18,4 +18,4 @@ def test_normalised_values_have_mean_zero_and_torchs_standard_deviation_one():
     x = 30 * torch.randn(5, 8) + 100
     y = normalised(x)
     torch.testing.assert_close(y, (x - x.mean()) / x.std(), atol=1e-5, rtol=1e-5)
-    assert torch.equal(normalised(torch.full((4,), 2.0)), torch.zeros(4)), "all alike"
+    assert torch.equal(normalised(torch.full((4,), 2.0)), torch.zeros(4)), "constant input"

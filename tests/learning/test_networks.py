@@ -1,4 +1,4 @@
-"""The normaliser against NumPy, the policy against torch's own Gaussian."""
+"""The normaliser against NumPy, the policy against torch's Normal."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def observation(count: int = 7) -> dict[str, torch.Tensor]:
     }
 
 
-def test_statistics_of_batches_are_those_of_all_rows_together():
+def test_running_statistics_equal_those_of_all_rows():
     draw = torch.Generator().manual_seed(0)
     batches = [3 * torch.randn(n, 4, generator=draw) + k for k, n in enumerate((5, 1, 64, 300))]
     norm = RunningNorm(4)
@@ -32,7 +32,7 @@ def test_statistics_of_batches_are_those_of_all_rows_together():
     assert norm.count == 370
 
 
-def test_a_rollout_counts_every_step_of_every_environment():
+def test_leading_dimensions_are_flattened():
     rows = torch.randn(8, 3, 4, generator=torch.Generator().manual_seed(2))
     folded, flat = RunningNorm(4), RunningNorm(4)
     folded.update(rows)
@@ -52,7 +52,7 @@ def test_normalised_rows_are_standard_and_clipped():
     assert norm(torch.tensor([[1e6, -1e6]])).tolist() == [[5.0, -5.0]]
 
 
-def test_an_input_that_never_changes_is_zero_and_not_infinite():
+def test_a_constant_input_is_normalised_to_zero():
     norm = RunningNorm(2)
     norm.update(torch.full((10, 2), 3.0))
     assert norm(torch.full((1, 2), 3.0)).tolist() == [[0.0, 0.0]]
@@ -61,7 +61,7 @@ def test_an_input_that_never_changes_is_zero_and_not_infinite():
     )  # 0.01 is the least spread
 
 
-def test_looking_through_the_normaliser_does_not_change_it():
+def test_normalising_does_not_change_the_statistics():
     norm = RunningNorm(3)
     norm.update(torch.randn(10, 3))
     before = {k: v.clone() for k, v in norm.state_dict().items()}
@@ -69,14 +69,14 @@ def test_looking_through_the_normaliser_does_not_change_it():
     assert all(torch.equal(before[k], v) for k, v in norm.state_dict().items())
 
 
-def test_log_probability_is_torchs_own():
+def test_log_prob_equals_that_of_torch():
     policy = Policy(GROUPS, (8,), std=0.3)
     mean, action = torch.randn(7, 69), torch.randn(7, 69)
     expected = torch.distributions.Normal(mean, 0.3).log_prob(action).sum(-1)
     torch.testing.assert_close(policy.log_prob(mean, action), expected)
 
 
-def test_actions_are_spread_around_the_mean_by_std():
+def test_sampled_actions_have_the_mean_and_std():
     policy = Policy(GROUPS, (8,), std=0.3)
     mean = torch.full((2000, 69), 1.5)
     actions = policy.sample(mean, torch.Generator().manual_seed(0))
@@ -86,7 +86,7 @@ def test_actions_are_spread_around_the_mean_by_std():
     assert torch.equal(actions, policy.sample(mean, torch.Generator().manual_seed(0)))
 
 
-def test_groups_are_read_in_the_order_of_the_policy():
+def test_groups_are_concatenated_in_the_order_of_the_policy():
     obs = observation()
     assert torch.equal(
         Policy(GROUPS, (8,)).flatten(obs), torch.cat([obs["ray_confidence"], obs["root_orientation"]], -1)
@@ -94,12 +94,12 @@ def test_groups_are_read_in_the_order_of_the_policy():
     assert torch.equal(Policy(GROUPS[::-1], (8,)).flatten(obs)[:, :6], obs["root_orientation"])
 
 
-def test_a_fresh_policy_begins_close_to_no_action():
+def test_a_new_policy_has_small_actions():
     torch.manual_seed(0)
     assert Policy(GROUPS, (64, 64))(observation()).abs().max() < 0.2
 
 
-def test_layers_are_orthogonal_with_nothing_added_and_the_last_one_scaled():
+def test_layers_are_orthogonal_without_bias_and_the_last_one_scaled():
     net = mlp([6, 5, 4, 3], last_gain=0.01)
     assert [type(layer).__name__ for layer in net] == ["Linear", "SiLU", "Linear", "SiLU", "Linear"]
     for layer, gain in zip(net[::2], (2**0.5, 2**0.5, 0.01), strict=True):
@@ -108,13 +108,13 @@ def test_layers_are_orthogonal_with_nothing_added_and_the_last_one_scaled():
         assert not layer.bias.any()
 
 
-def test_a_fresh_critic_speaks_at_full_strength():
+def test_the_last_layer_of_a_new_critic_is_not_scaled():
     last = Critic(GROUPS, (8,)).net[-1]
     assert float(last.weight.detach().norm()) == pytest.approx(1, rel=1e-4)
 
 
 @pytest.mark.parametrize("network", [Policy(GROUPS, (8,)), Critic(GROUPS, (8,))])
-def test_networks_read_normalised_numbers(network):
+def test_networks_normalise_their_input(network):
     rows = 20 * torch.randn(50, 18) + 7
     network.norm.update(rows)
     answer = network.mean(rows) if isinstance(network, Policy) else network(rows)
@@ -122,14 +122,14 @@ def test_networks_read_normalised_numbers(network):
     assert not torch.allclose(answer.view(50, -1), network.net(rows))
 
 
-def test_a_policy_acts_by_its_mean_of_what_it_reads():
+def test_forward_returns_the_mean_action():
     policy = Policy(GROUPS, (8,))
     assert torch.equal(policy(observation()), policy.mean(policy.flatten(observation())))
     assert (policy.hidden, policy.control, float(policy.std)) == ((8,), "residual", pytest.approx(0.1))
 
 
 @pytest.mark.parametrize("level", ["high", "medium"])
-def test_less_precise_products_are_taken_back_whatever_happens(level):
+def test_the_precision_is_restored_even_after_an_error(level):
     with matmul_precision(level):
         assert torch.get_float32_matmul_precision() == level
     assert torch.get_float32_matmul_precision() == "highest"
@@ -146,17 +146,12 @@ def test_an_unknown_precision_is_refused():
         pass
 
 
-def test_a_group_that_is_not_there_is_named():
-    with pytest.raises(KeyError, match="feature"):
-        Policy(("feature",), (8,))(observation())
-
-
-def test_the_critic_gives_one_value_for_each_row():
+def test_the_critic_returns_one_value_per_row():
     critic = Critic(GROUPS, (8,))
     assert critic(critic.flatten(observation())).shape == (7,)
 
 
-def test_a_policy_reads_other_groups_of_the_same_layout_alike():
+def test_a_policy_can_read_other_groups_of_the_same_layout():
     policy = Policy(("proprioception", "reference"), (16,), 0.1, "balanced")
     other = policy.reading(("proprioception", "estimate"))
     flat = torch.randn(5, 934)
@@ -166,7 +161,7 @@ def test_a_policy_reads_other_groups_of_the_same_layout_alike():
         policy.reading(("proprioception", "preview"))
 
 
-def test_a_widened_policy_acts_as_before_and_learns_from_the_new_inputs():
+def test_a_widened_policy_acts_the_same_and_learns_from_the_new_inputs():
     policy = Policy(("proprioception", "reference"), (16,), 0.1, "balanced")
     policy.norm.update(3 * torch.randn(300_000 // 100, 934) + 1)
     policy.norm.count.fill_(1e9)

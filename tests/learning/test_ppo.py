@@ -1,4 +1,4 @@
-"""Advantages and losses against values worked out by hand."""
+"""Advantages and losses against hand-computed values."""
 
 import math
 
@@ -19,7 +19,7 @@ def flags(*values) -> torch.Tensor:
 REWARD, VALUE = (1.0, 2.0, 3.0), (0.5, 1.0, 2.0)
 
 
-def test_advantages_of_an_episode_that_goes_on():
+def test_advantages_without_an_episode_end():
     """gamma 0.5, lambda 0.8: delta = 1 + 0.5 - 0.5 = 1, 2 + 1 - 1 = 2, 3 + 2 - 2 = 3; each keeps 0.4 of the next."""
     result = ppo.advantages(
         column(*REWARD), column(*VALUE), column(1.0, 2.0, 4.0), flags(False, False, False), 0.5, 0.8
@@ -27,13 +27,13 @@ def test_advantages_of_an_episode_that_goes_on():
     torch.testing.assert_close(result, column(1 + 0.4 * (2 + 0.4 * 3), 2 + 0.4 * 3, 3.0))
 
 
-def test_a_failure_is_worth_nothing_and_cuts_the_sum():
+def test_a_termination_has_next_value_zero_and_cuts_the_sum():
     """The second step fails: its next value is 0, delta = 2 + 0 - 1 = 1, and nothing of the third flows back."""
     result = ppo.advantages(column(*REWARD), column(*VALUE), column(1.0, 0.0, 4.0), flags(False, True, False), 0.5, 0.8)
     torch.testing.assert_close(result, column(1 + 0.4 * 1, 1.0, 3.0))
 
 
-def test_a_truncation_is_worth_its_final_state_and_cuts_the_sum():
+def test_a_truncation_bootstraps_from_its_final_state_and_cuts_the_sum():
     """The second step ends by time in a state worth 6: delta = 2 + 3 - 1 = 4."""
     result = ppo.advantages(column(*REWARD), column(*VALUE), column(1.0, 6.0, 4.0), flags(False, True, False), 0.5, 0.8)
     torch.testing.assert_close(result, column(1 + 0.4 * 4, 4.0, 3.0))
@@ -49,7 +49,7 @@ def test_environments_do_not_mix():
     torch.testing.assert_close(both, torch.cat([one, two], 1))
 
 
-def test_lambda_one_gives_the_discounted_return_less_the_value():
+def test_lambda_one_gives_the_discounted_return_minus_the_value():
     reward, value = column(1.0, 1.0, 1.0), column(0.3, -0.2, 0.9)
     result = ppo.advantages(reward, value, torch.cat([value[1:], column(0.0)]), flags(False, False, True), 0.9, 1.0)
     torch.testing.assert_close(result, column(1 + 0.9 + 0.81, 1 + 0.9, 1.0) - value)
@@ -66,7 +66,7 @@ def test_lambda_one_gives_the_discounted_return_less_the_value():
         (1.5, -2.0, 3.0, True),  # bad but likelier: pushed away in full
     ],
 )
-def test_the_surrogate_is_clipped_on_the_side_that_would_gain(ratio, advantage, expected, learns):
+def test_the_surrogate_is_clipped_on_the_side_of_improvement(ratio, advantage, expected, learns):
     old = torch.tensor([-3.0])
     log_prob = (old + math.log(ratio)).requires_grad_()
     loss = ppo.policy_loss(log_prob, old, torch.tensor([advantage]), clip=0.2)
@@ -75,11 +75,11 @@ def test_the_surrogate_is_clipped_on_the_side_that_would_gain(ratio, advantage, 
     assert bool(log_prob.grad.abs() > 0) == learns
 
 
-def test_the_losses_have_the_values_worked_out_by_hand():
+def test_losses_have_hand_computed_values():
     assert float(ppo.value_loss(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]))) == pytest.approx(0.5 * (1 + 4) / 2)
     mean = torch.tensor([[0.5, -2.5, 3.0], [0.0, 1.0, -2.0]])
     assert float(ppo.bounds_loss(mean, 2.0)) == pytest.approx((0.25 + 1.0) / 2), "summed over actions, a mean over rows"
-    assert float(ppo.bounds_loss(mean[:1])) == pytest.approx(1.5**2 + 2.0**2), "the bound is 1 unless told"
+    assert float(ppo.bounds_loss(mean[:1])) == pytest.approx(1.5**2 + 2.0**2), "the bound is 1 by default"
     assert float(ppo.bounds_loss(mean, 3.0)) == 0
 
 
@@ -89,7 +89,7 @@ def test_the_surrogate_is_a_mean_over_samples():
     assert float(loss) == pytest.approx(-(3.0 - 1.1 + 1.0) / 3, rel=1e-5)
 
 
-def test_a_step_down_the_surrogate_raises_what_was_good_and_lowers_what_was_bad():
+def test_a_gradient_step_raises_the_probability_of_good_actions_and_lowers_that_of_bad_ones():
     mean, std = torch.zeros(2, 69, requires_grad=True), 0.3
     density = lambda: torch.distributions.Normal(mean, std).log_prob(action).sum(-1)  # noqa: E731
     action = 0.3 * torch.randn(2, 69, generator=torch.Generator().manual_seed(0))
@@ -101,7 +101,7 @@ def test_a_step_down_the_surrogate_raises_what_was_good_and_lowers_what_was_bad(
     assert good > 0 > bad
 
 
-def test_kl_is_torchs_own():
+def test_kl_equals_that_of_torch():
     mean, old, std = torch.randn(4, 69), torch.randn(4, 69), torch.tensor(0.3)
     kl = torch.distributions.kl_divergence(torch.distributions.Normal(old, std), torch.distributions.Normal(mean, std))
     torch.testing.assert_close(ppo.gaussian_kl(mean, old, std), kl.sum(-1).mean())
@@ -111,5 +111,5 @@ def test_explained_variance_is_one_for_a_perfect_critic_and_zero_for_a_constant(
     returns = torch.tensor([1.0, 2.0, 4.0])
     assert float(ppo.explained_variance(returns, returns)) == 1
     assert float(ppo.explained_variance(torch.full((3,), 9.0), returns)) == pytest.approx(0, abs=1e-6)
-    assert float(ppo.explained_variance(-returns, returns)) == pytest.approx(1 - 4), "worse than knowing nothing"
-    assert math.isfinite(float(ppo.explained_variance(returns, torch.ones(3)))), "rewards that never change"
+    assert float(ppo.explained_variance(-returns, returns)) == pytest.approx(1 - 4), "worse than a constant"
+    assert math.isfinite(float(ppo.explained_variance(returns, torch.ones(3)))), "constant returns"

@@ -1,4 +1,4 @@
-"""Weights on disk: they come back as they were, and whatever is not weights is told by name."""
+"""Weights on disk: saving, loading, and errors for files that are not weights."""
 
 import pytest
 import torch
@@ -20,19 +20,19 @@ def policy() -> Policy:
     return policy
 
 
-def test_a_policy_comes_back_as_it_was(policy, tmp_path):
+def test_a_policy_survives_saving_and_loading(policy, tmp_path):
     path = save_policy(policy, tmp_path / "deep" / "p.safetensors", "distill", samples=7)
     back = load_policy(path)
     assert (back.groups, back.hidden, back.control) == (policy.groups, policy.hidden, policy.control)
-    assert policy.training and not back.training, "to be asked, not taught"
+    assert policy.training and not back.training, "loaded in eval mode"
     assert back.state_dict().keys() == policy.state_dict().keys()
     assert all(torch.equal(v, policy.state_dict()[k]) for k, v in back.state_dict().items())
     settings = read_weights(path)[1]
     assert settings["stage"] == "distill" and settings["samples"] == 7
-    assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"], "no half-written file stays"
+    assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"], "no temporary file is left"
 
 
-def test_half_precision_halves_the_file_and_comes_back_in_single(policy, tmp_path):
+def test_half_precision_halves_the_file_and_is_read_as_float32(policy, tmp_path):
     whole, half = (save_policy(policy, tmp_path / f"{h}.safetensors", "expert", half=h) for h in (False, True))
     assert half.stat().st_size < 0.65 * whole.stat().st_size
     back = load_policy(half)
@@ -50,13 +50,13 @@ def refused(path, words):
     assert str(path) in str(fault.value) and "\n" not in str(fault.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     refused(tmp_path / "none.safetensors", "no such weights file")
     (tmp_path / "folder.safetensors").mkdir()
     refused(tmp_path / "folder.safetensors", "no such weights file")
 
 
-def test_a_text_file_is_told(tmp_path):
+def test_a_text_file_is_refused(tmp_path):
     path = tmp_path / "text.safetensors"
     path.write_text("these are not the weights")
     refused(path, "not a safetensors weights file")
@@ -64,31 +64,31 @@ def test_a_text_file_is_told(tmp_path):
     refused(path, "not a safetensors weights file")
 
 
-def test_a_git_lfs_pointer_is_told_with_its_remedy(tmp_path):
+def test_a_git_lfs_pointer_is_refused_with_its_remedy(tmp_path):
     path = tmp_path / "pointer.safetensors"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
     refused(path, "git lfs pull")
 
 
-def test_a_truncated_file_is_told(policy, tmp_path):
+def test_a_truncated_file_is_refused(policy, tmp_path):
     path = save_policy(policy, tmp_path / "p.safetensors", "expert")
     path.write_bytes(path.read_bytes()[:-100])
     refused(path, "not a safetensors weights file")
 
 
-def test_somebody_elses_safetensors_are_told(tmp_path):
+def test_other_safetensors_are_refused(tmp_path):
     save_file({"layer": torch.zeros(3)}, tmp_path / "other.safetensors")
     refused(tmp_path / "other.safetensors", "not weights of physhmr_kit")
 
 
-def test_an_encoder_is_not_taken_for_a_policy(tmp_path):
+def test_an_encoder_is_refused_as_a_policy(tmp_path):
     refused(
         save_encoder(VisionEncoder(width=24, layers=1, heads=2), tmp_path / "encoder.safetensors"),
         "not weights of physhmr_kit|not a policy",
     )
 
 
-def test_settings_that_do_not_fit_the_tensors_are_told(policy, tmp_path):
+def test_settings_that_do_not_match_the_tensors_are_refused(policy, tmp_path):
     settings = {"stage": "expert", "groups": GROUPS, "hidden": [32], "std": 0.1, "control": "residual"}
     refused(save_weights(policy, tmp_path / "odd.safetensors", settings), "not a policy")
     refused(save_weights(policy, tmp_path / "bare.safetensors", {"stage": "critic"}), "'critic', not a policy")

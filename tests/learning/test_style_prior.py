@@ -1,4 +1,4 @@
-"""The adversarial prior in an environment: its windows, its memory, its reward."""
+"""Adversarial motion prior in an environment: windows, replay buffer, reward."""
 
 import pytest
 import torch
@@ -36,14 +36,14 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def before(env, n: int) -> list[torch.Tensor]:
-    """The reference up to where environment n is now, as many steps as a window may reach back."""
+    """The last `WINDOW` steps of the reference of environment n."""
     clip, frame = env.clip_ids[n], int(env.frame_ids[n])
     frames = torch.arange(frame - WINDOW + 1, frame + 1)
     return list(style_observation(env.library.starts(env.library.rows(clip.expand(WINDOW), frames))))
 
 
-def test_windows_hold_steps_of_one_episode_and_before_its_start_the_reference(env):
-    """Episodes of at most five steps, windows of four, rollouts of six: most windows reach over a start or a rollout's end."""
+def test_windows_contain_steps_of_one_episode_and_the_reference_before_its_start(env):
+    """Episodes of at most five steps, windows of four, rollouts of six: most windows cross a start or the end of a rollout."""
     history, draw, ends = StyleHistory(env, WINDOW, STEPS), generator(), 0
     history.reset(seed=3)
     lives = [before(env, n) for n in range(ENVS)]  # the steps of each environment's present episode
@@ -57,14 +57,14 @@ def test_windows_hold_steps_of_one_episode_and_before_its_start_the_reference(en
     assert ends > 10
 
 
-def test_the_filled_history_ends_where_the_body_was_put(env):
+def test_the_initial_history_ends_at_the_initial_state(env):
     history = StyleHistory(env, WINDOW, STEPS)
     history.reset(seed=0)
     torch.testing.assert_close(history.recent[:, -1], style_observation(env.simulator.state), atol=1e-4, rtol=1e-4)
-    assert history.num_envs == ENVS and history.library is env.library, "it is the environment in everything else"
+    assert history.num_envs == ENVS and history.library is env.library, "other attributes are those of the environment"
 
 
-def test_a_step_that_blew_up_is_marked(env):
+def test_a_diverged_step_is_marked(env):
     history, bad = StyleHistory(env, WINDOW, STEPS), torch.zeros(ENVS, 69)
     history.reset(seed=0)
     bad[1] = torch.nan
@@ -72,7 +72,7 @@ def test_a_step_that_blew_up_is_marked(env):
     assert history.diverged.nonzero().tolist() == [[1, 1]]
 
 
-def test_real_windows_are_the_clips(env, prior):
+def test_real_windows_are_windows_of_the_clips(env, prior):
     windows = prior.real(50, generator())
     clips = torch.arange(3).repeat_interleave(40)
     frames = torch.arange(40).repeat(3)
@@ -81,7 +81,7 @@ def test_real_windows_are_the_clips(env, prior):
     assert all(tuple(w.flatten().tolist()) in known for w in windows)
 
 
-def test_the_reward_is_task_and_style_by_weight_and_none_where_physics_blew_up(prior):
+def test_the_reward_is_a_weighted_sum_without_style_where_physics_diverged(prior):
     history = prior.history
     history.windows = prior.real(STEPS * ENVS, generator()).unflatten(0, (STEPS, ENVS))
     history.diverged[2, 1] = True
@@ -94,7 +94,7 @@ def test_the_reward_is_task_and_style_by_weight_and_none_where_physics_blew_up(p
     torch.testing.assert_close(prior.reward(history.windows), style)
 
 
-def test_an_update_learns_from_the_rollout_and_remembers_some_of_it(prior):
+def test_an_update_trains_on_the_rollout_and_keeps_some_of_it(prior):
     prior.history.windows = torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
     prior.history.windows[0, 0] = 1e6
     prior.history.diverged[0, 0] = True
@@ -102,17 +102,17 @@ def test_an_update_learns_from_the_rollout_and_remembers_some_of_it(prior):
     prior.mix(torch.zeros(STEPS, ENVS))
     figures = prior.update(generator(2))
     assert figures.keys() == {"reward", "loss", "gradient_penalty", "accuracy_real", "accuracy_agent"}
-    assert figures["reward"] == pytest.approx(float(prior.earned)) and 0 <= figures["accuracy_real"] <= 1
+    assert figures["reward"] == pytest.approx(float(prior.mean_reward)) and 0 <= figures["accuracy_real"] <= 1
     assert not torch.equal(prior.discriminator.net[0].weight, weight)
     assert not any(p.requires_grad for p in prior.discriminator.parameters()), "only while it learns"
     remembered = prior.replay.rows["window"]
-    assert len(prior.replay) == 4 and remembered.abs().max() < 100, "what shows no motion of the agent is left out"
+    assert len(prior.replay) == 4 and remembered.abs().max() < 100, "without the diverged steps"
     assert prior.discriminator.norm.count == 2 * (8 + 8) * WINDOW, "every step of every window"
     prior.update(generator(3))
     assert len(prior.replay) == 8
 
 
-def test_updates_come_to_tell_the_agents_motion_from_the_clips(prior):
+def test_updates_learn_to_separate_the_agent_from_the_clips(prior):
     prior.history.windows = 3 * torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
     prior.updates = 60
     prior.update(generator(2))
@@ -122,12 +122,12 @@ def test_updates_come_to_tell_the_agents_motion_from_the_clips(prior):
     assert prior.reward(real).mean() > prior.reward(agent).mean() + 0.5
 
 
-def test_where_all_physics_blew_up_nothing_is_learned(prior):
+def test_a_fully_diverged_rollout_is_not_learned_from(prior):
     prior.history.diverged[:] = True
     assert prior.update(generator()).keys() == {"reward"} and len(prior.replay) == 0
 
 
-def test_a_prior_resumes_as_it_was(env, prior):
+def test_a_prior_resumes_exactly(env, prior):
     prior.history.reset(seed=0)
     prior.history.windows = torch.randn(STEPS, ENVS, WINDOW, 196, generator=generator(1))
     prior.update(generator(2))
@@ -139,6 +139,6 @@ def test_a_prior_resumes_as_it_was(env, prior):
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.5, -0.1])
-def test_a_weight_that_is_no_share_is_refused(prior, weight):
+def test_an_invalid_weight_is_refused(prior, weight):
     with pytest.raises(KitError, match="weight of the motion prior"):
         StylePrior(prior.history, prior.discriminator, weight)

@@ -46,7 +46,7 @@ class Mutant:
 
     Attributes:
         edits: (file, old fragment, new fragment) each, file relative to the repository's root.
-        tests: pytest's words for the tests that must notice, e.g. 'tests/learning/test_ppo.py::test_kl_is_torchs_own'.
+        tests: pytest's words for the tests that must notice, e.g. 'tests/learning/test_ppo.py::test_kl_equals_that_of_torch'.
         reason: why it may survive, where it does.
     """
 

@@ -1,4 +1,4 @@
-"""A process that may use one core only asks for one."""
+"""Number of usable cores, with and without an affinity mask."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Our calls of Isaac Gym against `isaacgym-stubs`, an independent description of its interface by somebody else."""
+"""Our calls of Isaac Gym against `isaacgym-stubs`, an independent description of its interface."""
 
 import importlib.metadata
 import re
@@ -21,16 +21,17 @@ follow_imports_for_stubs = True
 """
 
 
-@pytest.fixture
-def complaints(tmp_path):
-    """A function from the text of a worker to mypy's complaints about it."""
+@pytest.fixture(scope="module")
+def complaints(tmp_path_factory):
+    """A function that runs mypy on the text of a worker and returns its output."""
+    tmp_path = tmp_path_factory.mktemp("stubs")
     pytest.importorskip("mypy")
     try:
         files = importlib.metadata.files("isaacgym-stubs") or []
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("isaacgym-stubs is not installed")
     (gymapi,) = [file for file in files if file.name == "gymapi.pyi"]
-    # As published it does not parse, for two properties are named `lambda`, and mypy has much to say about its types.
+    # the published file does not parse (two properties are named `lambda`), and its types have many errors
     text = gymapi.read_text().replace("def lambda(", "def lambda_(")
     package = tmp_path / "isaacgym"
     package.mkdir()
@@ -47,11 +48,11 @@ def complaints(tmp_path):
     return check
 
 
-def test_the_worker_calls_isaac_gym_as_the_stubs_describe_it(complaints):
+def test_the_worker_s_calls_match_the_stubs(complaints):
     assert complaints(WORKER.read_text()).startswith("Success")
 
 
-def test_the_checker_sees_the_signatures(complaints):
+def test_wrong_calls_are_detected(complaints):
     breaks = {
         "add_ground(self.sim, plane)": "add_ground(plane, self.sim)",
         "gym.prepare_sim(": "gym.prepare_simulation(",

@@ -1,5 +1,5 @@
-"""What is mujoco_warp's own: zero-copy views, one graph for a step, buffers that can overflow. On Warp's CPU device where
-there is no card; what the conformance suite asks of every simulator is not repeated."""
+"""What only mujoco_gpu has: zero-copy views, one graph per step, buffers that can overflow. Without a GPU it runs on Warp's CPU
+device. The conformance suite covers the rest."""
 
 import sys
 from dataclasses import fields
@@ -23,8 +23,31 @@ on_cpu = pytest.mark.skipif(DEVICE != "cpu", reason="equal bits are promised on 
 on_cuda = pytest.mark.skipif(DEVICE != "cuda", reason="there is no CUDA device")
 
 
-def make(num_envs: int, name: str = "mujoco_gpu", **options):
-    return make_simulator(name, num_envs=num_envs, device=DEVICE if name == "mujoco_gpu" else None, **options)
+@pytest.fixture(scope="module")
+def idle():
+    """Simulators that no test uses at the moment, with their initial state, by arguments: a start takes half a second."""
+    return {}
+
+
+@pytest.fixture
+def make(idle):
+    """Gives simulators in their initial state: make(num_envs, **options)."""
+    taken = []
+
+    def give(num_envs: int, **options):
+        waiting = idle.setdefault((num_envs, *options.items()), [])
+        if waiting:
+            simulator, initial = waiting.pop()
+        else:
+            simulator = make_simulator("mujoco_gpu", num_envs=num_envs, device=DEVICE, **options)
+            initial = simulator.save()
+        taken.append((waiting, simulator, initial))
+        return simulator
+
+    yield give
+    for waiting, simulator, initial in taken:
+        simulator.restore(initial)
+        waiting.append((simulator, initial))
 
 
 def bodies(heights, velocity=(0.0, 0.0, 0.0), device=DEVICE) -> BodyState:
@@ -52,10 +75,10 @@ def same_bits(a: SimState, b: SimState, rows=slice(None)) -> bool:
 
 
 @pytest.mark.parametrize("heights", [(20.0, 20.0), (0.03, -0.004)], ids=["in the air", "on the floor"])
-def test_ten_steps_agree_with_mujoco_on_the_cpu(heights):
+def test_ten_steps_agree_with_mujoco_on_the_cpu(make, heights):
     """Float32 against float64. Measured: 2e-6 m, 1e-5 rad/s, 0.01 N of 700 N, 4e-4 N m of 80 N m; not from a height of
     exactly 0, where rounding decides whether the soles touch."""
-    one, other = make(2, "mujoco_cpu"), make(2)
+    one, other = make_simulator("mujoco_cpu", num_envs=2), make(2)
     put(one, bodies(heights, device="cpu"))
     put(other, bodies(heights))
     for k in range(10):
@@ -65,11 +88,11 @@ def test_ten_steps_agree_with_mujoco_on_the_cpu(heights):
         close(name, atol)
     for name, atol in {"dof_pos": 2e-5, "dof_vel": 2e-4, "contact_force": 0.5, "dof_torque": 0.05}.items():
         close(name, atol)
-    assert (a.contact_force[:, :, 2].sum(1) > 0).any() == (min(heights) < 1), "the case is what its name says"
+    assert (a.contact_force[:, :, 2].sum(1) > 0).any() == (min(heights) < 1)
 
 
-def test_targets_are_held_as_the_humanoid_holds_them():
-    """The kernel and `Humanoid.limit_targets` are the same rule."""
+def test_targets_are_limited_as_by_the_humanoid(make):
+    """The kernel is equivalent to `Humanoid.limit_targets`."""
     simulator = make(2)
     start = bodies((20.0, 20.0))
     put(simulator, start)
@@ -83,18 +106,18 @@ def test_targets_are_held_as_the_humanoid_holds_them():
     assert (held != wild).any() and (held == wild).any()
 
 
-def test_torch_sees_warps_memory():
+def test_torch_shares_memory_with_warp(make):
     simulator = make(2)
     assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr and simulator.qvel.data_ptr() == simulator._d.qvel.ptr
     simulator.qpos[1, 2] = 7.5
     assert simulator._d.qpos.numpy()[1, 2] == 7.5
     simulator.step(torch.zeros(2, 69, device=DEVICE))
-    assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr, "the graph writes where it was recorded"
-    assert 7 < simulator.qpos[1, 2] < 7.5, "it falls from where torch has put it"
+    assert simulator.qpos.data_ptr() == simulator._d.qpos.ptr, "the graph holds this address"
+    assert 7 < simulator.qpos[1, 2] < 7.5, "it falls from the height set in torch"
 
 
 @on_cpu
-def test_the_recorded_graph_computes_what_the_launches_one_by_one_do():
+def test_the_graph_computes_the_same_as_single_launches(make):
     recorded, launched = make(2), make(2)
     for s in (recorded, launched):
         put(s, bodies((0.0, 0.05)))
@@ -106,8 +129,8 @@ def test_the_recorded_graph_computes_what_the_launches_one_by_one_do():
 
 
 @on_cpu
-def test_a_reset_world_remembers_nothing():
-    """Not the solver's warm start, not its clock, not NaN: it goes on as one that was just built."""
+def test_a_reset_clears_all_state(make):
+    """Warm start of the solver, time, NaN: afterwards it is equivalent to a new simulator."""
     used, new = make(3), make(3)
     put(used, bodies((0.0, 0.0, 0.0), velocity=(1.0, 0.0, 0.0)))
     put(new, bodies((-0.002, -0.002, -0.002)))  # in contact at once: only then does the solver look at its warm start
@@ -123,7 +146,7 @@ def test_a_reset_world_remembers_nothing():
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
-def test_a_broken_world_stays_alone(bad):
+def test_divergence_does_not_affect_other_worlds(make, bad):
     broken, sound = make(3), make(3)
     for s in (broken, sound):
         put(s, bodies((0.0, 0.0, 0.0)))
@@ -139,7 +162,7 @@ def test_a_broken_world_stays_alone(bad):
     assert broken.counters() == {"overflowed": 0}
 
 
-def test_too_few_constraint_rows_are_told_for_the_world_that_lacks_them(capfd):
+def test_too_few_constraint_rows_are_counted_per_world(make, capfd):
     """A standing body has 16 contacts, of four rows each."""
     simulator = make(3, njmax=32)
     assert simulator.counters() == {"overflowed": 0}
@@ -151,10 +174,10 @@ def test_too_few_constraint_rows_are_told_for_the_world_that_lacks_them(capfd):
     assert simulator.counters() == {"overflowed": 4}
     simulator.restore(saved)
     assert simulator.counters() == {"overflowed": 2}
-    assert "overflow" not in capfd.readouterr().out, "the engine itself does not print in every step"
+    assert "overflow" not in capfd.readouterr().out, "the engine does not print in every step"
 
 
-def test_enough_room_is_no_overflow():
+def test_the_default_sizes_do_not_overflow(make):
     simulator = make(2)
     put(simulator, bodies((-0.002, 0.5), velocity=(2.0, 0.0, 0.0)))
     for k in range(15):
@@ -163,8 +186,8 @@ def test_enough_room_is_no_overflow():
 
 
 @on_cpu
-def test_the_pool_of_contacts_is_shared_and_its_excess_may_hurt_anyone():
-    """Two bodies need 32 contacts and have 16: the first takes them all and the second sinks, and both are told."""
+def test_the_pool_of_contacts_is_shared_and_an_overflow_counts_for_all_worlds(make):
+    """Two bodies need 32 contacts and have 16: the first takes them all, the second sinks, and both are counted."""
     simulator = make(2, nconmax=8)
     put(simulator, bodies((-0.002, -0.002)))
     state = simulator.step(torch.zeros(2, 69))
@@ -174,12 +197,12 @@ def test_the_pool_of_contacts_is_shared_and_its_excess_may_hurt_anyone():
 
     alone = make(2, nconmax=8)
     put(alone, bodies((-0.002, 20.0)))
-    assert alone.step(torch.zeros(2, 69)).contact_force[0, :, 2].sum() > 300, "more than its share is fine"
+    assert alone.step(torch.zeros(2, 69)).contact_force[0, :, 2].sum() > 300, "one may use more than its share"
     assert alone.counters() == {"overflowed": 0}
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses what makes the host wait for a device, or sends it a tensor made in Python."""
+    """Raises on operations that synchronise with a device or copy a tensor to it."""
 
     REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "unique", "equal")
 
@@ -193,7 +216,7 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_neither_step_nor_reset_waits_for_the_device():
+def test_step_and_reset_do_not_synchronise(make):
     simulator = make(3)
     rows, state, targets = torch.tensor([2, 0], device=DEVICE), bodies((0.0, 0.1)), swing(0, 3)
     simulator.reset(rows, state)
@@ -210,7 +233,7 @@ def test_neither_step_nor_reset_waits_for_the_device():
 
 
 @on_cuda
-def test_cuda_itself_finds_no_synchronisation():
+def test_cuda_detects_no_synchronisation(make):
     simulator = make(3)
     rows, state, targets = torch.tensor([2, 0], device=DEVICE), bodies((0.0, 0.1)), swing(0, 3)
     simulator.reset(rows, state)
@@ -224,8 +247,8 @@ def test_cuda_itself_finds_no_synchronisation():
 
 
 @on_cuda
-def test_a_step_is_ordered_with_torchs_current_stream():
-    """Targets that are written late on a side stream are those the step takes, and its results are read after it."""
+def test_a_step_is_ordered_with_torchs_current_stream(make):
+    """The step uses targets written late on a side stream, and its results are read after it."""
     simulator, reference = make(64), make(64)
     for s in (simulator, reference):
         put(s, bodies((20.0,) * 64))
@@ -242,21 +265,20 @@ def test_a_step_is_ordered_with_torchs_current_stream():
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler on macOS")
-@pytest.mark.parametrize("generation", [75, 90])
-def test_the_kits_own_kernels_compile_for_cuda(tmp_path, generation):
-    """Needs no card: Warp brings NVIDIA's run-time compiler along."""
-    make(1)  # loads them
+def test_the_kits_own_kernels_compile_for_cuda(make, tmp_path):
+    """Needs no GPU: Warp includes NVIDIA's run-time compiler."""
+    make(2)  # loads them
     wp.compile_aot_module(
-        sys.modules["physhmr_kit.simulation.warp_kernels"], arch=generation, module_dir=tmp_path, use_ptx=True
+        sys.modules["physhmr_kit.simulation.warp_kernels"], arch=75, module_dir=tmp_path, use_ptx=True
     )
     ptx = next(tmp_path.glob("*.ptx")).read_text()
     for kernel in ("hold_targets", "add_contacts", "check_worlds"):
         assert f".entry {kernel}" in ptx
 
 
-def test_without_a_cuda_device_the_error_names_the_way_out(monkeypatch):
+def test_without_a_cuda_device_the_error_names_the_alternative(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(KitError, match="no CUDA device; take --simulator mujoco_cpu"):
+    with pytest.raises(KitError, match="no CUDA device; use --simulator mujoco_cpu"):
         make_simulator("mujoco_gpu")
     with pytest.raises(KitError, match="computes on a CUDA device, not on 'mps'"):
         make_simulator("mujoco_gpu", device="mps")

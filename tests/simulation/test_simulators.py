@@ -1,4 +1,4 @@
-"""Simulators by name, the limit on PD targets, and what is MuJoCo's own."""
+"""Simulators by name, limits on PD targets, and mujoco_cpu against MuJoCo."""
 
 import importlib.util
 
@@ -6,7 +6,6 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from backends import BACKENDS, make_backend, use_standin
 from motions import rest_clip
 
 from physhmr_kit.body.hinges import dof_names
@@ -19,25 +18,21 @@ from physhmr_kit.utils.errors import KitError
 REST = MotionLibrary([rest_clip(4)]).clip(0)
 
 
-def test_an_unknown_simulator_is_refused_with_the_names_there_are():
+def test_an_unknown_simulator_is_refused_with_the_known_names():
     with pytest.raises(
         KitError, match="unknown simulator 'clockwork'; choose one of: auto, mujoco_cpu, mujoco_gpu, isaac_gym"
     ):
         make_simulator("clockwork")
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_every_name_makes_a_simulator_of_the_asked_size(name, monkeypatch, tmp_path):
-    if name == "isaac_gym":
-        use_standin(monkeypatch, tmp_path)
-    simulator = make_backend(name, num_envs=2, substeps=5)
-    assert simulator.name == name and simulator.num_envs == 2 and len(simulator.state) == 2
-    assert simulator.timestep == pytest.approx(1 / 150)
-    simulator.close()
+def test_options_reach_the_simulator():
+    with make_simulator("mujoco_cpu", num_envs=2, substeps=5) as simulator:
+        assert simulator.num_envs == len(simulator.state) == 2
+        assert simulator.timestep == pytest.approx(1 / 150)
 
 
 def machine(monkeypatch, isaac: str = "", cuda: bool = False, warp: bool = True) -> None:
-    """Make this look like a machine that has these things."""
+    """Simulate a machine with these features."""
     monkeypatch.setenv("PHYSHMR_ISAACGYM_PYTHON", isaac)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
@@ -54,24 +49,24 @@ def machine(monkeypatch, isaac: str = "", cuda: bool = False, warp: bool = True)
         ({}, "mujoco_cpu", "no CUDA device"),
     ],
 )
-def test_auto_takes_the_fastest_there_is_and_says_why(here, name, why, monkeypatch):
+def test_auto_selects_the_fastest_available_simulator_and_says_why(here, name, why, monkeypatch):
     machine(monkeypatch, **here)
     choice = choose_simulator("auto")
     assert choice.name == name and why in choice.why
     assert str(choice).startswith(f"simulator {name}: ") and "\n" not in str(choice)
 
 
-def test_what_is_asked_for_by_name_is_taken(monkeypatch):
+def test_a_simulator_requested_by_name_is_selected(monkeypatch):
     machine(monkeypatch, isaac="python3.8", cuda=True)
     assert choose_simulator("mujoco_cpu").name == "mujoco_cpu"
 
 
-def test_mujoco_cpu_does_not_pretend_to_compute_on_a_gpu():
-    with pytest.raises(KitError, match="mujoco_cpu computes on the CPU, not on 'cuda'; take mujoco_gpu"):
+def test_mujoco_cpu_refuses_a_gpu_device():
+    with pytest.raises(KitError, match="mujoco_cpu computes on the CPU, not on 'cuda'; use mujoco_gpu"):
         make_simulator("mujoco_cpu", device="cuda")
 
 
-def test_targets_are_held_where_the_drive_reaches_its_largest_torque():
+def test_targets_are_limited_by_the_torque_limit():
     """Elbow: 500 N m/rad, 50 N m s/rad, 150 N m. At 0.1 rad and 1 rad/s the torque is 0 for a target of 0.2 rad."""
     elbow = dof_names().index("left_elbow_y")
     position, velocity = torch.zeros(4, 69), torch.zeros(4, 69)
@@ -81,7 +76,7 @@ def test_targets_are_held_where_the_drive_reaches_its_largest_torque():
     held = Humanoid.mean().limit_targets(target, position, velocity)
     torch.testing.assert_close(held[:, elbow], torch.tensor([0.5, -0.1, 0.4, -0.05]))
     others = [d for d in range(69) if d != elbow]
-    assert torch.equal(held[:, others], target[:, others]), "within reach nothing changes"
+    assert torch.equal(held[:, others], target[:, others]), "within the torque limit nothing changes"
 
 
 def test_the_simulator_limits_targets_itself():
@@ -95,7 +90,7 @@ def test_the_simulator_limits_targets_itself():
     assert torch.equal(*ends)
 
 
-def test_body_poses_are_mujocos_own_by_name():
+def test_body_poses_equal_those_of_mujoco():
     simulator = make_simulator("mujoco_cpu", num_envs=1)
     simulator.reset(torch.tensor([0]), REST[:1])
     for seed in range(5):

@@ -1,4 +1,4 @@
-"""Isaac Gym behind the contract: `simulator.py` is the kit's side, `process.py` the wire, `worker.py` what another interpreter runs.
+"""Isaac Gym as a Simulator: `simulator.py` is the kit's side, `worker.py` runs in Isaac Gym's interpreter, `process.py` connects them.
 
-`asset.py` writes the humanoid for its importer, `joints.py` translates between hinges and its spherical joints.
+`asset.py` writes the humanoid for Isaac Gym's importer, `joints.py` converts between hinges and its spherical joints.
 """

@@ -1,4 +1,4 @@
-"""The humanoid as Isaac Gym can read it: a plain MJCF, and collision filters in place of `<exclude>`."""
+"""The humanoid in a form that Isaac Gym imports: a plain MJCF, and collision filters instead of `<exclude>`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.utils.errors import KitError
 
 DRIVE_NAMES = tuple(f"{body}_{axis}" for body in BODY_NAMES[1:] for axis in "xyz")
-"""The 69 drives of the asset in the kit's joint order: x, y, z of each joint (see `joints.py`)."""
+"""The 69 drives of the asset in SMPL joint order: x, y, z of each joint (see `joints.py`)."""
 
-_FILTER_BITS = 31  # the filter is a signed 32-bit number
+_FILTER_BITS = 31  # the filter is a signed 32-bit integer
 
 
 def isaac_mjcf(humanoid: Humanoid) -> str:
-    """MJCF of the body alone, in the subset of MJCF that Isaac Gym's importer is known to read (PHC's humanoid).
+    """MJCF of the body in the subset that Isaac Gym's importer is known to read (that of PHC's humanoid).
 
-    No floor, light, sensors or excludes; unit-gear motors (the drives' gains are set through the API); three hinges x, y,
-    z in this order on each body, which the importer merges into one spherical joint (`joints.py`); density instead of
-    mass, so that the inertia is the shape's own in every importer.
+    No floor, light, sensors or excludes; motors of unit gear (gains are set through the API); on each body three hinges x, y,
+    z, which the importer merges into a spherical joint (`joints.py`); density instead of mass, so that every importer
+    computes the inertia from the shape.
     """
     root = ET.fromstring(humanoid.mjcf())
     new = ET.Element("mujoco", model="physhmr_humanoid")
@@ -36,7 +36,7 @@ def isaac_mjcf(humanoid: Humanoid) -> str:
     ET.SubElement(default, "geom", condim="3", friction="1 0.005 0.0001", contype="1", conaffinity="1")
     ET.SubElement(default, "joint", type="hinge", stiffness="0", damping="0", armature="0", limited="true")
     pelvis = root.findall("worldbody/body")[0]
-    limits = {name: row for name, row in zip(DRIVE_NAMES, exp_map_limits().rad2deg().tolist(), strict=True)}
+    limits = dict(zip(DRIVE_NAMES, exp_map_limits().rad2deg().tolist(), strict=True))
     for body in pelvis.iter("body"):
         for joint in body.findall("joint"):
             body.remove(joint)
@@ -72,10 +72,10 @@ def _volume(geom: ET.Element) -> float:
 
 @cache
 def exp_map_limits() -> torch.Tensor:
-    """(69, 2) rad, low and high of the rotation vector of each joint, x, y, z.
+    """(69, 2) rad, lower and upper limits of the rotation vector of each joint, x, y, z.
 
-    The smallest box that holds every pose within the hinges' anatomical limits (found on a grid, with a margin of 0.05).
-    A box of rotation vectors cannot be a box of hinge angles, so it lets some poses through that the hinges would not.
+    The smallest box that contains all poses within the hinges' limits (on a grid, with a margin of 0.05). It also contains
+    some poses that the hinge limits exclude.
     """
     low, high = dof_limits().double().unflatten(0, (23, 3)).unbind(-1)
     shares = torch.tensor(list(itertools.product(*[[k / 8 for k in range(9)]] * 3)), dtype=torch.float64)
@@ -86,19 +86,18 @@ def exp_map_limits() -> torch.Tensor:
 
 
 def excluded_pairs(humanoid: Humanoid) -> set[frozenset[str]]:
-    """Pairs of bodies that must not collide, as the humanoid's own MJCF names them."""
+    """Pairs of bodies that must not collide, from the excludes of the humanoid's MJCF."""
     return {frozenset((e.attrib["body1"], e.attrib["body2"])) for e in ET.fromstring(humanoid.mjcf()).iter("exclude")}
 
 
 def filter_bits(names: tuple[str, ...], pairs: set[frozenset[str]]) -> dict[str, int]:
-    """Collision filter of each body: two bodies share a bit exactly when they are one of `pairs`.
+    """Collision filter of each body: two bodies share a bit if and only if they are one of `pairs`.
 
-    Isaac Gym lets two shapes collide unless they have a filter bit in common. Each bit is therefore a set of bodies
-    that are all pairs among themselves (a clique), and together they cover every pair. Cliques are grown greedily
-    from the first pair not covered yet, taking the body that covers most.
+    In Isaac Gym two shapes collide unless their filters share a bit. Each bit is therefore a clique of `pairs`, and the
+    cliques cover all pairs. They are grown greedily from the first uncovered pair by the body that covers most new pairs.
 
     Raises:
-        KitError: more bits would be needed than a filter has.
+        KitError: a filter has too few bits.
     """
     bits, left = dict.fromkeys(names, 0), sorted(tuple(sorted(p, key=names.index)) for p in pairs)
     for bit in range(_FILTER_BITS):

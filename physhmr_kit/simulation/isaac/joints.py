@@ -1,9 +1,9 @@
 """Conversion between the kit's hinge triples and Isaac Gym's spherical joints.
 
-Isaac Gym's importer merges three hinges of one body into a spherical joint, whatever the MJCF says about their order
-(X. B. Peng in nv-tlabs/ASE, issue 30; PhysX, `computeSphericalJointPositions`). Its three positions are the rotation
-vector of the joint ("exponential map", rad), its three velocities the angular velocity of the child relative to its
-parent, in the child's frame (rad/s), and its three forces a torque in the child's frame. PHC's humanoid is driven so.
+Isaac Gym's importer merges three hinges of one body into a spherical joint, in whatever order the MJCF lists them
+(X. B. Peng in nv-tlabs/ASE, issue 30; PhysX, `computeSphericalJointPositions`). The joint's three positions are its rotation
+vector ("exponential map", rad), its three velocities the angular velocity of the child relative to the parent, in the
+child's frame (rad/s), and its three forces a torque in the child's frame. PHC's humanoid works the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from physhmr_kit.body.hinges import dof_to_rotation, hinge_axes, rotation_to_dof
 
-_SMALLEST = 0.05  # of the cosine of the middle hinge: beyond it, hinge velocities grow without bound
+_MIN_COSINE = 0.05  # of the middle hinge; hinge velocities are singular where it is 0
 
 
 def hinges_to_vectors(dof_pos: torch.Tensor) -> torch.Tensor:
@@ -29,9 +29,9 @@ def vectors_to_hinges(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def nearest_vectors(vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """The same rotations, each vector written as v or v - 2 pi v/|v|, whichever lies nearer to `present` (both (N, 69)).
+    """The equivalent rotation vectors, v or v - 2 pi v/|v|, nearest to `present` (both (N, 69) rad).
 
-    A drive pulls along the straight line between the vectors; near half a turn the other name may be much nearer.
+    A drive moves along the straight line between two rotation vectors; near half a turn the equivalent one may be much nearer.
     """
     v, p = vectors.unflatten(1, (23, 3)), present.unflatten(1, (23, 3))
     angle = v.norm(dim=-1, keepdim=True)
@@ -60,12 +60,12 @@ def hinge_to_joint_velocity(dof_pos: torch.Tensor, dof_vel: torch.Tensor) -> tor
 
 
 def joint_to_hinge_velocity(dof_pos: torch.Tensor, velocity: torch.Tensor) -> torch.Tensor:
-    """The way back; held finite where the hinges lock (middle hinge near +-90 degrees)."""
+    """Inverse of `hinge_to_joint_velocity`; bounded at gimbal lock (middle hinge near +-90 degrees)."""
     a, b, c = _columns(dof_pos)
     w = velocity.unflatten(1, (23, 3))
     normals = [torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)]
     volume = (a * normals[0]).sum(-1)
-    volume = torch.where(volume.abs() < _SMALLEST, torch.full_like(volume, _SMALLEST).copysign(volume), volume)
+    volume = volume.abs().clamp(min=_MIN_COSINE).copysign(volume)
     return torch.stack([(w * n).sum(-1) / volume for n in normals], -1).flatten(1)
 
 

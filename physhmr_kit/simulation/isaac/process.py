@@ -1,7 +1,7 @@
-"""The parent's side of Isaac Gym's worker process: start it, share arrays with it, send requests, and report why it failed.
+"""Starts Isaac Gym's worker process, shares arrays with it, sends requests and reports failures.
 
-Arrays lie in a file that both sides map and that is unlinked once both have it; requests and answers are lines of JSON on a
-socket of their own, because Isaac Gym prints to standard output.
+Both sides map the arrays from a file, which is then unlinked. Requests and answers are lines of JSON on a socket, because
+Isaac Gym prints to standard output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKPOINTS_KEPT = "the checkpoints written so far are kept"
 
 
 def isaac_interpreter() -> str:
-    """The program that `ISAAC_PYTHON` names.
+    """The interpreter set in the environment variable `ISAAC_PYTHON`.
 
     Raises:
         KitError: the variable is not set, or there is no such program.
@@ -39,27 +39,27 @@ def isaac_interpreter() -> str:
     if not python:
         raise KitError(
             f"isaac_gym: {ISAAC_PYTHON} is not set; export {ISAAC_PYTHON}=/path/to/python3.8-with-isaacgym, "
-            "or take --simulator mujoco_cpu"
+            "or use --simulator mujoco_cpu"
         )
     if sys.platform != "linux":
-        raise KitError("isaac_gym: Isaac Gym runs on Linux only; take --simulator mujoco_cpu")
+        raise KitError("isaac_gym: Isaac Gym runs on Linux only; use --simulator mujoco_cpu")
     if shutil.which(python) is None:
-        raise KitError(f"isaac_gym: {ISAAC_PYTHON}={python}: no such program; point it to Isaac Gym's interpreter")
+        raise KitError(f"isaac_gym: {ISAAC_PYTHON}={python}: no such program; set it to Isaac Gym's interpreter")
     return python
 
 
 class WorkerProcess:
-    """A worker with its shared arrays.
+    """A worker process and its shared arrays.
 
     Args:
         python: the interpreter.
-        setup: arguments of the worker's start, JSON.
+        setup: arguments for the start of the worker, JSON.
         layout: name -> (dtype, shape) of the shared arrays.
-        timeout: seconds that each request of the start may take.
+        timeout: seconds to wait for the start.
 
     Attributes:
-        arrays: name -> array, the same memory as the worker's.
-        started: whether the run has begun; errors then mention its checkpoints.
+        arrays: name -> array in memory shared with the worker.
+        started: whether the run has begun; error messages then mention its checkpoints.
     """
 
     started = False
@@ -80,7 +80,7 @@ class WorkerProcess:
             reader.start()
             self._socket, self._reader = ours, reader
             self.close = weakref.finalize(self, _terminate, self._process, ours, reader)
-            # the kernel ties a child to the thread that made it; a helper thread may end long before the run does
+            # "parent death" means the death of the thread that started the process; a helper thread may end before the run
             tied = threading.current_thread() is threading.main_thread()
             self.ask("start", timeout, tied=tied, memory=str(path), arrays=places, **setup)
         except OSError as fault:
@@ -96,14 +96,14 @@ class WorkerProcess:
         return self._process.pid
 
     def ask(self, name: str, timeout: float, **arguments) -> dict:
-        """One request and its answer.
+        """Send a request and return the answer.
 
         Args:
-            name: the worker's method; see `worker.py`.
+            name: a method of the worker, see `worker.py`.
             timeout: seconds to wait for the answer.
 
         Raises:
-            SimulatorError: the worker died, hangs, or reported a failure. It is closed then.
+            SimulatorError: the worker died, does not answer, or reported a failure. The worker is then closed.
         """
         if not self.close.alive:
             raise SimulatorError(f"isaac_gym: the worker has been closed; {CHECKPOINTS_KEPT}")
@@ -116,12 +116,10 @@ class WorkerProcess:
                     raise ConnectionResetError
                 line += part
         except TimeoutError:
-            raise self._failure(f"the worker has not answered '{name}' for {timeout:g} s and was ended") from None
+            raise self._failure(f"the worker did not answer '{name}' within {timeout:g} s and was stopped") from None
         except ConnectionError:
             raise self._failure(f"the worker stopped with {self._exit()}") from None
-        except (
-            BaseException
-        ):  # interrupted from the keyboard: the pending answer would be taken for that of the next request
+        except BaseException:  # e.g. Ctrl-C: the pending answer would be read as the answer to the next request
             self.close()
             raise
         answer = json.loads(line)
@@ -133,7 +131,7 @@ class WorkerProcess:
         try:
             code = self._process.wait(2)
         except subprocess.TimeoutExpired:
-            return "its process still there"
+            return "its process still running"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def _failure(self, what: str) -> SimulatorError:
@@ -148,12 +146,12 @@ class WorkerProcess:
 
 
 def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
-    """A file with room for the arrays, where each lies, and our views of it."""
+    """Create a file for the arrays; returns its path, (dtype, shape, offset) of each array, and the arrays mapped from it."""
     places, size = {}, 0
     for name, (kind, shape) in layout.items():
         places[name] = [kind, list(shape), size]
         size += -(-int(np.prod(shape)) * np.dtype(kind).itemsize // 64) * 64
-    # shared memory where there is enough of it (containers often have little), else a temporary file
+    # in shared memory if it is large enough (containers often have little), else a temporary file
     for folder in ("/dev/shm", None):
         if folder and not os.access(folder, os.W_OK):
             continue
@@ -168,16 +166,12 @@ def _share(layout) -> tuple[Path, dict, dict[str, np.ndarray]]:
         finally:
             os.close(handle)
     memory = np.memmap(name, dtype=np.uint8, mode="r+")
-    views = {}
-    for key, (kind, shape, offset) in places.items():
-        count = int(np.prod(shape)) * np.dtype(kind).itemsize
-        views[key] = memory[offset : offset + count].view(kind).reshape(shape)
-        assert views[key].base is not None, "a view, not a copy"
-    return Path(name), places, views
+    arrays = {k: np.ndarray(shape, kind, memory, offset) for k, (kind, shape, offset) in places.items()}
+    return Path(name), places, arrays
 
 
 def _terminate(process: subprocess.Popen, channel: socket.socket, reader: threading.Thread) -> None:
-    """Ask the worker to exit, and kill it if it does not. Also runs when the simulator is garbage-collected or Python exits."""
+    """Ask the worker to exit and kill it if it does not. Also runs at garbage collection of the simulator and at exit of Python."""
     try:
         channel.settimeout(1)
         channel.sendall(b'{"do": "exit"}\n')

@@ -1,4 +1,4 @@
-"""Isaac Gym Preview 4 behind the Simulator contract, in a worker process with an interpreter of its own."""
+"""Isaac Gym Preview 4 as a Simulator, in a worker process of another interpreter."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from physhmr_kit.simulation.isaac.process import WorkerProcess, isaac_interprete
 from physhmr_kit.utils.errors import KitError
 
 _IN_THE_AIR = 20.0
+_SAVED = ("root", "dof", "contact", "torque", "diverged")
 
 
 class IsaacGym(Simulator):
-    """Isaac Gym (PhysX) in a worker process, run by the interpreter that PHYSHMR_ISAACGYM_PYTHON names.
+    """Isaac Gym (PhysX) in a worker process, run by the interpreter set in PHYSHMR_ISAACGYM_PYTHON.
 
-    The worker computes on its CUDA device where it has one, else on the CPU. States cross over shared memory, so
-    tensors live on the CPU; with device='cuda' they are moved at this door, for a policy that lives there.
+    The worker computes on a CUDA device if it has one, else on the CPU. States are exchanged in shared memory on the CPU; with
+    device='cuda' they are copied to the GPU for the policy.
 
-    Rows of this side's arrays are Isaac Gym's own numbers (root (13,), per drive rotation vector and velocity), sorted
-    into the kit's joint order; body poses always come from the kit's forward kinematics, since the engine's own are stale
-    after a reset. A reset is a note for the worker, which places all rows noted just before it simulates.
+    Arrays on this side hold Isaac Gym's values (root (13,); rotation vector and velocity of each drive) in SMPL joint order.
+    Body poses come from the kit's forward kinematics, because the engine's are stale after a reset. Resets are queued; the
+    worker applies them just before it simulates.
 
     Args:
-        device: where states and targets live; the CPU by default.
-        start_timeout: seconds for each part of the start (the first import of gymtorch compiles an extension).
+        device: of states and targets; the CPU by default.
+        start_timeout: seconds for each request during the start (the first import of gymtorch compiles an extension).
         step_timeout: seconds for a control step.
 
     Raises:
-        KitError: the interpreter is not named, cannot be run, or lacks Isaac Gym.
-        SimulatorError: the engine made another body than ours of the asset; later, the worker died or hangs.
+        KitError: the interpreter is not set, cannot be run, or lacks Isaac Gym.
+        SimulatorError: the engine imports the asset as a different body; later, the worker died or does not answer.
     """
 
     name = "isaac_gym"
@@ -114,12 +115,12 @@ class IsaacGym(Simulator):
             body = int(wrong.nonzero()[0])
             raise SimulatorError(
                 f"isaac_gym: the engine gave {BODY_NAMES[body]} a mass of {made[body]:.3g} kg instead of {meant[body]:.3g} kg; "
-                "its importer reads our asset otherwise than expected (docs/isaac_gym.md, known unknowns)"
+                "its importer does not read our asset as expected (docs/isaac_gym.md, known unknowns)"
             )
         return report
 
     def _clear(self) -> None:
-        """All environments standing at rest, without contact forces and torques."""
+        """Reset all environments to standing at rest, without contact forces and torques."""
         n = self.num_envs
         self._root, self._dof = torch.zeros(n, 13), torch.zeros(n, NUM_DOFS, 2)
         self._root[:, 2] = standing_height()
@@ -128,24 +129,24 @@ class IsaacGym(Simulator):
         self._diverged = torch.zeros(n, dtype=torch.bool)
         self._lost = torch.zeros(
             n, dtype=torch.bool
-        )  # reset to values that are not finite; the engine never received those
+        )  # reset to values that are not finite, which the engine does not get
         self._state: SimState | None = None
         self._queue_reset(torch.arange(n))
 
     def _queue_reset(self, rows: torch.Tensor) -> None:
-        """Queue rows for the worker to reset before it simulates."""
+        """Queue a reset of these rows before the next simulation."""
         self._arrays["set_root"][rows] = torch.nan_to_num(self._root[rows], posinf=0.0, neginf=0.0)
         self._arrays["set_dof"][rows] = self._to_engine(torch.nan_to_num(self._dof[rows], posinf=0.0, neginf=0.0))
         self._arrays["pending"][rows] = 1
 
     def _to_engine(self, by_drive: torch.Tensor) -> torch.Tensor:
-        """(K, 69, ...) from the kit's order to the engine's."""
+        """Reorder (K, 69, ...) from SMPL to the engine's order."""
         return by_drive[:, self._drives.argsort()]
 
     def _check_body(self, timeout: float) -> None:
-        """Give every environment's body a random pose and velocity, and compare the engine's body poses with ours.
+        """Compare the engine's body poses with our kinematics for a random pose and velocity of each environment.
 
-        The one check against an importer whose axes, hinge order or rotations differ from ours.
+        Detects an importer whose axes, joint order or rotations differ from ours.
         """
         n, generator = self.num_envs, torch.Generator().manual_seed(0)
         low, high = (0.6 * dof_limits()).double().unbind(-1)
@@ -164,18 +165,18 @@ class IsaacGym(Simulator):
             body = BODY_NAMES[int(gap.amax(0).argmax())]
             raise SimulatorError(
                 f"isaac_gym: the engine has {body} {100 * gap.max():.1f} cm from where our kinematics has it; "
-                "its importer reads our joints otherwise than expected (docs/isaac_gym.md, known unknowns)"
+                "its importer does not read our joints as expected (docs/isaac_gym.md, known unknowns)"
             )
         slip = (ours.body_ang_vel.cpu() - theirs[..., 10:13]).norm(dim=-1)
         if slip.max() > 0.5:
             body = BODY_NAMES[int(slip.amax(0).argmax())]
             warnings.warn(
                 f"isaac_gym: {body} turns {slip.max():.2f} rad/s faster or slower in the engine than in our kinematics; "
-                "joint velocities may be in another frame than we think (docs/isaac_gym.md, known unknowns)",
+                "joint velocities may be in another frame than expected (docs/isaac_gym.md, known unknowns)",
                 stacklevel=3,
             )
 
-    # TrackingEnv steps in inference mode; what it leaves in these arrays may only be written to in the same mode
+    # TrackingEnv steps in inference mode, and the inference tensors it leaves here can only be modified in that mode
     @torch.inference_mode()
     def reset(self, env_ids: torch.Tensor, state: BodyState, settled: bool = False) -> None:
         rows = env_ids.cpu()
@@ -222,11 +223,11 @@ class IsaacGym(Simulator):
         return self._state
 
     def _read(self, rows=slice(None)) -> SimState:
-        """The state of some rows, from the engine's numbers."""
+        """Convert rows of the engine's values to a `SimState`."""
         root, dof, contact, torque, diverged = (
             t[rows].to(self.device) for t in (self._root, self._dof, self._contact, self._torque, self._diverged)
         )
-        # a row that is not finite is marked as diverged and must not disturb its neighbours
+        # rows that are not finite are marked as diverged and must not affect others
         root, dof = (torch.nan_to_num(t.double(), posinf=0.0, neginf=0.0) for t in (root, dof))
         lost = root[:, 3:7].norm(dim=-1, keepdim=True) < 1e-3
         root_rot = roma.quat_normalize(torch.where(lost, root.new_tensor(STANDING), root[:, 3:7]))
@@ -234,18 +235,14 @@ class IsaacGym(Simulator):
         dof_vel = joint_to_hinge_velocity(dof_pos, dof[..., 1])
         body = hinge_kinematics(root[:, :3], root_rot, root[:, 7:10], root[:, 10:], dof_pos, dof_vel, self._offsets)
         torque = joint_to_hinge_torque(dof_pos, torque.double())
-        return SimState(
-            body.body_pos.float(), body.body_rot.float(), body.body_lin_vel.float(), body.body_ang_vel.float(),
-            dof_pos.float(), dof_vel.float(), contact.clone(), torque.float(), diverged.clone(),
-        )  # fmt: skip
+        return SimState.of(body.to(torch.float32), contact.clone(), torque.float(), diverged.clone())
 
     def save(self) -> dict[str, torch.Tensor]:
-        parts = {"root": self._root, "dof": self._dof, "contact": self._contact, "torque": self._torque}
-        return {k: v.clone() for k, v in (*parts.items(), ("diverged", self._diverged))}
+        return {key: getattr(self, f"_{key}").clone() for key in _SAVED}
 
     @torch.inference_mode()
     def restore(self, saved: dict[str, torch.Tensor]) -> None:
-        for key in ("root", "dof", "contact", "torque", "diverged"):
+        for key in _SAVED:
             getattr(self, f"_{key}").copy_(saved[key])
         self._state = None
         self._queue_reset(torch.arange(self.num_envs))
@@ -264,7 +261,7 @@ def _places(wanted: tuple[str, ...], found: list[str], what: str) -> list[int]:
     lacking, surplus = [n for n in wanted if n not in found], [n for n in found if n not in wanted]
     if lacking or surplus or len(found) != len(wanted):
         raise SimulatorError(
-            f"isaac_gym: the engine reads the asset with other {what} names than ours: missing {lacking[:5]}, "
+            f"isaac_gym: the engine has other {what} names than our asset: missing {lacking[:5]}, "
             f"unknown {surplus[:5]}, {len(found)} instead of {len(wanted)}"
         )
     return [found.index(n) for n in wanted]

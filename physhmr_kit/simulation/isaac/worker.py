@@ -1,15 +1,15 @@
-"""The part of `isaac_gym` that runs inside Isaac Gym's own interpreter: a script, started by path, never imported.
+"""The part of `isaac_gym` that runs in Isaac Gym's interpreter: a script, started by path, never imported.
 
-It needs Python 3.8, isaacgym, torch and numpy, and nothing of the kit. It knows a body by the names the importer gives
-and otherwise only arrays in the importer's order; what they mean is the other side's business (`simulator.py`).
+It needs Python 3.8, isaacgym, torch and numpy, and nothing of the kit. Its arrays are in the importer's order of drives and
+bodies; `simulator.py` converts them.
 
-Usage: worker.py FD, where FD is a connected socket. Requests and answers are lines of JSON. Arrays lie in a file
-that both sides have mapped:
+Usage: worker.py FD, where FD is a connected socket. Requests and answers are lines of JSON. Both sides map these arrays from
+a file:
 
-    set_root (N, 13), set_dof (N, D, 2), pending (N,)   rows to be placed before the next step, and which
+    set_root (N, 13), set_dof (N, D, 2), pending (N,)   states to set before the next step, in the rows where pending is 1
     target (N, D)                                       position targets
-    push (N, B, 3)                                      forces on the bodies during a step that is `pushed`, N
-    root (N, 13), dof (N, D, 2), contact (N, B, 3), torque (N, D), bodies (N, B, 13)   the state after it
+    push (N, B, 3)                                      forces on the bodies during a step with `pushed`, N
+    root (N, 13), dof (N, D, 2), contact (N, B, 3), torque (N, D), bodies (N, B, 13)   the state after the step
 
 float32, pending uint8; quaternions xyzw, world frame.
 """
@@ -21,15 +21,15 @@ import socket
 import sys
 import traceback
 
-SPACING = 5.0  # metres between neighbours; they cannot touch, but broad-phase collision likes them apart
+SPACING = 5.0  # metres between environments; they cannot collide, but distance speeds up the broad phase
 START_HEIGHT = 1.0
 
 
 class Worker:
-    """One simulation: the requests are its methods."""
+    """One simulation. Requests call its methods."""
 
     def __init__(self, setup):
-        # Isaac Gym insists on being imported before torch
+        # Isaac Gym must be imported before torch
         import isaacgym  # isort: skip
         from isaacgym import gymapi, gymtorch  # isort: skip
         import numpy  # isort: skip
@@ -41,14 +41,11 @@ class Worker:
         self.setup = setup
         self.count = setup["num_envs"]
         memory = numpy.memmap(setup["memory"], dtype=numpy.uint8, mode="r+")
-        self.arrays = {}
-        for name, (kind, shape, offset) in setup["arrays"].items():
-            kind = numpy.dtype(kind)
-            size = int(numpy.prod(shape)) * kind.itemsize
-            self.arrays[name] = memory[offset : offset + size].view(kind).reshape(shape)
+        places = setup["arrays"].items()
+        self.arrays = {k: numpy.ndarray(shape, kind, memory, offset) for k, (kind, shape, offset) in places}
 
     def load(self):
-        """Start the engine and read the asset; which names it has, in its own order."""
+        """Start the engine and load the asset; returns the names of its drives and bodies in the engine's order."""
         from isaacgym import gymapi
 
         setup = self.setup
@@ -77,7 +74,7 @@ class Worker:
         physx.max_gpu_contact_pairs = 8 * 1024 * 1024
         self.sim = self.gym.create_sim(setup["device_index"], -1, gymapi.SIM_PHYSX, params)
         if self.sim is None:
-            return {"error": "create_sim gave no simulation"}
+            return {"error": "create_sim returned no simulation"}
         plane = gymapi.PlaneParams()
         plane.normal = gymapi.Vec3(0.0, 0.0, 1.0)
         plane.static_friction = 1.0
@@ -98,11 +95,11 @@ class Worker:
         }
 
     def build(self, drives, filters):
-        """Make the actors.
+        """Create the actors.
 
         Args:
-            drives: for each dof (stiffness, damping, armature, largest torque).
-            filters: for each body its collision filter.
+            drives: (stiffness, damping, armature, torque limit) of each dof.
+            filters: collision filter of each body.
         """
         from isaacgym import gymapi
 
@@ -144,7 +141,7 @@ class Worker:
         self.all_bodies = wrap(gym.acquire_rigid_body_state_tensor(self.sim))
         self.all_contact = wrap(gym.acquire_net_contact_force_tensor(self.sim))
         self.all_torque = wrap(gym.acquire_dof_force_tensor(self.sim))
-        # one actor in each env: flat tensors are batches of envs in the order of creation
+        # with one actor per env, the flat tensors are batches of envs in the order of creation
         self.root = self.all_root.view(self.count, 13)
         self.dof = self.all_dof.view(self.count, -1, 2)
         self.bodies = self.all_bodies.view(self.count, -1, 13)
@@ -152,13 +149,13 @@ class Worker:
         self.torque = self.all_torque.view(self.count, -1)
         self.actor_ids = self.torch.tensor(ids, dtype=self.torch.int32, device=self.device)
         gym.refresh_actor_root_state_tensor(self.sim)
-        # all stand at their own origin now: whatever the tensor says beyond that is the place of the env in the world
+        # all actors are at the origin of their env: the tensor holds the positions of the envs in the world
         self.origin = self.root[:, :3].clone()
         self.origin[:, 2] = 0.0
         return {"masses": masses, "standin": self.standin, "device": self.device}
 
     def step(self, substeps, with_bodies=False, pushed=False):
-        """Place the pending rows, then simulate, with forces from outside if `pushed`; the arrays hold the new state."""
+        """Set the pending rows, then simulate, with external forces if `pushed`, and write the new state to the arrays."""
         from isaacgym import gymapi
 
         gym, torch = self.gym, self.torch
@@ -169,7 +166,7 @@ class Worker:
         if pushed:
             self.push = torch.from_numpy(self.arrays["push"].copy()).to(self.device).contiguous()
         for _ in range(substeps):
-            if pushed:  # at the centres of mass, axes of the world; forgotten after one simulate
+            if pushed:  # at the centres of mass, world axes; valid for one simulate
                 force = self.gymtorch.unwrap_tensor(self.push)
                 gym.apply_rigid_body_force_tensors(self.sim, force, space=gymapi.ENV_SPACE)
             gym.simulate(self.sim)
@@ -193,7 +190,7 @@ class Worker:
         return {}
 
     def _place(self):
-        # each setter may be called once between two simulations, so all rows go in one call
+        # each setter may be called only once between two simulations
         rows = self.np.flatnonzero(self.arrays["pending"])
         if len(rows) == 0:
             return
@@ -215,13 +212,13 @@ class Worker:
 
 
 def die_with_parent():
-    """Ask Linux to end this process with the thread that started it, also while the engine hangs."""
+    """Let Linux kill this process when the thread that started it ends, even while the engine hangs."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 def main(fd):
-    """Answer requests until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other side, which then closes this one
+    """Answer requests until the socket is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which closes this process
     stream = socket.socket(fileno=fd).makefile("rw", encoding="utf-8", newline="\n")
     worker = None
     for line in stream:

@@ -66,7 +66,7 @@ class _Asset:
             self.dof_names += [h.get("name") for h in hinges]
             self.spheres.append(body.get("name"))
         self.geom_counts = [len(b.findall("geom")) for b in self.bodies]
-        # for tests of the name maps: the order in which names and tensors are shown
+        # for tests of the name maps: the order of names and tensors
         self.dof_order, self.body_order = np.arange(len(self.dof_names)), np.arange(len(self.bodies))
         if os.environ.get("ISAACGYM_STANDIN") == "shuffled":
             dice = np.random.default_rng(0)
@@ -122,11 +122,11 @@ class _Sim:
 
 
 class Gym:
-    """The gym object, with its manners by ISAACGYM_STANDIN.
+    """The gym object, which misbehaves by ISAACGYM_STANDIN.
 
-    shuffled: names and tensors in another order. deaf: the second simulate hangs. abort: dies while loading, talking.
-    heavy: bodies report twice their mass. crooked: the first joint turns the other way than the tensors say.
-    swift: the tensors say twice the joint velocity.
+    shuffled: names and tensors are in another order. deaf: the second simulate hangs. abort: it prints an error and dies while
+    loading. heavy: bodies report twice their mass. crooked: the first joint turns in the opposite direction. swift: the
+    tensors contain twice the joint velocity.
     """
 
     def __init__(self):
@@ -207,7 +207,7 @@ class Gym:
         sim.data = [mujoco.MjData(sim.model) for _ in range(sim.count)]
         sim.body_ids = np.array([sim.model.body(sim.asset.body_names[i]).id for i in sim.asset.body_order])
         n, dofs, bodies = sim.count, len(sim.asset.dof_names), len(sim.asset.bodies)
-        # what the engine knows; the tensors show it when refreshed
+        # internal state; the tensors are updated by refresh
         sim.root, sim.dof = np.zeros((n, 13), np.float32), np.zeros((n, dofs, 2), np.float32)
         p = sim.start.p
         for i in range(n):
@@ -230,7 +230,7 @@ class Gym:
         sim.simulated, sim.fetched = True, False
         for i in range(sim.count):
             self._step_env(sim, i)
-        sim.push[:] = 0  # a force is good for one simulate
+        sim.push[:] = 0  # a force is valid for one simulate
 
     def _step_env(self, sim, i):
         data, order = sim.data[i], sim.asset.dof_order
@@ -253,7 +253,7 @@ class Gym:
         data.warning.number[:] = 0
         for _ in range(sim.params.substeps):
             mujoco.mj_step(sim.model, data)
-        if data.warning.number.any():  # MuJoCo puts a broken state back to the start; PhysX leaves it broken
+        if data.warning.number.any():  # MuJoCo resets a diverged state; PhysX does not
             sim.root[i], sim.dof[i] = np.nan, np.nan
             return
         self._read_forces(sim, i)
@@ -324,7 +324,7 @@ class Gym:
         self._refresh(sim, "torque", sim.torque)
 
     def refresh_rigid_body_state_tensor(self, sim):
-        """Bodies as they were at the last simulate: a reset since then does not show."""
+        """Body states of the last simulate; later resets are not included."""
         states, velocity = np.zeros((sim.count, len(sim.body_ids), 13)), np.zeros(6)
         for i, data in enumerate(sim.data):
             mujoco.mj_kinematics(sim.model, data)
