@@ -1,8 +1,8 @@
-"""Motions as their files tell them, to be judged: brought into the kit's frame, but neither planted, repaired nor cut.
+"""Reads motions for evaluation: converted to the kit's frame, but neither grounded, repaired nor cut.
 
-Whoever scores a motion must not mend it first. Files on SMPL's skeleton are turned upright and read in metres; captures on
-another skeleton are retargeted and their floor is levelled, feet are left as they slide. Folders of GVHMR, WHAM and TRAM
-are known by their files.
+A motion that is scored must not be repaired first. Files on SMPL's skeleton are turned upright and converted to metres; captures
+on another skeleton are retargeted and their floor is levelled, but feet keep sliding as they do. Output folders of GVHMR, WHAM
+and TRAM are recognised by their files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from physhmr_kit.motion.grounding import level
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.utils.errors import KitError
 
-_ANY_SIZE = (1920, 1080)  # WHAM's motion does not depend on the size of its picture
+_ANY_SIZE = (1920, 1080)  # WHAM's motion does not depend on the image size
 _TOOLS = ("hmr4d_results.pt", "wham_output.pkl", "camera.npy")
 
 
@@ -38,9 +38,9 @@ class AsRead:
 
     Attributes:
         name: of the motion. path: its file or folder.
-        clip: at 30 fps, z-up; None where it cannot be read.
-        floor: m, where the body seems to stand in the file (`motion.check.floor_height`); the clip is as it was.
-        known_floor: whether the file's z = 0 is meant to be the floor; the tools' worlds have none.
+        clip: at 30 fps, z-up; None if it cannot be read.
+        floor: m, estimated height of the floor (`motion.check.floor_height`); the clip is not moved.
+        known_floor: whether z = 0 is meant to be the floor in the file; in the output of video tools it is not.
         refusal: why there is no clip.
     """
 
@@ -52,16 +52,18 @@ class AsRead:
     refusal: str = ""
 
     def on_floor(self) -> Clip:
-        """The clip moved so that the floor found is at z = 0."""
+        """The clip moved so that the estimated floor is at z = 0."""
         assert self.clip is not None
         return replace(self.clip, trans=self.clip.trans - np.array([0, 0, self.floor], np.float32))
 
 
 def read_motions(spec: Path) -> Iterator[AsRead]:
-    """The motions of a file, of a tool's folder, or of all below a folder, in sorted order; what cannot be read is a refusal.
+    """The motions of a file, a tool's output folder, or all of these below a folder, in sorted order.
+
+    A motion that cannot be read is yielded with its `refusal`.
 
     Raises:
-        KitError: no such path, or nothing in it that could be a motion.
+        KitError: no such path, or no motions below it.
     """
     folders = _tool_folders(spec) if spec.is_dir() else []
     try:

@@ -1,7 +1,7 @@
-"""BVH to a clip: any human skeleton whose joints we can tell by name and place.
+"""Reads BVH files of any human skeleton.
 
-`data_prep.roles` says which joint is which, `data_prep.axes` which way is up, `data_prep.rest_pose` makes the rest pose upright. The
-unit of length does not matter, since `retarget` scales every skeleton to the humanoid's legs. A first frame that only
+`data_prep.roles` finds which joint is which, `data_prep.axes` which way is up, `data_prep.rest_pose` makes the rest pose upright.
+The unit of length does not matter, since `retarget` scales every skeleton to the humanoid's legs. A first frame that only
 shows the rest pose is dropped.
 """
 
@@ -13,14 +13,14 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.axes import find_up, path_unit, upright_turn
-from data_prep.bvh_file import BvhMotion, at_rest, forward, parse_bvh, with_ancestors
+from data_prep.axes import LEG, find_up, leg_length, path_unit, upright_turn
+from data_prep.bvh_file import BvhMotion, forward, parse_bvh, rest_positions, with_ancestors
 from data_prep.joint_positions import rotations_of
 from data_prep.lean import stand_over_feet
-from data_prep.rest_pose import Rows, common_turn, nearest_axis, rest_positions, turns_of_bones
+from data_prep.rest_pose import Rows, common_turn, nearest_axis, turned_rest, turns_of_bones
 from data_prep.retarget import refuse_teleport, retarget
-from data_prep.roles import Roles, find_roles, is_animal
-from data_prep.source import JOINT, SourceMotion, unit
+from data_prep.roles import find_roles, is_animal
+from data_prep.source import JOINT, SourceMotion, since_rest, unit, z_up
 from data_prep.trunk import facing_ahead, straighten
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
 from physhmr_kit.motion.clip import Clip, slerp
@@ -30,78 +30,86 @@ from physhmr_kit.utils.errors import KitError
 
 _Y = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
 _SIDES = ("left_", "right_")
-_LEAP = 10.0  # rad/s: slower is no leap out of a rest pose but a motion that begins fast
+_LEAP = 10.0  # rad/s: slower is no jump out of a rest pose but a motion that begins fast
 
 
 def read_bvh(path: str | Path) -> Clip:
     """A BVH file as a clip: retargeted, scaled to the humanoid, its feet on the floor, at the file's own rate.
 
-    A file on the kit's own skeleton (one that `write_bvh` wrote) comes back as it was, without any of this.
+    A file on the kit's own skeleton (one that `write_bvh` wrote) is returned as it is.
 
     Raises:
-        KitError: missing, damaged or truncated file, a role that no joint plays, an up that cannot be told, NaN, no frames.
+        KitError: missing, damaged or truncated file, a joint that cannot be found, an ambiguous up axis, NaN, no frames.
     """
     path = Path(path)
-    own = read_own(path)
-    return own or stand_over_feet(ground(retarget(refuse_teleport(read_source(path), path))))
+    motion = read_motion(path)
+    return motion if isinstance(motion, Clip) else stand_over_feet(ground(retarget(refuse_teleport(motion, path))))
+
+
+def read_motion(path: str | Path) -> Clip | SourceMotion:
+    """The clip of a file on the kit's own skeleton, else the motion on the file's skeleton; see `read_bvh`."""
+    motion, path = parse_bvh(path), Path(path)
+    return _own_clip(motion, path.stem) or _source(motion, path)
 
 
 def read_source(path: str | Path) -> SourceMotion:
-    """Parse a file without retargeting it; see `read_bvh`. Its notes say what was found out about the file."""
-    path = Path(path)
-    motion = parse_bvh(path)
-    roles = find_roles(motion.joints, path)
-    where = _joints_of(roles)
+    """Parse a file without retargeting it; see `read_bvh`. The notes say what was detected in the file."""
+    return _source(parse_bvh(path), Path(path))
+
+
+def _source(motion: BvhMotion, path: Path) -> SourceMotion:
+    where = find_roles(motion.joints, path)
     radians = _in_radians(motion)
     notes = list(motion.notes) + (["rotations are in radians, not degrees"] if radians else [])
-    world = forward(motion, with_ancestors(motion.joints, roles.indices()), radians)
+    world = forward(motion, with_ancestors(motion.joints, where.values()), radians)
     rows: Rows = {name: world[i] for name, i in where.items()}
-    tips = {
-        n: torch.tensor(motion.joints[i].tip, dtype=torch.float64) for n, i in where.items() if motion.joints[i].tip
-    }
-    zero = forward(at_rest(motion), with_ancestors(motion.joints, roles.indices()))
-    rest = {name: zero[i][0][0] for name, i in where.items()}
+    ends = {name: motion.joints[i].tip or () for name, i in where.items()}
+    tips = {name: torch.tensor(end, dtype=torch.float64) for name, end in ends.items() if any(end)}
+    zero = rest_positions(motion)
+    rest = {name: zero[i] for name, i in where.items()}
 
     turn = common_turn(rest)
     expected = _Y if turn is None else nearest_axis(roma.quat_action(roma.quat_conjugation(turn), _Y))
     up, note = find_up(_stacked(rows), motion.fps, expected, str(path))
     if is_animal(motion.joints) and note == "" and _trunk_lies(rows, up):
         raise KitError(
-            f"{path}: an animal on four legs, it seems (a tail, and a level trunk); the kit reads human skeletons"
+            f"{path}: seems to be a four-legged animal (a tail, and a level trunk); the kit reads human skeletons"
         )
     if not torch.equal(up, _Y):
         notes.append(note or f"turned: {'xyz'[int(up.abs().argmax())]} is up in the file")
         across = roma.rotmat_to_unitquat(upright_turn(up))
-        rows = {n: (_act(across, p), roma.quat_product(across.expand_as(r), r)) for n, (p, r) in rows.items()}
+        rows = {
+            n: (roma.quat_action(across.expand(len(p), 4), p), roma.quat_product(across.expand_as(r), r))
+            for n, (p, r) in rows.items()
+        }
     if turn is None:
-        notes.append("no standing pose at zero rotations: each bone is laid along a T-pose by its direction")
+        notes.append("zero rotations are not a standing pose: each bone is aligned with a T-pose by its direction")
         turns = turns_of_bones(rows, tips)
-        rest = rest_positions(rows, turns)
+        rest = turned_rest(rows, turns)
     else:
         turns = dict.fromkeys(rows, turn)
-        rest = {n: _act(turn, p[None])[0] for n, p in rest.items()}
-    tips = {n: _act(turns[n], tip[None])[0] for n, tip in tips.items()}
-    rows = {n: (p, roma.quat_product(r, roma.quat_conjugation(turns[n]).expand_as(r))) for n, (p, r) in rows.items()}
+        rest = {n: roma.quat_action(turn, p) for n, p in rest.items()}
+    tips = {n: roma.quat_action(turns[n], tip) for n, tip in tips.items()}
+    rows = {n: (p, since_rest(r, turns[n])) for n, (p, r) in rows.items()}
     lines, misleading = straighten(rows, rest)
     notes += lines
     _make_up(rows, rest, tips)
     pos, rot = (torch.stack([rows[name][k] for name in JOINT_NAMES], dim=1) for k in (0, 1))
     pos, unit_note = _in_one_unit(pos, motion.fps)
     notes += [unit_note] if unit_note else []
-    at_rest_pos = torch.stack([rest[name] for name in JOINT_NAMES])
+    rest_pos = torch.stack([rest[name] for name in JOINT_NAMES])
     if misleading:
-        told = rot
-        at_rest_pos, rot = rotations_of(pos, motion.fps)
-        rot[:, JOINT["head"]] = facing_ahead(told[:, JOINT["head"]], rot[:, JOINT["spine3"]])
-    source = SourceMotion(pos, rot, at_rest_pos, motion.fps, path.stem, tuple(notes))
+        head = rot[:, JOINT["head"]]
+        rest_pos, rot = rotations_of(pos, motion.fps)
+        rot[:, JOINT["head"]] = facing_ahead(head, rot[:, JOINT["spine3"]])
+    source = SourceMotion(pos, rot, rest_pos, motion.fps, path.stem, tuple(notes))
     _refuse_swapped_sides(rows, "left_foot" in where, path)
     start, stop = _without_rest_frames(rot, motion.fps)
     return source.cut(start, stop)
 
 
-def read_own(path: Path) -> Clip | None:
-    """The clip of a file on the kit's own skeleton, as `physhmr_kit.motion.export` writes it, in some unit of length; else None."""
-    motion = parse_bvh(path)
+def _own_clip(motion: BvhMotion, name: str) -> Clip | None:
+    """The clip of a file on the kit's own skeleton in any unit (see `physhmr_kit.motion.export`); None for other skeletons."""
     index = {joint.name: i for i, joint in enumerate(motion.joints)}
     if not set(JOINT_NAMES) <= set(index):
         return None
@@ -113,29 +121,12 @@ def read_own(path: Path) -> Clip | None:
         return None
     world = forward(motion, with_ancestors(motion.joints, where))
     pos, rot = (torch.stack([world[i][k] for i in where], dim=1) for k in (0, 1))
-    upright = rot.new_tensor(STANDING)
-    root = roma.quat_action(upright.expand(len(pos), 4), pos[:, 0]) / float(unit)
-    return Clip.from_joints(
-        root, local_rotations(roma.quat_product(upright.expand_as(rot), rot)), motion.fps, path.stem
-    )
-
-
-def _joints_of(roles: Roles) -> dict[str, int]:
-    """SMPL joint -> joint of the file; spine and neck spread over however many there are."""
-    where = {"pelvis": roles.pelvis, "head": roles.head, **roles.limbs}
-    spine = roles.spine or (roles.pelvis,)
-    where["spine3"] = spine[-1]
-    if len(spine) > 1:
-        where["spine1"] = spine[0]
-    if len(spine) > 2:
-        where["spine2"] = spine[len(spine) // 2]
-    if roles.neck:
-        where["neck"] = roles.neck[-1]
-    return where
+    turned = local_rotations(roma.quat_product(rot.new_tensor(STANDING).expand_as(rot), rot))
+    return Clip.from_joints(z_up(pos[:, 0]) / float(unit), turned, motion.fps, name)
 
 
 def _in_radians(motion: BvhMotion) -> bool:
-    """Whether rotations are told in radians: in degrees they would hardly move the body, in radians they move it as bodies move."""
+    """Whether rotations are in radians: read as degrees they would hardly move the body, as radians they move it plausibly."""
     spins = [c.endswith("rotation") for joint in motion.joints for c in joint.channels]
     angles = motion.values[:, np.array(spins)] if any(spins) else np.zeros((1, 1))
     if np.abs(angles).max() > 2 * np.pi + 0.1 or len(angles) < 2:
@@ -147,12 +138,8 @@ def _in_radians(motion: BvhMotion) -> bool:
     )
 
 
-def _act(turn: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    return roma.quat_action(turn.expand(len(points), 4), points)
-
-
 def _stacked(rows: Rows) -> torch.Tensor:
-    """(T, 24, 3) positions, those of joints the file lacks taken from the joint above."""
+    """(T, 24, 3) positions; joints that the file lacks take the position of a neighbour."""
     stand_in = {"foot": "ankle", "hand": "elbow", "wrist": "elbow", "collar": "shoulder", "neck": "head"}
     found = []
     for name in JOINT_NAMES:
@@ -169,7 +156,7 @@ def _trunk_lies(rows: Rows, up: torch.Tensor) -> bool:
 
 
 def _make_up(rows: Rows, rest: dict[str, torch.Tensor], tips: dict[str, torch.Tensor]) -> None:
-    """Add the joints that a file lacks: from End Sites, else from SMPL's proportions. `rows` and `rest` are added to."""
+    """Add the joints that a file lacks to `rows` and `rest`: from End Sites, else from SMPL's proportions."""
     own = dict(zip(JOINT_NAMES, mean_offsets().double(), strict=True))
     leg = sum(float((rest[b] - rest[a]).norm()) for a, b in (("left_hip", "left_knee"), ("left_knee", "left_ankle")))
     scale = leg / float(own["left_knee"].norm() + own["left_ankle"].norm())
@@ -179,24 +166,21 @@ def _make_up(rows: Rows, rest: dict[str, torch.Tensor], tips: dict[str, torch.Te
         rest[name] = rest[parent] + offset
         rows[name] = pos + roma.quat_action(rot, offset.expand_as(pos)), rot
 
-    def beyond(joint: str, offset: torch.Tensor) -> torch.Tensor:
-        tip = tips.get(joint)
-        return tip if tip is not None and float(tip.norm()) > 0 else offset
-
     for side in _SIDES:
-        arm = rest[side + "elbow"] - rest[side + "shoulder"]
         if side + "foot" not in rows:  # no toe joint: the end of the foot, moving with it
-            add(side + "foot", side + "ankle", beyond(side + "ankle", own[side + "foot"] * scale))
+            add(side + "foot", side + "ankle", tips.get(side + "ankle", own[side + "foot"] * scale))
         if side + "wrist" not in rows:
-            add(side + "wrist", side + "elbow", beyond(side + "elbow", arm))
+            add(
+                side + "wrist", side + "elbow", tips.get(side + "elbow", rest[side + "elbow"] - rest[side + "shoulder"])
+            )
         if side + "hand" not in rows:
             forearm = rest[side + "wrist"] - rest[side + "elbow"]
-            add(side + "hand", side + "wrist", beyond(side + "wrist", forearm / 3))
+            add(side + "hand", side + "wrist", tips.get(side + "wrist", forearm / 3))
         if side + "collar" not in rows:
             add(side + "collar", "spine3", rest[side + "shoulder"] - own[side + "shoulder"] * scale - rest["spine3"])
     if "neck" not in rows:
         add("neck", "spine3", (rest["head"] - rest["spine3"]) * 0.7)
-    if "spine1" not in rows:  # one joint between hips and arms: its bend is shared out evenly
+    if "spine1" not in rows:  # one joint between hips and arms: its bend is distributed evenly
         (below, low), (above, high) = rows["pelvis"], rows["spine3"]
         for name, share in (("spine1", 1 / 3), ("spine2", 2 / 3)):
             rows[name] = torch.lerp(below, above, share), slerp(low, high, low.new_full((len(low),), share))
@@ -209,11 +193,9 @@ def _make_up(rows: Rows, rest: dict[str, torch.Tensor], tips: dict[str, torch.Te
 
 
 def _in_one_unit(pos: torch.Tensor, fps: float) -> tuple[torch.Tensor, str]:
-    """Positions (T, 24, 3) whose root moves in the unit of its limbs, and a line where a file told it in another."""
+    """Positions (T, 24, 3) with the root's path in the unit of the limbs, and a note where it had to be converted."""
     limbs = pos - pos[:, :1]
-    metres = 0.8 / float(
-        (limbs[:, 4] - limbs[:, 1]).norm(dim=-1).median() + (limbs[:, 7] - limbs[:, 4]).norm(dim=-1).median()
-    )
+    metres = LEG / leg_length(pos)
     factor, _ = path_unit(pos[:, 0] * metres, limbs[:, [7, 8, 10, 11]] * metres, _Y, fps)
     if factor == 1.0:
         return pos, ""
@@ -221,22 +203,20 @@ def _in_one_unit(pos: torch.Tensor, fps: float) -> tuple[torch.Tensor, str]:
 
 
 def _refuse_swapped_sides(rows: Rows, toes: bool, path: Path) -> None:
-    """Refuse a file whose left is its right: its toes, if it has any, point backwards."""
+    """Refuse a file with left and right swapped: its toes, if it has any, point backwards."""
     hips = rows["left_hip"][0] - rows["right_hip"][0]
     trunk = rows["spine3"][0] - (rows["left_hip"][0] + rows["right_hip"][0]) / 2
     forward_of = unit(torch.linalg.cross(hips, trunk))
     feet = sum(unit(rows[s + "foot"][0] - rows[s + "ankle"][0]) for s in _SIDES)
     if toes and float(((feet * forward_of).sum(-1) < -0.5).double().mean()) > 0.9:
-        raise KitError(
-            f"{path}: left and right are swapped, it seems: its toes point behind its hips; rename the joints"
-        )
+        raise KitError(f"{path}: left and right seem to be swapped: the toes point backwards; rename the joints")
 
 
 def _without_rest_frames(rot: torch.Tensor, fps: float) -> tuple[int, int]:
-    """The frames to keep, start and stop: without a rest pose in front of the motion or after it.
+    """The frames to keep, start and stop: without a rest pose before or after the motion.
 
-    Daz-friendly files start with the rest pose and were filtered over 9 frames with it in front, so that the way out of
-    it shows as jumps too. rot: (T, 24, 4) world rotations.
+    Daz-friendly files start with the rest pose and were filtered over 9 frames with it in front, so that several
+    frames show jumps. rot: (T, 24, 4) world rotations.
     """
     if len(rot) < 20:
         return 0, len(rot)
@@ -245,6 +225,7 @@ def _without_rest_frames(rot: torch.Tensor, fps: float) -> tuple[int, int]:
 
 
 def _leading_jumps(rot: torch.Tensor, fps: float) -> int:
+    """How many frames at the start belong to jumps out of a rest pose, and 0.05 s more; 0 for no jump at once."""
     step = roma.unitquat_geodesic_distance(rot[1:], rot[:-1])
     usual = torch.quantile(step[min(30, len(step) // 2) :], 0.99, dim=0) + np.radians(0.5)
     jumps = (step[: len(step) // 4][:30] > torch.clamp(3 * usual, min=_LEAP / fps)).any(1)

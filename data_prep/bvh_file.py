@@ -1,4 +1,4 @@
-"""The BVH format: hierarchy and motion block, nothing about what the joints stand for (`data_prep.bvh` does that).
+"""The BVH format: hierarchy and motion block. Which joint is which is found out in `data_prep.bvh`.
 
 Order of axes, number of channels and rate are read from the file, never assumed: a joint's rotation is the product of
 its axis rotations in the order written, leftmost outermost.
@@ -7,6 +7,7 @@ its axis rotations in the order written, leftmost outermost.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,12 +34,17 @@ class Joint:
 
 @dataclass(frozen=True)
 class BvhMotion:
-    """A BVH file as read: joints (parents first), values (T, all channels in file order), frames per second, what was assumed."""
+    """A BVH file as read: joints (parents first), values (T, all channels in file order), frames per second, assumptions."""
 
     joints: list[Joint]
     values: np.ndarray
     fps: float
     notes: tuple[str, ...] = ()
+
+    def values_by_joint(self) -> list[np.ndarray]:
+        """Each joint's own columns of `values`: (T, its channels)."""
+        ends = np.cumsum([len(joint.channels) for joint in self.joints])
+        return np.split(self.values, ends[:-1], axis=1)
 
 
 def parse_bvh(path: str | Path) -> BvhMotion:
@@ -61,7 +67,7 @@ def parse_bvh(path: str | Path) -> BvhMotion:
 
 
 def _parse_hierarchy(head: str) -> list[Joint]:
-    names: list[str] = []  # may hold blanks and commas, so they are taken out of the way first
+    names: list[str] = []  # may hold blanks and commas, so they are replaced by numbers first
 
     def take_name(match: re.Match) -> str:
         names.append(match[2].strip())
@@ -147,33 +153,33 @@ def _parse_motion(motion: str, channels: int, path: Path) -> tuple[np.ndarray, f
 
 
 def _rate(step: float, path: Path) -> tuple[float, tuple[str, ...]]:
-    """Frames per second of a frame time in seconds, and a line where the file states the rate in its place."""
+    """Frames per second of a frame time in seconds, and a note where the file gives the rate in its place."""
     if not np.isfinite(step) or step <= 0:
         raise KitError(f"{path}: frame time {step} is not a positive number")
     if step in _USUAL_RATES:
-        return step, (f"Frame Time says {step:g}: taken for the rate, {step:g} Hz, for no frame lasts {step:g} s",)
+        return step, (f"Frame Time is {step:g}: taken for the rate, {step:g} Hz, as no frame lasts {step:g} s",)
     if step > 1:
         raise KitError(f"{path}: frame time {step:g} s; expected seconds, e.g. 0.0333333 for 30 Hz")
     fps = 1.0 / step
     return (float(round(fps)) if abs(fps - round(fps)) < 0.02 else fps), ()  # 0.00833333 s is 120 Hz
 
 
-def rest_offsets(motion: BvhMotion) -> list[torch.Tensor]:
-    """Each joint's offset from its parent (3,) float64 at zero rotation.
+def rest_positions(motion: BvhMotion) -> torch.Tensor:
+    """Joint positions at zero rotations: (J, 3) float64, in the file's unit.
 
     Files that give every joint position channels may leave OFFSET empty; their median position is the offset then.
     """
-    offsets, column = [], 0
-    for joint in motion.joints:
+    rest: list[torch.Tensor] = []
+    for joint, values in zip(motion.joints, motion.values_by_joint(), strict=True):
         offset = torch.tensor(joint.offset, dtype=torch.float64)
-        own = motion.values[:, column : column + len(joint.channels)]
-        if joint.parent >= 0 and float(offset.norm()) == 0:
-            for k, channel in enumerate(joint.channels):
-                if channel.endswith("position"):
-                    offset["xyz".index(channel[0])] = float(np.median(own[:, k]))
-        offsets.append(offset)
-        column += len(joint.channels)
-    return offsets
+        if joint.parent >= 0:
+            if not offset.any():
+                for k, channel in enumerate(joint.channels):
+                    if channel.endswith("position"):
+                        offset["xyz".index(channel[0])] = float(np.median(values[:, k]))
+            offset = rest[joint.parent] + offset
+        rest.append(offset)
+    return torch.stack(rest)
 
 
 def forward(motion: BvhMotion, wanted: set[int], radians: bool = False) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
@@ -182,12 +188,11 @@ def forward(motion: BvhMotion, wanted: set[int], radians: bool = False) -> dict[
     Args:
         wanted: joints and all their ancestors. radians: the rotations are not in degrees.
     """
-    frames, column, world = len(motion.values), 0, {}
-    for i, joint in enumerate(motion.joints):
-        own = torch.from_numpy(motion.values[:, column : column + len(joint.channels)])
-        column += len(joint.channels)
+    frames, world = len(motion.values), {}
+    for i, (joint, values) in enumerate(zip(motion.joints, motion.values_by_joint(), strict=True)):
         if i not in wanted:
             continue
+        own = torch.from_numpy(values)
         offset = torch.tensor(joint.offset, dtype=torch.float64).repeat(frames, 1)
         moves = [k for k, c in enumerate(joint.channels) if c.endswith("position")]
         if joint.parent < 0 or (own[:, moves] != 0).any():  # zeros in every frame: a writer that means "at OFFSET"
@@ -201,19 +206,12 @@ def forward(motion: BvhMotion, wanted: set[int], radians: bool = False) -> dict[
         if joint.parent < 0:
             world[i] = offset, turn
         else:
-            above, over = world[joint.parent]
-            world[i] = above + roma.quat_action(over, offset), roma.quat_product(over, turn)
+            parent_pos, parent_rot = world[joint.parent]
+            world[i] = parent_pos + roma.quat_action(parent_rot, offset), roma.quat_product(parent_rot, turn)
     return world
 
 
-def at_rest(motion: BvhMotion) -> BvhMotion:
-    """The same skeleton in one frame, all rotations zero, its root at the origin."""
-    offsets = rest_offsets(motion)
-    joints = [Joint(j.name, j.parent, tuple(offsets[i].tolist()), [], j.tip) for i, j in enumerate(motion.joints)]
-    return BvhMotion(joints, np.zeros((1, 0)), motion.fps)
-
-
-def with_ancestors(joints: list[Joint], chosen) -> set[int]:
+def with_ancestors(joints: list[Joint], chosen: Iterable[int]) -> set[int]:
     """Indices of joints and of all joints above them."""
     wanted: set[int] = set()
     for i in chosen:

@@ -1,4 +1,4 @@
-"""What cost time to make is kept for the next run: imported motions by content and importer, in the user's cache folder."""
+"""Caches imported and generated motions in the user's cache folder, keyed by file content and importer version."""
 
 from __future__ import annotations
 
@@ -7,41 +7,45 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic, read_arrays
 
+if TYPE_CHECKING:
+    from physhmr_kit.motion.clip import Clip
+
 FORGOTTEN = 30 * 24 * 3600
-"""s: what another version of the importers made and nobody wrote to for so long is removed."""
+"""s: the cache of another importer version is removed if it was not written to for so long."""
 
 
 def cache_folder() -> Path:
-    """Where detections and imported motions are kept: PHYSHMR_CACHE, else physhmr_kit in the user's cache folder."""
-    named = os.environ.get("PHYSHMR_CACHE")
-    if named:
-        return Path(named).expanduser()
+    """Folder of cached detections and motions: PHYSHMR_CACHE, else physhmr_kit in the user's cache folder."""
+    if folder := os.environ.get("PHYSHMR_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "physhmr_kit"
 
 
 @cache
 def importer_version() -> str:
-    """Changes with every line of the code that imports or makes motions: the rooms data_prep, motion and body."""
+    """A hash of the code that imports or generates motions: the packages data_prep, motion and body."""
     from physhmr_kit import body, motion
 
     rooms = (Path(__file__).parent, Path(motion.__file__).parent, Path(body.__file__).parent)
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in (file for room in rooms for file in sorted(room.rglob("*.py"))):
-        seen.update(file.read_bytes())
-    return seen.hexdigest()[:16]
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def kept_path(files: list[Path], *what: object) -> Path:
-    """Where what is made of these files is kept: named by their content, `what` else matters, and the importer's version.
+    """The cache file of a result computed from these files; the key is their content, `what`, and the importer version.
 
     Raises:
         OSError: a file cannot be read.
@@ -54,7 +58,7 @@ def kept_path(files: list[Path], *what: object) -> Path:
 
 
 def load_kept(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
-    """The arrays and the record that `keep` wrote; None when there is nothing readable."""
+    """The arrays and the record that `keep` wrote; None if there is nothing readable."""
     with suppress(KitError, KeyError, ValueError):
         arrays = read_arrays(path, "cached motion")
         return arrays, json.loads(str(arrays.pop("record")))
@@ -62,14 +66,34 @@ def load_kept(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 
 
 def keep(path: Path, arrays: dict[str, np.ndarray], record: dict) -> None:
-    """Keep arrays and a record (JSON) for the next run. A folder that cannot be written keeps nothing, and nothing is said."""
+    """Cache arrays and a record (JSON). A folder that cannot be written is silently ignored."""
     fresh = not path.parent.exists()
     with suppress(KitError), atomic(path) as part, open(part, "wb") as file:
         arrays = {**arrays, "record": np.array(json.dumps(record))}
-        # uncompressed: read far more often than written; NumPy's stub holds any keyword to be `allow_pickle`
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stubs take a name for allow_pickle
+        # uncompressed, as it is read far more often than written
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes any keyword for allow_pickle
     if fresh:
         _forget_other_versions(path.parent)
+
+
+def load_kept_clips(path: Path) -> tuple[list[Clip], dict] | None:
+    """The clips (30 fps) and the record that `keep_clips` wrote; None if there is nothing readable."""
+    from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+
+    if not (found := load_kept(path)):
+        return None
+    arrays, record = found
+    clips = [
+        Clip(arrays[f"poses{n}"], arrays[f"trans{n}"], CONTROL_FPS, name, arrays[f"betas{n}"], gender)
+        for n, (name, gender) in enumerate(record.pop("clips"))
+    ]
+    return clips, record
+
+
+def keep_clips(path: Path, clips: Sequence[Clip], **record) -> None:
+    """Cache clips of 30 fps and a record (JSON)."""
+    arrays = {f"{key}{n}": getattr(clip, key) for n, clip in enumerate(clips) for key in ("poses", "trans", "betas")}
+    keep(path, arrays, {**record, "clips": [(clip.name, clip.gender) for clip in clips]})
 
 
 def _forget_other_versions(current: Path) -> None:

@@ -1,4 +1,4 @@
-"""CMU ASF/AMC: the skeleton file, the motion file, and the bones that stand for SMPL's 24 joints.
+"""Reads CMU's ASF/AMC: the skeleton file, the motion file, and the mapping of bones to SMPL's 24 joints.
 
 An .asf gives each bone a rest direction (world frame), a length and a local frame C; an .amc gives its angles in that
 frame. The world rotation of a bone since rest is M = M_parent C R C^-1 and its end lies at start + length M direction,
@@ -25,9 +25,9 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.file_kinds import read_text
 
 CMU_FPS = 120.0
-"""An .amc carries no rate. The database's index says 120 Hz for all but some late trials at 60 Hz."""
+"""An .amc holds no rate. By the database's index all trials are at 120 Hz but some late ones at 60 Hz."""
 
-# SMPL joint -> the bone that starts there and carries the body behind it; sided bones get an l or an r in front.
+# SMPL joint -> the bone that starts there; sided bones are prefixed with l or r.
 # lradius and lwrist are the two halves of one straight forearm (lwrist twists), so the wrist is the start of lhand.
 _BONES = {
     "pelvis": "root", "spine1": "lowerback", "spine2": "upperback", "spine3": "thorax", "neck": "upperneck",
@@ -69,7 +69,7 @@ def read_asf(path: str | Path) -> AsfSkeleton:
     """Read a skeleton.
 
     Raises:
-        KitError: missing file, section or bone, or a number that is none.
+        KitError: missing file, section or bone, or an invalid number.
     """
     path = Path(path)
     sections: dict[str, list[list[str]]] = {}
@@ -81,7 +81,7 @@ def read_asf(path: str | Path) -> AsfSkeleton:
             current.append(words)
     for needed in ("root", "bonedata", "hierarchy"):
         if not sections.get(needed):
-            raise KitError(f"{path}: no :{needed} section; is it an .asf skeleton, and whole?")
+            raise KitError(f"{path}: no :{needed} section; is it a complete .asf skeleton?")
     try:
         bones = _parse_bones(sections)
         parents = {child: words[0] for words in sections["hierarchy"] if len(words) > 1 for child in words[1:]}
@@ -95,13 +95,12 @@ def read_asf(path: str | Path) -> AsfSkeleton:
 
 def _parse_bones(sections: dict[str, list[list[str]]]) -> dict[str, Bone]:
     root = {words[0].lower(): words[1:] for words in sections["root"]}
-    degrees = not any(w[0] == "angle" and w[1].startswith("rad") for w in sections.get("units", []))
-    if not degrees:
-        raise ValueError("angles in radians; only degrees are known")
+    if any(w[0] == "angle" and w[1].startswith("rad") for w in sections.get("units", [])):
+        raise ValueError("angles in radians; only degrees are supported")
     order = tuple(w.lower() for w in root["order"])
     axis = root["axis"][0]
-    turned = _euler(axis, np.array(root.get("orientation", ["0"] * 3), float))
-    bones = {"root": Bone(torch.zeros(3, dtype=torch.float64), 0.0, turned, order, axis)}
+    frame = _euler(axis, np.array(root.get("orientation", ["0"] * 3), float))
+    bones = {"root": Bone(torch.zeros(3, dtype=torch.float64), 0.0, frame, order, axis)}
     entry: dict[str, list[str]] = {}
     for words in sections["bonedata"]:
         if words[0] == "begin":
@@ -130,10 +129,10 @@ def _parents_first(parents: dict[str, str], path: Path) -> list[str]:
 
 
 def _read_channels(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
-    """The angles of each moving bone as written: name -> (T, channels). Blocks must all look like the first."""
+    """The angles of each moving bone as written: name -> (T, channels). All frames must have the bones of the first."""
     lines = [line.strip() for line in read_text(path).splitlines()]
     if any(line.lower() == ":radians" for line in lines[:20]):
-        raise KitError(f"{path}: angles in radians; the kit reads :DEGREES, as the CMU database writes")
+        raise KitError(f"{path}: angles in radians; only :DEGREES is supported, as in the CMU database")
     lines = [line for line in lines if line and line[0] not in "#:"]
     starts = [i for i, line in enumerate(lines) if line.isdigit()]
     if not starts:
@@ -152,14 +151,13 @@ def _read_channels(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
         if name not in skeleton.bones:
             raise KitError(f"{path}: bone '{name}' is not in the .asf skeleton; is it the right one?")
         width = len(skeleton.bones[name].dofs)
-        prefix = name + " "
         for frame, line in enumerate(block, start=1):
-            if not line.startswith(prefix) or len(line.split()) != width + 1:
+            if not line.startswith(name + " ") or len(line.split()) != width + 1:
                 raise KitError(
-                    f"{path}: frame {frame} reads '{line[:40]}' where '{name}' with {width} value(s) belongs"
+                    f"{path}: frame {frame} has '{line[:40]}' where '{name}' with {width} value(s) is expected"
                 )
         try:
-            values = np.array(" ".join(line[len(prefix) :] for line in block).split(), dtype=np.float64)
+            values = np.array(" ".join(line[len(name) :] for line in block).split(), dtype=np.float64)
         except ValueError as fault:
             raise KitError(f"{path}: bone '{name}' holds something that is not a number ({fault})") from fault
         channels[name] = values.reshape(len(block), width)
@@ -170,7 +168,9 @@ def _read_channels(path: Path, skeleton: AsfSkeleton) -> dict[str, np.ndarray]:
             )
     silent = [n for n, b in skeleton.bones.items() if b.dofs and n not in channels]
     if silent:
-        raise KitError(f"{path}: no line for bone(s) {', '.join(silent[:5])}, which move in the .asf skeleton")
+        raise KitError(
+            f"{path}: no line for bone(s) {', '.join(silent[:5])}, which have a dof line in the .asf skeleton"
+        )
     return channels
 
 
@@ -197,7 +197,7 @@ def _forward(skeleton: AsfSkeleton, channels: dict[str, np.ndarray], frames: int
 def read_source(amc_path: str | Path, asf_path: str | Path | None = None, fps: float = CMU_FPS) -> SourceMotion:
     """Parse a trial without retargeting it; see `read_amc`."""
     amc_path = Path(amc_path)
-    skeleton = read_asf(_asf_beside(amc_path) if asf_path is None else Path(asf_path))
+    skeleton = read_asf(asf_path or _asf_beside(amc_path))
     channels = _read_channels(amc_path, skeleton)
     rot, start = _forward(skeleton, channels, len(channels["root"]))
     _, rest = _forward(skeleton, {}, 1)
@@ -216,7 +216,7 @@ def _asf_beside(amc_path: Path) -> Path:
         return named
     if len(found) == 1:
         return found[0]
-    raise KitError(f"{amc_path}: no skeleton beside it; put {named.name} into the same folder or name it")
+    raise KitError(f"{amc_path}: no skeleton beside it; put {named.name} into the same folder")
 
 
 def read_amc(amc_path: str | Path, asf_path: str | Path | None = None, fps: float = CMU_FPS) -> Clip:
@@ -225,10 +225,7 @@ def read_amc(amc_path: str | Path, asf_path: str | Path | None = None, fps: floa
     Args:
         amc_path: the motion, e.g. 02_01.amc.
         asf_path: the subject's skeleton; the one beside the .amc when omitted.
-        fps: frames per second, for the few trials that were not captured at 120 Hz.
-
-    Returns:
-        the clip at that rate.
+        fps: frames per second, for the few trials that were not captured at 120 Hz; the clip's rate too.
 
     Raises:
         KitError: missing or truncated file, unknown or missing bones, wrong number of values, NaN, no frames.

@@ -1,19 +1,18 @@
-"""One motion file in: read, cut at teleports, checked, brought to 30 fps, and kept in the cache for the next run."""
+"""Imports one motion file: reads it, cuts it at teleports, checks it, resamples it to 30 fps and caches the result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
-import numpy as np
-
-from data_prep.cache import keep, kept_path, load_kept
+from data_prep.cache import keep_clips, kept_path, load_kept_clips
 from data_prep.motion_file import read_file, to_clip
 from data_prep.own_shape import models_at_hand
 from data_prep.parts import cut
 from data_prep.retarget import refuse_teleport
 from data_prep.source import SourceMotion
-from data_prep.support import doubt_support, is_doubted, unsupported_share
+from data_prep.support import is_doubted, unsupported_share
 from physhmr_kit.motion.check import Teleport, check_clip
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.utils.errors import KitError
@@ -21,15 +20,15 @@ from physhmr_kit.utils.errors import KitError
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of one file.
+    """The result of importing one file.
 
     Attributes:
         path: the file.
-        clips: at 30 fps; one as a rule, two where the motion was cut, none where it was refused.
-        notes: what was assumed, repaired or is doubtful, a line each, without the name of the file.
-        refusal: why there is no clip, without the name of the file.
-        kept: whether this was found in the cache.
-        unsupported: of each clip, the share of frames without support (`data_prep.support`); empty where nothing was checked.
+        clips: at 30 fps; usually one, two if the motion was cut, none if it was refused.
+        notes: what was assumed, repaired or is doubtful, a line each, without the file's name.
+        refusal: why there is no clip, without the file's name.
+        kept: whether this comes from the cache.
+        unsupported: each clip's share of frames without support (`data_prep.support`); empty if clips were not checked.
     """
 
     path: Path
@@ -46,51 +45,54 @@ class Imported:
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """A line for each clip whose support is doubted, with the clip's name where the file holds several."""
-        pairs = zip(self.clips, self.unsupported, strict=False)
-        several = len(self.clips) > 1
+        """A line for each clip that lacks support, with the clip's name if the file holds several."""
+        line = "kept, but without support in {:.0f} % of its frames: does it need a chair, stairs or a ladder?"
         return tuple(
-            f"{clip.name}: {line}" if several else line for clip, share in pairs for line in doubt_support(share)
+            (f"{clip.name}: " if len(self.clips) > 1 else "") + line.format(100 * share)
+            for clip, share in zip(self.clips, self.unsupported, strict=False)
+            if is_doubted(share)
         )
 
     def supported(self) -> tuple[Imported, list[str]]:
-        """This without the clips whose support is doubted, and a line for each of them."""
+        """This without the clips that lack support, and a line for each of them."""
         pairs = list(zip(self.clips, self.unsupported, strict=False))
-        fit = [(clip, share) for clip, share in pairs if not is_doubted(share)]
-        if len(fit) == len(pairs):
-            return self, []
         lines = [f"{self.path}: {left_out(clip.name, share)}" for clip, share in pairs if is_doubted(share)]
-        clips, shares = tuple(clip for clip, _ in fit), tuple(share for _, share in fit)
-        return replace(self, clips=clips, unsupported=shares), lines
+        if not lines:
+            return self, []
+        clips, shares = zip(*pairs, strict=True)
+        fit = [not is_doubted(share) for share in shares]
+        return replace(self, clips=tuple(compress(clips, fit)), unsupported=tuple(compress(shares, fit))), lines
 
 
 def left_out(name: str, share: float) -> str:
-    """What is said of a clip that is left out because its support is doubted."""
+    """The line about a clip that is left out for lack of support."""
     return f"{name}, without support in {100 * share:.0f} % of its frames"
 
 
 def import_file(path: Path, check: bool = True, cached: bool = True) -> Imported:
-    """Import one file, or find what came of it the last time. Never raises: what is wrong with a file is its `refusal`.
+    """Import one file, or load the result from the cache. Never raises: a fault of the file is its `refusal`.
 
     Args:
         path: a file with a suffix of `READERS`.
-        check: refuse or repair what cannot be tracked as it is (`check_clip`); without it a motion comes as it was read.
-        cached: look into the cache first, and keep there what was read.
+        check: refuse or repair motions that cannot be tracked as they are (`check_clip`); without it they stay as read.
+        cached: read and write the cache.
     """
     try:
         kept = kept_path(_read_together(path), path.stem, path.suffix.lower(), check, models_at_hand())
-        before = load_kept(kept) if cached else None
-        if before is not None:
-            return _restore(path, *before)
+        if cached and (found := load_kept_clips(kept)):
+            clips, record = found
+            notes, shares = tuple(record["notes"]), tuple(record["unsupported"])
+            return Imported(path, tuple(clips), notes, record["refusal"], True, shares)
         imported = _import(path, check)
     except OSError as fault:
         return Imported(path, (), (), f"cannot be read ({fault.strerror or fault})")
     except KitError as fault:
         imported = Imported(path, (), (), str(fault).removeprefix(f"{path}: ").removeprefix(f"{path.stem}: "))
-    except Exception as fault:  # one file in thousands must not stop the others, whatever is wrong with it or with us
+    except Exception as fault:  # one file in thousands must not stop the others
         return Imported(path, (), (), f"cannot be read ({type(fault).__name__}: {fault}); please report this file")
     if cached:
-        keep(kept, *_record(imported))
+        shares = imported.unsupported
+        keep_clips(kept, imported.clips, notes=imported.notes, refusal=imported.refusal, unsupported=shares)
     return imported
 
 
@@ -113,7 +115,7 @@ def _import(path: Path, check: bool) -> Imported:
 
 
 def without_teleports(motion: Clip | SourceMotion, path: Path) -> tuple[list, list[str]]:
-    """A capture in parts whose roots do not teleport, and what was done, in a line each; a clip is left to `_check`.
+    """A capture in parts whose roots do not teleport, and notes on what was done; clips are cut later, by `_check`.
 
     Raises:
         Teleport: it teleports too often.
@@ -127,7 +129,7 @@ def without_teleports(motion: Clip | SourceMotion, path: Path) -> tuple[list, li
 
 
 def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
-    """The clips fit to be tracked, cut in two where one teleports; of two parts one may be refused."""
+    """The clips that can be tracked, cut where they teleport, and notes; some may be refused, but not all."""
     todo, fit, lines, refused = list(clips), [], [], []
     while todo:
         clip = todo.pop(0)
@@ -147,23 +149,5 @@ def _check(clips: list[Clip]) -> tuple[list[Clip], list[str]]:
 
 
 def _read_together(path: Path) -> list[Path]:
-    """The files that decide what comes of one: an .amc is read with the skeletons beside it."""
+    """The files that the result depends on: an .amc is read with the skeletons beside it."""
     return [path, *(sorted(path.parent.glob("*.asf")) if path.suffix.lower() == ".amc" else ())]
-
-
-def _record(imported: Imported) -> tuple[dict[str, np.ndarray], dict]:
-    arrays, clips = dict[str, np.ndarray](), []
-    for n, clip in enumerate(imported.clips):
-        arrays |= {f"poses{n}": clip.poses, f"trans{n}": clip.trans, f"betas{n}": clip.betas}
-        clips.append({"name": clip.name, "gender": clip.gender})
-    record = {"clips": clips, "notes": imported.notes, "refusal": imported.refusal}
-    return arrays, record | {"unsupported": imported.unsupported}
-
-
-def _restore(path: Path, arrays: dict[str, np.ndarray], record: dict) -> Imported:
-    clips = [
-        Clip(arrays[f"poses{n}"], arrays[f"trans{n}"], CONTROL_FPS, c["name"], arrays[f"betas{n}"], c["gender"])
-        for n, c in enumerate(record["clips"])
-    ]
-    notes, shares = tuple(record["notes"]), tuple(record["unsupported"])
-    return Imported(path, tuple(clips), notes, record["refusal"], True, shares)

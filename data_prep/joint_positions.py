@@ -1,7 +1,7 @@
-"""Joint positions alone (HumanML3D): the rotations that put SMPL's bones there.
+"""Rotations of SMPL's bones from joint positions alone (HumanML3D).
 
-Bones with several children (pelvis, chest) follow them rigidly; limbs point where they point and bend about their hinges; what no
-position tells (the turn of a head or a hand) follows the bone before it.
+Bones with several children (pelvis, chest) are fitted to them rigidly; limbs point along their bones and bend about their hinges;
+rotations that no position determines (of a head or a hand) are those of the parent bone.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from data_prep.axes import find_up, upright_turn
-from data_prep.source import JOINT, SourceMotion, unit
+from data_prep.source import JOINT, SourceMotion, frame, smallest_turn, unit
 from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS, rest_joints
 from physhmr_kit.utils.errors import KitError
 
 _X, _Y, _ = torch.eye(3, dtype=torch.float64)
-_STRAIGHT = 0.2  # sine of a bend below which a limb's hinge is rather its parent's guess than its own
+_STRAIGHT = 0.2  # sine of the bend below which a limb's hinge axis is rather the one guessed from its parent
 
 
 def source_of_positions(pos: torch.Tensor, fps: float, name: str) -> SourceMotion:
-    """A motion told by joint positions as a source for the retargeter.
+    """A motion given as joint positions as a source for the retargeter.
 
     Args:
-        pos: (T, 22 or 24, 3) SMPL's joints in its order, in any unit, y-up by convention (measured).
+        pos: (T, 22 or 24, 3) SMPL's joints in its order, in any unit, y-up by convention (detected).
         fps: frames per second. name: of the clip, for messages.
 
     Raises:
-        KitError: another number of joints, or an up that cannot be told.
+        KitError: another number of joints, or an ambiguous up axis.
     """
     if pos.ndim != 3 or pos.shape[1] not in (22, NUM_JOINTS) or pos.shape[2] != 3:
         raise KitError(f"{name}: positions have shape {tuple(pos.shape)}; expected (frames, 22, 3) or (frames, 24, 3)")
     pos = pos.double()
-    if pos.shape[1] == 22:  # hands go on where forearms point
+    if pos.shape[1] == 22:  # hands extend the forearms
         hands = [pos[:, w] + (pos[:, w] - pos[:, e]) / 3 for e, w in ((18, 20), (19, 21))]
         pos = torch.cat([pos, torch.stack(hands, dim=1)], dim=1)
     up, note = find_up(pos, fps, _Y, name)
@@ -42,7 +42,7 @@ def source_of_positions(pos: torch.Tensor, fps: float, name: str) -> SourceMotio
 
 
 def rotations_of(pos: torch.Tensor, fps: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """SMPL's rest pose with the bones of these positions (T, 24, 3), y-up: (24, 3), and world rotations since it: (T, 24, 4) xyzw."""
+    """SMPL's rest pose with the bone lengths of positions (T, 24, 3), y-up: (24, 3), and rotations since it: (T, 24, 4) xyzw."""
     rest = _own_rest(pos)
     return rest, _rotations(pos, rest, fps)
 
@@ -68,11 +68,9 @@ def _rotations(pos: torch.Tensor, rest: torch.Tensor, fps: float) -> torch.Tenso
         rot[:, joint] = roma.rotmat_to_unitquat(roma.special_procrustes(torch.einsum("tki,kj->tij", seen, still)))
 
     def swing(joint: int, child: int, parent: int) -> None:
-        """The smallest turn from the parent's that points the bone where it points."""
+        """The smallest turn from the parent's rotation that aligns the bone."""
         start = roma.quat_action(rot[:, parent], unit(rest[child] - rest[joint]).expand(len(pos), 3))
-        end = unit(pos[:, child] - pos[:, joint])
-        cross, cosine = torch.linalg.cross(start, end), (start * end).sum(-1, keepdim=True)
-        turn = unit(torch.cat([cross, 1 + cosine], dim=-1))
+        turn = smallest_turn(start, unit(pos[:, child] - pos[:, joint]))
         rot[:, joint] = roma.quat_product(turn, rot[:, parent])
 
     def hinge(upper: int, lower: int, end: int, parent: int, axis: torch.Tensor) -> None:
@@ -82,12 +80,12 @@ def _rotations(pos: torch.Tensor, rest: torch.Tensor, fps: float) -> torch.Tenso
         side = torch.linalg.cross(above, below) + _STRAIGHT * guess
         side = torch.from_numpy(gaussian_filter1d(side.numpy(), 0.05 * fps, axis=0, mode="nearest"))
         for joint, bone, child in ((upper, above, lower), (lower, below, end)):
-            then = _frames(unit(rest[child] - rest[joint])[None], axis[None])
-            rot[:, joint] = roma.rotmat_to_unitquat(_frames(bone, side) @ then.mT)
+            at_rest = frame(rest[child] - rest[joint], axis)
+            rot[:, joint] = roma.rotmat_to_unitquat(frame(bone, side) @ at_rest.T)
 
     hips = pos[:, [1, 2]] - pos[:, :1]
     below = float((hips.mean(1).norm(dim=-1) / (hips[:, 0] - hips[:, 1]).norm(dim=-1)).median())
-    rigid(0, [1, 2] if below > 0.3 else [1, 2, 9])  # hips beside the root leave its pitch to the trunk
+    rigid(0, [1, 2] if below > 0.3 else [1, 2, 9])  # hips level with the root leave its pitch to the trunk
     swing(3, 6, 0)
     swing(6, 9, 3)
     apart = float((pos[:, 13] - pos[:, 14]).norm(dim=-1).median() / (pos[:, 16] - pos[:, 17]).norm(dim=-1).median())
@@ -105,9 +103,3 @@ def _rotations(pos: torch.Tensor, rest: torch.Tensor, fps: float) -> torch.Tenso
         swing(wrist, hand, elbow)
         rot[:, hand] = rot[:, wrist]
     return rot
-
-
-def _frames(main: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (..., 3, 3) whose first column is `main` and whose second lies in the plane with `side`."""
-    second = unit(side - (side * main).sum(-1, keepdim=True) * main)
-    return torch.stack([main, second, torch.linalg.cross(main, second)], dim=-1)

@@ -1,4 +1,4 @@
-"""Lean: a body that stands ahead of or behind its feet all through a clip, set over them.
+"""Corrects a constant lean: a body that is ahead of or behind its feet throughout a clip.
 
 A capture that was fitted with a skeleton unlike the person's can lean from its first frame to its last, as CMU's subject 05
 does (benchmarks/lean.py prints how much, for every subject).
@@ -19,18 +19,18 @@ from physhmr_kit.motion.leg_ik import reach_with
 from physhmr_kit.motion.soles import sole_corners
 
 _OVER = (-0.06, 0.03)
-"""m: where the zero-moment point may lie ahead of the mean of the standing soles' corners, on the median. It is at -0.05 in the demo
-motions, which stand on their ankles, and within these bounds or 1.5 cm beside them in all clips of CMU's other subjects."""
+"""m: allowed median of the zero-moment point ahead of the mean corner of the standing soles. It is -0.05 in the demo motions,
+which stand on their ankles, and at most 1.5 cm outside these bounds in all clips of CMU's other subjects."""
 _LONG_ENOUGH = 2.0
-"""Seconds of standing without which a clip tells nothing: the steps of a short run are not in balance one by one."""
+"""Seconds of standing needed for an estimate: single steps of a short run are not in balance."""
 _LEGS = ((1, 4, 7), (2, 5, 8))  # hip, knee, ankle
 
 
 def stand_over_feet(clip: Clip) -> Clip:
     """Shift the body along its heading, the same in every frame, until its zero-moment point is over the standing feet.
 
-    Feet stay where they are, legs bend as needed. Only what the median has beyond `_OVER` is taken off; a clip that
-    stands for less than two seconds is left alone.
+    Feet stay where they are, legs bend as needed. Only the excess of the median over `_OVER` is corrected; a clip that
+    stands for less than two seconds is returned as it is.
 
     Args:
         clip: on the floor, its feet planted (`motion.grounding.ground`).
@@ -55,13 +55,13 @@ def stand_over_feet(clip: Clip) -> Clip:
 
 
 def _forward(rot: torch.Tensor) -> torch.Tensor:
-    """The way a body faces over the floor: (T, 24, 4) -> (T, 3)."""
+    """Heading as a horizontal unit vector: (T, 24, 4) -> (T, 3)."""
     yaw = heading(rot[:, 0])
     return torch.stack([yaw.cos(), yaw.sin(), torch.zeros_like(yaw)], dim=-1)
 
 
 def _ahead(pos, rot, stance: torch.Tensor, fps: float, humanoid: Humanoid) -> torch.Tensor:
-    """How far the zero-moment point is ahead of the middle of the standing soles, in frames that have one: (S,) m."""
+    """How far the zero-moment point is ahead of the middle of the standing soles, in frames with a stance: (S,) m."""
     centres = pos + roma.quat_action(rot, humanoid.segment_centres().to(pos).expand_as(pos))
     centres = gaussian_filter1d(centres.numpy(), 0.08 * fps, axis=0, mode="nearest")
     point = torch.from_numpy(zero_moment_point(centres, humanoid.segment_masses().double().numpy(), fps))

@@ -1,4 +1,4 @@
-"""`read_file`: the motions in one file of any kind the kit reads; `to_clip`: one of them on the humanoid and on the floor."""
+"""`read_file` reads the motions in a file of any supported kind; `to_clip` retargets one and puts it on the floor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HUMANML_FPS = 20.0
 """Hz of HumanML3D's joint positions (`new_joints`); their files hold no rate."""
 
 Found = list[tuple[SourceMotion | Clip, list[str]]]
-"""Motions of a file, on their own skeleton or on SMPL's, each with a line for what was found out or assumed."""
+"""Motions of a file, on their own skeleton or on SMPL's, each with notes on what was detected or assumed."""
 
 
 def read_file(path: str | Path) -> Found:
@@ -34,7 +34,7 @@ def read_file(path: str | Path) -> Found:
         path: .bvh, .amc (its .asf beside it), .npz, .npy, .pkl; see `READERS`.
 
     Raises:
-        KitError: the file is missing, damaged, of another kind, or holds no motion; one line that begins with the path.
+        KitError: the file is missing, damaged, of another kind, or holds no motion; the message begins with the path.
     """
     path = Path(path)
     try:
@@ -44,10 +44,10 @@ def read_file(path: str | Path) -> Found:
 
 
 def to_clip(motion: SourceMotion | Clip) -> tuple[Clip, list[str]]:
-    """A motion as a clip, its frames kept, and a line where it differs from its source.
+    """A motion as a clip with the same frames, and a note if it differs from its source.
 
     Raises:
-        KitError: it arrives as another motion than its source.
+        KitError: the result is another motion than its source.
     """
     if isinstance(motion, Clip):
         return motion, []
@@ -56,15 +56,12 @@ def to_clip(motion: SourceMotion | Clip) -> tuple[Clip, list[str]]:
 
 
 def _read_bvh(path: Path) -> Found:
-    own = bvh.read_own(path)
-    if own:
-        return [(own, [])]
-    source = bvh.read_source(path)
-    return [(source, list(source.notes))]
+    motion = bvh.read_motion(path)
+    return [(motion, list(motion.notes) if isinstance(motion, SourceMotion) else [])]
 
 
 def _read_amc(path: Path) -> Found:
-    return [(cmu.read_source(path), [f"an .amc holds no frame rate; read at {cmu.CMU_FPS:g} Hz, the CMU database's"])]
+    return [(cmu.read_source(path), [f"an .amc holds no frame rate; read at {cmu.CMU_FPS:g} Hz, as the CMU database"])]
 
 
 def _read_npz(path: Path) -> Found:
@@ -83,7 +80,7 @@ def _read_npy(path: Path) -> Found:
         return list(clips_of(data, path))
     shape: tuple[int, ...] = getattr(data, "shape", ())
     if len(shape) == 2 and shape[1] == 263:
-        raise KitError(f"{path}: HumanML3D's features (263 columns); give its joint positions, the folder new_joints")
+        raise KitError(f"{path}: HumanML3D features (263 columns); use its joint positions, in the folder new_joints")
     if len(shape) != 3:
         raise KitError(f"{path}: an array {shape}; expected joint positions (frames, 22, 3), or a clip as .npz")
     try:
@@ -93,7 +90,7 @@ def _read_npy(path: Path) -> Found:
     if len(pos) == 0 or not torch.isfinite(pos).all():
         raise KitError(f"{path}: joint positions are missing or not finite")
     source = source_of_positions(pos, HUMANML_FPS, path.stem)
-    return [(source, [f"joint positions hold no rate: read at {HUMANML_FPS:g} Hz, HumanML3D's", *source.notes])]
+    return [(source, [f"joint positions hold no rate: read at {HUMANML_FPS:g} Hz, as HumanML3D", *source.notes])]
 
 
 READERS: dict[str, Callable[[Path], Found]] = {

@@ -1,9 +1,9 @@
-"""Clips with betas: a person of another shape, brought onto the humanoid's legs.
+"""Retargets clips with betas from the person's own shape to the humanoid of the mean shape.
 
-A tall person's pelvis is higher than the humanoid's and steps farther; on the humanoid's legs it would float and its feet
-slide. So the motion is scaled by leg length, the soles are put where the person's were, and the legs bend a little where
-thigh, shank and hips are of other proportions. How long the person's bones are only a body model knows, which may not be
-passed on: without one the betas are ignored, and a line says so.
+A tall person's pelvis is higher than the humanoid's and moves farther; on the humanoid's legs it would float and its feet
+slide. So the motion is scaled by leg length, the soles are placed where the person's were, and the legs bend a little where
+proportions differ. The bone lengths come from a body model, which must not be redistributed: without one the betas are
+ignored, with a note.
 """
 
 from __future__ import annotations
@@ -24,26 +24,22 @@ from physhmr_kit.motion.grounding import stand_at
 from physhmr_kit.motion.kinematics import forward_kinematics
 
 FOLDER = "PHYSHMR_BODY_MODELS"
-"""Environment variable: the folder of the user's body models, SMPL_NEUTRAL.pkl, SMPLX_MALE.npz and so on."""
+"""Environment variable: folder of the user's body models, SMPL_NEUTRAL.pkl, SMPLX_MALE.npz and so on."""
 
 _FILES = {"SMPL": ("SMPL",), "SMPL-H": ("SMPLH", "SMPL"), "SMPL-X": ("SMPLX",)}
-"""Kind of betas -> what the files of its models are called; SMPL-H has the shapes of SMPL."""
+"""Kind of betas -> prefixes of its model files; SMPL-H has the shape space of SMPL."""
 
 
 def models_at_hand() -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each body model at hand: what is imported depends on them."""
-    found = []
-    for path in _models():
-        state = path.stat()
-        found.append((path.name, state.st_size, state.st_mtime_ns))
-    return found
+    """Name, size and modification time of each body model found: imported motions depend on them."""
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _models()]
 
 
 def own_shape(betas: np.ndarray, gender: str, kind: str) -> tuple[RestShape | None, list[str]]:
-    """The person of a clip at rest, None for the mean shape; a line where the shape is not the mean one.
+    """The rest pose of a clip's person, None for the mean shape, and a note where the betas are not zero.
 
     Args:
-        betas: (10,) shape. gender: 'neutral', 'male' or 'female'; a line is said, and None returned, where its model is not at hand.
+        betas: (10,) shape. gender: 'neutral', 'male' or 'female'; without a model of that gender None is returned.
         kind: 'SMPL', 'SMPL-H' or 'SMPL-X', the model that the betas belong to.
 
     Raises:
@@ -55,30 +51,30 @@ def own_shape(betas: np.ndarray, gender: str, kind: str) -> tuple[RestShape | No
     path = model_at_hand(*wanted)
     if path is None:
         return None, [
-            f"its body shape (betas) is ignored, for there is no {wanted[-1]}.npz or .pkl at hand (set {FOLDER}): "
+            f"its body shape (betas) is ignored, as no {wanted[-1]}.npz or .pkl was found (set {FOLDER}): "
             "a person of another size floats or slides a little"
         ]
     model = "SMPL" if path.stem.upper().startswith("SMPL_") else kind
     shape = read_rest_shape(path, torch.as_tensor(betas), model)
-    return shape, [f"brought from its own body shape ({path.name}) onto the humanoid's legs"]
+    return shape, [f"retargeted from its own body shape ({path.name}) to the humanoid's"]
 
 
 def model_at_hand(*names: str) -> Path | None:
-    """The file of the first of these body models ('SMPL_MALE', 'SMPLX_NEUTRAL') that is at hand; None for none."""
+    """The file of the first of these body models ('SMPL_MALE', 'SMPLX_NEUTRAL') that is found, or None."""
     by_name = {path.stem.upper(): path for path in reversed(_models())}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
 def leg_scale(shape: RestShape) -> float:
-    """The humanoid's legs beside this shape's: less than 1 for a tall person."""
+    """The humanoid's leg length relative to this shape's: less than 1 for a tall person."""
     return leg_length(rest_joints(mean_offsets())) / leg_length(shape.joints)
 
 
 def on_mean_legs(clip: Clip, shape: RestShape) -> Clip:
     """The motion of a person of this shape on the humanoid of the mean shape; frames, rate and name stay, betas become zero.
 
-    Scaled by leg length about the world's origin. Ankles are where the person's were, higher or lower by what the soles
-    differ; all rotations but those of thighs and shanks stay.
+    Scaled by leg length about the world's origin. Ankles are where the person's were, shifted by the difference in sole
+    depth; all rotations but those of thighs and shanks stay.
 
     Args:
         clip: z-up, its `root_pos` the person's own pelvis in metres.
@@ -90,13 +86,13 @@ def on_mean_legs(clip: Clip, shape: RestShape) -> Clip:
     ankles = pos[:, [7, 8]] * scale + lift
     middle = (
         mean_offsets().double()[1:3].mean(0)
-    )  # the hips follow the person's hips, not the pelvis, which no leg hangs on
+    )  # the legs hang on the hips, so these follow the person's, not the pelvis
     root = pos[:, 1:3].mean(1) * scale + lift - roma.quat_action(rot[:, 0], middle.expand(len(pos), 3))
     return replace(stand_at(clip, root, rot, ankles), betas=np.zeros(10, np.float32))
 
 
 def own_offsets(shape: RestShape) -> torch.Tensor:
-    """(24, 3) m, each joint of a shape from its parent; hands are the mean shape's where the model has others (SMPL-X)."""
+    """Rest offsets of a shape, (24, 3) m; hands are the mean shape's where the model has other joints (SMPL-X)."""
     offsets = mean_offsets()
     count = len(shape.joints)
     parents = [max(parent, 0) for parent in PARENTS[:count]]

@@ -1,4 +1,4 @@
-"""Cutting at teleports: frames of calibration at the ends are left out, and a clip with one teleport becomes two."""
+"""Cuts motions at teleports: calibration frames at the ends are dropped, and a clip with one teleport becomes two."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from physhmr_kit.motion.check import Teleport
 from physhmr_kit.motion.clip import Clip
 
 CALIBRATION = 0.25
-"""s: what lies at most this long before the first teleport or after the last one is no motion but a pose of calibration."""
+"""s: at most this long before the first teleport or after the last one is a calibration pose, not part of the motion."""
 SPIKE = 0.25
-"""s: frames between two teleports this close are a marker that was lost for a moment, not a motion of their own."""
+"""s: frames between two teleports this close are a briefly lost marker, not a motion of their own."""
 MOST_PARTS = 4
-"""A motion in more parts than these is no recording of one motion."""
+"""A motion that would be cut into more parts is refused."""
 
 Motion = TypeVar("Motion", Clip, SourceMotion)
 
 
 def whole_parts(steps: Sequence[int], frames: int, fps: float) -> list[range]:
-    """The stretches of frames between teleports that are motions.
+    """The ranges of frames between teleports that are motions.
 
     Args:
-        steps: rising numbers of the frames that teleports start from. frames, fps: of the whole motion.
+        steps: increasing numbers of the frames that teleports start from. frames, fps: of the whole motion.
 
     Returns:
-        one stretch where only the ends were bad, two where the motion teleports once, none where it does so too often.
+        one range if only the ends were bad, two if the motion teleports once, none if it does so too often.
     """
     borders = [0, *(step + 1 for step in steps), frames]
     stretches = [range(a, b) for a, b in pairwise(borders)]
@@ -41,7 +41,7 @@ def whole_parts(steps: Sequence[int], frames: int, fps: float) -> list[range]:
 
 
 def cut(fault: Teleport) -> tuple[list[Clip | SourceMotion], list[str]]:
-    """What can be kept of a motion that teleports, and what was done, in a line each.
+    """The usable parts of a motion that teleports, and notes on what was done.
 
     Raises:
         Teleport: more than `MOST_PARTS` parts would be left.
@@ -54,11 +54,9 @@ def cut(fault: Teleport) -> tuple[list[Clip | SourceMotion], list[str]]:
         raise Teleport(f"{where}; {len(fault.steps)} such steps in {frames} frames", fault.steps, motion)
     lines = []
     if parts[0].start:
-        lines.append(f"first {parts[0].start} frame(s) left out: calibration, or junk that the motion jumps out of")
+        lines.append(f"first {parts[0].start} frame(s) left out: calibration or junk before a jump")
     if parts[-1].stop < frames:
-        lines.append(
-            f"last {frames - parts[-1].stop} frame(s) left out: calibration, or junk that the motion jumps into"
-        )
+        lines.append(f"last {frames - parts[-1].stop} frame(s) left out: calibration or junk after a jump")
     if len(parts) == 1:
         return [_slice(motion, parts[0], motion.name)], lines
     count = "two" if len(parts) == 2 else str(len(parts))

@@ -1,37 +1,33 @@
-"""How well captured motion arrives: `python -m data_prep.report PATHS... [--csv FILE]`.
+"""Report how well captured motion is retargeted: `python -m data_prep.report PATHS... [--csv FILE]`.
 
-For every .amc and .bvh below the paths: feet before and after alignment, limb directions, heading and path against the source,
-tilt of the soles, hinges beyond their limits. Prints medians over the clips of each folder, in Markdown; --csv writes a row for each clip.
-A capture that teleports is cut as importing cuts it, and each part is a clip.
+For every .amc and .bvh below the paths: feet before and after grounding, limb directions, heading and path compared with the
+source, tilt of the soles, hinges beyond their limits. Prints medians over the clips of each folder, in Markdown; --csv writes a
+row for each clip. A capture that teleports is cut as on import, and each part is a clip.
 
-"Before" is the retargeted clip with the source's own floor; "after" is what `load_clips` hands out, at the source's
+"Before" is the retargeted clip with the source's own floor; "after" is what `load_clips` returns, at the source's
 rate. Stance, and so sliding and tilt, is found once, in the levelled clip, by the rule of `physhmr_kit.motion.soles`.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import io
 import math
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 
 from data_prep import bvh, cmu
-from data_prep.compare import differences
+from data_prep.compare import differences, limb_direction_error
 from data_prep.imported import without_teleports
+from data_prep.importing import Parser
 from data_prep.lean import stand_over_feet
-from data_prep.limbs import limb_direction_error
 from data_prep.named import find_motion_files
 from data_prep.retarget import beyond_limits, leg_length, retarget
-from data_prep.source import SourceMotion, mend_elbows
-from data_prep.sources import bar
-from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
+from data_prep.source import SourceMotion, mend_elbows, z_up
+from data_prep.sources import with_progress
+from physhmr_kit.body.skeleton import mean_offsets, rest_joints
 from physhmr_kit.cli import run
 from physhmr_kit.metrics.feasible import ankles_apart, beyond_support
 from physhmr_kit.motion.grounding import level, plant_feet, settle_feet, stance_of
@@ -39,7 +35,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.overlap import self_overlap
 from physhmr_kit.motion.soles import measure_soles
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.utils.files import write_text
+from physhmr_kit.utils.files import atomic
 from physhmr_kit.utils.markdown import markdown_table
 
 COLUMNS = {
@@ -58,10 +54,10 @@ def read_source(path: Path) -> SourceMotion:
 
 
 def describe_file(path: Path, folder: str) -> list[tuple[dict, dict[str, torch.Tensor]]]:
-    """`describe_clip` of each part of a file that importing would keep; `folder` is the group that it is counted in.
+    """`describe_clip` of each part of a file that an import would keep; `folder` is its group in the table.
 
     Raises:
-        KitError: importing would refuse the file.
+        KitError: the file cannot be imported.
     """
     parts, _ = without_teleports(read_source(path), path)
     described = [describe_clip(part) for part in parts]
@@ -73,10 +69,11 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
 
     Penetration is the depth of the deepest sole corner, mean over all frames; sliding the mean speed of the contact in
     stance; roll and pitch the median tilt of the soles in stance, `before` meaning before feet were settled; limb error
-    the median over frames and limbs; head-up, heading and path as in `data_prep.compare`; limits the share of (frame, hinge) pairs beyond `dof_limits`; ankles apart the median
-    distance along the hips while walking, in the source (scaled by leg length) and on the humanoid; overlap the share of frames at 30 Hz in which
-    shapes of the body lie more than 1 cm in one another; off balance the share of those with a foot down in which the
-    zero-moment point is more than 5 cm beyond the soles (`physhmr_kit.metrics.feasible`).
+    the median over frames and limbs; head-up, heading and path as in `data_prep.compare`; limits the share of (frame, hinge)
+    pairs beyond `dof_limits`; ankles apart the median distance along the hips while walking, in the source (scaled by leg
+    length) and on the humanoid; overlap the share of frames at 30 Hz in which shapes of the body overlap by more than 1 cm;
+    off balance the share of frames with a foot down in which the zero-moment point is more than 5 cm beyond the soles
+    (`physhmr_kit.metrics.feasible`).
     """
     raw = retarget(source)
     levelled = level(raw)
@@ -88,8 +85,7 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
     states = MotionLibrary([clip]).clip(0)
     beyond = beyond_support(states)
     scale = leg_length(rest_joints(mean_offsets())) / leg_length(source.rest)
-    upright = source.pos.new_tensor(STANDING)
-    source_pos = roma.quat_action(upright.expand(*source.pos.shape[:2], 4), source.pos * scale)
+    source_pos = z_up(source.pos * scale)
     row = {
         "clip": source.name,
         "frames": len(clip),
@@ -128,7 +124,7 @@ def _cell(value: float) -> str:
 
 
 def make_table(rows: list[dict]) -> str:
-    """Medians over the clips, in Markdown: a line for each figure, a column for each folder and a last one for all."""
+    """Medians over the clips, in Markdown: a row for each measure, a column for each folder and one for all."""
     folders = list(dict.fromkeys(row["folder"] for row in rows))
     groups = [*([row for row in rows if row["folder"] == name] for name in folders), rows]
     lines = [["clips", *(str(len(group)) for group in groups)]]
@@ -156,30 +152,15 @@ def make_limb_table(errors: list[dict[str, torch.Tensor]]) -> str:
     return markdown_table(header, rows)
 
 
-def write_csv(rows: list[dict], path: str | os.PathLike) -> Path:
-    """The rows as CSV, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(COLUMNS))
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
-
-
 def _folder(file: Path, asked: str) -> str:
-    """What the clips of a file are counted under: the folders from the one that was asked for down to it."""
+    """The group of a file in the table: its folder, relative to the given path's parent."""
     root = Path(asked)
     return file.parent.name if file == root else str(Path(root.name) / file.parent.relative_to(root))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise KitError(f"{message} (see python -m data_prep.report --help)")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of `python -m data_prep.report`."""
-    opening, _, rest = __doc__.partition("\n\n")
-    parser = _Parser(prog="python -m data_prep.report", description=opening, epilog=rest)
+    parser = Parser("report", __doc__)
     parser.add_argument("paths", nargs="+", help=".amc or .bvh files, or folders searched for them")
     parser.add_argument("--csv", metavar="FILE", help="write a row for each clip")
     options = parser.parse_args(argv)
@@ -193,19 +174,20 @@ def main(argv: list[str] | None = None) -> int:
     if not files:
         raise KitError(f"{', '.join(options.paths)}: no .amc or .bvh files there")
     described = []
-    with bar(len(files), "comparing") as show:
-        for number, (file, folder) in enumerate(files.items(), start=1):
-            try:
-                described += describe_file(file, folder)
-            except KitError as fault:
-                print(f"skipped: {fault}", file=sys.stderr)
-            show(number, len(files))
+    for file, folder in with_progress(files.items(), len(files), "comparing"):
+        try:
+            described += describe_file(file, folder)
+        except KitError as fault:
+            print(f"skipped: {fault}", file=sys.stderr)
     if not described:
         raise KitError(f"none of {len(files)} files can be used")
     rows, errors = [row for row, _ in described], [error for _, error in described]
     print(make_table(rows), make_limb_table(errors), sep="\n\n")
     if options.csv:
-        write_csv(rows, options.csv)
+        with atomic(options.csv) as part, open(part, "w", newline="", encoding="utf-8") as table:
+            writer = csv.DictWriter(table, list(COLUMNS))
+            writer.writeheader()
+            writer.writerows(rows)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Rows in time: bring them to another rate, and put those of a track with gaps where their frame numbers say."""
+"""Resamples rows over time: to another frame rate, and from the frames of a track with gaps to all frames."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 
 LONGEST_GAP = 0.2
-"""Seconds without a person that are bridged; in a longer gap keypoints get confidence 0."""
+"""s: shorter gaps without a person are interpolated; in longer ones keypoints get confidence 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """Rows between rows: row i of the result lies `share[i]` (0..1) of the way from `low[i]` to `high[i]`."""
+    """Interpolation between rows: row i of the result is `share[i]` (0..1) of the way from row `low[i]` to row `high[i]`."""
 
     low: torch.Tensor
     high: torch.Tensor
@@ -25,7 +25,7 @@ class Blend:
 
     @classmethod
     def to_rate(cls, frames: int, fps: float, to: float = CONTROL_FPS) -> Blend:
-        """From `frames` rows at one rate to another, by time; as many rows as `KeypointTrack.resample` gives."""
+        """From `frames` rows at one rate to another, by time; the same number of rows as `KeypointTrack.resample`."""
         count = int((frames - 1) / fps * to + 1e-6) + 1
         at = torch.arange(count, dtype=torch.float64) * (fps / to)
         low = at.floor().long().clamp(max=frames - 1)
@@ -33,7 +33,7 @@ class Blend:
 
     @classmethod
     def over_gaps(cls, frames: torch.Tensor) -> Blend:
-        """From rows at the frame numbers given (n,), increasing, to every frame between the first and the last."""
+        """From rows at increasing frame numbers (n,) to every frame from the first to the last."""
         at = torch.arange(int(frames[0]), int(frames[-1]) + 1)
         high = torch.searchsorted(frames, at)
         low = (high - (frames[high] != at).long()).clamp(min=0)
@@ -64,17 +64,17 @@ def check_frames(frames: torch.Tensor, count: int, path) -> torch.Tensor:
     """
     numbers = frames.round().long()
     if (numbers[1:] <= numbers[:-1]).any():
-        raise KitError(f"{path}: frame numbers do not increase; the rows cannot be placed in time")
+        raise KitError(f"{path}: frame numbers do not increase")
     if numbers[0] < 0 or numbers[-1] >= count:
         raise KitError(
             f"{path}: frames {int(numbers[0])} to {int(numbers[-1])}, "
-            f"but the video has {count}; are the files of one video?"
+            f"but the video has {count}; do both belong to the same video?"
         )
     return numbers
 
 
 def hide_gaps(keypoints: torch.Tensor, frames: torch.Tensor, fps: float) -> torch.Tensor:
-    """Keypoints (T, 17, 3) of the frames between the first and last of `frames` (n,), confidence 0 within long gaps."""
+    """Keypoints (T, 17, 3) of every frame from the first to the last of `frames` (n,), with confidence 0 in long gaps."""
     gap = frames[1:] - frames[:-1] - 1
     out = keypoints.clone()
     for start, length in zip((frames[:-1] - frames[0]).tolist(), gap.tolist(), strict=True):

@@ -1,6 +1,6 @@
-"""A subject at rest: where the pelvis lies in the body model's own frame, and how large the body is beside the mean shape.
+"""A subject's rest pose: where the pelvis is in the body model's frame, and the body's size relative to the mean shape.
 
-Only joints and the lowest vertex are needed, so a body model file is read for three arrays: J = J_regressor (v_template +
+Only joints and the lowest vertex are needed, so only three arrays of a body model file are read: J = J_regressor (v_template +
 shapedirs betas).
 """
 
@@ -22,7 +22,7 @@ from physhmr_kit.utils.files import read_arrays
 _KINDS = {24: "SMPL", 52: "SMPL-H", 55: "SMPL-X"}
 _COUNT = 10  # betas that a clip holds
 _PELVIS = {"SMPL": PELVIS_AT_REST, "SMPL-X": (0.003, -0.351, 0.012)}
-"""Pelvis of the mean shape, m. The two models put their origin elsewhere: 13 cm apart, so they must not be mixed up."""
+"""Pelvis of the mean shape, m. The two models' origins are 13 cm apart, so they must not be mixed up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +31,10 @@ class RestShape:
 
     Attributes:
         joints: (22 or more, 3) m, SMPL's order.
-        scale: size beside the mean shape, |J(beta) centred| / |J(0) centred|; more than 1 for a tall person.
-        known: whether a body model said so, or the mean shape was taken.
-        sole: m, how far the sole lies below the ankle joints; the mean shape's `SOLE_DEPTH`, times what the model's lowest
-            vertex says of this shape beside the mean one.
+        scale: size relative to the mean shape, |J(beta) centred| / |J(0) centred|; more than 1 for a tall person.
+        known: whether it was read from a body model; otherwise it is the mean shape.
+        sole: m, depth of the sole below the ankle joints: `SOLE_DEPTH` scaled by the depths of the model's lowest vertex
+            in this shape and in the mean one.
     """
 
     joints: torch.Tensor
@@ -49,23 +49,23 @@ class RestShape:
 
 
 def mean_shape(kind: str) -> RestShape:
-    """The mean shape on the kit's skeleton, with the pelvis where the body model ('SMPL' or 'SMPL-X') has it."""
+    """The mean shape, with the pelvis where the body model ('SMPL' or 'SMPL-X') has it."""
     return RestShape(rest_joints() + torch.tensor(_PELVIS[kind]), 1.0, False)
 
 
 def find_shape(
     kind: str, betas: torch.Tensor, body_model: Path | None, scale: float | None
 ) -> tuple[RestShape, tuple[str, ...]]:
-    """The subject at rest, from a body model file if there is one, and notes of what had to be assumed.
+    """The subject's rest pose, from a body model file if there is one, and notes on what was assumed.
 
     Args:
-        kind: 'SMPL' or 'SMPL-X'. betas: (T, B) shape of each frame; the mean counts.
-        body_model: file of that model. scale: size beside the mean shape, in place of what the file says.
+        kind: 'SMPL' or 'SMPL-X'. betas: (T, B) shape of each frame; the mean is used.
+        body_model: file of that model. scale: size relative to the mean shape, overrides the file's.
     """
     shape = read_rest_shape(body_model, betas.mean(0), kind) if body_model else mean_shape(kind)
     if scale is not None:
         return replace(shape, scale=scale), ()
-    note = "no body model: the person is taken to be of the mean shape's size (--body-model, or --scale, tells)"
+    note = "no body model: the person is assumed to have the mean shape's size (set --body-model or --scale)"
     return shape, () if shape.known else (note,)
 
 
@@ -80,13 +80,16 @@ def read_rest_shape(path: str | os.PathLike, betas: torch.Tensor, kind: str) -> 
         KitError: missing or unreadable file, missing arrays, or a model of another kind.
     """
     path = Path(path)
-    template, directions, regressor = _read(path, _changed(path))
+    try:
+        template, directions, regressor = _read(path, path.stat().st_mtime_ns)
+    except OSError as fault:
+        raise KitError(f"{path}: no such body model") from fault
     found = _KINDS.get(len(regressor), f"{len(regressor)} joints")
     if found != kind:
-        raise KitError(f"{path}: a {found} model, but these betas are of {kind}; name a {kind} model file")
+        raise KitError(f"{path}: a {found} model, but these betas are of {kind}; give a {kind} model file")
     count = min(len(betas), directions.shape[-1])
     offset = directions[..., :count] @ betas[:count].double().numpy()
-    body = 24 if kind == "SMPL" else 22  # SMPL-X goes on with jaw and eyes where SMPL has its hands
+    body = 24 if kind == "SMPL" else 22  # SMPL-X has jaw and eyes in the place of SMPL's hands
     bodies = (template, template + offset)
     mean, own = ((regressor @ v)[:body] for v in bodies)
     size = [np.linalg.norm(j - j.mean(0)) for j in (own, mean)]
@@ -95,19 +98,7 @@ def read_rest_shape(path: str | os.PathLike, betas: torch.Tensor, kind: str) -> 
     return RestShape(torch.from_numpy(own).float(), float(size[0] / size[1]), True, sole)
 
 
-def _changed(path: Path) -> int:
-    """When the file last changed.
-
-    Raises:
-        KitError: there is none.
-    """
-    try:
-        return path.stat().st_mtime_ns
-    except OSError as fault:
-        raise KitError(f"{path}: no such body model") from fault
-
-
-@lru_cache(maxsize=4)  # a data set asks for the same few models thousands of times
+@lru_cache(maxsize=4)  # a data set uses the same few models thousands of times
 def _read(path: Path, changed: int) -> list[np.ndarray]:
     keys = ("v_template", "shapedirs", "J_regressor")
     data = read_arrays(path, "body model", keys) if path.suffix == ".npz" else load_pickle(path)

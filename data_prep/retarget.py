@@ -1,13 +1,13 @@
-"""Retargeting: a captured skeleton's motion, as joint rotations of SMPL's 24 joints on the kit's own proportions.
+"""Retargets a captured skeleton's motion to SMPL's 24 joints with the humanoid's proportions.
 
 Each SMPL body follows one source bone: G(t) = S(t) C, where S(t) is the bone's world rotation since its rest pose and C
-a constant that lays the SMPL bone on the source bone at rest. So directions agree in every frame, and the twist is the
-source's own. What C does about a bone's own axis is read from the motion, never from names of clips:
+a constant that aligns the SMPL bone with the source bone at rest. So directions agree in every frame, and the twist is the
+source's own. The rotation of C about the bone's axis is estimated from the motion:
 
-- knees and elbows: the hinge of the source (the normal of the plane in which the limb is seen to bend) is laid on
+- knees and elbows: the source's hinge axis (the normal of the plane in which the limb bends) is aligned with
   SMPL's, x for the knee and -y / +y for the left / right elbow, so that flexion is flexion;
-- feet: the direction that points up while a foot rests on the floor is laid on the normal of the sole. A skeleton's rest
-  pose says little here: CMU's stands with legs splayed by 20 degrees, and its soles with them.
+- feet: the direction that points up while a foot rests on the floor is aligned with the normal of the sole. The rest pose
+  is unreliable here: CMU's stands with legs splayed by 20 degrees, and its soles with them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from data_prep.arms import glide
-from data_prep.source import JOINT, SourceMotion, bending, low_pass, mend_elbows, relative, twist, unit
+from data_prep.source import JOINT, SourceMotion, bending, frame, low_pass, mend_elbows, relative, twist, unit, z_up
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
@@ -31,16 +31,16 @@ from physhmr_kit.motion.leg_ik import reach_with
 
 
 def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_limits: bool = True) -> Clip:
-    """The source's motion on the kit's skeleton, z-up, at the source's rate, starting above the world's origin.
+    """The source's motion on SMPL's skeleton, z-up, at the source's rate, starting above the world's origin.
 
     Scaled by leg length, root included: the hips follow the source's hips. Where hips are narrower or wider than the source's,
-    the legs spread or close a little, so that the feet are as far apart as they were. The floor is not looked at here: see
+    the legs spread or close a little, so that the feet are as far apart as they were. The floor is found later, in
     `physhmr_kit.motion.grounding`.
 
     Args:
         source: the captured motion.
         offsets: (24, 3) m rest offsets of the body; the mean shape when omitted.
-        keep_limits: bring joints within `dof_limits`, which the simulator enforces, and let arms glide (`data_prep.arms`).
+        keep_limits: bring joints within `dof_limits`, which the simulator enforces, and smooth arms (`data_prep.arms`).
     """
     source, _ = mend_elbows(low_pass(source))
     offsets = (Humanoid.mean().offsets if offsets is None else offsets).to(source.pos)
@@ -51,31 +51,30 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     scale = leg_length(smpl) / leg_length(source.rest)
     root = source.pos[:, 1:3].mean(1) * scale - roma.quat_action(world[:, 0], hips.expand(len(world), 3))
     world = _feet_apart(world, root, source, offsets, scale)
-    upright = world.new_tensor(STANDING)  # its turn of axes, y-up to z-up, is all the two worlds differ by
-    root = roma.quat_action(upright.expand(len(root), 4), root)
+    root = z_up(root)
     root[:, :2] -= root[0, :2].clone()
-    joint_rot = local_rotations(roma.quat_product(upright.expand_as(world), world))
+    joint_rot = local_rotations(roma.quat_product(world.new_tensor(STANDING).expand_as(world), world))
     if keep_limits:
         joint_rot = glide(joint_rot, source.fps, offsets)
-    for _ in range(3 if keep_limits else 0):  # what smoothing takes back is brought in again
-        limited = within_limits(joint_rot)
-        if torch.equal(limited, joint_rot):
-            break
-        joint_rot = _eased(joint_rot, limited, source.fps)
+        for _ in range(3):  # smoothing the correction leaves some joints beyond their limits
+            limited = within_limits(joint_rot)
+            if torch.equal(limited, joint_rot):
+                break
+            joint_rot = _eased(joint_rot, limited, source.fps)
     return Clip.from_joints(root, joint_rot, source.fps, source.name)
 
 
 def refuse_teleport(source: SourceMotion, path: Path) -> SourceMotion:
-    """The source, unless its root teleports: `low_pass` would make a quick glide of it that looks like a motion.
+    """The source, unless its root teleports: `low_pass` would smooth the jump into a quick movement that looks real.
 
-    Limbs are left to `check_clip`, which sees them after the filter: captured markers shake, and limbs turn faster in a
-    file than they did in the room.
+    Limbs are checked after the filter, by `check_clip`: captured markers shake, and limbs turn faster in a file than they
+    did in the room.
 
     Args:
         source: as read. path: its file, for the message.
 
     Raises:
-        Teleport: the root does; what was read comes with it, to be cut there.
+        Teleport: the root teleports; the exception carries the source, to be cut there.
     """
     scale = leg_length(rest_joints(mean_offsets())) / leg_length(source.rest)
     steps, fault = teleports(source.pos[:, 0] * scale, source.rot[:, :1], source.fps, source.first)
@@ -97,59 +96,49 @@ _X, _Y, _Z = torch.eye(3, dtype=torch.float64)
 def calibration(source: SourceMotion, smpl: torch.Tensor) -> torch.Tensor:
     """The constants C of all bodies: (24, 4) xyzw.
 
-    Trunk, collars, neck and head keep the identity, upright being upright in both rest poses: there SMPL's joints lie
-    along a curve of its own (its neck leans forward by 38 degrees at rest), and bone directions do not compare.
+    Trunk, collars, neck and head keep the identity, since both rest poses are upright: there SMPL's joints lie along a
+    curve of its own (its neck leans forward by 38 degrees at rest), and bone directions are not comparable.
 
     Args:
         source: the captured motion.
-        smpl: (24, 3) m, the rest pose to carry it to.
+        smpl: (24, 3) m, the rest pose to retarget to.
     """
     rest = source.rest
     c = rest.new_tensor([0.0, 0.0, 0.0, 1.0]).repeat(24, 1)
-
-    def bone(joints, start, end):
-        return joints[end] - joints[start]
 
     for side, sign in (("left", 1.0), ("right", -1.0)):
         names = ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist", "hand")
         hip, knee, ankle, foot, shoulder, elbow, wrist, hand = (JOINT[f"{side}_{n}"] for n in names)
         flexion = _knee_hinge(source, hip, knee, ankle)
-        c[hip] = _lay(bone(smpl, hip, knee), _X, bone(rest, hip, knee), flexion)
-        c[knee] = _lay(bone(smpl, knee, ankle), _X, bone(rest, knee, ankle), flexion)
-        prior = roma.quat_action(c[knee], _Y)  # SMPL's angle between shank and foot
+        c[hip] = _lay(smpl[knee] - smpl[hip], _X, rest[knee] - rest[hip], flexion)
+        c[knee] = _lay(smpl[ankle] - smpl[knee], _X, rest[ankle] - rest[knee], flexion)
+        prior = roma.quat_action(c[knee], _Y)  # assumes SMPL's angle between shank and foot
         up = _sole_up(source, ankle, foot, leg_length(smpl) / leg_length(rest), prior)
-        c[ankle] = c[foot] = _lay(_Y, bone(smpl, ankle, foot), up, bone(rest, ankle, foot))
+        c[ankle] = c[foot] = _lay(_Y, smpl[foot] - smpl[ankle], up, rest[foot] - rest[ankle])
 
         inward = -sign * _Y
         flexion = _hinge(source, shoulder, elbow, wrist, inward)
-        c[shoulder] = _lay(bone(smpl, shoulder, elbow), inward, bone(rest, shoulder, elbow), flexion)
-        c[elbow] = _lay(bone(smpl, elbow, wrist), inward, bone(rest, elbow, wrist), flexion)
-        c[wrist] = c[hand] = _lay(bone(smpl, wrist, hand), _Z, bone(rest, wrist, hand), _Z)  # palms down in both
+        c[shoulder] = _lay(smpl[elbow] - smpl[shoulder], inward, rest[elbow] - rest[shoulder], flexion)
+        c[elbow] = _lay(smpl[wrist] - smpl[elbow], inward, rest[wrist] - rest[elbow], flexion)
+        c[wrist] = c[hand] = _lay(smpl[hand] - smpl[wrist], _Z, rest[hand] - rest[wrist], _Z)  # palms down in both
     return c
 
 
 def _lay(smpl_main, smpl_side, source_main, source_side) -> torch.Tensor:
-    """C: takes SMPL's main vector onto the source's exactly, and the side vector as nearly as that allows."""
-    return roma.rotmat_to_unitquat(_frame(source_main, source_side) @ _frame(smpl_main, smpl_side).T)
-
-
-def _frame(main: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-    """Rotation matrix whose first column is `main` and whose second lies in the plane with `side`."""
-    first = unit(main)
-    second = unit(side - (side @ first) * first)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+    """C: aligns SMPL's main vector with the source's exactly, and the side vector as nearly as that allows."""
+    return roma.rotmat_to_unitquat(frame(source_main, source_side) @ frame(smpl_main, smpl_side).T)
 
 
 _OVERSTRETCHED = 0.15
-"""Sine of 9 degrees: a mean bend smaller than that the wrong way round is an overstretched elbow, not a hinge."""
+"""Sine of 9 degrees: a smaller mean bend the wrong way round is an overstretched elbow, not a hinge."""
 
 
 def _hinge(source: SourceMotion, upper: int, lower: int, end: int, expected: torch.Tensor) -> torch.Tensor:
     """The axis, in the upper bone's rest frame, about which a knee or an elbow flexes: (3,).
 
-    A limb only bends one way, so upper x lower is the axis of flexion by definition, wherever the rest pose points it.
-    Its length weighs frames by how far they are bent; `expected` is a weak prior for limbs that stay straight, and a strong one
-    against a limb that is overstretched by a few degrees all through a clip.
+    A limb bends one way only, so upper x lower is the axis of flexion, whatever the rest pose. Its length weights frames by
+    how far they are bent; `expected` is a weak prior for limbs that stay straight, and a strong one for a limb that is
+    overstretched by a few degrees throughout a clip.
     """
     seen = bending(source, upper, lower, end).mean(0)
     if seen @ expected < 0 and seen.norm() < _OVERSTRETCHED:
@@ -158,16 +147,16 @@ def _hinge(source: SourceMotion, upper: int, lower: int, end: int, expected: tor
 
 
 def _knee_hinge(source: SourceMotion, hip: int, knee: int, ankle: int) -> torch.Tensor:
-    """`_hinge` of a knee, less what a straight leg shows: SMPL's is knock-kneed by 8 degrees, which is no bending."""
+    """`_hinge` of a knee, corrected for the bend of the rest pose: SMPL's is knock-kneed by 8 degrees, which is no flexion."""
     rest = source.rest
     crooked = torch.linalg.cross(unit(rest[knee] - rest[hip]), unit(rest[ankle] - rest[knee]))
     return unit(bending(source, hip, knee, ankle).mean(0) - (crooked - crooked[0] * _X) + 0.02 * _X)
 
 
 def _resting(source: SourceMotion, ankle: int, toe: int, scale: float) -> torch.Tensor:
-    """(T,) bool: the foot lies on the floor: ankle and toe low (within 3 cm of their low mark), slow, the foot not turning.
+    """(T,) bool: the foot lies on the floor: ankle and toe within 3 cm of their lowest and slow, the foot not rotating.
 
-    Slow means 0.6 m/s: the feet of a badly scaled capture slide, yet they lie flat while they do.
+    Slow means below 0.6 m/s: the feet of a badly scaled capture slide, but lie flat while they do.
     """
     still = angular_velocity(source.rot[:, ankle], source.fps).norm(dim=-1) < 1.0
     for joint in (ankle, toe):
@@ -178,16 +167,16 @@ def _resting(source: SourceMotion, ankle: int, toe: int, scale: float) -> torch.
 
 
 def _sole_up(source: SourceMotion, ankle: int, toe: int, scale: float, prior: torch.Tensor) -> torch.Tensor:
-    """The normal of the sole in the foot bone's rest frame: (3,), from resting feet and a prior for clips without."""
+    """The normal of the sole in the foot bone's rest frame: (3,), from resting feet and a prior (3,)."""
     resting = _resting(source, ankle, toe, scale)
     back = roma.quat_conjugation(source.rot[resting][:, ankle])
-    seen = roma.quat_action(back, _Y.expand(len(back), 3))  # where up was, as the foot bone saw it
+    seen = roma.quat_action(back, _Y.expand(len(back), 3))  # the world's up in the foot bone's frame
     weight = 0.1 * source.fps  # a tenth of a second of standing outweighs the prior
     start = unit(seen.sum(0) + weight * prior)
-    # a mean that listens little to frames far from the first guess, such as a foot on its ball
+    # a robust mean: frames far from the first estimate, such as a foot on its ball, count little
     trust = 1 / (1 + (torch.linalg.cross(seen, start.expand_as(seen)).norm(dim=-1) / 0.1) ** 2)
     found = unit((trust.unsqueeze(-1) * seen).sum(0) + 0.2 * weight * prior)
-    # who dances on the balls of the feet has no flat stance to learn from: pitch stays within 8 degrees of the prior
+    # a dance on the balls of the feet has no flat stance: pitch stays within 8 degrees of the prior
     forward = unit(torch.linalg.cross(torch.linalg.cross(prior, source.rest[toe] - source.rest[ankle]), prior))
     pitch = found @ forward
     return unit(found + (pitch.clamp(-0.14, 0.14) - pitch) * forward)
@@ -197,15 +186,15 @@ def _sole_up(source: SourceMotion, ankle: int, toe: int, scale: float, prior: to
 
 
 _HOLLOW = math.radians(10.0)
-"""How far a back may be hollowed all through a clip. CMU's other subjects: between -11 and 5 degrees (benchmarks/lean.py)."""
+"""Median pitch of the pelvis under the chest, at most. CMU's subjects but 05: -11 to 5 degrees (benchmarks/lean.py)."""
 
 
 def _levelled(world: torch.Tensor) -> torch.Tensor:
-    """Turn a pelvis back that is tipped forward under its chest all through a clip: (T, 24, 4) -> (T, 24, 4) xyzw.
+    """Correct a pelvis that is tilted forward under the chest throughout a clip: (T, 24, 4) -> (T, 24, 4) xyzw.
 
-    Nobody dances with a back hollowed by 25 degrees from the first frame to the last; a skeleton whose pelvis was not upright when
-    it was fitted does. On a pelvis the tip carries the whole trunk ahead of the feet. What the
-    median of the clip has beyond `_HOLLOW` is taken off every frame alike; the motion of the pelvis stays.
+    A back hollowed by 25 degrees from the first frame to the last comes from a skeleton whose pelvis was not upright when it
+    was fitted, and puts the whole trunk ahead of the feet. The excess of the clip's median over `_HOLLOW` is subtracted from
+    every frame; the motion of the pelvis stays.
     """
     chest_from_pelvis = relative(world[:, JOINT["spine3"]], world[:, JOINT["pelvis"]])
     pitch = twist(chest_from_pelvis, _X.to(world))
@@ -217,9 +206,9 @@ def _levelled(world: torch.Tensor) -> torch.Tensor:
 
 
 def _share(world: torch.Tensor, smpl: torch.Tensor) -> torch.Tensor:
-    """Spread rotations over neighbouring joints as SMPL and its limits expect: (T, 24, 4) -> (T, 24, 4) xyzw.
+    """Distribute rotations over neighbouring joints as SMPL and its limits expect: (T, 24, 4) -> (T, 24, 4) xyzw.
 
-    The neck takes half of what turns the head. The forearm takes the hand's twist (a hand pronates with its forearm) up
+    The neck takes half of the head's rotation. The forearm takes the hand's twist (a hand pronates with its forearm) up
     to 90 degrees. SMPL's hand joint stays at rest, as in AMASS.
     """
     world = world.clone()
@@ -237,10 +226,10 @@ def _share(world: torch.Tensor, smpl: torch.Tensor) -> torch.Tensor:
 def _feet_apart(
     world: torch.Tensor, root: torch.Tensor, source: SourceMotion, offsets: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Turn the legs until the feet stand as far from the middle of the hips as the source's do: (T, 24, 4) -> (T, 24, 4) xyzw.
+    """Rotate the legs until the feet are as far from the middle of the hips as the source's: (T, 24, 4) -> (T, 24, 4) xyzw.
 
     Legs that keep their directions under narrower hips bring the feet together by the difference (3 cm for CMU's skeletons),
-    and a walker who sways as before then sways beyond the foot he stands on, where nothing holds him.
+    and a walker's sway then goes beyond the stance foot, where nothing supports him.
     """
     world, middle = world.clone(), (offsets[1] + offsets[2]) / 2
     source_middle = source.rest[1:3].mean(0)
@@ -258,26 +247,22 @@ def _feet_apart(
 def within_limits(joint_rot: torch.Tensor) -> torch.Tensor:
     """Bring joints that lie beyond `dof_limits` to the limit: (T, 24, 4) xyzw -> (T, 24, 4).
 
-    Of the two triples of hinge angles that make one rotation we take the one that exceeds less (they differ most where
+    Of the two triples of hinge angles that give one rotation we take the one with the smaller excess (they differ most where
     the middle hinge is near 90 degrees, as in a raised arm), so that a small excess stays a small change.
     """
     limits = dof_limits().to(joint_rot).unflatten(0, (23, 3))
     dof = rotation_to_dof(joint_rot[..., 1:, :]).unflatten(-1, (23, 3))
     other = torch.stack([dof[..., 0] + math.pi, math.pi - dof[..., 1], dof[..., 2] + math.pi], dim=-1)
-    middle = limits.mean(-1)
-    other = other - 2 * math.pi * torch.round((other - middle) / (2 * math.pi))
-
-    def excess(angles):
-        return torch.maximum(angles - limits[..., 1], limits[..., 0] - angles).clamp(min=0).norm(dim=-1)
-
-    nearer = torch.where((excess(other) < excess(dof)).unsqueeze(-1), other, dof)
+    other = other - 2 * math.pi * torch.round((other - limits.mean(-1)) / (2 * math.pi))
+    excess, other_excess = (_excess(angles, limits).norm(dim=-1, keepdim=True) for angles in (dof, other))
+    nearer = torch.where(other_excess < excess, other, dof)
     inside = dof_to_rotation(nearer.clamp(limits[..., 0], limits[..., 1]).flatten(-2))
-    kept = torch.where((excess(dof) > 0).unsqueeze(-1), inside, joint_rot[..., 1:, :])
+    kept = torch.where(excess > 0, inside, joint_rot[..., 1:, :])
     return torch.cat([joint_rot[..., :1, :], kept], dim=-2)
 
 
 def _eased(joint_rot: torch.Tensor, limited: torch.Tensor, fps: float) -> torch.Tensor:
-    """`limited`, its change from `joint_rot` smoothed over 0.05 s, so that a joint glides to its limit and back."""
+    """`joint_rot` with its change to `limited` smoothed over 0.05 s, so that a joint moves smoothly to its limit and back."""
     change = roma.unitquat_to_rotvec(relative(joint_rot, limited)).numpy()
     smooth = torch.from_numpy(gaussian_filter1d(change, 0.05 * fps, axis=0, mode="nearest"))
     return roma.quat_product(joint_rot, roma.rotvec_to_unitquat(smooth))
@@ -285,5 +270,9 @@ def _eased(joint_rot: torch.Tensor, limited: torch.Tensor, fps: float) -> torch.
 
 def beyond_limits(clip: Clip) -> torch.Tensor:
     """How far each hinge is beyond its limit: (T, 69) rad, zero within."""
-    dof, limits = rotation_to_dof(clip.joint_rot[:, 1:]), dof_limits()
-    return torch.maximum(dof - limits[:, 1], limits[:, 0] - dof).clamp(min=0)
+    return _excess(rotation_to_dof(clip.joint_rot[:, 1:]), dof_limits())
+
+
+def _excess(dof: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    """How far angles are beyond their limits (..., 2): rad, zero within."""
+    return torch.maximum(dof - limits[..., 1], limits[..., 0] - dof).clamp(min=0)

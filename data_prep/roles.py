@@ -1,32 +1,23 @@
-"""Roles: which joint of a foreign skeleton is the left knee, whatever its maker calls it.
+"""Finds which joint of an unknown skeleton is which SMPL joint, by name and topology.
 
-Names are cut into words (`mixamorig:LeftUpLeg` -> mixamorig, left, up, leg), the side is taken out, and what is left is looked up
-among the names each role goes by, leading words that are none (a prefix, a namespace) dropped one by one. Where a name means
-two things (a `LeftShoulder` is a collar bone beside a `LeftArm` and an upper arm beside a `LeftCollar`), the assignment
-that explains the whole limb best, from the trunk outwards, is taken. Pelvis, spine and neck are found by topology: the joint at which the legs
-part, the joint at which the arms part, and what lies between.
+Names are split into words (`mixamorig:LeftUpLeg` -> mixamorig, left, up, leg), the side is removed, and the rest is looked up
+among the known names of each limb joint, leading words (a prefix, a namespace) dropped one by one. Where a name is ambiguous
+(a `LeftShoulder` is a collar bone beside a `LeftArm` and an upper arm beside a `LeftCollar`), the assignment that explains
+the whole limb best, from the trunk outwards, is taken. Pelvis, spine and neck are found by topology: the joint where the
+legs branch off, the joint where the arms branch off, and the joints between.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Protocol
 
+from data_prep.bvh_file import Joint
 from physhmr_kit.utils.errors import KitError
 
-
-class Named(Protocol):
-    """A joint of a tree: its name and the index of its parent, -1 for a root."""
-
-    name: str
-    parent: int
-
-
-# Role of a limb, outwards -> names it goes by with the weight of that name, digits of the first of a row kept.
+# Joints of a limb, outwards -> their known names with the weight of each; fingers keep their number.
 _LEG: dict[str, dict[str, float]] = {
     "hip": {"thigh": 4, "upleg": 4, "upperleg": 4, "femur": 4, "hip": 4, "legupper": 4, "thighbend": 4, "leg": 1},
     "knee": {"shin": 4, "calf": 4, "lowleg": 4, "lowerleg": 4, "tibia": 4, "knee": 4, "shank": 4, "leglower": 4, "leg": 3},
@@ -41,41 +32,21 @@ _ARM: dict[str, dict[str, float]] = {
     "hand": {"middle1": 3, "mid1": 3, "handmiddle1": 3, "index1": 2, "handindex1": 2, "fingers": 2, "fingerbase": 1, "hand": 1, "palm": 1},
 }  # fmt: skip
 _NEEDED = {"leg": ("hip", "knee", "ankle"), "arm": ("shoulder", "elbow")}
-_WORDS = {
-    "hip": "thigh", "knee": "shin", "ankle": "foot", "shoulder": "upper arm", "elbow": "forearm", "head": "head"
-}  # fmt: skip
+_WORDS = {"hip": "thigh", "knee": "shin", "ankle": "foot", "shoulder": "upper arm", "elbow": "forearm"}
 _HEAD = ("head", "skull", "cranium")
 _NO_BONE = {"ik", "pole", "twist", "roll", "ctrl", "target", "nub", "end", "site", "hint", "twst", "leaf", "effector"}
 _ANIMAL = {"tail", "paw", "hoof", "wing", "fetlock", "muzzle", "snout", "foreleg", "hindleg"}
 _FINGERS = "thumb|index|middle|mid|ring|pinky|little"
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Indices of joints by role.
+def find_roles(joints: Sequence[Joint], path: str | Path) -> dict[str, int]:
+    """SMPL joint -> index of the skeleton's joint (parents before children).
 
-    Attributes:
-        limbs: SMPL's name of a limb joint, e.g. 'left_knee' -> joint. Collars, toes ('foot'), wrists and hands may be missing.
-        pelvis: where the legs part. head: the head.
-        spine: joints from the one above the pelvis up to the one where the arms part. neck: from there up to the head, both excluded.
-    """
-
-    limbs: dict[str, int]
-    pelvis: int
-    spine: tuple[int, ...]
-    neck: tuple[int, ...]
-    head: int
-
-    def indices(self) -> set[int]:
-        """All joints that have a role."""
-        return {self.pelvis, self.head, *self.spine, *self.neck, *self.limbs.values()}
-
-
-def find_roles(joints: Sequence[Named], path: str | Path) -> Roles:
-    """The roles of a skeleton's joints (parents before children).
+    Collars, toes ('foot'), wrists, hands, neck and the lower spine may be missing. Of any number of spine joints the lowest
+    is 'spine1', the one where the arms branch off 'spine3'.
 
     Raises:
-        KitError: a role nobody plays, named with the names that were seen; an animal or a prop.
+        KitError: a joint that cannot be found, listed with the names in the file; an animal or a prop.
     """
     seen = [_side_and_base(joint.name) for joint in joints]
     limbs: dict[str, int] = {}
@@ -87,29 +58,33 @@ def find_roles(joints: Sequence[Named], path: str | Path) -> Roles:
             limbs |= {f"{side}_{role}": i for role, i in found.items()}
     if missing:
         raise KitError(f"{path}: {_refusal(joints, missing)}")
-    pelvis = _meeting(joints, limbs["left_hip"], limbs["right_hip"])
-    chest = _meeting(joints, *(limbs.get(f"{s}_collar", limbs[f"{s}_shoulder"]) for s in ("left", "right")))
+    pelvis = _common_ancestor(joints, limbs["left_hip"], limbs["right_hip"])
+    chest = _common_ancestor(joints, *(limbs.get(f"{s}_collar", limbs[f"{s}_shoulder"]) for s in ("left", "right")))
     if pelvis < 0 or chest < 0:
-        raise KitError(f"{path}: legs or arms hang on different roots; the kit reads one skeleton in one tree")
-    trunk = _line(joints, chest)
-    below = _meeting(joints, pelvis, chest)
-    spine = tuple(trunk[trunk.index(below) + 1 :])
+        raise KitError(f"{path}: legs or arms belong to different roots; the kit reads one skeleton in one tree")
+    trunk = _ancestry(joints, chest)
+    spine = trunk[trunk.index(_common_ancestor(joints, pelvis, chest)) + 1 :] or [pelvis]
     head = _head(joints, seen, chest, set(limbs.values()))
     if head < 0:
         raise KitError(f"{path}: {_refusal(joints, ['head'])}")
-    upwards = _line(joints, head)
-    neck = tuple(upwards[upwards.index(chest) + 1 : -1]) if chest in upwards else ()
-    return Roles(limbs, pelvis, spine, neck, head)
+    found = {"pelvis": pelvis, "head": head, **limbs, "spine3": spine[-1]}
+    if len(spine) > 1:
+        found["spine1"] = spine[0]
+    if len(spine) > 2:
+        found["spine2"] = spine[len(spine) // 2]
+    if joints[head].parent != chest:
+        found["neck"] = joints[head].parent
+    return found
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in lower case: 'mixamorig:LeftUpLeg' -> left, up, leg; 'thigh_l.001' -> thigh, l, 001."""
+    """Splits a name into words in lower case: 'mixamorig:LeftUpLeg' -> left, up, leg; 'thigh_l.001' -> thigh, l, 001."""
     name = re.split(r"[:|]", name)[-1]
     return [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
 
 
 def _side_and_base(name: str) -> tuple[str, list[str]]:
-    """Side ('left', 'right' or '') of a joint and the names it may go by, most whole first."""
+    """Side ('left', 'right' or '') of a joint and the base names to look up, the longest first."""
     words = words_of(name)
     if _NO_BONE & set(words):
         return "", []
@@ -144,7 +119,7 @@ def _known(base: str) -> bool:
 
 
 def _limb(joints, seen, side: str, table: dict[str, dict[str, float]], needed: tuple[str, ...]) -> dict[str, int]:
-    """The best assignment of a limb's roles to joints that lie below one another: role -> joint."""
+    """The best assignment of a limb's roles to a chain of joints, each below the one before: role -> joint."""
     options: dict[str, list[tuple[float, int]]] = {}
     for role, names in table.items():
         found = []
@@ -158,31 +133,31 @@ def _limb(joints, seen, side: str, table: dict[str, dict[str, float]], needed: t
         taken = [(role, *pair) for role, pair in zip(table, choice, strict=True) if pair]
         total = sum(weight for _, weight, _ in taken)
         chain = [i for _, _, i in taken]
-        if total > most and all(a in _line(joints, b)[:-1] for a, b in pairwise(chain)):
+        if total > most and all(a in _ancestry(joints, b)[:-1] for a, b in pairwise(chain)):
             whole = all(any(role == r for r, *_ in taken) for role in needed)
             if whole or not best or not all(r in best for r in needed):
                 best, most = {role: i for role, _, i in taken}, total
     return best
 
 
-def _line(joints: Sequence[Named], joint: int) -> list[int]:
-    """A joint and those above it, from the root down."""
-    line = []
+def _ancestry(joints: Sequence[Joint], joint: int) -> list[int]:
+    """A joint and its ancestors, from the root down."""
+    ancestry = []
     while joint >= 0:
-        line.append(joint)
+        ancestry.append(joint)
         joint = joints[joint].parent
-    return line[::-1]
+    return ancestry[::-1]
 
 
-def _meeting(joints: Sequence[Named], a: int, b: int) -> int:
-    """The lowest joint above both, itself excluded unless they are one; -1 where there is none."""
-    shared = [i for i, j in zip(_line(joints, a), _line(joints, b), strict=False) if i == j]
+def _common_ancestor(joints: Sequence[Joint], a: int, b: int) -> int:
+    """The lowest joint that is an ancestor of both, or one of the two itself; -1 where there is none."""
+    shared = [i for i, j in zip(_ancestry(joints, a), _ancestry(joints, b), strict=False) if i == j]
     return shared[-1] if shared else -1
 
 
 def _head(joints, seen, chest: int, taken: set[int]) -> int:
-    """The head: by name, else the end of the longest line above the chest that is no arm's."""
-    above = [i for i in range(len(joints)) if chest in _line(joints, i)[:-1]]
+    """The head by name, else the last neck joint; -1 where there is neither."""
+    above = [i for i in range(len(joints)) if chest in _ancestry(joints, i)[:-1]]
     named = [i for i in above if seen[i][0] == "" and any(base in _HEAD for base in seen[i][1])]
     if named:
         return named[0]
@@ -190,16 +165,16 @@ def _head(joints, seen, chest: int, taken: set[int]) -> int:
     return necks[-1] if necks else -1
 
 
-def _refusal(joints: Sequence[Named], missing: list[str]) -> str:
+def _refusal(joints: Sequence[Joint], missing: list[str]) -> str:
     names = [joint.name for joint in joints]
     some = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
-    if any(_ANIMAL & set(words_of(name)) for name in names):
-        return f"an animal, it seems ({some}): no {', '.join(missing[:3])}; the kit reads human skeletons"
+    if is_animal(joints):
+        return f"seems to be an animal ({some}): no {', '.join(missing[:3])}; the kit reads human skeletons"
     if len(names) < 12:
         return f"{len(names)} joint(s) ({some}): a prop, not a person; no {', '.join(missing[:3])}"
-    return f"no joint that we know for the {', '.join(missing[:5])}; the file names {some}"
+    return f"no known joint name for the {', '.join(missing[:5])}; the file has {some}"
 
 
-def is_animal(joints: Sequence[Named]) -> bool:
-    """Whether names speak of a tail, paws or wings, beside those of a person."""
+def is_animal(joints: Sequence[Joint]) -> bool:
+    """Whether a joint is named as a tail, paw or wing."""
     return any(_ANIMAL & set(words_of(joint.name)) for joint in joints)

@@ -1,7 +1,7 @@
-"""What other tools saved with PyTorch, NumPy or joblib, read without running what a file may hold.
+"""Reads files saved with PyTorch, NumPy or joblib without running code in them.
 
-All three formats are pickles at heart, and a pickle can run any code. Here only arrays, tensors and containers are
-built; a file that asks for anything else is refused.
+All three formats contain pickles, and a pickle can run any code. Here only arrays, tensors and containers are built; a file
+that needs any other class is refused.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import io
 import lzma
 import os
 import pickle
+import re
 import zipfile
 import zlib
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,71 +35,72 @@ _COMPRESSION: dict[bytes, Callable[[bytes], bytes]] = {
 }  # fmt: skip
 
 
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever goes wrong in the block into a `KitError` that names the file and what it should be."""
+    if not path.is_file():
+        raise KitError(f"{path}: no such file")
+    try:
+        yield
+    except KitError as fault:
+        raise KitError(f"{path}: {fault}") from None
+    except Exception as fault:  # a damaged file raises almost anything (zlib, zipfile, struct, tokenize)
+        message = (str(fault) or type(fault).__name__).splitlines()[0]
+        raise KitError(f"{path}: not a readable {what} ({message})") from fault
+
+
 def read_torch(path: str | os.PathLike) -> Any:
-    """What `torch.save` wrote: tensors, NumPy arrays and containers, on the CPU.
+    """Read what `torch.save` wrote, if it holds only tensors, NumPy arrays and containers; tensors are on the CPU.
 
     Raises:
-        KitError: missing or damaged file, or one that asks for anything else.
+        KitError: missing or damaged file, or one that needs any other class.
     """
-    path = _existing(path)
     rebuild = np.zeros(0).__reduce__()[0]
     numpy_only: list[Any] = [
         *((rebuild, f"{home}.multiarray._reconstruct") for home in ("numpy.core", "numpy._core")), np.ndarray, np.dtype,
         *(type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "bool")),
     ]  # fmt: skip
-    try:
-        with torch.serialization.safe_globals(numpy_only):
+    with _reading(Path(path), "PyTorch file"), torch.serialization.safe_globals(numpy_only):
+        try:
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
-        if "GLOBAL" in str(fault) or "global" in str(fault):
-            raise KitError(
-                f"{path}: asks for {_asked(fault)}, which is neither a tensor nor a container; not run"
-            ) from None
-        raise KitError(f"{path}: not a readable PyTorch file ({str(fault).splitlines()[0]})") from fault
-    except Exception as fault:  # a damaged archive raises almost anything (zipfile, RuntimeError, struct)
-        raise KitError(f"{path}: not a readable PyTorch file ({str(fault).splitlines()[0]})") from fault
+        except pickle.UnpicklingError as fault:
+            if "global" in str(fault).lower():
+                name = re.search(r"GLOBAL\W+(\S+)", str(fault))
+                raise _refused(name[1] if name else "something") from None
+            raise
 
 
 def read_object_array(path: str | os.PathLike) -> object:
-    """What `np.save` wrote; of a single Python object (a dictionary, say) the object itself.
+    """Read what `np.save` wrote; a single Python object (a dictionary, say) is returned itself.
 
     Raises:
-        KitError: missing or damaged file, or one that asks for anything but arrays, tensors and containers.
+        KitError: missing or damaged file, or one that needs any class but arrays, tensors and containers.
     """
-    path = _existing(path)
-    try:
+    path = Path(path)
+    with _reading(path, ".npy"):
         return _from_npy(path.read_bytes())
-    except KitError as fault:
-        raise KitError(f"{path}: {fault}") from None
-    except Exception as fault:
-        raise KitError(f"{path}: not a readable .npy ({type(fault).__name__}: {fault})") from fault
 
 
 def read_npz(path: str | os.PathLike, kind: str = "archive") -> dict[str, object]:
-    """What `np.savez` wrote, Python objects in it included, as far as they are arrays, tensors and containers.
+    """Read what `np.savez` wrote, including Python objects made of arrays, tensors and containers.
 
-    Members that ask for anything else are left out, for a motion needs only some of a file.
+    Members that need any other class are left out: a motion needs only some of a file.
 
     Raises:
         KitError: missing, damaged or empty file, or one of another kind.
     """
-    path = _existing(path)
+    path = Path(path)
     refuse_other_kind(path, f"an .npz {kind}", b"PK")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-            if not names:
-                held = ", ".join(archive.namelist()[:5])
-                raise KitError(f"not an .npz {kind} but a zip archive of {held}" if held else "an empty archive")
-            found = {}
-            for name in names:
-                with suppress(KitError):
-                    found[name.removesuffix(".npy")] = _from_npy(archive.read(name))
-            return found
-    except KitError as fault:
-        raise KitError(f"{path}: {fault}") from None
-    except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
-        raise KitError(f"{path}: not a readable .npz {kind} ({fault})") from fault
+    with _reading(path, f".npz {kind}"), zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        if not names:
+            held = ", ".join(archive.namelist()[:5])
+            raise KitError(f"not an .npz {kind} but a zip archive of {held}" if held else "an empty archive")
+        found = {}
+        for name in names:
+            with suppress(KitError):
+                found[name.removesuffix(".npy")] = _from_npy(archive.read(name))
+        return found
 
 
 def _from_npy(data: bytes) -> object:
@@ -113,28 +115,24 @@ def _from_npy(data: bytes) -> object:
 
 
 def read_joblib(path: str | os.PathLike) -> object:
-    """What `joblib.dump` wrote, plain or compressed (zlib, gzip, bz2, xz).
+    """Read what `joblib.dump` wrote, plain or compressed (zlib, gzip, bz2, xz).
 
     Raises:
-        KitError: missing or damaged file, another compression, or a file that asks for anything but arrays, tensors
-            and containers.
+        KitError: missing or damaged file, another compression, or a file that needs any class but arrays, tensors and
+            containers.
     """
-    path = _existing(path)
-    data = path.read_bytes()
-    try:
+    path = Path(path)
+    with _reading(path, "joblib file"):
+        data = path.read_bytes()
         unpack = next((f for start, f in _COMPRESSION.items() if data.startswith(start)), None)
         return _Reader(io.BytesIO(unpack(data) if unpack else data)).load()
-    except KitError as fault:
-        raise KitError(f"{path}: {fault}") from None
-    except Exception as fault:
-        raise KitError(f"{path}: not a readable joblib file ({type(fault).__name__}: {fault})") from fault
 
 
 _BUILD: Callable[..., None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
 
 
 class _Reader(pickle._Unpickler):
-    """Python's own unpickler (the one joblib builds on), which finds only what is listed."""
+    """Python's own unpickler (the one joblib builds on), restricted to the listed classes."""
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
@@ -150,7 +148,7 @@ class _Reader(pickle._Unpickler):
             return _BUILDERS[module, name]
         if module.split(".")[0] == "joblib" and name == "NumpyArrayWrapper":
             return _JoblibArray
-        raise KitError(f"asks for {module}.{name}, which is neither an array nor a container; not run")
+        raise _refused(f"{module}.{name}")
 
     def load_build(self):
         _BUILD(self)
@@ -161,7 +159,7 @@ class _Reader(pickle._Unpickler):
 
 
 class _JoblibArray:
-    """Stand-in for joblib's `NumpyArrayWrapper`: a description in the pickle, the array's bytes right behind it."""
+    """Stand-in for joblib's `NumpyArrayWrapper`: a description in the pickle, followed by the array's bytes."""
 
     dtype: Any
     shape: tuple[int, ...]
@@ -192,15 +190,15 @@ _BUILDERS = {
 
 
 def take(data: object, path: str | os.PathLike, *keys, shape: tuple) -> torch.Tensor:
-    """One array of what a file holds, as float32 with the shape it must have.
+    """One array of a file's contents as float32, with its shape checked.
 
     Args:
-        data: what a reader above returned. path: its file, for messages.
-        keys: the way down through dictionaries; none for an array that is the whole file.
-        shape: expected sizes, None for any. Axes of length one in excess, at the front or before the last, are dropped.
+        data: returned by a reader above. path: its file, for messages.
+        keys: keys of nested dictionaries; none if the array is the whole file.
+        shape: expected sizes, None for any. An extra axis of length one, the first or the last but one, is dropped.
 
     Raises:
-        KitError: missing key, something that is no array, another shape, no rows, or values that are not finite.
+        KitError: missing key, not an array of numbers, another shape, no rows, or values that are not finite.
     """
     label = ".".join(str(k) for k in keys) or "the array"
     for key in keys:
@@ -209,9 +207,8 @@ def take(data: object, path: str | os.PathLike, *keys, shape: tuple) -> torch.Te
             raise KitError(f"{path}: no '{label}' in the file, which holds {held}")
         data = data[key]
     try:
-        value = (
-            data.detach().double() if isinstance(data, torch.Tensor) else torch.as_tensor(np.asarray(data, np.float64))
-        )
+        array = data.detach() if isinstance(data, torch.Tensor) else np.asarray(data, np.float64)
+        value = torch.as_tensor(array, dtype=torch.float64)
     except (TypeError, ValueError) as fault:
         raise KitError(f"{path}: '{label}' is not an array of numbers") from fault
     found = tuple(value.shape)
@@ -228,13 +225,5 @@ def take(data: object, path: str | os.PathLike, *keys, shape: tuple) -> torch.Te
     return value.float()
 
 
-def _existing(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise KitError(f"{path}: no such file")
-    return path
-
-
-def _asked(fault: Exception) -> str:
-    words = str(fault).replace(",", " ").split()
-    return next((words[i + 1] for i, w in enumerate(words[:-1]) if w == "GLOBAL"), "something")
+def _refused(name: str) -> KitError:
+    return KitError(f"needs {name}, which is neither an array nor a container; not run")

@@ -1,7 +1,8 @@
-"""SMPL motions as tools save them: which array is which, in what unit, which way up.
+"""Reads SMPL motions in the array layouts of common tools, and detects units and the up axis.
 
 AMASS (SMPL+H and SMPL-X `_stageii`), GMR's input (`root_orient`, `pose_body`, `trans`), PHC and ASAP pickles (`pose_aa`, `trans_orig` or
-`root_trans_offset`, `fps`; several clips in one file), AIST++ (`smpl_poses`, `smpl_trans`, `smpl_scaling`), ROMP (`results`). The rest of a file is not looked at.
+`root_trans_offset`, `fps`; several clips in one file), AIST++ (`smpl_poses`, `smpl_trans`, `smpl_scaling`), ROMP (`results`).
+Other arrays in a file are ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _WHOLE = ("poses", "pose_aa", "fullpose", "smpl_poses", "smpl_thetas", "pose")
 _ROOT = ("root_orient", "global_orient")
 _BODY = ("pose_body", "body_pose")
 _TRANS = ("trans", "transl", "trans_orig", "root_trans_offset", "root_trans", "root_translation", "smpl_trans")
-_PELVIS_ITSELF = "root_trans_offset"  # where the others are SMPL's translation, pelvis less j0
+_PELVIS_ITSELF = "root_trans_offset"  # the pelvis; the others are SMPL's translation, pelvis minus j0
 _BETAS = ("betas", "beta", "shape", "smpl_betas")
 _JOINTS = (22, 24, 52, 55)
 _ROBOT = ("dof", "dof_pos", "dof_positions", "joint_pos")
@@ -33,28 +34,26 @@ _Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 
 
 def clips_of(data: object, path: str | Path) -> list[tuple[Clip, list[str]]]:
-    """The motions in what a file held, each with lines about what was found out.
+    """The motions in a file's contents, each with notes on what was detected.
 
     Args:
-        data: a dictionary of arrays, or one of such dictionaries by name. path: the file, for messages.
+        data: a dictionary of arrays, or a dictionary of such dictionaries. path: the file, for messages.
 
     Raises:
-        KitError: no motion, a robot's, an array of another shape, no rate, NaN.
+        KitError: no motion, a robot's motion, an array of wrong shape, no rate, NaN.
     """
     path = Path(path)
     if not isinstance(data, dict):
         raise KitError(f"{path}: holds {type(data).__name__}; expected named arrays: poses, trans and a frame rate")
     if "results" in data and not _has(data, *_WHOLE, *_ROOT):
-        return [_clip_of(_of_romp(data, path), path, path.stem, -_axis("y"), "camera")]
-    inner = {
-        name: value for name, value in data.items() if isinstance(value, dict) and _has(value, *_WHOLE, *_ROOT, *_ROBOT)
-    }
+        return [_clip_of(_of_romp(data, path), path, path.stem, seen_by_camera=True)]
+    inner = {name: value for name, value in data.items() if _has(value, *_WHOLE, *_ROOT, *_ROBOT)}
     if inner and not _has(data, *_WHOLE, *_ROOT):
         return [_clip_of(value, path, str(name) if len(inner) > 1 else path.stem) for name, value in inner.items()]
     return [_clip_of(data, path, path.stem)]
 
 
-def _clip_of(data: dict, path: Path, name: str, expected: torch.Tensor = _Z, world: str = "") -> tuple[Clip, list[str]]:
+def _clip_of(data: dict, path: Path, name: str, seen_by_camera: bool = False) -> tuple[Clip, list[str]]:
     notes: list[str] = []
     poses = _poses(data, path)
     trans = _trans(data, path, len(poses))
@@ -72,14 +71,15 @@ def _clip_of(data: dict, path: Path, name: str, expected: torch.Tensor = _Z, wor
     pelvis: tuple[float, ...] = PELVIS_AT_REST
     if shape is not None and _has(data, *_TRANS) != _PELVIS_ITSELF:
         pelvis = tuple(shape.pelvis.tolist())
-    clip, more = _upright_in_metres(clip, path, expected, world, pelvis)
+    clip, more = _upright_in_metres(clip, path, seen_by_camera, pelvis)
     return clip if shape is None else on_mean_legs(clip, shape), [*notes, *more, *said]
 
 
 def _upright_in_metres(
-    clip: Clip, path: Path, expected: torch.Tensor, world: str, pelvis_at_rest: tuple[float, ...]
+    clip: Clip, path: Path, seen_by_camera: bool, pelvis_at_rest: tuple[float, ...]
 ) -> tuple[Clip, list[str]]:
     lines = []
+    expected = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64) if seen_by_camera else _Z
     at_origin = torch.zeros(len(clip), 3, dtype=torch.float64)
     limbs, _ = forward_kinematics(at_origin, clip.joint_rot.double(), mean_offsets().double())
     root = clip.root_pos.double()
@@ -87,7 +87,7 @@ def _upright_in_metres(
     metres, unit = path_unit(root, limbs[:, [7, 8, 10, 11]], up, clip.fps)
     own, mean = (torch.tensor(j0, dtype=torch.float64) for j0 in (pelvis_at_rest, PELVIS_AT_REST))
     root = (root - mean) * metres + own
-    if metres != 1.0:  # which the path may have hidden
+    if metres != 1.0:  # a wrong unit may have hidden the up axis
         lines.append(f"trans is in {unit}: multiplied by {metres:g}")
         up, _ = find_up(limbs + root[:, None], clip.fps, expected, str(path))
     if torch.equal(up, _Z):
@@ -98,7 +98,7 @@ def _upright_in_metres(
     joint_rot = clip.joint_rot.double()
     joint_rot[:, 0] = roma.quat_product(quat.expand(len(clip), 4), joint_rot[:, 0])
     axis = ("-" if float(up.sum()) < 0 else "") + "xyz"[int(up.abs().argmax())]
-    why = f"{axis} is up in the file" + (", which tells the motion as its camera saw it" if world else ", not z")
+    why = f"{axis} is up in the file" + (", which is in its camera's frame" if seen_by_camera else ", not z")
     return _moved(clip, root @ turn.T, joint_rot), [*lines, f"turned upright: {why}"]
 
 
@@ -107,7 +107,7 @@ def _moved(clip: Clip, root: torch.Tensor, joint_rot: torch.Tensor) -> Clip:
 
 
 def _poses(data: dict, path: Path) -> np.ndarray:
-    """(T, 72) axis-angle of SMPL's joints, hands at rest where the file has none or the fingers of SMPL+H."""
+    """(T, 72) axis-angle of SMPL's joints; hands at rest if the file has none, or has SMPL+H's fingers."""
     if key := _has(data, *_WHOLE):
         poses = _numbers(data, key, path)
     elif (root_key := _has(data, *_ROOT)) and (body_key := _has(data, *_BODY)):
@@ -130,7 +130,7 @@ def _poses(data: dict, path: Path) -> np.ndarray:
         poses = roma.rotmat_to_rotvec(torch.from_numpy(poses)).numpy()
     flat = poses.reshape(len(poses), -1) if poses.ndim > 1 else poses
     if flat.ndim != 2 or flat.shape[1] not in [3 * j for j in _JOINTS]:
-        robot = "; a robot's motion, it seems" if _has(data, *_ROBOT) else ""
+        robot = "; it looks like a robot's motion" if _has(data, *_ROBOT) else ""
         columns = ", ".join(f"(frames, {3 * j})" for j in _JOINTS)
         raise KitError(f"{path}: {key} have shape {shape}; expected {columns} or (frames, joints, 3){robot}")
     if flat.shape[1] != 72:
@@ -156,9 +156,9 @@ def _trans(data: dict, path: Path, frames: int) -> np.ndarray:
 def _rate(data: dict, path: Path) -> tuple[float, str]:
     key = _has(data, *RATES)
     if not key:
-        for mark, usual, who in (("smpl_scaling", 60.0, "AIST++'s"), ("romp", 30.0, "the usual one of a film")):
+        for mark, usual, reason in (("smpl_scaling", 60.0, "as AIST++"), ("romp", 30.0, "as most videos")):
             if mark in data:
-                return usual, f"no frame rate in the file: read at {usual:g} Hz, {who}"
+                return usual, f"no frame rate in the file: read at {usual:g} Hz, {reason}"
         raise KitError(f"{path}: no mocap_framerate in the file; add it, in frames per second")
     values = _numbers(data, key, path).ravel()
     if len(values) == 0 or (values != values[0]).any():
@@ -174,14 +174,13 @@ def _betas(data: dict) -> np.ndarray:
         given = np.asarray(data[key], np.float32) if key else betas
     except (TypeError, ValueError):
         return betas
-    given = given.mean(0) if given.ndim == 2 and len(given) else given.ravel()
-    given = given[:10]
+    given = (given.mean(0) if given.ndim == 2 and len(given) else given.ravel())[:10]
     betas[: len(given)] = np.nan_to_num(given)
     return betas
 
 
 def _model_of(data: dict, key: str) -> str:
-    """The body model that a file's shape belongs to, by its own word or the number of its columns."""
+    """The body model that a file's betas belong to, by `surface_model_type` or the number of pose columns."""
     said = str(np.ravel(np.asarray(data.get("surface_model_type", "")))[0]).lower()
     columns = int(np.prod(np.shape(data[key])[1:])) if key else 0
     if "smplx" in said or columns == 165:
@@ -190,7 +189,7 @@ def _model_of(data: dict, key: str) -> str:
 
 
 def _gender(data: dict) -> str:
-    """'male', 'female' or 'neutral', whatever a file says and however: no motion depends on it."""
+    """'male', 'female' or 'neutral', from any form a file has it in; anything else is 'neutral'."""
     said = np.ravel(np.asarray(data.get("gender", "neutral")))
     word = said[0] if len(said) else ""
     word = (word.decode("latin-1") if isinstance(word, bytes) else str(word)).lower()
@@ -198,33 +197,32 @@ def _gender(data: dict) -> str:
 
 
 def _of_romp(data: dict, path: Path) -> dict:
-    """ROMP's frames (name -> people in it) as one record: in each frame the person nearest to the camera."""
+    """ROMP's frames (name -> people in it) as one motion: in each frame the person nearest to the camera."""
     results = data["results"]
     results = results.item() if isinstance(results, np.ndarray) and results.shape == () else results
-    frames = (
-        [results]
-        if _has(results, "smpl_thetas", *_ROOT)
-        else [results[k] for k in sorted(results)]
-        if isinstance(results, dict)
-        else []
-    )
+    if _has(results, "smpl_thetas", *_ROOT):
+        frames = [results]
+    else:
+        frames = [results[k] for k in sorted(results)] if isinstance(results, dict) else []
     rows = []
     for frame in frames:
-        if isinstance(frame, dict) and (key := _has(frame, "smpl_thetas")) and "cam_trans" in frame:
-            thetas, places = (_numbers(frame, k, path).reshape(-1, n) for k, n in ((key, 72), ("cam_trans", 3)))
+        if _has(frame, "smpl_thetas") and _has(frame, "cam_trans"):
+            thetas, places = (
+                _numbers(frame, k, path).reshape(-1, n) for k, n in (("smpl_thetas", 72), ("cam_trans", 3))
+            )
             if len(frames) == 1:
                 rows += list(zip(thetas, places, strict=True))
             elif len(thetas):
                 nearest = int(places[:, 2].argmin())
                 rows.append((thetas[nearest], places[nearest]))
     if not rows:
-        raise KitError(f"{path}: 'results' holds no frame with smpl_thetas and cam_trans; is it ROMP's?")
+        raise KitError(f"{path}: 'results' holds no frame with smpl_thetas and cam_trans; was it written by ROMP?")
     thetas, places = (np.stack(part) for part in zip(*rows, strict=True))
     return {"poses": thetas, "trans": places, "romp": True}
 
 
 def _has(data: object, *keys: str) -> str:
-    """The first of these keys that a dictionary has; '' if none."""
+    """The first of these keys in the data if it is a dictionary; '' if none."""
     return next((key for key in keys if isinstance(data, dict) and key in data), "")
 
 
@@ -234,7 +232,3 @@ def _numbers(data: dict, key: str, path: Path) -> np.ndarray:
         return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, np.float64)
     except (TypeError, ValueError) as fault:
         raise KitError(f"{path}: '{key}' is not an array of numbers") from fault
-
-
-def _axis(name: str) -> torch.Tensor:
-    return torch.eye(3, dtype=torch.float64)["xyz".index(name)]

@@ -1,4 +1,4 @@
-"""`SourceMotion`: what a reader hands to the retargeter, and what is put right in it first (shaking, elbows)."""
+"""`SourceMotion`, the input of the retargeter, its clean-up (low-pass filter, backward elbows), and vector helpers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import roma
 import torch
 from scipy.signal import butter, sosfiltfilt
 
-from physhmr_kit.body.skeleton import JOINT_NAMES
+from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING
 
 JOINT = {name: i for i, name in enumerate(JOINT_NAMES)}
 """Index of each SMPL joint by name."""
@@ -16,7 +16,7 @@ JOINT = {name: i for i, name in enumerate(JOINT_NAMES)}
 
 @dataclass(frozen=True)
 class SourceMotion:
-    """A captured motion on its own skeleton. y-up, facing +z and left +x at rest; any unit of length.
+    """A captured motion on its own skeleton: y-up, facing +z with left at +x in the rest pose, any unit of length.
 
     Attributes:
         pos: (T, 24, 3) float64, where the bone behind each SMPL joint starts.
@@ -24,8 +24,8 @@ class SourceMotion:
         rest: (24, 3) float64, `pos` of the rest pose.
         fps: frames per second.
         name: name of the clip.
-        notes: what was found out about the file and done about it, a line each.
-        first: number of the first frame in the file, where frames before it were left out.
+        notes: what was detected in the file and repaired, a line each.
+        first: number of the first frame in the file, if frames before it were left out.
     """
 
     pos: torch.Tensor
@@ -45,10 +45,10 @@ class SourceMotion:
 
 
 def low_pass(source: SourceMotion, hertz: float = 10.0) -> SourceMotion:
-    """The source without what is faster than `hertz`: fourth-order zero-phase Butterworth, as is usual for markers.
+    """The source low-pass filtered at `hertz`: fourth-order zero-phase Butterworth, as is usual for markers.
 
     The Daz-friendly files shake by a centimetre at 20 Hz and more, and at 30 fps nothing above 15 Hz can be kept.
-    Sources slower than 40 fps and clips of less than 12 frames are left as they are.
+    Sources of 40 fps or less and clips of less than 12 frames are returned as they are.
     """
     if source.fps <= 4 * hertz or len(source) < 12:
         return source
@@ -58,22 +58,25 @@ def low_pass(source: SourceMotion, hertz: float = 10.0) -> SourceMotion:
         return torch.from_numpy(sosfiltfilt(sos, x.numpy(), axis=0, padlen=min(30, len(x) - 1)).copy())
 
     flips = torch.cumprod((source.rot[1:] * source.rot[:-1]).sum(-1, keepdim=True).sign(), dim=0)
-    rot = smooth(torch.cat([source.rot[:1], source.rot[1:] * flips]))  # of q and -q, a filter wants the nearer one
+    rot = smooth(
+        torch.cat([source.rot[:1], source.rot[1:] * flips])
+    )  # q and -q are one rotation; a filter needs the nearer
     return replace(source, pos=smooth(source.pos), rot=rot / rot.norm(dim=-1, keepdim=True))
 
 
 def bending(source: SourceMotion, upper: int, lower: int, end: int) -> torch.Tensor:
-    """Axis about which a limb is bent, as long as the sine of its bend, in the upper bone's rest frame: (T, 3)."""
+    """Axis about which a limb is bent, times the sine of the bend, in the upper bone's rest frame: (T, 3)."""
     above = unit(source.pos[:, lower] - source.pos[:, upper])
     below = unit(source.pos[:, end] - source.pos[:, lower])
     return roma.quat_action(roma.quat_conjugation(source.rot[:, upper]), torch.linalg.cross(above, below))
 
 
 def mend_elbows(source: SourceMotion) -> tuple[SourceMotion, tuple[str, ...]]:
-    """Turn elbows the right way round that bend backwards throughout a file (both do in the Daz-friendly 13_18).
+    """Turn elbows that bend backwards throughout a file forwards (both do in the Daz-friendly 13_18).
 
-    The elbow's rotation is given half a turn about the upper arm: the same angle and the same turn of the forearm, forwards. A source that turns its upper arm by half a turn
-    and then bends "backwards" is left alone, for its forearm is where it should be.
+    The elbow's rotation is turned by half a turn about the upper arm: the same flexion and the same twist of the forearm,
+    forwards. A source whose upper arm itself is twisted by half a turn and bends "backwards" is left alone, since its
+    forearm is where it should be.
 
     Returns:
         the source, and the sides that were mended.
@@ -83,13 +86,14 @@ def mend_elbows(source: SourceMotion) -> tuple[SourceMotion, tuple[str, ...]]:
         names = ("collar", "shoulder", "elbow", "wrist", "hand")
         collar, shoulder, elbow, wrist, hand = (JOINT[f"{side}_{n}"] for n in names)
         forward = pos.new_tensor([0.0, -sign, 0.0])  # the axis that bends an arm forwards in the T-pose
+        along = unit(source.rest[elbow] - source.rest[shoulder])
         seen = bending(source, shoulder, elbow, wrist).mean(0)
-        turned = twist(relative(rot[:, collar], rot[:, shoulder]), unit(source.rest[elbow] - source.rest[shoulder]))
+        turned = twist(relative(rot[:, collar], rot[:, shoulder]), along)
         if seen.norm() < 0.2 or seen @ forward > -0.5 * seen.norm() or turned.cos().mean() < 0:
             continue
         mended.append(side)
         flexion = relative(rot[:, shoulder], rot[:, elbow])
-        half = roma.rotvec_to_unitquat(torch.pi * unit(source.rest[elbow] - source.rest[shoulder])).expand_as(flexion)
+        half = roma.rotvec_to_unitquat(torch.pi * along).expand_as(flexion)
         forwards = roma.quat_product(roma.quat_product(half, flexion), roma.quat_conjugation(half))
         mended_elbow = roma.quat_product(rot[:, shoulder], forwards)
         turn = roma.quat_product(mended_elbow, roma.quat_conjugation(rot[:, elbow]))
@@ -99,9 +103,32 @@ def mend_elbows(source: SourceMotion) -> tuple[SourceMotion, tuple[str, ...]]:
     return (replace(source, pos=pos, rot=rot), tuple(mended)) if mended else (source, ())
 
 
+def z_up(vectors: torch.Tensor) -> torch.Tensor:
+    """Positions or directions (..., 3) of a y-up source in the kit's z-up world."""
+    return roma.quat_action(vectors.new_tensor(STANDING).expand(*vectors.shape[:-1], 4), vectors)
+
+
 def unit(v: torch.Tensor) -> torch.Tensor:
-    """Vectors (..., 3) at length one."""
+    """Vectors (..., n) at length one."""
     return torch.nn.functional.normalize(v, dim=-1, eps=1e-9)
+
+
+def angle_between(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Angles between vectors (..., 3) x2 -> (...) rad."""
+    return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
+
+
+def frame(main: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
+    """Rotation matrices (..., 3, 3): the first column lies along `main` (..., 3), the second in its plane with `side` (..., 3)."""
+    first = unit(main)
+    second = unit(side - (side * first).sum(-1, keepdim=True) * first)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+
+
+def smallest_turn(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """The smallest rotations (..., 4) xyzw that take unit vectors (..., 3) to others, not opposite ones."""
+    cosine = (start * end).sum(-1, keepdim=True)
+    return unit(torch.cat([torch.linalg.cross(start, end), 1 + cosine], dim=-1))
 
 
 def relative(parent: torch.Tensor, child: torch.Tensor) -> torch.Tensor:
@@ -109,7 +136,18 @@ def relative(parent: torch.Tensor, child: torch.Tensor) -> torch.Tensor:
     return roma.quat_product(roma.quat_conjugation(parent), child)
 
 
+def since_rest(rot: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """Rotations (T, 4) xyzw relative to a rotation at rest (4,)."""
+    return roma.quat_product(rot, roma.quat_conjugation(rest).expand_as(rot))
+
+
 def twist(rotation: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
     """Angle in [-pi, pi) by which rotations (T, 4) xyzw turn about a unit axis (3,): swing-twist decomposition."""
     angle = 2 * torch.atan2(rotation[:, :3] @ axis, rotation[:, 3])
     return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi
+
+
+def mean_twist(rotation: torch.Tensor, axis: torch.Tensor) -> torch.Tensor:
+    """Circular mean of `twist`: (T, 4) xyzw and (3,) -> () rad."""
+    angles = twist(rotation, axis)
+    return torch.atan2(angles.sin().mean(), angles.cos().mean())

@@ -1,57 +1,48 @@
-"""`load_clips` and `load_library`: from what a user types (files, folders, libraries, "demo") to motions at the control rate."""
+"""`load_clips` and `load_library`: motions at 30 fps from files, folders, packed libraries, "demo" and "generated"."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from data_prep.imported import Imported, import_file, left_out
 from data_prep.made import made_clips
 from data_prep.named import find_motion_files, is_made
 from data_prep.support import is_doubted
-from physhmr_kit.cli import progress_bar
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.library_files import is_library, read_index
 from physhmr_kit.utils.errors import KitError
 
-
-def import_files(paths: Sequence[Path], check: bool = True, cached: bool = True) -> list[Imported]:
-    """Import files one by one, with a bar on a terminal when there are many; see `import_file`."""
-    with bar(len(paths), f"reading {len(paths)} motions") as show:
-        done = []
-        for path in paths:
-            done.append(import_file(path, check, cached))
-            show(len(done), len(paths))
-        return done
+Item = TypeVar("Item")
 
 
-@contextmanager
-def bar(total: int, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr where that is a terminal and there is something to wait for; takes (done, total)."""
+def with_progress(items: Iterable[Item], total: int, title: str) -> Iterable[Item]:
+    """The items, with a progress bar on stderr if that is a terminal and there are at least four."""
     if total < 4 or not sys.stderr.isatty():
-        yield lambda done, total: None
-    else:
-        with progress_bar(title, total) as show:
-            yield show
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, title, total, console=Console(stderr=True), transient=True)
 
 
-_said: set[str] = set()
+_printed: set[str] = set()
 
 
-def _say(lines: list[str]) -> None:
-    """Tell the user on stderr, each line once in the life of the program, however often a file is asked for."""
+def _warn(lines: list[str]) -> None:
+    """Print lines on stderr, each once per process, however often a file is loaded."""
     for line in lines:
-        if line not in _said:
-            _said.add(line)
+        if line not in _printed:
+            _printed.add(line)
             print(line, file=sys.stderr)
 
 
-def told(imported: Sequence[Imported]) -> list[str]:
-    """What a user should know of files: their notes, files with the same note together, and those refused with the reason."""
+def summarize(imported: Sequence[Imported]) -> list[str]:
+    """Lines for the user: notes, grouped over files with the same one, and the files that were refused, with the reason."""
     by_note: dict[str, list[Path]] = {}
     for one in imported:
         for note in (*one.notes, *one.doubts):
@@ -78,19 +69,20 @@ def load_clips(
 
     Args:
         specs: "demo" (all demo motions), "demo:<name>", "generated:<count>" or "generated:<count>:<seed>" (see
-            `motion.generator`), a .bvh, .npz, .npy, .pkl or .amc file (its .asf found beside it), a library that `data_prep.pack` wrote, or a folder, searched recursively in sorted order: what is no motion is passed
-            over, and a motion that is refused is skipped and told on stderr. Captured motions arrive retargeted and on the floor.
-        check: refuse or repair files that cannot be tracked as they are (`check_clip`), saying on stderr what was
-            repaired; without it a motion comes as it was read, to be looked at.
+            `motion.generator`), a .bvh, .npz, .npy, .pkl or .amc file (with its .asf beside it), a library written by
+            `data_prep.pack`, or a folder, searched recursively in sorted order: files that are no motions are ignored, and
+            a motion that is refused is skipped and listed on stderr. Captured motions are retargeted and put on the floor.
+        check: refuse or repair motions that cannot be tracked as they are (`check_clip`), and report repairs on stderr;
+            without it motions are returned as they were read, for viewing.
         strict: stop at a folder's first motion that is refused.
-        cached: keep what was imported in the user's cache folder (`data_prep.cache`), and look there first.
-        skip_unsupported: leave out the clips whose support is doubted (`data_prep.support`), and list them on stderr.
+        cached: use the cache of imported motions in the user's cache folder (`data_prep.cache`).
+        skip_unsupported: leave out clips that lack support (`data_prep.support`), and list them on stderr.
 
     Returns:
         the clips in the order given; a second clip of the same name is called <name>_2, and so on.
 
     Raises:
-        KitError: what was asked for is missing, unreadable or broken, or cannot be tracked; names the file and the fault.
+        KitError: a source is missing, unreadable or broken, or cannot be tracked; names the file and the fault.
     """
     if isinstance(specs, str | Path):
         specs = [specs]
@@ -105,18 +97,21 @@ def load_clips(
             clips += library.clips() if library else []
             skipped += more
         else:
-            imported = import_files(find_motion_files(spec), check, cached)
+            paths = find_motion_files(spec)
+            shown = with_progress(paths, len(paths), f"reading {len(paths)} motions")
+            imported = [import_file(path, check, cached) for path in shown]
             _refuse(spec, imported, strict)
             if skip_unsupported:
                 parts = [one.supported() for one in imported]
                 imported = [one for one, _ in parts]
                 skipped += [line for _, more in parts for line in more]
             clips += [clip for one in imported for clip in one.clips]
-            lines += told(imported) if check else []
+            lines += summarize(imported) if check else []
     if not clips:
-        raise _nothing_left(skipped) if skipped else KitError("no clips asked for; name files, folders or 'demo'")
-    _say(lines + _listed(skipped))  # after all were read, so that a refusal stands alone
-    return _unique(clips)
+        raise _nothing_left(skipped) if skipped else KitError("no clips given; name files, folders or 'demo'")
+    _warn(lines + _listed(skipped))  # after all were read, so that an error is printed alone
+    names = unique_names([clip.name for clip in clips])
+    return [c if c.name == name else replace(c, name=name) for c, name in zip(clips, names, strict=True)]
 
 
 def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
@@ -130,7 +125,7 @@ def _refuse(spec: str | Path, imported: list[Imported], strict: bool) -> None:
 
 
 def load_library(specs: Sequence[str | Path], strict: bool = False, skip_unsupported: bool = False) -> MotionLibrary:
-    """The motions of `load_clips` as a library, packed ones first; a single packed one is opened where it lies, whatever its size.
+    """The motions of `load_clips` as a library, packed ones first; a single packed one is memory-mapped, whatever its size.
 
     Raises:
         KitError: see `load_clips`.
@@ -144,35 +139,30 @@ def load_library(specs: Sequence[str | Path], strict: bool = False, skip_unsuppo
         packed.append(MotionLibrary(load_clips(others, strict=strict, skip_unsupported=skip_unsupported)))
     if not packed:
         raise _nothing_left(skipped)
-    _say(_listed(skipped))
+    _warn(_listed(skipped))
     return packed[0] if len(packed) == 1 else MotionLibrary.joined(packed)
 
 
 def _open(spec: str | Path, skip_unsupported: bool) -> tuple[MotionLibrary | None, list[str]]:
-    """A packed library, None where no clip of it is left, and a line for each clip that was left out of it."""
+    """A packed library, or None if no clip of it is left, and a line for each clip that was left out."""
     library = MotionLibrary.open(spec)
     if not skip_unsupported:
         return library, []
     shares = [entry.unsupported for entry in read_index(spec).clips]
     known = [share for share in shares if share is not None]
     if len(known) < len(shares):
-        raise KitError(f"{spec}: packed by a version that did not look at support; pack it again")
+        raise KitError(f"{spec}: packed by a version that did not check support; pack it again")
     doubted = [is_doubted(share) for share in known]
-    named = zip(library.names, known, doubted, strict=True)
-    lines = [f"{spec}: {left_out(name, share)}" for name, share, leaves in named if leaves]
+    lines = [
+        f"{spec}: {left_out(n, share)}" for n, share in zip(library.names, known, strict=True) if is_doubted(share)
+    ]
     return (None if all(doubted) else library.only([not leaves for leaves in doubted])), lines
 
 
 def _listed(skipped: list[str]) -> list[str]:
-    return (
-        [f"{len(skipped)} clip(s) left out for lack of support:", *(f"  {line}" for line in skipped)] if skipped else []
-    )
+    heading = f"{len(skipped)} clip(s) left out for lack of support:"
+    return [heading, *(f"  {line}" for line in skipped)] if skipped else []
 
 
 def _nothing_left(skipped: list[str]) -> KitError:
     return KitError(f"all {len(skipped)} clips are left out for lack of support; the first: {skipped[0]}")
-
-
-def _unique(clips: list[Clip]) -> list[Clip]:
-    names = unique_names([clip.name for clip in clips])
-    return [c if c.name == name else replace(c, name=name) for c, name in zip(clips, names, strict=True)]

@@ -1,8 +1,8 @@
-"""The trunk against where its joints are: files in which child joints turn back what their parents turned.
+"""Detects files whose trunk rotations contradict their joint positions.
 
-In such files (public conversions of CMU's later subjects, some exporters' "corrected" roots) the root is rolled by 90 degrees and the hip joints
-undo it; every joint is where it should be, and the rotations of pelvis, spine and head mean nothing. Hip line, shoulder
-line and spine tell what they are.
+In such files (public conversions of CMU's later subjects, some exporters' "corrected" roots) the root is rolled by 90 degrees and
+the hip joints undo it; every joint is where it should be, but the rotations of pelvis, spine and head are meaningless. They
+are recovered from hip line, shoulder line and spine.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import roma
 import torch
 
 from data_prep.rest_pose import Rows
-from data_prep.source import relative, twist, unit
+from data_prep.source import angle_between, mean_twist, relative, unit
 
-_LOOSE = 0.03  # of the hips' distance from the root: what a rigid pelvis may miss them by
-_ROLLED = 30.0  # degrees between root and hips: no rig means that
-_GIRDLE = 45.0  # degrees between a chest and its shoulder line on the median: no shoulder girdle turns as far
+_LOOSE = 0.03  # of the hips' distance from the root: tolerance within which the pelvis counts as rigid
+_ROLLED = 30.0  # degrees between root and hips: more is not intended by any rig
+_GIRDLE = 45.0  # degrees between a chest and its shoulder line on the median: more than any shoulder girdle turns
 _Y = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
 
 
 def straighten(rows: Rows, rest: dict[str, torch.Tensor]) -> tuple[list[str], bool]:
-    """Let the pelvis follow its hips where joints between root and hips turn.
+    """Make the pelvis follow the hips where joints between root and hips rotate.
 
     Args:
         rows: changed in place; rotations since `rest`. rest: SMPL joint -> (3,) of an upright rest pose.
 
     Returns:
-        a line, if that was so, and whether the rotations of the file are not to be believed at all.
+        a note if this was needed, as a list of one line or none, and whether the file's rotations are unusable.
     """
     pelvis, off = _pelvis(rows, rest)
     if off:
@@ -34,18 +34,16 @@ def straighten(rows: Rows, rest: dict[str, torch.Tensor]) -> tuple[list[str], bo
     girdle = _girdle_off(rows, rest)
     if off > _ROLLED or girdle > _GIRDLE:
         what = f"hips {off:.0f} degrees against their root, shoulders {girdle:.0f} against the chest"
-        return [f"rotations do not tell how the body lies ({what}): taken from where its joints are"], True
-    return (
-        [f"the hips turn against their root, by up to {off:.0f} degrees: the pelvis follows the hips"]
-        if off > 5
-        else []
-    ), False
+        return [f"rotations contradict the joint positions ({what}): computed from the positions"], True
+    if off > 5:
+        return [f"the hips turn against their root by up to {off:.0f} degrees: the pelvis follows the hips"], False
+    return [], False
 
 
 def _pelvis(rows: Rows, rest: dict[str, torch.Tensor]) -> tuple[torch.Tensor, float]:
-    """(T, 4) the rotation that carries the hips at rest onto where they are, and the most the root was off in degrees (0: rigid).
+    """Pelvis rotation (T, 4) fitted to the hips, and the root's largest deviation from it in degrees (0: rigid).
 
-    Hips beside the root, not below it, leave its pitch open: the trunk decides that.
+    Hips level with the root leave its pitch undetermined: the trunk decides that.
     """
     pos, rot = rows["pelvis"]
     names = ["left_hip", "right_hip"]
@@ -64,17 +62,14 @@ def _pelvis(rows: Rows, rest: dict[str, torch.Tensor]) -> tuple[torch.Tensor, fl
 
 
 def _girdle_off(rows: Rows, rest: dict[str, torch.Tensor]) -> float:
-    """How far the shoulder line is from where the chest's rotation has it, degrees on the median."""
+    """Median angle between the shoulder line and its direction by the chest's rotation, degrees."""
     rot = rows["spine3"][1]
     across = unit(rows["left_shoulder"][0] - rows["right_shoulder"][0])
     said = roma.quat_action(rot, unit(rest["left_shoulder"] - rest["right_shoulder"]).expand_as(across))
-    return float(
-        torch.rad2deg(torch.atan2(torch.linalg.cross(said, across).norm(dim=-1), (said * across).sum(-1))).median()
-    )
+    return float(torch.rad2deg(angle_between(said, across)).median())
 
 
 def facing_ahead(head: torch.Tensor, chest: torch.Tensor) -> torch.Tensor:
-    """A head (T, 4) that faces on average as the chest (T, 4) does: its mean turn about its own axis is taken out."""
-    angle = twist(relative(chest, head), _Y)
-    mean = torch.atan2(angle.sin().mean(), angle.cos().mean())
-    return roma.quat_product(head, roma.rotvec_to_unitquat(-mean * _Y).expand_as(head))
+    """The head's rotation (T, 4) without its mean twist, so that on average it faces as the chest (T, 4) does."""
+    angle = mean_twist(relative(chest, head), _Y)
+    return roma.quat_product(head, roma.rotvec_to_unitquat(-angle * _Y).expand_as(head))

@@ -1,1 +1,1 @@
-"""What every room may use: files that appear whole or not at all, errors, Markdown tables, threads."""
+"""Shared helpers: atomic file writes, errors, Markdown and LaTeX tables, threads."""

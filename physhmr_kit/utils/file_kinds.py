@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, so that a web page or a Git-LFS pointer is called that and not "damaged". Free of torch."""
+"""Identifies files by their first bytes, so that errors name a web page or a Git-LFS pointer as such. Free of torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STARTS = {
 
 
 def kind_of(start: bytes) -> str:
-    """What a file beginning with these bytes is, in words; empty where we cannot tell."""
+    """Description of a file that starts with these bytes; empty if unknown."""
     if not start:
         return "empty"
     for magic, words in _STARTS.items():
@@ -31,7 +31,7 @@ def kind_of(start: bytes) -> str:
             return words
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html")):
-        return "a web page, saved in the place of the file; download the file itself"
+        return "a web page, saved instead of the file; download the file itself"
     if text.startswith(b"hierarchy"):
         return "a BVH"
     if b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start):
@@ -56,7 +56,7 @@ def first_bytes(path: str | Path, count: int = 512) -> bytes:
 
 
 def refuse_other_kind(path: str | Path, wanted: str, *magic: bytes) -> None:
-    """Refuse a file that does not begin with one of `magic`, calling it what it is.
+    """Refuse a file that does not start with one of `magic`; the message says what it is.
 
     Args:
         wanted: what the file should be, e.g. "an .npz archive".
@@ -71,10 +71,10 @@ def refuse_other_kind(path: str | Path, wanted: str, *magic: bytes) -> None:
 
 
 def refuse_no_text(path: str | Path) -> None:
-    """Refuse a file that is known by its first bytes to be no text of its own, such as a Git-LFS pointer or a web page.
+    """Refuse a file whose first bytes show that it is not the expected text, such as a Git-LFS pointer or a web page.
 
     Raises:
-        KitError: such a file, or none at all.
+        KitError: such a file, or no such file.
     """
     kind = kind_of(first_bytes(path))
     if kind not in ("", "a BVH", "a text file"):
@@ -82,7 +82,7 @@ def refuse_no_text(path: str | Path) -> None:
 
 
 def read_text(path: str | Path) -> str:
-    """A text file whatever its encoding: UTF-8 with or without a byte order mark, UTF-16 with one, else Latin-1.
+    """Read a text file of any encoding: UTF-8 with or without a byte order mark, UTF-16 with one, else Latin-1.
 
     Raises:
         KitError: no such file, a binary one, or an empty one.
@@ -106,9 +106,7 @@ def read_text(path: str | Path) -> str:
 
 
 def with_decimal_points(text: str) -> str:
-    """Numbers with decimal commas (as some locales write them) with points instead; other commas become blanks."""
-    if "," not in text:
-        return text
+    """Replace decimal commas (as some locales write them) by points, and other commas by blanks."""
     if not re.search(r"\d\.\d", text):
         text = re.sub(r"(?<=\d),(?=\d)", ".", text)
     return text.replace(",", " ")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and NumPy archives that may be damaged."""
+"""Atomic file writes, and reading of NumPy archives that may be damaged."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from physhmr_kit.utils.file_kinds import refuse_other_kind
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary file beside `path` to write into; it takes the name of `path` when the block ends.
+    """Yields a temporary file beside `path` to write to; it is renamed to `path` when the block ends.
 
-    Whatever goes wrong in the block, the temporary file is removed and `path` stays as it was. Folders are created. The
-    temporary name keeps the suffix, by which many writers choose their format.
+    If the block fails, the temporary file is removed and `path` stays as it was. Folders are created. The temporary name
+    keeps the suffix, by which many writers choose their format.
 
     Raises:
         KitError: the file cannot be written.
@@ -37,7 +37,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a text file (UTF-8, line ends as they are), whole or not at all.
+    """Write a text file atomically (UTF-8, line ends unchanged).
 
     Raises:
         KitError: the file cannot be written.
@@ -48,7 +48,7 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
 
 
 def write_arrays(path: str | os.PathLike, **arrays) -> Path:
-    """Write a compressed .npz, whole or not at all.
+    """Write a compressed .npz atomically.
 
     Raises:
         KitError: the file cannot be written.
@@ -59,11 +59,11 @@ def write_arrays(path: str | os.PathLike, **arrays) -> Path:
 
 
 def read_arrays(path: str | os.PathLike, kind: str, keys: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an .npz; no code in it runs.
+    """Read the arrays of an .npz, without pickles.
 
     Args:
         kind: what the file should be, for messages: 'clip', 'keypoint file'.
-        keys: which arrays to read, of those that are there; all by default.
+        keys: arrays to read if present; all by default.
 
     Raises:
         KitError: missing or damaged file.
@@ -78,6 +78,6 @@ def read_arrays(path: str | os.PathLike, kind: str, keys: Collection[str] | None
     except KitError:
         raise
     except Exception as fault:  # a damaged archive raises almost anything (zlib, zipfile, tokenize)
-        if "allow_pickle" in str(fault):  # NumPy's own words advise unsafe loading
+        if "allow_pickle" in str(fault):  # NumPy's message recommends unsafe loading
             fault = ValueError("it holds Python objects, which are not read")
         raise KitError(f"{path}: not a readable .npz {kind} ({fault})") from fault

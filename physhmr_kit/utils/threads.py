@@ -1,4 +1,4 @@
-"""How many threads PyTorch uses while environments are stepped."""
+"""Number of threads that PyTorch uses while environments are stepped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 @contextlib.contextmanager
 def one_thread():
-    """PyTorch on one thread for a while.
+    """Run PyTorch on one thread within the block.
 
     A step is hundreds of short operations; waking a second thread for each costs more than it saves, while the simulator's own
     threads use all cores (docs/performance.md).

@@ -57,7 +57,7 @@ REFUSED = {
     "pointer.npz": "a Git-LFS pointer",
     "text.npz": "a text file",
     "empty.npz": "an empty archive",
-    "walk.fbx": "not a motion file of a known kind",
+    "walk.fbx": "not a supported motion file",
     "folder": "no motion files in this folder",
     "generated:none": "expected generated:COUNT",
 }

@@ -82,8 +82,12 @@ def toy(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def cmu_folder() -> Path:
-    """The shared CMU captures."""
-    if not CMU.is_dir():
-        pytest.skip(f"{CMU} is absent; set PHYSHMR_DATA")
-    return CMU
+def cmu():
+    """A function that returns the path of a shared CMU capture, e.g. 'bvh/05_10.bvh'."""
+
+    def find(name: str) -> Path:
+        if not (CMU / name).is_file():
+            pytest.skip(f"{CMU / name} is absent; set PHYSHMR_DATA")
+        return CMU / name
+
+    return find

@@ -166,3 +166,10 @@ def write(clip: Clip, dialect: Dialect, path: Path) -> Path:
     lines += ["MOTION", f"Frames: {len(clip)}", f"Frame Time: {1 / clip.fps:.7f}", *rows]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def edit_rows(text: str, change) -> str:
+    """A file's text with the values of each frame changed: a list of strings -> a list of strings."""
+    head, _, motion = text.partition("MOTION\n")
+    count, step, *rows = motion.strip().splitlines()
+    return head + "MOTION\n" + "\n".join([count, step, *(" ".join(change(row.split())) for row in rows)]) + "\n"

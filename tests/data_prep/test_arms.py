@@ -1,4 +1,4 @@
-"""Arms: where three hinges lock, the way around it; elsewhere nothing."""
+"""Arms near gimbal lock are smoothed; elsewhere nothing changes."""
 
 import math
 
@@ -30,7 +30,7 @@ def swung(fps: float, by: float = 2.6, twist: float = 2.2) -> torch.Tensor:
 
 
 def hinges(rot: torch.Tensor) -> torch.Tensor:
-    """What a simulator is asked for: (T, 69) rad, within the limits."""
+    """The hinge angles that a simulator is given: (T, 69) rad, within the limits."""
     return rotation_to_dof(rot[:, 1:]).clamp(*dof_limits().double().unbind(-1))
 
 
@@ -39,8 +39,9 @@ def fastest(rot: torch.Tensor, fps: float) -> float:
 
 
 @pytest.mark.parametrize("fps", [30.0, 120.0])
-def test_an_arm_whose_hinges_race_is_led_around(fps):
-    captured = swung(fps)
+def test_a_fast_arm_is_smoothed_around_the_fault_only(fps):
+    swing, still = swung(fps), swung(fps)[:1].repeat(round(2 * fps), 1, 1)
+    captured = torch.cat([still, swing, still])
     assert fastest(captured, fps) > 1.5 * RACING
     mended = glide(captured, fps, OFFSETS)
     assert fastest(mended, fps) < RACING
@@ -49,13 +50,18 @@ def test_an_arm_whose_hinges_race_is_led_around(fps):
 
     root = torch.zeros(len(captured), 3, dtype=torch.float64)
     (was, _), (now, _) = (forward_kinematics(root, rot, OFFSETS) for rot in (captured, mended))
-    off = (was - now).norm(dim=-1)
+    off = (was - now).norm(dim=-1)[len(still) : -len(still)]
     assert off.max() < 0.06 and off[:, JOINT["right_wrist"]].mean() < 0.02
     others = [j for j in range(24) if j not in ARM]
     assert torch.equal(mended[:, others], captured[:, others])
 
+    far = round(1.6 * fps)
+    assert torch.equal(mended[:far], captured[:far]) and torch.equal(mended[-far:], captured[-far:])
+    step = roma.unitquat_geodesic_distance(mended[1:, ARM[0]], mended[:-1, ARM[0]])
+    assert step.max() * fps < 36  # no jump where the smoothed frames begin
 
-def test_an_arm_that_glides_is_left_alone():
+
+def test_a_slow_arm_is_left_unchanged():
     for name in ("wave", "punch", "reach"):
         rot = demo_clip(name).joint_rot.double()
         assert torch.equal(glide(rot, demo_clip(name).fps, OFFSETS), rot)
@@ -63,16 +69,6 @@ def test_an_arm_that_glides_is_left_alone():
     assert torch.equal(glide(easy, 30.0, OFFSETS), easy)
 
 
-def test_only_the_frames_around_the_fault_change():
-    still = swung(120.0)[:1].repeat(240, 1, 1)
-    captured = torch.cat([still, swung(120.0), still])
-    mended = glide(captured, 120.0, OFFSETS)
-    assert not torch.equal(mended[250:350], captured[250:350])
-    assert torch.equal(mended[:200], captured[:200]) and torch.equal(mended[-200:], captured[-200:])
-    step = roma.unitquat_geodesic_distance(mended[1:, ARM[0]], mended[:-1, ARM[0]])
-    assert step.max() < 0.3  # no leap where the mended frames begin
-
-
-def test_a_clip_of_a_few_frames_passes():
+def test_a_clip_of_a_few_frames_is_left_unchanged():
     captured = swung(120.0)[:5]
     assert torch.equal(glide(captured, 120.0, OFFSETS), captured)

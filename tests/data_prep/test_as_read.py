@@ -1,4 +1,4 @@
-"""Motions as their files tell them: those of HMR tools are known by their files and brought to a floor that is found."""
+"""Motions read for evaluation: output of HMR tools is recognised by its files, and the floor is estimated."""
 
 import numpy as np
 import test_importers as importers
@@ -10,7 +10,7 @@ from physhmr_kit.motion.kinematics import forward_kinematics
 scene = importers.scene
 
 
-def test_outputs_of_tools_are_known_by_their_files_and_agree_with_the_motion_they_saw(scene, tmp_path):
+def test_output_of_tools_is_recognised_and_agrees_with_the_true_motion(scene, tmp_path):
     importers.write_gvhmr(tmp_path / "runs" / "gvhmr", scene)
     importers.write_tram(tmp_path / "runs" / "tram", scene)
     (tmp_path / "runs" / "wham").mkdir(parents=True)
@@ -28,7 +28,7 @@ def test_outputs_of_tools_are_known_by_their_files_and_agree_with_the_motion_the
         assert abs(float((pos - wanted)[0, 0, 2])) < 0.02, "the pelvis is as high above the floor found"
 
 
-def test_a_broken_run_of_a_tool_is_a_refusal_and_the_others_are_read(scene, tmp_path):
+def test_incomplete_output_is_a_refusal_and_other_output_is_read(scene, tmp_path):
     importers.write_gvhmr(tmp_path / "good", scene)
     importers.write_gvhmr(tmp_path / "bad", scene)
     (tmp_path / "bad" / "preprocess" / "vitpose.pt").unlink()
@@ -36,7 +36,7 @@ def test_a_broken_run_of_a_tool_is_a_refusal_and_the_others_are_read(scene, tmp_
     assert bad.clip is None and "vitpose.pt" in bad.refusal and good.clip is not None
 
 
-def test_a_single_frame_is_no_motion(tmp_path):
+def test_a_single_frame_is_refused(tmp_path):
     np.savez(tmp_path / "one.npz", poses=np.zeros((1, 72)), trans=np.zeros((1, 3)), mocap_framerate=30.0)
     (one,) = read_motions(tmp_path / "one.npz")
     assert one.clip is None and one.refusal and one.path.name == "one.npz"

@@ -1,4 +1,4 @@
-"""BVH: orders and rates are read and not assumed, the rest frame goes, faults have one clear line."""
+"""BVH: axis orders and rates are read, a rest pose in front is dropped, faults are one-line errors."""
 
 import re
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import roma
 import torch
+from dialects import edit_rows
 
 from data_prep.bvh import read_bvh, read_source
 from data_prep.bvh_file import forward, parse_bvh
@@ -41,23 +42,17 @@ def tiny(root="hip", turns="Zrotation Yrotation Xrotation", frames=1, step="0.03
 
 
 def as_daz(text: str) -> str:
-    """A file of the kit with Daz's names and End Sites for toes, so that it is retargeted like a stranger's."""
+    """A file of the kit with Daz's names and End Sites for toes, so that it is retargeted like any other."""
 
     def rename(match):
         side, _, base = match[2].partition("_")
         return match[1] + (side[0] + _DAZ.get(base, base) if base else _DAZ.get(match[2], match[2]))
 
-    head, _, motion = re.sub(r"(ROOT |JOINT )(\w+)", rename, text).partition("MOTION\n")
-    channels = re.findall(r"JOINT (\w+)|ROOT (\w+)", head)
-    toes = [i for i, (joint, _) in enumerate(channels) if joint in ("lfoot", "rfoot")]
-    keep = np.ones(3 + 3 * len(channels), bool)
-    for i in toes:
-        keep[3 + 3 * i : 6 + 3 * i] = False
+    text = re.sub(r"(ROOT |JOINT )(\w+)", rename, text)
+    toes = [i for i, joint in enumerate(re.findall(r"(?:ROOT|JOINT) (\w+)", text)) if joint in ("lfoot", "rfoot")]
     foot = r"JOINT [lr]foot\s*\{\s*(OFFSET [^\n]*)\s*CHANNELS[^\n]*\s*End Site\s*\{[^}]*\}\s*\}"
-    head = re.sub(foot, r"End Site\n{\n\1\n}", head)
-    count, step, *rows = motion.strip().splitlines()
-    rows = [" ".join(np.array(row.split())[keep]) for row in rows]
-    return head + "MOTION\n" + "\n".join([count, step, *rows]) + "\n"
+    text = re.sub(foot, r"End Site\n{\n\1\n}", text)
+    return edit_rows(text, lambda row: [v for column, v in enumerate(row) if column // 3 - 1 not in toes])
 
 
 @pytest.fixture
@@ -65,14 +60,14 @@ def walk(tmp_path):
     return write_bvh(demo_clip("walk_forward"), tmp_path / "walk.bvh")
 
 
-def test_the_kits_own_files_come_back_as_they_were(walk):
+def test_the_kits_own_files_are_read_unchanged(walk):
     clip, back = demo_clip("walk_forward"), read_bvh(walk)
     assert back.fps == 30.0 and back.name == "walk" and len(back) == len(clip)
     assert torch.allclose(back.root_pos, clip.root_pos, atol=1e-5)
     assert roma.unitquat_geodesic_distance(back.joint_rot, clip.joint_rot).max() < 1e-4
 
 
-def test_the_same_motion_under_other_names_survives_retargeting(walk, tmp_path):
+def test_the_same_motion_with_other_joint_names_is_retargeted(walk, tmp_path):
     path = tmp_path / "daz.bvh"
     path.write_text(as_daz(walk.read_text()))
     clip, back = demo_clip("walk_forward"), read_bvh(path)
@@ -100,7 +95,7 @@ def test_axis_orders_are_read_leftmost_outermost(tmp_path, order):
     assert roma.unitquat_geodesic_distance(rot, expected).max() < 1e-6
 
 
-def test_the_rate_is_read_and_rounded_only_when_it_is_nearly_whole(tmp_path):
+def test_the_rate_is_rounded_only_if_it_is_nearly_whole(tmp_path):
     path = tmp_path / "rate.bvh"
     for step, fps in (("0.00833333", 120.0), ("0.0166667", 60.0), ("0.04", 25.0)):
         path.write_text(tiny(step=step))
@@ -142,8 +137,8 @@ FAULTS = {
     "the clip has no frames": lambda t: re.sub(r"Frames: \d+", "Frames: 0", t),
     "does not start with Frames": lambda t: re.sub(r"Frames: \d+", "Frames: many", t),
     "frame time 0.0 is not a positive": lambda t: re.sub(r"Frame Time: .*", "Frame Time: 0", t),
-    "no joint that we know for the left thigh, left shin": lambda t: re.sub(r"(ROOT|JOINT) (\w+)", r"\1 \2qqq", t),
-    "no joint that we know for the left shin": lambda t: t.replace("left_knee", "left_nee"),
+    "no known joint name for the left thigh, left shin": lambda t: re.sub(r"(ROOT|JOINT) (\w+)", r"\1 \2qqq", t),
+    "no known joint name for the left shin": lambda t: t.replace("left_knee", "left_nee"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Bodies that lean through a whole clip, by a pelvis that was fitted askew or by standing beside their feet."""
+"""A constant lean is corrected: of a pelvis that was fitted askew, or of a body that is not over its feet."""
 
 import math
 from dataclasses import replace
@@ -29,7 +29,7 @@ def hollow(clip: Clip) -> float:
 
 
 @pytest.mark.parametrize("degrees", [25.0, 5.0, -25.0])
-def test_a_pelvis_tipped_forward_through_a_clip_is_turned_back_and_nothing_else(degrees):
+def test_only_a_pelvis_tilted_forward_throughout_a_clip_is_corrected(degrees):
     source = source_of(demo_clip("stand"))
     tip = roma.rotvec_to_unitquat(torch.tensor([math.radians(degrees), 0.0, 0.0], dtype=torch.float64))
     rot = source.rot.clone()
@@ -52,7 +52,7 @@ def leaning(clip: Clip, metres: float) -> Clip:
 
 
 @pytest.mark.parametrize("metres", [0.13, -0.13])
-def test_a_body_beside_its_feet_is_set_over_them(metres):
+def test_a_body_beside_its_feet_is_moved_over_them(metres):
     clip = ground(demo_clip("squat"))
     bad = leaning(clip, metres)
     mended = stand_over_feet(bad)
@@ -66,11 +66,11 @@ def test_a_body_beside_its_feet_is_set_over_them(metres):
 
 
 @pytest.mark.parametrize("name", ["walk_forward", "lunge", "bow", "turn"])
-def test_who_stands_over_his_feet_is_left_as_he_is(name):
+def test_a_body_over_its_feet_is_left_unchanged(name):
     clip = ground(demo_clip(name))
     assert stand_over_feet(clip) is clip
 
 
-def test_a_moment_of_standing_tells_nothing():
+def test_a_short_clip_is_left_unchanged():
     short = leaning(ground(demo_clip("stand")).cut(0, 40), 0.13)
     assert stand_over_feet(short) is short

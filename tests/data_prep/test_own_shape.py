@@ -1,4 +1,4 @@
-"""A clip with betas stands on its own legs: no float and no slide beyond the source's own, on a body model made here."""
+"""A clip with betas is retargeted from its own shape without floating or sliding, tested with a made-up body model."""
 
 import numpy as np
 import pytest
@@ -49,8 +49,8 @@ def walk():
     return demo_clip("walk_forward")
 
 
-def save_as(path, clip, betas, models):
-    """The clip walked by a person of this shape, as AMASS saves it: the same angles, on legs longer by what they are."""
+def save_as(path, clip, betas):
+    """The clip walked by a person of this shape, as AMASS saves it: the same angles on longer or shorter legs."""
     betas = np.array([*betas, *[0.0] * (10 - len(betas))], np.float32)
     shape, _ = own_shape(betas, "neutral", "SMPL")
     root = clip.root_pos / leg_scale(shape)
@@ -71,10 +71,10 @@ def measured(clip: Clip, stance):
     return soles(sole_corners(pos, rot), stance, clip.fps)
 
 
-def test_a_tall_person_comes_in_as_the_humanoid_would_have_walked(walk, models, tmp_path):
-    save_as(tmp_path / "tall.npz", walk, [2.0], models)
+def test_a_tall_person_walks_as_the_humanoid_would(walk, models, tmp_path):
+    save_as(tmp_path / "tall.npz", walk, [2.0])
     ((clip, lines),) = read_file(tmp_path / "tall.npz")
-    assert lines == ["brought from its own body shape (SMPL_NEUTRAL.npz) onto the humanoid's legs"]
+    assert lines == ["retargeted from its own body shape (SMPL_NEUTRAL.npz) to the humanoid's"]
     assert (clip.root_pos - walk.root_pos).abs().max() < 1e-3 and not clip.betas.any()
     pos, truth = (forward_kinematics(c.root_pos, c.joint_rot, Humanoid.mean().offsets)[0] for c in (clip, walk))
     assert (pos - truth).abs().max() < 2e-3
@@ -83,8 +83,8 @@ def test_a_tall_person_comes_in_as_the_humanoid_would_have_walked(walk, models, 
 @pytest.mark.parametrize(
     "betas", [(1.5,), (-1.5,), (0.0, 1.0), (0.0, 0.0, 2.0), (0.0, 0.0, 0.0, 1.0), (1.0, -0.8, -1.0, 1.0)]
 )
-def test_feet_neither_float_nor_slide_beyond_the_source(betas, walk, models, tmp_path):
-    shape, root = save_as(tmp_path / "walk.npz", walk, betas, models)
+def test_feet_float_and_slide_no_more_than_in_the_source(betas, walk, models, tmp_path):
+    shape, root = save_as(tmp_path / "walk.npz", walk, betas)
     ((clip, _),) = read_file(tmp_path / "walk.npz")
     stance = stance_of(walk)
     pos, rot = forward_kinematics(root.double(), walk.joint_rot.double(), own_offsets(shape).double())
@@ -96,7 +96,7 @@ def test_feet_neither_float_nor_slide_beyond_the_source(betas, walk, models, tmp
 
 
 def test_ignored_betas_make_a_tall_person_float_and_slide(walk, models, tmp_path, monkeypatch):
-    save_as(tmp_path / "tall.npz", walk, [1.5], models)
+    save_as(tmp_path / "tall.npz", walk, [1.5])
     stance = stance_of(walk)
     ((own, _),) = read_file(tmp_path / "tall.npz")
     monkeypatch.delenv("PHYSHMR_BODY_MODELS")
@@ -108,7 +108,7 @@ def test_ignored_betas_make_a_tall_person_float_and_slide(walk, models, tmp_path
     assert sliding > 2 * speed
 
 
-def test_a_model_of_another_gender_is_not_taken_for_the_clip_s(walk, models, tmp_path):
+def test_a_model_of_another_gender_is_not_used(walk, models, tmp_path):
     betas = np.array([2.0] + [0.0] * 9, np.float32)
     shape, lines = own_shape(betas, "female", "SMPL-H")
     assert shape is None and "no SMPL_FEMALE.npz or .pkl" in lines[0]
@@ -119,16 +119,16 @@ def test_a_model_of_another_gender_is_not_taken_for_the_clip_s(walk, models, tmp
     assert len(own_shape(betas, "female", "SMPL-X")[0].joints) == 22
 
 
-def test_a_pelvis_told_itself_is_not_moved_by_the_shape(walk, models, tmp_path):
-    _, root = save_as(tmp_path / "tall.npz", walk, [2.0], models)
+def test_a_pelvis_position_in_the_file_is_not_moved_by_the_shape(walk, models, tmp_path):
+    _, root = save_as(tmp_path / "tall.npz", walk, [2.0])
     betas = np.array([2.0] + [0.0] * 9, np.float32)
     np.savez(tmp_path / "phc.npz", pose_aa=walk.poses, root_trans_offset=root.numpy(), betas=betas, fps=walk.fps)
     ((clip, _),) = read_file(tmp_path / "phc.npz")
     assert (clip.root_pos - walk.root_pos).abs().max() < 1e-3
 
 
-def test_a_clip_is_imported_anew_when_a_body_model_comes_to_hand(walk, models, tmp_path):
-    save_as(tmp_path / "tall.npz", walk, [1.0], models)
+def test_a_clip_is_imported_again_when_a_body_model_is_added(walk, models, tmp_path):
+    save_as(tmp_path / "tall.npz", walk, [1.0])
     hidden = (models / "smpl" / "SMPL_NEUTRAL.npz").rename(tmp_path / "elsewhere.npz")
     assert "(betas) is ignored" in import_file(tmp_path / "tall.npz").notes[0]
     hidden.rename(models / "SMPL_NEUTRAL.npz")
@@ -137,8 +137,8 @@ def test_a_clip_is_imported_anew_when_a_body_model_comes_to_hand(walk, models, t
     assert import_file(tmp_path / "tall.npz").kept
 
 
-def test_a_damaged_body_model_is_told_in_one_line(walk, models, tmp_path):
-    save_as(tmp_path / "tall.npz", walk, [1.0], models)
+def test_a_damaged_body_model_is_a_one_line_error(walk, models, tmp_path):
+    save_as(tmp_path / "tall.npz", walk, [1.0])
     (models / "smpl" / "SMPL_NEUTRAL.npz").write_text("half a fi")
     with pytest.raises(KitError, match="SMPL_NEUTRAL"):
         read_file(tmp_path / "tall.npz")

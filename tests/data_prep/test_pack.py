@@ -1,4 +1,4 @@
-"""Packing: one library from many files, the same as if they were loaded, written whole, and only what changed read anew."""
+"""Packing: a library equals its loaded files, is written atomically, and only changed files are imported again."""
 
 import json
 from dataclasses import fields
@@ -46,7 +46,7 @@ def same(one: MotionLibrary, other: MotionLibrary) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_library_holds_what_loading_the_folder_gives(folder, tmp_path, workers):
+def test_a_library_equals_loading_the_folder(folder, tmp_path, workers):
     packed = pack([folder], tmp_path / "library", workers=workers)
     opened = MotionLibrary.open(tmp_path / "library")
     same(opened, MotionLibrary(load_clips([folder])))
@@ -57,7 +57,7 @@ def test_a_library_holds_what_loading_the_folder_gives(folder, tmp_path, workers
     assert packed.lines[-1].startswith(f"  {folder / 'short.npz'}: 3 frame(s)")
 
 
-def test_the_index_says_source_licence_length_and_what_was_refused(folder, tmp_path):
+def test_the_index_holds_source_licence_length_and_refusals(folder, tmp_path):
     pack([folder], tmp_path / "library", workers=1)
     index = read_index(tmp_path / "library")
     assert [(c.name, c.frames) for c in index.clips][:2] == [("a", 40), ("a_2", 50)]
@@ -68,7 +68,7 @@ def test_the_index_says_source_licence_length_and_what_was_refused(folder, tmp_p
     assert {c.licence for c in read_index(tmp_path / "library").clips} == {"mine"}
 
 
-def test_clips_take_a_library_alone_or_beside_others(folder, tmp_path):
+def test_a_library_is_loaded_alone_or_with_other_sources(folder, tmp_path):
     pack([folder], tmp_path / "library", workers=1)
     assert [c.name for c in load_clips([tmp_path / "library", "demo:squat"])][-2:] == ["fast", "squat"]
     same(load_library([tmp_path / "library"]), load_library([folder]))
@@ -76,7 +76,7 @@ def test_clips_take_a_library_alone_or_beside_others(folder, tmp_path):
     same(both, MotionLibrary([*load_clips([folder]), *load_clips(["demo:squat"])]))
 
 
-def test_only_what_changed_is_imported_again(folder, tmp_path, monkeypatch):
+def test_only_changed_files_are_imported_again(folder, tmp_path, monkeypatch):
     read = []
     monkeypatch.setitem(motion_file.READERS, ".npz", lambda path: read.append(path.name) or [(Clip.load(path), [])])
     monkeypatch.setenv("PHYSHMR_CACHE", str(tmp_path / "cache"))
@@ -91,7 +91,7 @@ def test_only_what_changed_is_imported_again(folder, tmp_path, monkeypatch):
     assert MotionLibrary.open(tmp_path / "library").lengths.tolist() == [40, 50, 50, 40, 45]
 
 
-def test_packing_that_fails_leaves_the_library_that_was_there(folder, tmp_path, monkeypatch):
+def test_a_failed_packing_leaves_the_existing_library(folder, tmp_path, monkeypatch):
     pack([folder], tmp_path / "library", workers=1)
     before = {p.name: p.read_bytes() for p in (tmp_path / "library").iterdir()}
     waving_clip(45).save(folder / "fast.npz")
@@ -105,7 +105,7 @@ def test_packing_that_fails_leaves_the_library_that_was_there(folder, tmp_path, 
     assert {p.name: p.read_bytes() for p in (tmp_path / "library").iterdir()} == before
 
 
-def test_the_command_tells_what_it_packed_and_what_it_skipped(folder, tmp_path, capsys):
+def test_the_command_prints_what_it_packed_and_skipped(folder, tmp_path, capsys):
     out = tmp_path / "library"
     assert run(lambda: main([str(folder), "--out", str(out), "--workers", "1"])) == 0
     said = capsys.readouterr()
@@ -120,18 +120,18 @@ def test_the_command_tells_what_it_packed_and_what_it_skipped(folder, tmp_path, 
     [
         (["{in}/short.npz", "--out", "{tmp}/new"], "none of 1 motion files can be used; the first: .*3 frame"),
         (["{in}", "--out", "{in}"], "exists and is no library"),
-        (["{in}", "--out", "{tmp}/new", "--workers", "0"], "at least one is needed"),
+        (["{in}", "--out", "{tmp}/new", "--workers", "0"], "must be at least 1"),
         (["{tmp}/nowhere", "--out", "{tmp}/new"], "no such file or folder"),
         (["{in}"], "--out"),
     ],
 )
-def test_what_cannot_be_packed_is_told_in_one_line(folder, tmp_path, words, message):
+def test_bad_input_is_a_one_line_error(folder, tmp_path, words, message):
     with pytest.raises(KitError, match=message) as caught:
         main([word.format(**{"in": folder, "tmp": tmp_path}) for word in words])
     assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
 
 
-def test_a_damaged_library_is_told_in_one_line(folder, tmp_path):
+def test_a_damaged_library_is_a_one_line_error(folder, tmp_path):
     out = tmp_path / "library"
     pack([folder], out, workers=1)
     index = json.loads((out / "index.json").read_text())

@@ -1,4 +1,4 @@
-"""Cutting at teleports: calibration left out, one teleport gives two clips, many are refused."""
+"""Cutting at teleports: calibration frames are dropped, one teleport gives two clips, many are refused."""
 
 import numpy as np
 import pytest
@@ -38,11 +38,11 @@ def teleport_of(clip: Clip) -> Teleport:
         ([15, 30, 45, 60], []),
     ],
 )
-def test_stretches_between_teleports_are_motions_if_they_last(steps, parts):
+def test_ranges_between_teleports_are_kept_if_they_are_long_enough(steps, parts):
     assert [(p.start, p.stop) for p in whole_parts(steps, 90, 30.0)] == parts
 
 
-def test_a_clip_with_one_teleport_is_cut_in_two_whole_halves():
+def test_a_clip_with_one_teleport_is_cut_in_two():
     clip = waving_clip(90)
     (first, second), lines = cut(teleport_of(shifted(clip, slice(50, None))))
     assert (first.name, second.name) == ("waving_part1", "waving_part2")
@@ -52,7 +52,7 @@ def test_a_clip_with_one_teleport_is_cut_in_two_whole_halves():
     assert check_clip(first)[0] is first and check_clip(second)[0] is second
 
 
-def test_calibration_at_both_ends_is_left_out_and_the_name_stays():
+def test_calibration_at_both_ends_is_dropped_and_the_name_stays():
     clip = waving_clip(90)
     (part,), lines = cut(teleport_of(shifted(clip, slice(0, 4), slice(88, None))))
     assert part.name == clip.name and len(part) == 84
@@ -60,7 +60,7 @@ def test_calibration_at_both_ends_is_left_out_and_the_name_stays():
     assert [line.split(":")[0] for line in lines] == ["first 4 frame(s) left out", "last 2 frame(s) left out"]
 
 
-def test_what_teleports_all_the_time_is_refused_and_says_how_often():
+def test_many_teleports_are_refused_with_their_number():
     fault = teleport_of(shifted(waving_clip(90), slice(15, 30), slice(45, 60)))
     with pytest.raises(Teleport, match=r"teleports from frame 14 to 15 .*; 4 such steps in 90 frames$"):
         cut(fault)

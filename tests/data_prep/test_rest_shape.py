@@ -1,4 +1,4 @@
-"""A body model file says how large a person is and where the pelvis lies at rest; another model's file is refused."""
+"""Size and pelvis of a person are read from a body model; files of another model are refused."""
 
 import pickle
 
@@ -36,13 +36,13 @@ def test_a_taller_person_has_a_larger_scale(tmp_path, suffix, joints, kind, kept
     assert read_rest_shape(path, torch.zeros(10), kind).scale == 1.0
 
 
-def test_without_a_model_the_mean_shape_is_taken():
+def test_without_a_model_the_mean_shape_is_used():
     smpl, smplx = mean_shape("SMPL"), mean_shape("SMPL-X")
     assert smpl.scale == smplx.scale == 1.0 and not smpl.known
     assert (smpl.pelvis - smplx.pelvis).norm() > 0.1  # the two models put their origin elsewhere
 
 
-def test_models_of_another_kind_and_files_that_are_none_are_refused(tmp_path):
+def test_other_models_and_damaged_files_are_refused(tmp_path):
     betas = torch.zeros(10)
     path, _ = body_model(tmp_path / "smpl.npz")
     with pytest.raises(KitError, match="a SMPL model, but these betas are of SMPL-X"):

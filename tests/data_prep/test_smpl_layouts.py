@@ -1,4 +1,4 @@
-"""Every layout of SMPL arrays comes in as the motion it holds; what is no motion is called what it is."""
+"""Every layout of SMPL arrays is read; errors say what a file without a motion is."""
 
 import io
 import pickle
@@ -10,10 +10,10 @@ import pytest
 import roma
 import torch
 
+from data_prep.compare import differences
 from data_prep.imported import import_file
-from data_prep.motion_file import read_file
+from data_prep.motion_file import read_file, to_clip
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.body.skeleton import PELVIS_AT_REST
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics
@@ -58,7 +58,7 @@ def assert_same(clip, truth):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_an_npz_of_each_layout_is_the_motion_it_holds(name, walk, tmp_path):
+def test_an_npz_of_each_layout_is_read(name, walk, tmp_path):
     np.savez(tmp_path / "walk.npz", **LAYOUTS[name](walk))
     clip, lines = only(tmp_path / "walk.npz")
     assert_same(clip, walk)
@@ -68,7 +68,7 @@ def test_an_npz_of_each_layout_is_the_motion_it_holds(name, walk, tmp_path):
 
 
 @pytest.mark.parametrize("save", [joblib.dump, lambda d, p: p.write_bytes(pickle.dumps(d)), lambda d, p: p.write_bytes(pickle.dumps(d, 5))], ids=["joblib", "pickle", "protocol 5"])  # fmt: skip
-def test_a_pickle_of_phc_holds_several_clips(save, walk, tmp_path):
+def test_a_pickle_of_phc_with_several_clips_is_read(save, walk, tmp_path):
     one = {"pose_aa": walk.poses, "trans_orig": walk.trans, "fps": 30, "beta": np.zeros(16), "gender": "neutral"}
     two = {"pose_aa": walk.poses.reshape(-1, 24, 3), "root_trans_offset": walk.root_pos.numpy(), "fps": 30}
     save({"0-walk": one, "1-walk": two}, tmp_path / "motions.pkl")
@@ -78,29 +78,20 @@ def test_a_pickle_of_phc_holds_several_clips(save, walk, tmp_path):
         assert_same(clip, walk)
 
 
-def test_a_robots_pickle_is_called_that(walk, tmp_path):
-    joblib.dump(
-        {
-            "walk": {
-                "pose_aa": np.zeros((9, 27, 3)),
-                "root_trans_offset": np.zeros((9, 3)),
-                "dof": np.zeros((9, 23)),
-                "fps": 30,
-            }
-        },
-        tmp_path / "asap.pkl",
-    )
-    with pytest.raises(KitError, match="a robot's motion"):
-        read_file(tmp_path / "asap.pkl")
-    joblib.dump(
-        {"fps": 30, "root_pos": np.zeros((9, 3)), "root_rot": np.zeros((9, 4)), "dof_pos": np.zeros((9, 29))},
-        tmp_path / "gmr.pkl",
-    )
-    with pytest.raises(KitError, match="a robot's motion"):
-        read_file(tmp_path / "gmr.pkl")
+ROBOTS = {
+    "ASAP": {"walk": {"pose_aa": np.zeros((9, 27, 3)), "root_trans_offset": np.zeros((9, 3)), "dof": np.zeros((9, 23)), "fps": 30}},
+    "GMR": {"fps": 30, "root_pos": np.zeros((9, 3)), "root_rot": np.zeros((9, 4)), "dof_pos": np.zeros((9, 29))},
+}  # fmt: skip
 
 
-def test_a_pickle_that_would_run_something_is_not_run(tmp_path):
+@pytest.mark.parametrize("tool", ROBOTS)
+def test_a_robots_motion_is_refused_as_such(tool, tmp_path):
+    joblib.dump(ROBOTS[tool], tmp_path / "robot.pkl")
+    with pytest.raises(KitError, match="a robot's motion"):
+        read_file(tmp_path / "robot.pkl")
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path):
     (tmp_path / "bad.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
     with pytest.raises(KitError, match="not run") as caught:
         read_file(tmp_path / "bad.pkl")
@@ -117,7 +108,7 @@ def turned(clip, matrix):
 Y_UP = [[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]
 
 
-def test_a_y_up_npz_is_turned_and_said(walk, tmp_path):
+def test_a_y_up_npz_is_turned_with_a_note(walk, tmp_path):
     wrong = turned(walk, Y_UP)
     np.savez(tmp_path / "walk.npz", poses=wrong.poses, trans=wrong.trans, fps=30)
     clip, lines = only(tmp_path / "walk.npz")
@@ -125,16 +116,16 @@ def test_a_y_up_npz_is_turned_and_said(walk, tmp_path):
     assert_same(clip, walk)
 
 
-def test_a_body_that_may_lie_or_stand_is_refused(tmp_path):
+def test_an_ambiguous_up_axis_is_refused(tmp_path):
     still = demo_clip("stand").cut(0, 40)
     poses, trans = np.repeat(turned(still, Y_UP).poses[:1], 40, 0), np.zeros((40, 3))
     np.savez(tmp_path / "still.npz", poses=poses, trans=trans, fps=30)
-    with pytest.raises(KitError, match="which way is up cannot be told"):
+    with pytest.raises(KitError, match="the up axis is ambiguous"):
         read_file(tmp_path / "still.npz")
 
 
-def test_who_lies_on_the_back_and_pedals_in_a_z_up_file_keeps_lying(walk, tmp_path):
-    """A z-up clip of a body that lies and moves its legs is not taken for one that stands on a wall."""
+def test_a_body_that_pedals_on_its_back_in_a_z_up_file_is_not_turned(walk, tmp_path):
+    """A body that lies and moves its legs is not mistaken for one that stands on a wall."""
     lying = turned(walk, [[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
     rot, root = lying.joint_rot, torch.tensor([0.0, 0.0, 0.1]).expand(len(walk), 3).clone()
     rot[:, 0] = rot[:1, 0]
@@ -148,21 +139,21 @@ def test_who_lies_on_the_back_and_pedals_in_a_z_up_file_keeps_lying(walk, tmp_pa
 
 
 @pytest.mark.parametrize("metres, unit", [(1e-3, "millimetres"), (1e-2, "centimetres"), (0.0254, "inches")])
-def test_a_path_in_another_unit_is_found_and_said(metres, unit, walk, tmp_path):
+def test_a_path_in_another_unit_is_converted_with_a_note(metres, unit, walk, tmp_path):
     np.savez(tmp_path / "walk.npz", poses=walk.poses, trans=walk.trans / metres, fps=30)
     clip, lines = only(tmp_path / "walk.npz")
     assert lines == [f"trans is in {unit}: multiplied by {metres:g}"]
     assert_same(clip, walk)
 
 
-def test_rotations_in_degrees_are_found_and_said(walk, tmp_path):
+def test_rotations_in_degrees_are_converted_with_a_note(walk, tmp_path):
     np.savez(tmp_path / "walk.npz", poses=np.rad2deg(walk.poses), trans=walk.trans, fps=30)
     clip, lines = only(tmp_path / "walk.npz")
     assert lines == ["rotations are in degrees, not radians"]
     assert_same(clip, walk)
 
 
-def test_aist_scales_its_path_and_romp_sees_from_a_camera(walk, tmp_path):
+def test_the_scaled_path_of_aist_and_the_camera_frame_of_romp_are_converted(walk, tmp_path):
     (tmp_path / "aist.pkl").write_bytes(
         pickle.dumps({"smpl_poses": walk.poses, "smpl_trans": walk.trans * 90, "smpl_scaling": np.array([90.0])})
     )
@@ -180,7 +171,7 @@ def test_aist_scales_its_path_and_romp_sees_from_a_camera(walk, tmp_path):
     assert ((head - clip.root_pos)[:, 2] > 0.5).all()
 
 
-def test_humanml3d_joint_positions_are_fitted(walk, tmp_path):
+def test_rotations_are_fitted_to_humanml3d_joint_positions(walk, tmp_path):
     pos, _ = forward_kinematics(walk.root_pos, walk.joint_rot, Humanoid.mean().offsets)
     y_up = torch.stack([pos[..., 1], pos[..., 2], pos[..., 0]], dim=-1)[:, :22]
     np.save(tmp_path / "000001.npy", y_up.numpy())
@@ -188,9 +179,6 @@ def test_humanml3d_joint_positions_are_fitted(walk, tmp_path):
     assert found.refusal == "" and any("20 Hz" in note for note in found.notes)
     ((source, _),) = read_file(tmp_path / "000001.npy")
     assert len(source) == len(walk) and source.fps == 20
-    from data_prep.compare import differences
-    from data_prep.motion_file import to_clip
-
     off = differences(to_clip(source)[0], source)
     assert max(v for k, v in off.items() if k != "path") < 6 and off["path"] < 0.1
 
@@ -214,7 +202,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_archive_is_called_what_it_is(kind, tmp_path):
+def test_the_error_says_what_another_kind_of_file_is(kind, tmp_path):
     path = tmp_path / "clip.npz"
     path.write_bytes(KINDS[kind])
     with pytest.raises(KitError, match=kind) as caught:
@@ -250,9 +238,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("said", FAULTS)
-def test_a_faulty_array_is_named_in_one_line(said, walk, tmp_path):
+def test_a_faulty_array_is_a_one_line_error(said, walk, tmp_path):
     np.savez(tmp_path / "clip.npz", **FAULTS[said](walk))
     with pytest.raises(KitError, match=said) as caught:
         read_file(tmp_path / "clip.npz")
     assert str(caught.value).startswith(str(tmp_path)) and "\n" not in str(caught.value)
-    assert PELVIS_AT_REST[1] < 0

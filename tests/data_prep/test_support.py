@@ -1,4 +1,4 @@
-"""Support: who sits on a chair that is not there, or hangs in the air, is doubted; who stands, walks or lies is not."""
+"""Support: sitting without a chair and hanging in the air are detected; standing, walking and lying are supported."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from motions import rest_clip, sitting_clip
 from data_prep.imported import import_file
 from data_prep.packing import pack
 from data_prep.sources import load_clips, load_library
-from data_prep.support import doubt_support, is_doubted, unsupported, unsupported_share
+from data_prep.support import is_doubted, unsupported, unsupported_share
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip
@@ -31,27 +31,24 @@ def posed(height: float, frames: int = 60, root=(0.0, 0.0, 0.0), **turns) -> Cli
     return Clip.from_joints(torch.tensor([0.0, 0.0, height]).expand(frames, 3), rot, 30.0, "posed")
 
 
-def test_a_body_that_sits_on_nothing_is_doubted_with_its_share():
-    sits = sitting_clip()
-    assert unsupported(sits).all()
-    (line,) = doubt_support(unsupported_share(sits))
-    assert "without support in 100 % of its frames" in line
+def test_sitting_without_a_chair_is_unsupported():
+    assert unsupported(sitting_clip()).all()
 
 
-def test_a_body_that_hangs_in_the_air_is_doubted():
+def test_hanging_in_the_air_is_unsupported():
     assert unsupported_share(posed(1.8)) == 1.0 and is_doubted(1.0)
 
 
 @pytest.mark.parametrize("name", ["stand", "walk_forward", "squat"])
-def test_who_stands_walks_or_squats_is_not(name):
-    assert doubt_support(unsupported_share(demo_clip(name))) == []
+def test_standing_walking_and_squatting_are_supported(name):
+    assert not is_doubted(unsupported_share(demo_clip(name)))
 
 
-def test_who_lies_on_the_floor_is_not():
+def test_lying_on_the_floor_is_supported():
     assert unsupported_share(posed(0.1, root=(-math.pi / 2, 0.0, 0.0))) == 0.0
 
 
-def test_a_body_that_stands_on_its_hands_under_the_floor_is_raised():
+def test_a_handstand_below_the_floor_is_raised():
     up = {"j16": (0.0, 0.0, 1.4), "j17": (0.0, 0.0, -1.4)}  # arms beside the head
     clip = posed(1.0, root=(math.pi, 0.0, 0.0), **up)
     low = forward_kinematics(clip.root_pos, clip.joint_rot, Humanoid.mean().offsets)[0][..., 2].min()
@@ -65,14 +62,14 @@ def test_a_body_that_stands_on_its_hands_under_the_floor_is_raised():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """One clip that stands and one that sits on nothing; what is said is said as if for the first time."""
-    monkeypatch.setattr("data_prep.sources._said", set())
+    """One clip that stands and one that sits without a chair; warnings are printed again."""
+    monkeypatch.setattr("data_prep.sources._printed", set())
     rest_clip(60, "stands").save(tmp_path / "in" / "stands.npz")
     sitting_clip().save(tmp_path / "in" / "sits.npz")
     return tmp_path / "in"
 
 
-def test_the_share_of_a_clip_is_kept_with_it_in_the_cache(folder):
+def test_the_unsupported_share_of_a_clip_is_cached(folder):
     for _ in range(2):
         found = import_file(folder / "sits.npz")
         assert found.unsupported == (1.0,) and len(found.clips) == 1
@@ -80,7 +77,7 @@ def test_the_share_of_a_clip_is_kept_with_it_in_the_cache(folder):
     assert found.kept
 
 
-def test_doubted_clips_are_kept_and_said_or_left_out_and_listed(folder, capsys):
+def test_unsupported_clips_are_kept_with_a_note_or_left_out_and_listed(folder, capsys):
     assert [c.name for c in load_clips([folder])] == ["sits", "stands"]
     assert capsys.readouterr().err.startswith(f"{folder / 'sits.npz'}: kept, but without support in 100 %")
     assert [c.name for c in load_clips([folder], skip_unsupported=True)] == ["stands"]
@@ -90,7 +87,7 @@ def test_doubted_clips_are_kept_and_said_or_left_out_and_listed(folder, capsys):
     ]
 
 
-def test_a_packed_library_knows_which_of_its_clips_are_doubted(folder, tmp_path, capsys):
+def test_unsupported_clips_of_a_packed_library_can_be_left_out(folder, tmp_path, capsys):
     library = tmp_path / "library"
     assert "kept, but without support" in pack([folder], library, workers=1).lines[0]
     assert [entry.unsupported for entry in read_index(library).clips] == [1.0, 0.0]
@@ -101,17 +98,17 @@ def test_a_packed_library_knows_which_of_its_clips_are_doubted(folder, tmp_path,
     assert [c.name for c in load_clips([library], skip_unsupported=True)] == ["stands"]
 
 
-def test_a_library_of_a_version_that_did_not_look_is_to_be_packed_again(folder, tmp_path):
+def test_a_library_without_unsupported_shares_must_be_packed_again(folder, tmp_path):
     library = tmp_path / "library"
     pack([folder], library, workers=1)
     index = read_index(library)
     write_index(library, replace(index, clips=[replace(clip, unsupported=None) for clip in index.clips]))
     assert len(load_library([library])) == 2
-    with pytest.raises(KitError, match="did not look at support; pack it again"):
+    with pytest.raises(KitError, match="did not check support; pack it again"):
         load_library([library], skip_unsupported=True)
 
 
-def test_where_nothing_is_left_the_reason_is_told(folder, tmp_path):
+def test_leaving_out_every_clip_is_an_error(folder, tmp_path):
     with pytest.raises(KitError, match=r"all 1 clips are left out for lack of support; the first: .*sits\.npz"):
         load_clips([folder / "sits.npz"], skip_unsupported=True)
     pack([folder / "sits.npz"], tmp_path / "library", workers=1)
