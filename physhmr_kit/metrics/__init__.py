@@ -1,7 +1,7 @@
-"""Figures: accuracy of the pose, accuracy in the world, physical plausibility, tracking; and the table that prints them.
+"""Metrics: pose accuracy, world accuracy, physical plausibility and tracking, and the evaluation table.
 
-`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Papers use one
-name for different measures: every docstring states whose rule it follows.
+`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Papers use the same
+name for different measures: every docstring states whose definition it follows.
 """
 
 from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel

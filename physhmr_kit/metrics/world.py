@@ -1,41 +1,31 @@
-"""Accuracy of the path through the world, by the rules of the WHAM family (after SLAHMR)."""
+"""Accuracy of the trajectory in the world, as the WHAM family defines it (after SLAHMR)."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from physhmr_kit.metrics import functional as F
-from physhmr_kit.metrics.pooling import PooledMean
+from physhmr_kit.metrics.pooling import JointError
 
 
-class WMPJPE(PooledMean):
+class WMPJPE(JointError):
     """W-MPJPE_100, mm: chunks of 100 frames aligned on their first two frames; WHAM family, pooled over frames."""
 
-    is_differentiable = True
-
-    def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
-        """Add one clip: (T, 24, 3) m each, world."""
-        self._add(F.w_mpjpe(pred_joints, target_joints))
+    error = staticmethod(F.w_mpjpe)
 
 
-class WAMPJPE(PooledMean):
+class WAMPJPE(JointError):
     """WA-MPJPE_100, mm: chunks of 100 frames aligned as a whole; WHAM family (not PhysHMR's "WA"), pooled over frames."""
 
-    is_differentiable = True
-
-    def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
-        """Add one clip: (T, 24, 3) m each, world."""
-        self._add(F.wa_mpjpe(pred_joints, target_joints))
+    error = staticmethod(F.wa_mpjpe)
 
 
-class RTE(PooledMean):
-    """Root translation error in percent of the path; WHAM family, pooled over frames.
+class RTE(JointError):
+    """Root translation error in percent of the path length; WHAM family, pooled over frames.
 
-    A clip whose reference root walks less than 10 cm adds nothing (ours).
+    A clip whose reference root travels less than 10 cm is not counted (ours).
     """
 
-    is_differentiable = True
-
-    def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
-        """Add one clip: (T, 24, 3) m each, world; joint 0 is the root."""
-        self._add(F.rte(pred_joints[:, 0], target_joints[:, 0]))
+    @staticmethod
+    def error(pred_joints: Tensor, target_joints: Tensor) -> Tensor:
+        return F.rte(pred_joints[:, 0], target_joints[:, 0])
