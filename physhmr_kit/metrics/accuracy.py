@@ -1,4 +1,4 @@
-"""Pose accuracy: MPJPE, PA-MPJPE and acceleration error, as the WHAM family defines them."""
+"""Accuracy of pose and world trajectory, as the WHAM family defines it (world metrics after SLAHMR)."""
 
 from __future__ import annotations
 
@@ -37,3 +37,26 @@ class Accel(PooledRate):
     def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
         """Add one clip: (T, 24, 3) m each."""
         self._add(F.accel(pred_joints, target_joints, self.fps))
+
+
+class WMPJPE(JointError):
+    """W-MPJPE_100, mm: chunks of 100 frames aligned on their first two frames; WHAM family, pooled over frames."""
+
+    error = staticmethod(F.w_mpjpe)
+
+
+class WAMPJPE(JointError):
+    """WA-MPJPE_100, mm: chunks of 100 frames aligned as a whole; WHAM family (not PhysHMR's "WA"), pooled over frames."""
+
+    error = staticmethod(F.wa_mpjpe)
+
+
+class RTE(JointError):
+    """Root translation error in percent of the path length; WHAM family, pooled over frames.
+
+    A clip whose reference root travels less than 10 cm is not counted (ours).
+    """
+
+    @staticmethod
+    def error(pred_joints: Tensor, target_joints: Tensor) -> Tensor:
+        return F.rte(pred_joints[:, 0], target_joints[:, 0])

@@ -1,7 +1,7 @@
 """Physical feasibility of a motion: zero-moment point outside the support, and distance between the ankles.
 
-No policy can track a frame in which one leg penetrates the other (`motion.overlap`), or hold a pose whose weight lies outside
-the soles. Many such frames in a clip suggest a faulty import or skeleton; check this before blaming a policy.
+No policy can track a frame in which one leg penetrates the other (`motion.overlap`), or hold a pose whose weight lies
+outside the soles. Many such frames in a clip suggest a faulty import or skeleton; check this before blaming a policy.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SECONDS = 0.08  # standard deviation of the Gaussian that smooths centres of ma
 def beyond_support(states: BodyState, fps: float = 30.0, humanoid: Humanoid | None = None) -> torch.Tensor:
     """Distance of the zero-moment point from the support polygon: T frames -> (T,) m.
 
-    0 inside the convex hull of the sole corners below 4 cm; NaN where there are fewer than three, as in flight. A flat foot
-    tips over its edge as soon as this is positive, but a few centimetres are within the accuracy of the sole model and of
-    second derivatives.
+    0 inside the convex hull of the sole corners below 4 cm; NaN where there are fewer than three, as in flight. A flat
+    foot tips over its edge as soon as this is positive, but a few centimetres are within the accuracy of the sole model
+    and of second derivatives.
     """
     humanoid = humanoid or Humanoid.mean()
     masses = humanoid.segment_masses().double().numpy()

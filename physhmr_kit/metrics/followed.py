@@ -1,4 +1,4 @@
-"""Tracking score: how much of its clip a body followed, and how closely. Cheap enough for every evaluation during training.
+"""Tracking score, cheap enough for every evaluation during training: how much of a clip was followed, and how closely.
 
 `table.py` uses the same rules and adds the expensive measures.
 """

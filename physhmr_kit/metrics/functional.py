@@ -1,7 +1,7 @@
 """Metrics as pure functions: tensors of one clip in, one value per frame (or contact, or degree of freedom) out.
 
-Nothing is averaged here; the torchmetrics classes of this package pool the values. Papers use the same name for different
-measures, so each docstring states whose definition it follows:
+Nothing is averaged here; the torchmetrics classes of this package pool the values. Papers use the same name for
+different measures, so each docstring states whose definition it follows:
 
 - WHAM family: WHAM, GVHMR and TRAM, whose world metrics follow SLAHMR (GVHMR, hmr4d/utils/eval/eval_utils.py).
 - PHC family: PHC and UHC, trackers of a known reference (PHC, im_amp_players.py; SMPLSim, smpl_eval.py).
@@ -118,14 +118,7 @@ def pve(
 
 
 def pa_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
-    """MPJPE after a similarity (Procrustes) alignment of each frame (the same in all families).
-
-    Args:
-        pred_joints, target_joints: (T, 24, 3) m.
-
-    Returns:
-        (T,) mm.
-    """
+    """MPJPE after a similarity (Procrustes) alignment of each frame (all families): (T, 24, 3) m each -> (T,) mm."""
     return _distance(align(pred_joints, target_joints), target_joints)
 
 
@@ -136,7 +129,8 @@ def limb_errors(pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Ten
         pred, target: (T, 12, 3) m, world, in the order of `vision.keypoints.RAY_NAMES`; rows 6 and 7 are the hips.
 
     Returns:
-        (T,) mm each: 'mpjpe' with the hip midpoints aligned, 'pa_mpjpe' after a similarity alignment of each frame, 'world' unaligned.
+        (T,) mm each: 'mpjpe' with the hip midpoints aligned, 'pa_mpjpe' after a similarity alignment of each frame,
+        'world' unaligned.
     """
     return {
         "mpjpe": mpjpe(pred, target, hips=(6, 7)),
@@ -150,8 +144,9 @@ def accel(
 ) -> torch.Tensor:
     """Error of joint accelerations, hip-centred (WHAM family; GVHMR keeps all values, WHAM and TRAM drop the ends).
 
-    The family works in camera coordinates; in world coordinates the norm is the same as long as the camera does not rotate.
-    PHC's E_acc (`e_acc`) is in the world frame and in mm/frame^2; PhysHMR's ACC covers only the root (`physhmr.root_acceleration`).
+    The family works in camera coordinates; in world coordinates the norm is the same as long as the camera does not
+    rotate. PHC's E_acc (`e_acc`) is in the world frame and in mm/frame^2; PhysHMR's ACC covers only the root
+    (`physhmr.root_acceleration`).
 
     Args:
         pred_joints, target_joints: (T, J, 3) m. hips: see `mpjpe`.
@@ -169,13 +164,8 @@ def accel(
 def w_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
     """W-MPJPE_100 (WHAM family): chunks of 100 frames, each aligned by a similarity fitted to its first TWO frames.
 
-    Drift is fully visible. A short last chunk is kept, as in WHAM and GVHMR (TRAM merges it).
-
-    Args:
-        pred_joints, target_joints: (T, 24, 3) m, world.
-
-    Returns:
-        (T,) mm.
+    Drift is fully visible. A short last chunk is kept, as in WHAM and GVHMR (TRAM merges it). (T, 24, 3) m each, world
+    -> (T,) mm.
     """
     return _chunked(pred_joints, target_joints, chunk, slice(0, 2 * pred_joints.shape[-2]))
 
@@ -184,12 +174,7 @@ def wa_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor, chunk: int 
     """WA-MPJPE_100 (WHAM family): chunks of 100 frames, each aligned by a similarity fitted to all its frames.
 
     PhysHMR reports a different measure under this name (translation by the first root only); do not compare the two.
-
-    Args:
-        pred_joints, target_joints: (T, 24, 3) m, world.
-
-    Returns:
-        (T,) mm.
+    (T, 24, 3) m each, world -> (T,) mm.
     """
     return _chunked(pred_joints, target_joints, chunk, slice(None))
 
@@ -205,8 +190,8 @@ def _chunked(pred: torch.Tensor, target: torch.Tensor, chunk: int, fit: slice) -
 def rte(pred_root: torch.Tensor, target_root: torch.Tensor, shortest_path: float = 0.1) -> torch.Tensor:
     """Root translation error (WHAM family): distance after one rigid alignment of the path, in percent of its length.
 
-    For a body that stays in place the ratio is meaningless, so below `shortest_path` the result is empty (ours; the family
-    divides by almost zero).
+    For a body that stays in place the ratio is meaningless, so below `shortest_path` the result is empty (ours; the
+    family divides by almost zero).
 
     Args:
         pred_root, target_root: (T, 3) m, world.
@@ -225,27 +210,15 @@ def rte(pred_root: torch.Tensor, target_root: torch.Tensor, shortest_path: float
 
 
 def points_at_rest(target_soles: torch.Tensor) -> torch.Tensor:
-    """Foot points of the reference that move less than 1 cm to the next frame (WHAM family: per point, not per foot).
-
-    Args:
-        target_soles: (T, P, 3) m.
-
-    Returns:
-        (T - 1, P) bool, for the step from frame t to t + 1.
-    """
+    """Which foot points move less than 1 cm to the next frame (WHAM family): (T, P, 3) m -> (T - 1, P) bool."""
     return target_soles.diff(dim=0).norm(dim=-1) < AT_REST.speed / CONTROL_FPS
 
 
 def foot_sliding(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.Tensor:
-    """Displacement of predicted foot points while the same points of the reference are in contact (WHAM family, PhysHMR).
+    """Displacement of predicted foot points while those of the reference are in contact (WHAM family, PhysHMR).
 
-    On sole corners instead of four SMPL vertices. UHC's "skate" is a different measure.
-
-    Args:
-        pred_soles, target_soles: (T, P, 3) m.
-
-    Returns:
-        (number of contacts,) mm/frame, empty if the reference is never in contact.
+    On sole corners instead of four SMPL vertices. UHC's "skate" is a different measure. (T, P, 3) m each -> (number of
+    contacts,) mm/frame, empty if the reference is never in contact.
     """
     return pred_soles.diff(dim=0).norm(dim=-1)[points_at_rest(target_soles)] * MM
 
@@ -253,13 +226,8 @@ def foot_sliding(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.
 def penetration(pred_soles: torch.Tensor) -> torch.Tensor:
     """Depth of the lowest foot point below the floor (ours; UHC averages over all sunk vertices).
 
-    Only the given points count: a knee or a hand below the floor goes unnoticed.
-
-    Args:
-        pred_soles: (T, P, 3) m.
-
-    Returns:
-        (T,) mm, 0 above the floor.
+    Only the given points count: a knee or a hand below the floor goes unnoticed. (T, P, 3) m -> (T,) mm, 0 above the
+    floor.
     """
     return (-_lowest(pred_soles)).clamp(min=0) * MM
 
@@ -267,11 +235,7 @@ def penetration(pred_soles: torch.Tensor) -> torch.Tensor:
 def floating(pred_soles: torch.Tensor, target_soles: torch.Tensor) -> torch.Tensor:
     """Height of the lowest foot point in frames where the reference is in contact (ours).
 
-    Args:
-        pred_soles, target_soles: (T, P, 3) m.
-
-    Returns:
-        (frames with contact,) mm, 0 within `DEAD_ZONE`; empty if the reference is never in contact.
+    (T, P, 3) m each -> (frames with contact,) mm, 0 within `DEAD_ZONE`; empty if the reference is never in contact.
     """
     height = _lowest(pred_soles)[:-1][points_at_rest(target_soles).any(-1)]
     return torch.where(height > DEAD_ZONE, height, 0.0) * MM
@@ -281,13 +245,7 @@ def height_variance(pred_soles: torch.Tensor, lowest_share: float = 0.25) -> tor
     """PhysHMR's HV: variance of the lowest point's height over the lowest quarter of the frames.
 
     It measures an unsteady ground height and ignores a constant offset. It needs no reference. Published values use the
-    whole mesh, ours the soles.
-
-    Args:
-        pred_soles: (T, P, 3) m.
-
-    Returns:
-        (1,) mm^2; empty below four frames.
+    whole mesh, ours the soles. (T, P, 3) m -> (1,) mm^2, empty below four frames.
     """
     height = _lowest(pred_soles).sort().values
     kept = height[: math.floor(len(height) * lowest_share)]
@@ -312,24 +270,13 @@ def skating(pred_soles: torch.Tensor, fps: float = 30.0, height: float = 0.05, s
 def jitter(pred_joints: torch.Tensor, fps: float = 30.0) -> torch.Tensor:
     """Third difference of the joint positions (WHAM family; EMDB's evaluator masks nine joints and gives less).
 
-    Args:
-        pred_joints: (T, 24, 3) m, world.
-
-    Returns:
-        (T - 3,) units of 10 m/s^3, empty below four frames.
+    (T, 24, 3) m, world -> (T - 3,) units of 10 m/s^3, empty below four frames.
     """
     return pred_joints.diff(n=3, dim=0).norm(dim=-1).mean(-1) * fps**3 / 10
 
 
 def limit_excess(dof_pos: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    """Amount by which hinges exceed their anatomical range (ours).
-
-    Args:
-        dof_pos: (T, 69) rad. limits: (69, 2) rad, low and high.
-
-    Returns:
-        (T, 69) degrees, 0 inside the range.
-    """
+    """Amount by which hinges exceed their limits (ours): (T, 69) and (69, 2) rad -> (T, 69) degrees, 0 inside the range."""
     low, high = limits.to(dof_pos).unbind(-1)
     return torch.rad2deg(torch.maximum(low - dof_pos, dof_pos - high).clamp(min=0))
 
@@ -344,11 +291,7 @@ def _lowest(points: torch.Tensor) -> torch.Tensor:
 def e_g_mpjpe(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> torch.Tensor:
     """E_g-mpjpe (PHC): distance of the bodies in the world, without alignment; the usual "tracking error".
 
-    Args:
-        pred_joints, target_joints: (T, 24, 3) m.
-
-    Returns:
-        (T - 1,) mm, without frame 0, where both start together.
+    (T, 24, 3) m each -> (T - 1,) mm, without frame 0, where both start together.
     """
     return _distance(pred_joints[1:], target_joints[1:])
 

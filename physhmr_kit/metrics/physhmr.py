@@ -1,8 +1,9 @@
-"""Metrics of PhysHMR's released evaluator (scripts/visualize.py), which share names but not definitions with the WHAM family.
+"""Metrics of PhysHMR's released evaluator (scripts/visualize.py), which share names but not definitions with the WHAM
+family.
 
-Everything but the height variance is measured after one rigid alignment of the whole clip; foot sliding and height variance
-are the functions of those names in `functional.py`. Clips are 100 frames at 30 fps and results are means over clips. Clips
-whose PA-MPJPE exceeds `LEFT_OUT_MM` are excluded from every mean: report their number with the result.
+Everything but the height variance is measured after one rigid alignment of the whole clip; foot sliding and height
+variance are the functions of those names in `functional.py`. Clips are 100 frames at 30 fps and results are means over
+clips. Clips whose PA-MPJPE exceeds `LEFT_OUT_MM` are excluded from every mean: report their number with the result.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def fit_clip(
     """Align a clip by one rotation and translation, without scale.
 
     Args:
-        pred_surface, target_surface: (T, V, 3) m, to which the transform is fitted. pred_joints: (T, J, 3) m, transformed too.
+        pred_surface, target_surface: (T, V, 3) m, to which the transform is fitted. pred_joints: (T, J, 3) m,
+            transformed too.
 
     Returns:
         surface (T, V, 3) and joints (T, J, 3), aligned.
@@ -36,12 +38,7 @@ def wa_first_root(pred_joints: torch.Tensor, target_joints: torch.Tensor) -> tor
     """PhysHMR's "WA": chunks of 100 frames translated so that the roots of their first frames coincide.
 
     Not the WHAM family's WA-MPJPE (`functional.wa_mpjpe`), which fits a similarity to the whole chunk.
-
-    Args:
-        pred_joints, target_joints: (T, J, 3) m; joint 0 is the root.
-
-    Returns:
-        (T,) mm.
+    (T, J, 3) m each, joint 0 the root -> (T,) mm.
     """
     parts = zip(pred_joints.split(F.CHUNK), target_joints.split(F.CHUNK), strict=True)
     return torch.cat([(x + (y - x)[0, 0] - y).norm(dim=-1).mean(-1) for x, y in parts]) * F.MM

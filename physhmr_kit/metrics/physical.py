@@ -1,7 +1,7 @@
 """Physical plausibility: feet, floor, smoothness and joint limits.
 
-Read foot sliding, floating and penetration together: a floating body neither slides nor penetrates. All foot measures use
-the sole corners of the humanoid (`motion.soles`).
+Read foot sliding, floating and penetration together: a floating body neither slides nor penetrates. All foot measures
+use the sole corners of the humanoid (`motion.soles`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class HeightVariance(PooledMean):
 
 
 class SkatingRatio(PooledRate):
-    """Share of frames with a sole point below 5 cm that moves horizontally faster than 2 cm/s, percent; ours, pooled over frames.
+    """Share of frames with a sole point below 5 cm moving horizontally faster than 2 cm/s, percent; ours, over frames.
 
     The thresholds are tight: the foot roll of a good walk counts too, so compare bodies on the same clips only.
     """

@@ -1,7 +1,7 @@
 """Physical plausibility of a motion without ground truth: artefacts that are impossible on a flat floor.
 
-Each measure covers one artefact, on the mean-shape humanoid at 30 fps with the floor at z = 0 (ours, except jitter and height
-variance). Read them together: a floating body neither slides nor penetrates.
+Each measure covers one artefact, on the mean-shape humanoid at 30 fps with the floor at z = 0 (ours, except jitter and
+height variance). Read them together: a floating body neither slides nor penetrates.
 
 | measure | definition |
 |---|---|
@@ -15,9 +15,9 @@ variance). Read them together: a floating body neither slides nor penetrates.
 | off balance | share of frames with feet on the floor whose zero-moment point lies more than 5 cm outside the soles, % |
 | unphysical flight | share of frames in the air that are no jump, % |
 
-The lowest point is taken over the sole corners and the other joints less 5 cm of flesh (`motion.check.outline`); a frame with
-it above 5 cm is in the air. Three or more such frames in a row are a flight, which is physical if it lasts at most 1 s and the
-centre of mass follows a parabola with at least half of gravity. Shorter ones are not judged.
+The lowest point is taken over the sole corners and the other joints less 5 cm of flesh (`motion.check.outline`); a
+frame with it above 5 cm is in the air. Three or more such frames in a row are a flight, which is physical if it lasts
+at most 1 s and the centre of mass follows a parabola with at least half of gravity. Shorter ones are not judged.
 """
 
 from __future__ import annotations

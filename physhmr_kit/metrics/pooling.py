@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -13,8 +10,8 @@ from torchmetrics import Metric
 class PooledMean(Metric):
     """Mean of all values of all clips; NaN without values. `update` takes one clip at a time.
 
-    Long clips weigh more than short ones (PhysHMR instead averages the means of the clips). `total` and `count` are summed
-    over processes, so distributed evaluation gives the same result as a single process.
+    Long clips weigh more than short ones (PhysHMR instead averages the means of the clips). `total` and `count` are
+    summed over processes, so distributed evaluation gives the same result as a single process.
     """
 
     is_differentiable = False
@@ -53,7 +50,10 @@ class JointError(PooledMean):
     """Pooled mean of an error between two bodies' joints; subclasses set `error`, a function of `functional.py`."""
 
     is_differentiable = True
-    error: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+
+    @staticmethod
+    def error(pred_joints: Tensor, target_joints: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
         """Add one clip: (T, 24, 3) m each; in the world frame for the measures that do not align every frame."""

@@ -1,7 +1,7 @@
 """Evaluation protocols: which measures a family of papers reports, over which clips, and how it pools them.
 
-`WHAM` (WHAM, GVHMR, TRAM), `PHYSHMR` (its released evaluator) and `PHC` (trackers of a known reference) use the same names
-for different definitions, so results of two protocols never share a table.
+`WHAM` (WHAM, GVHMR, TRAM), `PHYSHMR` (its released evaluator) and `PHC` (trackers of a known reference) use the same
+names for different definitions, so results of two protocols never share a table.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ class ClipFigures:
 
     Attributes:
         clip: its name. frames: at 30 fps. scored: number of valid frames, over which the measures are taken.
-        success: mean distance of 20 bodies from the ground truth never above 0.5 m (PHC), and never reset onto an estimate.
+        success: mean distance of 20 bodies from the ground truth never above 0.5 m (PHC), and never reset onto an
+            estimate.
         sums, counts: of the values of each measure.
     """
 

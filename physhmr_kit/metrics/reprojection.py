@@ -33,7 +33,8 @@ def ray_distance(body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence
 def reprojection_error(body_pos: Tensor, body_rot: Tensor, keypoints: Tensor, camera: Camera) -> Tensor:
     """Distance in the image between the body's limb keypoints and the detected ones, lens included.
 
-    These are the 12 ray keypoints, with hips as detectors mark them (`coco_from_bodies`); our face points are too approximate.
+    These are the 12 ray keypoints, with hips as detectors mark them (`coco_from_bodies`); our face points are too
+    approximate.
 
     Args:
         body_pos: (T, 24, 3) m, body_rot: (T, 24, 4) xyzw, world.

@@ -1,8 +1,8 @@
 """The evaluation table: one row per clip, two closing rows, and notes on the columns.
 
-A rollout is scored up to the frame where the body lost its reference, and the table shows that time, because the errors of a
-clip that failed early cover only its easy beginning. Hence the two closing rows: over all scored frames, and over the clips
-tracked to the end (which PHC's papers quote).
+A rollout is scored up to the frame where the body lost its reference, and the table shows that time, because the errors
+of a clip that failed early cover only its easy beginning. Hence the two closing rows: over all scored frames, and over
+the clips tracked to the end (which PHC's papers quote).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
+from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, RTE, WAMPJPE, WMPJPE, Accel
 from physhmr_kit.metrics.followed import frames_followed
 from physhmr_kit.metrics.physical import (
     Floating,
@@ -28,7 +28,6 @@ from physhmr_kit.metrics.physical import (
     SkatingRatio,
 )
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
-from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
 from physhmr_kit.motion.soles import sole_corners
 from physhmr_kit.utils.markdown import markdown_table
 
@@ -82,8 +81,8 @@ def score_rollouts(rollouts: list, humanoid: Humanoid | None = None) -> list[dic
     """One row of results per rollout.
 
     Args:
-        rollouts: `env.Rollout`s, or anything with their `name`, `reference` and `simulated` (BodyStates of T frames from
-            frame 0), `length` (frames of the whole clip), `fail_frame` (int or None) and `fps`.
+        rollouts: `env.Rollout`s, or anything with their `name`, `reference` and `simulated` (BodyStates of T frames
+            from frame 0), `length` (frames of the whole clip), `fail_frame` (int or None) and `fps`.
         humanoid: whose soles to use; the mean shape by default.
 
     Returns:

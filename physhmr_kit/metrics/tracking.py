@@ -1,7 +1,7 @@
 """Tracking error of a simulated body against a known reference: the measures of the PHC family.
 
-World frame, all 24 bodies; frame 0, where both start together, is not counted. PHC reports each measure over all sequences and
-over the successful ones, and papers quote the latter: state which.
+World frame, all 24 bodies; frame 0, where both start together, is not counted. PHC reports each measure over all
+sequences and over the successful ones, and papers quote the latter: state which.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from physhmr_kit.metrics.pooling import JointError, PooledMean
 class SuccessRate(PooledMean):
     """Percentage of clips that never fail, by the rule of PHC and UHC.
 
-    A clip fails when, at any frame after the first two, the mean distance over 20 bodies (24 without toes and hands) exceeds
-    0.5 m or the body is not finite. A clip that was cut short for another reason is no success either, hence `clip_frames`.
+    A clip fails when, at any frame after the first two, the mean distance over 20 bodies (24 without toes and hands)
+    exceeds 0.5 m or the body is not finite. A clip that was cut short for another reason is no success either, hence
+    `clip_frames`.
     """
 
     higher_is_better = True
