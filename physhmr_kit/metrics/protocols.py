@@ -140,7 +140,7 @@ WHAM = Protocol(
     world=("wa_mpjpe", "w_mpjpe", "rte", "jitter", "foot_sliding"),
     notes=(
         "WHAM family: pelvis is the middle of the hips; WA and W in chunks of 100 valid frames, a short last one kept; Accel "
-        "keeps all values, hip-centred, in the camera's axes; RTE of joint 0; invalid frames are taken out first.",
+        "keeps all values, hip-centred, in the camera's axes; RTE of joint 0; invalid frames are removed first.",
         "Pooled over all frames of all sequences; failed sequences are kept.",
     ),
 )  # fmt: skip
@@ -156,9 +156,9 @@ PHYSHMR = Protocol(
     mean_of_clips=True,
     left_out=("pa_mpjpe", physhmr.LEFT_OUT_MM),
     notes=(
-        "PhysHMR's evaluator: clips of 100 frames, each begun anew; one rigid fit of the whole clip first; WA shifts by the first "
-        "root and is not WHAM's WA-MPJPE; MPJPE about joint 0; ACC and VEL of the root alone.",
-        "Mean over clips of clip means. Clips above 100 mm PA-MPJPE enter no mean; coverage is what is left.",
+        "PhysHMR's evaluator: clips of 100 frames, each reconstructed by itself; one rigid alignment of the whole clip first; WA "
+        "translates by the first root and is not WHAM's WA-MPJPE; MPJPE about joint 0; ACC and VEL of the root alone.",
+        "Mean over clips of clip means. Clips above 100 mm PA-MPJPE are excluded; coverage is the share of frames left.",
     ),
 )  # fmt: skip
 

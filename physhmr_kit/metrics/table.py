@@ -39,9 +39,9 @@ COLUMNS = {
 """Columns of the printed table; the CSV holds every measure."""
 
 NOTES = (
-    "tracking: E_g-mpjpe (PHC), world, 24 bodies, no alignment. MPJPE: hips' midpoint aligned, PA-MPJPE: similarity per frame (WHAM family).",
-    "Every figure covers the frames until the body was lost; outcome says how far that was. A clip that failed early shows its easy beginning.",
-    "success: mean distance of 20 bodies never above 0.5 m (PHC) and played to the end. Foot figures are taken on sole corners, not SMPL vertices.",
+    "tracking: E_g-mpjpe (PHC), world, 24 bodies, no alignment. MPJPE: hip midpoints aligned, PA-MPJPE: similarity per frame (WHAM family).",
+    "All values cover the frames until the body was lost (see outcome); for a clip that failed early that is its easy beginning.",
+    "success: mean distance of 20 bodies never above 0.5 m (PHC) and played to the end. Foot measures use sole corners, not SMPL vertices.",
     "Pooled over all frames, not a mean of clip means (height variance: mean over clips).",
 )
 """What a reader needs to know to compare the numbers."""

@@ -25,6 +25,7 @@ UP = (0.0, 0.0, 1.0)
 LEVEL = torch.tensor([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """World-to-camera rotation of a camera that looks along +x with a level horizon."""
 _NEAR = 1e-3  # m; nearer points, and those behind the camera, are projected from this depth
+_TENSORS = {"K": (3, 3), "R": (3, 3), "t": (3,), "distortion": (5,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Camera:
     name: str = "camera"
 
     def __post_init__(self):
-        for key, shape in (("K", (3, 3)), ("R", (3, 3)), ("t", (3,)), ("distortion", (5,))):
+        for key, shape in _TENSORS.items():
             value = torch.as_tensor(getattr(self, key), dtype=torch.float32)
             if tuple(value.shape[-len(shape) :]) != shape:
                 raise KitError(f"{self.name}: {key} has shape {tuple(value.shape)}; expected {shape}")
@@ -56,9 +57,8 @@ class Camera:
                 raise KitError(f"{self.name}: {key} holds values that are not finite")
             object.__setattr__(self, key, value)
         batch = self.R.shape[:-2]
-        for key, ends in (("K", 2), ("t", 1), ("distortion", 1)):
-            value = getattr(self, key)
-            object.__setattr__(self, key, value.expand(*batch, *value.shape[value.ndim - ends :]))
+        for key, shape in _TENSORS.items():
+            object.__setattr__(self, key, getattr(self, key).expand(*batch, *shape))
         object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
         _check(self)
 
@@ -83,13 +83,9 @@ class Camera:
         return (R @ points.unsqueeze(-1)).squeeze(-1) + t
 
     def project(self, points: torch.Tensor) -> torch.Tensor:
-        """Project world points to pixels, with lens distortion.
+        """Project world points to pixels, with lens distortion: (*batch, ..., 3) m -> (*batch, ..., 2) pixels u, v.
 
-        Args:
-            points: (*batch, ..., 3) metres, world.
-
-        Returns:
-            (*batch, ..., 2) pixels u, v; meaningless for points behind the camera, see `is_visible`.
+        Pixels of points behind the camera are meaningless, see `is_visible`.
         """
         x_cam = self.to_camera(points)
         xy = x_cam[..., :2] / x_cam[..., 2:].clamp(min=_NEAR)
@@ -100,7 +96,7 @@ class Camera:
         return torch.stack([u, v], dim=-1)
 
     def is_visible(self, points: torch.Tensor) -> torch.Tensor:
-        """Whether world points lie in front of the camera and inside the image: (*batch, ..., 3) -> (*batch, ...) bool."""
+        """Whether world points are in front of the camera and in the image: (*batch, ..., 3) m -> (*batch, ...) bool."""
         pixels = self.project(points)
         size = pixels.new_tensor(self.image_size)
         return (self.to_camera(points)[..., 2] > _NEAR) & ((pixels >= 0) & (pixels < size)).all(-1)
@@ -113,7 +109,7 @@ class Camera:
         return undistort(torch.stack([x, y], dim=-1), self._broadcast(self.distortion, 1, pixels))
 
     def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """World points at a depth along the optical axis: pixels (*batch, ..., 2), depth (*batch, ...) m -> (*batch, ..., 3) m."""
+        """World points of pixels (*batch, ..., 2) at a depth along the optical axis (*batch, ...) m -> (*batch, ..., 3) m."""
         xy = self.normalise(pixels)
         x_cam = torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth.unsqueeze(-1)
         t = self._broadcast(self.t, 1, pixels)
@@ -141,11 +137,11 @@ class Camera:
 
     def __getitem__(self, rows) -> Camera:
         """A subset of a batch."""
-        return replace(self, K=self.K[rows], R=self.R[rows], t=self.t[rows], distortion=self.distortion[rows])
+        return replace(self, **{key: getattr(self, key)[rows] for key in _TENSORS})
 
     def to(self, device) -> Camera:
         """The camera on another device."""
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("K", "R", "t", "distortion")})
+        return replace(self, **{key: getattr(self, key).to(device) for key in _TENSORS})
 
     @classmethod
     def look_at(
@@ -204,7 +200,7 @@ class Camera:
     def save(self, path: str | os.PathLike) -> Path:
         """Write a single camera to .json, or a single or moving one to .npz, atomically; `load` reads it."""
         if Path(path).suffix == ".npz":
-            arrays = {key: getattr(self, key).cpu().numpy() for key in ("K", "R", "t", "distortion")}
+            arrays = {key: getattr(self, key).cpu().numpy() for key in _TENSORS}
             return write_arrays(path, **arrays, image_size=self.image_size)
         if self.batch_shape:
             raise KitError(

@@ -20,11 +20,7 @@ FASTEST_ORBIT = 0.7
 def angular_velocity(camera: Camera) -> torch.Tensor:
     """Rotation of a moving camera since the previous frame, as in GVHMR (R_{t+1} R_t^T) but in world axes.
 
-    Args:
-        camera: batch shape (..., T).
-
-    Returns:
-        (..., T, 3) rotation vector, rad/frame, world; 0 in the first frame.
+    Camera with batch shape (..., T) -> rotation vectors (..., T, 3) rad/frame, 0 in the first frame.
     """
     turn = camera.camera_to_world
     step = roma.rotmat_to_rotvec(turn[..., 1:, :, :] @ turn[..., :-1, :, :].mT)

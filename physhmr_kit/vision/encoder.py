@@ -106,10 +106,7 @@ class VisionEncoder(nn.Module):
         return self.expand(x)
 
     def decode(self, feature: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Apply the heads; results are in the gravity-view frame.
-
-        Args:
-            feature: (..., 512).
+        """Apply the heads to features (..., 512); results are in the gravity-view frame.
 
         Returns:
             'rotmat' (..., 24, 3, 3): root in the gravity-view frame, others parent-relative; 'contact' (..., 4) logits;

@@ -25,12 +25,7 @@ _DEGENERATE = 1e-6  # m; a shorter vector has no direction
 def lift(pixels: torch.Tensor, camera: Camera) -> torch.Tensor:
     """A point on the ray of each pixel, at depth 1 m.
 
-    Args:
-        pixels: (*batch, ..., 2) raw pixels, with lens distortion.
-        camera: with batch shape `batch`.
-
-    Returns:
-        (*batch, ..., 3) metres, world.
+    Raw, distorted pixels (*batch, ..., 2) and a camera with batch shape `batch` -> (*batch, ..., 3) m, world.
     """
     return camera.unproject(pixels, torch.ones_like(pixels[..., 0]))
 
@@ -39,12 +34,7 @@ def ray_direction(point: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     """Unit direction of the rays from the camera centre through the points.
 
     A point at the centre has no direction: it gets +x, and `ray_confidence` sets its confidence to 0.
-
-    Args:
-        point: (..., J, 3) m, world. centre: (..., 3) m, world.
-
-    Returns:
-        (..., J, 3).
+    Points (..., J, 3) and centres (..., 3) in the world, m -> (..., J, 3).
     """
     ray = point - centre.unsqueeze(-2)
     length = ray.norm(dim=-1, keepdim=True)
@@ -60,7 +50,7 @@ def ray_confidence(point: torch.Tensor, centre: torch.Tensor, confidence: torch.
 
 
 def perpendicular(joint_pos: torch.Tensor, centre: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
-    """World-frame residual e = r - (r . d) d: joints (..., J, 3), centre (..., 3), points (..., J, 3) -> (..., J, 3) m."""
+    """World-frame residual e = r - (r . d) d: joints and points (..., J, 3), centre (..., 3), m -> (..., J, 3) m."""
     d = ray_direction(point, centre)
     r = joint_pos - centre.unsqueeze(-2)
     return r - (r * d).sum(-1, keepdim=True) * d

@@ -19,14 +19,7 @@ _PER_CHANGE = 0.25  # cost of a change between swapped and not swapped
 
 
 def find_swaps(keypoints: torch.Tensor) -> torch.Tensor:
-    """Find the frames in which the arms or the legs are swapped.
-
-    Args:
-        keypoints: (T, 17, 3) u, v, confidence, gaps filled.
-
-    Returns:
-        (T, 2) bool, arms and legs.
-    """
+    """Frames in which the arms or the legs are swapped: keypoints (T, 17, 3), gaps filled -> (T, 2) bool, arms and legs."""
     size = person_size(keypoints)
     columns = [_cheapest_sequence(keypoints[:, limbs], limbs, size) for limbs in LIMBS.values()]
     return torch.from_numpy(np.stack(columns, axis=-1))

@@ -51,12 +51,7 @@ def displace(points: torch.Tensor, scale: float, generator: torch.Generator) -> 
     """Displace 3-D keypoints by Gaussian jitter, a bias that is constant over the track, and rare peaks.
 
     Standard deviations are `scale` times WHAM's, times a factor of 0.33 to 1.5 for each track.
-
-    Args:
-        points: (*lead, T, 17, 3) m, world.
-
-    Returns:
-        (*lead, T, 17, 3) m.
+    (*lead, T, 17, 3) m, world -> (*lead, T, 17, 3) m.
     """
     lead, frames = points.shape[:-3], points.shape[-3]
 

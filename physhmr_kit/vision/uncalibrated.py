@@ -105,8 +105,8 @@ def estimate_camera(
         if focal is None:
             focal = diagonal_focal(track.image_size)
             notes.append(
-                f"focal length unknown, taken as the image's diagonal, {focal:.0f} px; most lenses have 0.6 to 1.5 of that, and "
-                "distances are as wrong as it is"
+                f"focal length unknown, assumed to be the image's diagonal, {focal:.0f} px; most lenses have 0.6 to 1.5 times "
+                "that, and distances are off by the same factor"
             )
         lens = level_camera(track.image_size, focal)
     track.check_camera(lens)

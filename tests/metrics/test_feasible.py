@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.overlap import self_overlap
 
 
+@cache
 def states(name):
     return MotionLibrary([demo_clip(name)]).clip(0)
 
