@@ -1,10 +1,10 @@
-"""Figures: accuracy of the pose, accuracy in the world, physical plausibility, tracking; and the table that prints them.
+"""Metrics: pose accuracy, world accuracy, physical plausibility and tracking, and the evaluation table.
 
-`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Papers use one
-name for different measures: every docstring states whose rule it follows.
+`functional.py` holds the formulas, one pure function each; the classes pool them with torchmetrics. Papers use the same
+name for different measures: every docstring states whose definition it follows.
 """
 
-from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
+from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, RTE, WAMPJPE, WMPJPE, Accel
 from physhmr_kit.metrics.physical import (
     Floating,
     FootSliding,
@@ -17,7 +17,6 @@ from physhmr_kit.metrics.physical import (
 )
 from physhmr_kit.metrics.table import measures, score_rollouts, summarise, to_csv, to_markdown
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, SuccessRate, VelError
-from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
 
 __all__ = [
     "MPJPE", "PAMPJPE", "RTE", "WAMPJPE", "WMPJPE", "Accel", "AccelError", "Floating", "FootSliding", "GlobalMPJPE",

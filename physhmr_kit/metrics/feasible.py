@@ -1,7 +1,7 @@
-"""Feasibility: can a rigid body on a floor perform a motion? Zero-moment points outside the support, ankles apart.
+"""Physical feasibility of a motion: zero-moment point outside the support, and distance between the ankles.
 
-No policy can track a frame in which one leg penetrates the other (`motion.overlap`), or hold a pose whose weight lies outside the soles. Many such
-frames in a clip point to its import or its skeleton; check here before blaming a policy.
+No policy can track a frame in which one leg penetrates the other (`motion.overlap`), or hold a pose whose weight lies
+outside the soles. Many such frames in a clip suggest a faulty import or skeleton; check this before blaming a policy.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from physhmr_kit.motion.kinematics import linear_velocity
 from physhmr_kit.motion.soles import sole_corners
 from physhmr_kit.motion.state import BodyState
 
-_SECONDS = 0.08  # over which centres of mass are smoothed before their accelerations are taken
+_SECONDS = 0.08  # standard deviation of the Gaussian that smooths centres of mass before differentiation
 
 
 def beyond_support(states: BodyState, fps: float = 30.0, humanoid: Humanoid | None = None) -> torch.Tensor:
-    """How far the zero-moment point lies outside the soles on the floor: T frames -> (T,) m.
+    """Distance of the zero-moment point from the support polygon: T frames -> (T,) m.
 
-    0 inside the convex hull of the sole corners lower than 4 cm; NaN where fewer than three are, as in flight. A flat foot
-    turns about its edge as soon as this is positive; a few centimetres are within the accuracy of such soles and of second
-    derivatives.
+    0 inside the convex hull of the sole corners below 4 cm; NaN where there are fewer than three, as in flight. A flat
+    foot tips over its edge as soon as this is positive, but a few centimetres are within the accuracy of the sole model
+    and of second derivatives.
     """
     humanoid = humanoid or Humanoid.mean()
     masses = humanoid.segment_masses().double().numpy()
@@ -40,16 +40,13 @@ def beyond_support(states: BodyState, fps: float = 30.0, humanoid: Humanoid | No
 
 
 def segment_centres(states: BodyState, humanoid: Humanoid) -> torch.Tensor:
-    """Centres of mass of the 24 segments in the world: T frames -> (T, 24, 3) m, double precision."""
+    """Centres of mass of the 24 segments in the world: T frames -> (T, 24, 3) m, float64."""
     offsets = humanoid.segment_centres().to(states.body_pos).expand_as(states.body_pos)
     return (states.body_pos + roma.quat_action(states.body_rot, offsets)).double()
 
 
 def ankles_apart(body_pos: torch.Tensor, fps: float) -> torch.Tensor:
-    """How far the ankles are apart along the line of the hips while the body walks: (T, 24, 3) m, z-up -> (T,) m, NaN at rest.
-
-    Walking is travelling faster than 0.3 m/s; a body at rest may stand as it likes.
-    """
+    """Distance of the ankles along the hip axis while walking: (T, 24, 3) m, z-up -> (T,) m, NaN below 0.3 m/s."""
     hips = body_pos[:, 1, :2] - body_pos[:, 2, :2]
     line = hips / hips.norm(dim=1, keepdim=True).clamp(min=1e-6)
     apart = ((body_pos[:, 7, :2] - body_pos[:, 8, :2]) * line).sum(1)

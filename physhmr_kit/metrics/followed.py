@@ -1,6 +1,6 @@
-"""The short score: how far a body followed its clip, and how closely. Cheap enough for every evaluation of a training run.
+"""Tracking score, cheap enough for every evaluation during training: how much of a clip was followed, and how closely.
 
-`table.py` takes its rules from here and adds the measures that take time.
+`table.py` uses the same rules and adds the expensive measures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ClipScore:
 
     Attributes:
         clip: its name. frames: of the whole clip. followed: frames until the body was lost, at least 1.
-        success: followed to the end. tracking_mm: E_g-mpjpe over the frames followed; NaN where there is but one.
+        success: followed to the end. tracking_mm: E_g-mpjpe over the frames followed; NaN for a single frame.
         fps: frames per second.
     """
 
@@ -36,16 +36,16 @@ class ClipScore:
 
     @property
     def moment(self) -> str:
-        """'tracked', or when the body was lost."""
+        """'tracked', or the time at which the body was lost."""
         return "tracked" if self.success else f"lost at {self.followed / self.fps:.1f} s"
 
 
 @dataclass(frozen=True)
 class Totals:
-    """All clips of one evaluation.
+    """Score of all clips of one evaluation.
 
     Attributes:
-        clips, tracked: how many there are, and how many were followed to the end.
+        clips, tracked: number of clips, and of those that were followed to the end.
         covered: share of all frames that were followed.
         success_mm, followed_mm: E_g-mpjpe pooled over the frames of the successful clips, and over all frames followed.
     """
@@ -58,27 +58,27 @@ class Totals:
 
     @property
     def success(self) -> float:
-        """Share of the clips."""
+        """Share of the clips that were followed to the end."""
         return self.tracked / self.clips
 
     @property
     def score(self) -> tuple[float, float, float]:
-        """Larger is better: more clips followed to the end, then more frames, then a smaller error."""
+        """Sort key, larger is better: clips followed to the end, then frames followed, then error."""
         return self.success, self.covered, -self.followed_mm if math.isfinite(self.followed_mm) else -math.inf
 
     @property
     def value(self) -> float:
-        """The same order as one number: clips followed, plus the share of frames, less the error in km."""
+        """The same order as one number: clips followed plus share of frames followed minus error in km."""
         error = self.followed_mm if math.isfinite(self.followed_mm) else 1e6
         return self.tracked + self.covered - min(error, 1e6) / 1e6
 
     def words(self) -> str:
-        """'61/78 clips, 82 % of frames, 38 mm'; the error is that of all frames followed."""
+        """'61/78 clips, 82 % of frames, 38 mm', the error over all frames followed."""
         return f"{self.tracked}/{self.clips} clips, {100 * self.covered:.0f} % of frames, {self.followed_mm:.0f} mm"
 
 
 def frames_followed(rollout) -> tuple[int, bool]:
-    """Frames of a rollout (see `table.score_rollouts`) that enter its figures, and whether it is a success."""
+    """Number of scored frames of a rollout (see `table.score_rollouts`), and whether it is a success."""
     played = len(rollout.simulated)
     lost = F.fail_frame(rollout.simulated.body_pos, rollout.reference.body_pos)
     stops = [f for f in (lost, rollout.fail_frame) if f is not None]
@@ -86,7 +86,7 @@ def frames_followed(rollout) -> tuple[int, bool]:
 
 
 def score_clips(rollouts: Sequence) -> list[ClipScore]:
-    """The short score of each rollout."""
+    """The tracking score of each rollout."""
     scores = []
     for r in rollouts:
         followed, success = frames_followed(r)
@@ -96,14 +96,14 @@ def score_clips(rollouts: Sequence) -> list[ClipScore]:
 
 
 def total(scores: Sequence[ClipScore]) -> Totals:
-    """All clips together."""
+    """Pool the scores of all clips."""
     good = [s for s in scores if s.success]
     covered = sum(s.followed for s in scores) / sum(s.frames for s in scores)
     return Totals(len(scores), len(good), covered, _pooled(good), _pooled(scores))
 
 
 def worst_first(scores: Sequence[ClipScore]) -> list[int]:
-    """Clips in order: lost ones before the others, the earlier (as a share of the clip) the sooner, then by error."""
+    """Indices of the clips, worst first: lost clips by the share followed, then the others; ties by decreasing error."""
 
     def place(i: int) -> tuple:
         s = scores[i]
@@ -113,7 +113,7 @@ def worst_first(scores: Sequence[ClipScore]) -> list[int]:
 
 
 def _pooled(scores: Sequence[ClipScore]) -> float:
-    """One mean over all frames after the first of each clip, where both bodies start together."""
+    """Mean over all frames but the first of each clip, where both bodies start together."""
     counted = [(s.tracking_mm, s.followed - 1) for s in scores if s.followed > 1]
     frames = sum(n for _, n in counted)
     return sum(e * n for e, n in counted) / frames if frames else math.nan

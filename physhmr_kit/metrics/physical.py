@@ -1,7 +1,7 @@
 """Physical plausibility: feet, floor, smoothness and joint limits.
 
-Read foot sliding, floating and penetration together: any one can look good while another is bad. A floating body
-neither slides nor penetrates. All foot figures are taken on the humanoid's sole corners (`motion.soles`).
+Read foot sliding, floating and penetration together: a floating body neither slides nor penetrates. All foot measures
+use the sole corners of the humanoid (`motion.soles`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from physhmr_kit.metrics.pooling import PooledMean, PooledRate
 
 
 class FootSliding(PooledMean):
-    """Movement of foot points that are at rest in the reference, mm/frame; WHAM family and PhysHMR's rule.
+    """Displacement of foot points that are at rest in the reference, mm/frame; WHAM family and PhysHMR.
 
     Pooled over contacts (WHAM family). PhysHMR averages clip means and counts a clip without contact as 0; here such a
-    clip adds nothing.
+    clip is not counted.
     """
 
     def update(self, pred_soles: Tensor, target_soles: Tensor) -> None:
@@ -35,7 +35,7 @@ class Penetration(PooledMean):
 
 
 class Floating(PooledMean):
-    """Height of the lowest sole point while the reference touches, mm, 5 mm dead zone; ours, pooled over such frames."""
+    """Height of the lowest sole point while the reference is in contact, mm, 5 mm dead zone; ours, pooled over those frames."""
 
     def update(self, pred_soles: Tensor, target_soles: Tensor) -> None:
         """Add one clip: (T, 16, 3) m each."""
@@ -46,14 +46,14 @@ class HeightVariance(PooledMean):
     """Variance of the ground height, mm^2; PhysHMR's HV: a mean over clips of per-clip values. A constant float scores 0."""
 
     def update(self, pred_soles: Tensor) -> None:
-        """Add one clip: (T, 16, 3) m; fewer than four frames add nothing."""
+        """Add one clip: (T, 16, 3) m; clips under four frames are not counted."""
         self._add(F.height_variance(pred_soles))
 
 
 class SkatingRatio(PooledRate):
-    """Share of frames with a sole point below 5 cm that moves sideways faster than 2 cm/s, percent; ours, pooled over frames.
+    """Share of frames with a sole point below 5 cm moving horizontally faster than 2 cm/s, percent; ours, over frames.
 
-    The thresholds are tight: a rolling foot in a good walk counts too, so compare bodies on the same clips only.
+    The thresholds are tight: the foot roll of a good walk counts too, so compare bodies on the same clips only.
     """
 
     def update(self, pred_soles: Tensor) -> None:
@@ -70,35 +70,17 @@ class Jitter(PooledRate):
 
 
 class LimitViolation(PooledMean):
-    """Share of (frame, hinge) pairs outside the anatomical range, percent; ours, pooled over pairs.
-
-    Args:
-        limits: (69, 2) rad; the humanoid's by default.
-        tolerance: excess that is forgiven, degrees. The engine's limits are springs and give a little.
-    """
-
-    def __init__(self, limits: Tensor | None = None, tolerance: float = 0.0, **kwargs):
-        super().__init__(**kwargs)
-        self.limits = dof_limits() if limits is None else limits
-        self.tolerance = tolerance
+    """Share of (frame, hinge) pairs outside the anatomical range, percent; ours, pooled over pairs."""
 
     def update(self, pred_dof: Tensor) -> None:
         """Add one clip: (T, 69) rad."""
-        self._add((F.limit_excess(pred_dof, self.limits) > self.tolerance).to(torch.float32) * 100)
+        self._add((F.limit_excess(pred_dof, dof_limits()) > 0).to(torch.float32) * 100)
 
 
 class LimitExcess(PooledMean):
-    """Mean excess over the violating (frame, hinge) pairs, degrees; ours. Read it beside `LimitViolation`.
-
-    Args:
-        limits: (69, 2) rad; the humanoid's by default.
-    """
-
-    def __init__(self, limits: Tensor | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.limits = dof_limits() if limits is None else limits
+    """Mean excess over the violating (frame, hinge) pairs, degrees; ours. Read together with `LimitViolation`."""
 
     def update(self, pred_dof: Tensor) -> None:
         """Add one clip: (T, 69) rad."""
-        excess = F.limit_excess(pred_dof, self.limits)
+        excess = F.limit_excess(pred_dof, dof_limits())
         self._add(excess[excess > 0])

@@ -1,23 +1,23 @@
-"""Physical plausibility of a motion without any ground truth: what no body on a flat floor does.
+"""Physical plausibility of a motion without ground truth: artefacts that are impossible on a flat floor.
 
-Each figure is one fault, taken on the mean-shape humanoid at 30 fps with the floor at z = 0 (ours, but for jitter and height
-variance). Read them together: a floating body neither slides nor sinks.
+Each measure covers one artefact, on the mean-shape humanoid at 30 fps with the floor at z = 0 (ours, except jitter and
+height variance). Read them together: a floating body neither slides nor penetrates.
 
-| figure | rule |
+| measure | definition |
 |---|---|
-| foot sliding | horizontal speed of the sole's contact while a foot stands (`motion.soles.find_stance`), cm/s |
-| floating | height of the lowest point of the body, counted above 5 mm, in all frames outside a physical flight, mm |
+| foot sliding | horizontal speed of the contact point of a foot in stance (`motion.soles.find_stance`), cm/s |
+| floating | height of the lowest point of the body, counted above 5 mm, in all frames but those of a physical flight, mm |
 | penetration | depth of the lowest point below the floor, mm |
 | height variance | of the lowest point over the lowest quarter of the frames (PhysHMR's HV), mm² |
 | jitter | third difference of the 24 joints (WHAM family), 10 m/s³ |
-| self-penetration | depth of the deepest pair of the body's own collision shapes, mm |
-| beyond limits | share of (frame, hinge) pairs outside the anatomical range, %; and by how much, degrees |
+| self-penetration | largest penetration between the body's own collision shapes, mm |
+| beyond limits | share of (frame, hinge) pairs outside the anatomical range, %; and their mean excess, degrees |
 | off balance | share of frames with feet on the floor whose zero-moment point lies more than 5 cm outside the soles, % |
-| unphysical flight | share of frames in the air in a way that no jump explains, % |
+| unphysical flight | share of frames in the air that are no jump, % |
 
-The lowest point is that of the sole corners and of the other joints less 5 cm of flesh (`motion.check.outline`). In the air means that
-it is above 5 cm. Three or more such frames on end are a flight: a physical one if it is no longer than 1 s and the centre of mass
-falls on a parabola bent by at least half of gravity. Shorter ones are too short to tell.
+The lowest point is taken over the sole corners and the other joints less 5 cm of flesh (`motion.check.outline`); a
+frame with it above 5 cm is in the air. Three or more such frames in a row are a flight, which is physical if it lasts
+at most 1 s and the centre of mass follows a parabola with at least half of gravity. Shorter ones are not judged.
 """
 
 from __future__ import annotations
@@ -37,12 +37,10 @@ from physhmr_kit.motion.overlap import self_overlap
 from physhmr_kit.motion.soles import contact_point, find_stance, runs, sole_corners
 from physhmr_kit.motion.state import BodyState
 
-DEAD_ZONE = 0.005
-"""m: a lower body touches the floor."""
 BALANCE_MARGIN = 0.05
-"""m: a zero-moment point that is outside by less is within the accuracy of the soles and of second derivatives."""
+"""m, distance of the zero-moment point from the support within the accuracy of the sole model and second derivatives."""
 SHORTEST_FLIGHT = 3
-"""Frames: fewer have no second difference to tell a fall by."""
+"""Frames; fewer have no second difference, from which a fall is recognised."""
 
 COLUMNS = {
     "foot_sliding": "foot sliding cm/s", "floating": "floating mm", "penetration": "penetration mm",
@@ -54,16 +52,16 @@ COLUMNS = {
 
 
 def plausibility(states: BodyState, fps: float = 30.0, humanoid: Humanoid | None = None) -> Values:
-    """All figures of a motion.
+    """All measures of a motion.
 
     Args:
-        states: T frames; positions, rotations and nothing else of them is looked at. humanoid: the mean shape's by default.
+        states: T frames; only body positions and rotations are used. humanoid: the mean shape by default.
 
     Returns:
-        measure of `COLUMNS` -> its values: one for each frame, standing foot, hinge or violation; empty where there is none.
+        measure of `COLUMNS` -> its values: one per frame, foot in stance, hinge or violation; may be empty.
     """
     humanoid = humanoid or Humanoid.mean()
-    hinges = rotation_to_dof(local_rotations(states.body_rot)[:, 1:])  # a state's own are clamped to the limits
+    hinges = rotation_to_dof(local_rotations(states.body_rot)[:, 1:])  # `states.dof_pos` is clamped to the limits
     states = replace(states, dof_pos=hinges)
     points = outline(states.body_pos, states.body_rot, humanoid)
     lowest = points[..., 2].amin(1)
@@ -75,7 +73,7 @@ def plausibility(states: BodyState, fps: float = 30.0, humanoid: Humanoid | None
     grounded = beyond[torch.isfinite(beyond)]
     return {
         "foot_sliding": foot_slip(sole_corners(states.body_pos, states.body_rot, humanoid), fps),
-        "floating": torch.where(lowest > DEAD_ZONE, lowest, 0.0)[~flying] * F.MM,
+        "floating": torch.where(lowest > F.DEAD_ZONE, lowest, 0.0)[~flying] * F.MM,
         "penetration": F.penetration(points),
         "height_variance": F.height_variance(points),
         "jitter": F.jitter(states.body_pos, fps),
@@ -88,7 +86,7 @@ def plausibility(states: BodyState, fps: float = 30.0, humanoid: Humanoid | None
 
 
 def foot_slip(corners: torch.Tensor, fps: float) -> torch.Tensor:
-    """Horizontal speed of standing feet: (T, 2, 8, 3) m -> (frames and feet in stance,) cm/s."""
+    """Horizontal speed of feet in stance: (T, 2, 8, 3) m -> (frames and feet in stance,) cm/s."""
     _, velocity = contact_point(corners, fps)
     return velocity[..., :2].norm(dim=-1)[find_stance(corners, fps)] * 100
 
@@ -97,10 +95,10 @@ def flights(lowest: torch.Tensor, centre: torch.Tensor, fps: float) -> tuple[tor
     """Frames of physical and of unphysical flights.
 
     Args:
-        lowest: (T,) m, height of the body's lowest point. centre: (T,) m, that of its centre of mass.
+        lowest: (T,) m, height of the body's lowest point. centre: (T,) m, height of its centre of mass.
 
     Returns:
-        (T,) bool each; neither where the body touches, or is in the air too shortly to tell.
+        (T,) bool each; both False in contact and in flights too short to judge.
     """
     physical, unphysical = torch.zeros_like(lowest, dtype=torch.bool), torch.zeros_like(lowest, dtype=torch.bool)
     for start, stop in runs(lowest > OFF_FLOOR):

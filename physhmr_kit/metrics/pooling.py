@@ -1,4 +1,4 @@
-"""Pooling: one mean over all values of all clips, the rule of the WHAM and PHC families."""
+"""Base classes that pool the values of all clips into one mean, as the WHAM and PHC families do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torchmetrics import Metric
 
 
 class PooledMean(Metric):
-    """Mean of all values of all clips; NaN without values.
+    """Mean of all values of all clips; NaN without values. `update` takes one clip at a time.
 
-    A long clip weighs more than a short one. (PhysHMR instead averages the clips' means.) `total` and `count` are summed
-    over processes, so a distributed evaluation gives the number of a single one. `update` takes one clip at a time.
+    Long clips weigh more than short ones (PhysHMR instead averages the means of the clips). `total` and `count` are
+    summed over processes, so distributed evaluation gives the same result as a single process.
     """
 
     is_differentiable = False
@@ -35,7 +35,7 @@ class PooledMean(Metric):
 
 
 class PooledRate(PooledMean):
-    """A pooled mean of what depends on the frame rate.
+    """Pooled mean of a quantity that depends on the frame rate.
 
     Args:
         fps: of the clips.
@@ -44,3 +44,17 @@ class PooledRate(PooledMean):
     def __init__(self, fps: float = 30.0, **kwargs):
         super().__init__(**kwargs)
         self.fps = fps
+
+
+class JointError(PooledMean):
+    """Pooled mean of an error between two bodies' joints; subclasses set `error`, a function of `functional.py`."""
+
+    is_differentiable = True
+
+    @staticmethod
+    def error(pred_joints: Tensor, target_joints: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def update(self, pred_joints: Tensor, target_joints: Tensor) -> None:
+        """Add one clip: (T, 24, 3) m each; in the world frame for the measures that do not align every frame."""
+        self._add(self.error(pred_joints, target_joints))

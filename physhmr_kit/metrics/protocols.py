@@ -1,7 +1,7 @@
-"""Protocols: which figures a paper of a family prints, of which clips, and how it pools them.
+"""Evaluation protocols: which measures a family of papers reports, over which clips, and how it pools them.
 
-Same names, other rules: `WHAM` (WHAM, GVHMR, TRAM), `PHYSHMR` (its released evaluator) and `PHC` (trackers of a known
-reference). Figures of two protocols never share a table. What enters a mean is counted beside it.
+`WHAM` (WHAM, GVHMR, TRAM), `PHYSHMR` (its released evaluator) and `PHC` (trackers of a known reference) use the same
+names for different definitions, so results of two protocols never share a table.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from physhmr_kit.metrics import physhmr
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """A body as a protocol sees it, T frames, metres, z-up world with the floor at 0.
+    """The points of a body that protocols compare; T frames, metres, z-up world with the floor at 0.
 
     Attributes:
-        joints: (T, J, 3); joint 0 is the root, except in 3DPW's 14.
-        feet: (T, P, 3) points of the soles that may rest on the floor, or None.
-        surface: (T, V, 3) mesh, or None; the PhysHMR rules then fit and measure the feet's points and the joints.
-        hips: rows of the hip joints.
+        joints: (T, J, 3); joint 0 is the root, except among the 14 joints of 3DPW.
+        feet: (T, P, 3) sole points, or None.
+        surface: (T, V, 3) mesh vertices, or None; PhysHMR's protocol then uses joints and feet.
+        hips: indices of the hip joints.
     """
 
     joints: torch.Tensor
@@ -33,27 +33,27 @@ class Points:
     hips: tuple[int, int] = F.HIPS
 
     def __getitem__(self, rows) -> Points:
-        """Some frames."""
+        """A subset of the frames."""
         feet, surface = (None if x is None else x[rows] for x in (self.feet, self.surface))
         return Points(self.joints[rows], feet, surface, self.hips)
 
     @property
     def outline(self) -> torch.Tensor:
-        """(T, V, 3) the mesh, or what stands in for it."""
+        """(T, V, 3) the mesh, or joints and feet in its place."""
         if self.surface is not None:
             return self.surface
         return self.joints if self.feet is None else torch.cat([self.joints, self.feet], dim=1)
 
 
 Values = dict[str, torch.Tensor]
-"""Measure -> its values over a clip, one for each frame or contact."""
+"""Measure -> its values over a clip, one per frame or contact."""
 
 
 def wham(pred: Points, target: Points, camera_rot: torch.Tensor | None = None, fps: float = 30.0) -> Values:
-    """The WHAM family's figures of one sequence, from valid frames only.
+    """Measures of the WHAM family for the valid frames of one sequence.
 
     Args:
-        camera_rot: (T, 3, 3) world to camera, in which Accel is measured; the world's axes when omitted.
+        camera_rot: (T, 3, 3) world to camera; Accel is measured in camera axes, or in world axes when omitted.
     """
     x, y = pred.joints, target.joints
     seen_x, seen_y = (x, y) if camera_rot is None else (x @ camera_rot.mT, y @ camera_rot.mT)
@@ -74,15 +74,15 @@ def wham(pred: Points, target: Points, camera_rot: torch.Tensor | None = None, f
 
 
 def physhmr_values(pred: Points, target: Points, camera_rot: torch.Tensor | None = None, fps: float = 30.0) -> Values:
-    """PhysHMR's figures of one clip of 100 frames; the height variance is that of the prediction before the fit."""
+    """PhysHMR's measures for one clip of 100 frames; height variance is that of the prediction before alignment."""
     assert pred.feet is not None and target.feet is not None
     _, joints = physhmr.fit_clip(pred.outline, target.outline, pred.joints)
-    slid = F.foot_sliding(pred.feet, target.feet)  # a rigid fit changes no length
+    slid = F.foot_sliding(pred.feet, target.feet)  # invariant to a rigid alignment
     return {
         "pa_mpjpe": F.pa_mpjpe(joints, target.joints),
         "wa": physhmr.wa_first_root(joints, target.joints),
         "mpjpe": physhmr.mpjpe_root(joints, target.joints),
-        "foot_sliding": slid if len(slid) else slid.new_zeros(1),  # its rule where the truth never touches
+        "foot_sliding": slid if len(slid) else slid.new_zeros(1),  # PhysHMR counts a clip without contact as 0
         "height_variance": F.height_variance(pred.feet if pred.surface is None else pred.surface),
         "acc": physhmr.root_acceleration(joints, target.joints),
         "vel": physhmr.root_velocity(joints, target.joints),
@@ -90,7 +90,7 @@ def physhmr_values(pred: Points, target: Points, camera_rot: torch.Tensor | None
 
 
 def phc(pred: Points, target: Points, camera_rot: torch.Tensor | None = None, fps: float = 30.0) -> Values:
-    """PHC's figures of one sequence: world frame, the first frame not counted."""
+    """PHC's measures for one sequence: world frame, without the first frame."""
     x, y = pred.joints, target.joints
     return {
         "e_g_mpjpe": F.e_g_mpjpe(x, y),
@@ -103,17 +103,17 @@ def phc(pred: Points, target: Points, camera_rot: torch.Tensor | None = None, fp
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one family prints.
+    """How one family of papers evaluates.
 
     Attributes:
         name: as on the command line.
-        values: figures of one clip.
+        values: computes the measures of one clip.
         columns: measure -> heading with its unit, in order.
-        world: the columns among them that need a world in which the truth does not drift.
-        clip_frames: frames of a clip, run and scored by itself; whole sequences where None.
-        mean_of_clips: whether the mean is one of clip means, or one over all values.
-        left_out: measure and its clip mean above which a clip enters no mean, or None.
-        notes: what a reader needs to know to compare, a sentence each.
+        world: the columns that need ground truth without drift in the world.
+        clip_frames: length of the clips that are reconstructed and scored independently; None for whole sequences.
+        mean_of_clips: average clip means instead of pooling all values.
+        left_out: measure and clip mean above which a clip is excluded from all means, or None.
+        notes: what a reader needs to know to compare results, one sentence each.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Protocol:
     notes: tuple[str, ...] = ()
 
     def headings(self, world: bool, found: set[str]) -> dict[str, str]:
-        """The columns to print: those with values, without the world's where the truth has no reliable world."""
+        """The columns to print: those with values, and those in `self.world` only if the ground truth has a reliable world."""
         return {k: v for k, v in self.columns.items() if k in found and (world or k not in self.world)}
 
 
@@ -140,7 +140,7 @@ WHAM = Protocol(
     world=("wa_mpjpe", "w_mpjpe", "rte", "jitter", "foot_sliding"),
     notes=(
         "WHAM family: pelvis is the middle of the hips; WA and W in chunks of 100 valid frames, a short last one kept; Accel "
-        "keeps all values, hip-centred, in the camera's axes; RTE of joint 0; invalid frames are taken out first.",
+        "keeps all values, hip-centred, in the camera's axes; RTE of joint 0; invalid frames are removed first.",
         "Pooled over all frames of all sequences; failed sequences are kept.",
     ),
 )  # fmt: skip
@@ -156,9 +156,9 @@ PHYSHMR = Protocol(
     mean_of_clips=True,
     left_out=("pa_mpjpe", physhmr.LEFT_OUT_MM),
     notes=(
-        "PhysHMR's evaluator: clips of 100 frames, each begun anew; one rigid fit of the whole clip first; WA shifts by the first "
-        "root and is not WHAM's WA-MPJPE; MPJPE about joint 0; ACC and VEL of the root alone.",
-        "Mean over clips of clip means. Clips above 100 mm PA-MPJPE enter no mean; coverage is what is left.",
+        "PhysHMR's evaluator: clips of 100 frames, each reconstructed by itself; one rigid alignment of the whole clip first; WA "
+        "translates by the first root and is not WHAM's WA-MPJPE; MPJPE about joint 0; ACC and VEL of the root alone.",
+        "Mean over clips of clip means. Clips above 100 mm PA-MPJPE are excluded; coverage is the share of frames left.",
     ),
 )  # fmt: skip
 
@@ -180,11 +180,12 @@ PROTOCOLS = {p.name: p for p in (WHAM, PHYSHMR, PHC)}
 
 @dataclass(frozen=True)
 class ClipFigures:
-    """What is kept of one scored clip: enough to pool exactly.
+    """Summary of one scored clip that allows exact pooling.
 
     Attributes:
-        clip: its name. frames: at 30 fps. scored: frames that were valid and enter the figures.
-        success: mean distance of 20 bodies from the truth never above 0.5 m (PHC), and never put back onto an estimate.
+        clip: its name. frames: at 30 fps. scored: number of valid frames, over which the measures are taken.
+        success: mean distance of 20 bodies from the ground truth never above 0.5 m (PHC), and never reset onto an
+            estimate.
         sums, counts: of the values of each measure.
     """
 
@@ -197,23 +198,23 @@ class ClipFigures:
 
     @classmethod
     def of(cls, clip: str, frames: int, scored: int, success: bool, values: Values) -> ClipFigures:
-        """Summed in double precision."""
+        """Sum the values of a clip, in double precision."""
         kept = {k: v for k, v in values.items() if len(v)}
         sums = {k: float(v.double().sum()) for k, v in kept.items()}
         return cls(clip, frames, scored, success, sums, {k: len(v) for k, v in kept.items()})
 
     def mean(self, measure: str) -> float:
-        """NaN where the clip has no value."""
+        """Mean of a measure over the clip; NaN without values."""
         return self.sums[measure] / self.counts[measure] if self.counts.get(measure) else math.nan
 
 
 @dataclass(frozen=True)
 class SetFigures:
-    """A whole set under a protocol.
+    """Results of a set of clips under a protocol.
 
     Attributes:
-        clips: how many there are. kept: how many enter the means.
-        success, coverage: percent of the clips that succeed, and of all frames that enter the means.
+        clips: number of clips. kept: number of clips in the means.
+        success, coverage: percent of the clips that succeed, and of all frames that are in the means.
         means: measure -> mean, NaN without values.
     """
 
@@ -225,7 +226,7 @@ class SetFigures:
 
 
 def enters(figures: ClipFigures, protocol: Protocol) -> bool:
-    """Whether a clip enters the protocol's means."""
+    """Whether a clip is included in the protocol's means."""
     if not figures.scored:
         return False
     if protocol.left_out is None:
@@ -235,7 +236,7 @@ def enters(figures: ClipFigures, protocol: Protocol) -> bool:
 
 
 def pool(figures: Sequence[ClipFigures], protocol: Protocol) -> SetFigures:
-    """The protocol's means over clips, with success and coverage; NaN everywhere for no clips."""
+    """Pool clips into the protocol's means, with success and coverage; all NaN without clips."""
     kept = [f for f in figures if enters(f, protocol)]
     frames = sum(f.frames for f in figures)
     means = {}

@@ -1,6 +1,6 @@
-"""How well a body agrees with the detected keypoints: the figures that need no ground truth (ours).
+"""Agreement of a body with detected keypoints, which needs no ground truth (ours).
 
-They are blind along the rays: a body at the wrong distance, or posed wrongly in depth, can score well.
+Errors along the rays do not show: a body at the wrong distance, or with a wrong pose in depth, can score well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from physhmr_kit.vision.keypoints import RAY_COCO, RAY_JOINTS, coco_from_bodies
 from physhmr_kit.vision.rays import perpendicular
 
 MIN_CONFIDENCE = 0.3
-"""Keypoints of lower confidence are left out."""
+"""Keypoints of lower confidence are ignored."""
 
 
 def ray_distance(body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence: Tensor) -> Tensor:
@@ -33,7 +33,8 @@ def ray_distance(body_pos: Tensor, centre: Tensor, ray_point: Tensor, confidence
 def reprojection_error(body_pos: Tensor, body_rot: Tensor, keypoints: Tensor, camera: Camera) -> Tensor:
     """Distance in the image between the body's limb keypoints and the detected ones, lens included.
 
-    The 12 points of the rays, with a detector's hips (`coco_from_bodies`); face points are left out, as ours are approximate.
+    These are the 12 ray keypoints, with hips as detectors mark them (`coco_from_bodies`); our face points are too
+    approximate.
 
     Args:
         body_pos: (T, 24, 3) m, body_rot: (T, 24, 4) xyzw, world.

@@ -1,8 +1,8 @@
-"""The table of an evaluation: one row for each clip, two closing rows, and what the columns mean.
+"""The evaluation table: one row per clip, two closing rows, and notes on the columns.
 
-A rollout is scored up to the frame where its body lost its reference, and the table shows which frame that was: the errors
-of a clip that failed early are those of its easy beginning. Hence the two closing rows, over everything that was
-scored and over the clips that were tracked to the end (PHC's papers quote the latter).
+A rollout is scored up to the frame where the body lost its reference, and the table shows that time, because the errors
+of a clip that failed early cover only its easy beginning. Hence the two closing rows: over all scored frames, and over
+the clips tracked to the end (which PHC's papers quote).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from torchmetrics import MetricCollection
 
 from physhmr_kit.body.humanoid import Humanoid
-from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, Accel
+from physhmr_kit.metrics.accuracy import MPJPE, PAMPJPE, RTE, WAMPJPE, WMPJPE, Accel
 from physhmr_kit.metrics.followed import frames_followed
 from physhmr_kit.metrics.physical import (
     Floating,
@@ -28,7 +28,6 @@ from physhmr_kit.metrics.physical import (
     SkatingRatio,
 )
 from physhmr_kit.metrics.tracking import AccelError, GlobalMPJPE, RootMPJPE, VelError
-from physhmr_kit.metrics.world import RTE, WAMPJPE, WMPJPE
 from physhmr_kit.motion.soles import sole_corners
 from physhmr_kit.utils.markdown import markdown_table
 
@@ -40,18 +39,18 @@ COLUMNS = {
 """Columns of the printed table; the CSV holds every measure."""
 
 NOTES = (
-    "tracking: E_g-mpjpe (PHC), world, 24 bodies, no alignment. MPJPE: hips' midpoint aligned, PA-MPJPE: similarity per frame (WHAM family).",
-    "Every figure covers the frames until the body was lost; outcome says how far that was. A clip that failed early shows its easy beginning.",
-    "success: mean distance of 20 bodies never above 0.5 m (PHC) and played to the end. Foot figures are taken on sole corners, not SMPL vertices.",
+    "tracking: E_g-mpjpe (PHC), world, 24 bodies, no alignment. MPJPE: hip midpoints aligned, PA-MPJPE: similarity per frame (WHAM family).",
+    "All values cover the frames until the body was lost (see outcome); for a clip that failed early that is its easy beginning.",
+    "success: mean distance of 20 bodies never above 0.5 m (PHC) and played to the end. Foot measures use sole corners, not SMPL vertices.",
     "Pooled over all frames, not a mean of clip means (height variance: mean over clips).",
 )
-"""What a reader needs to know to compare the figures."""
+"""What a reader needs to know to compare the numbers."""
 
 
 def measures(fps: float = 30.0) -> MetricCollection:
-    """Every measure of the kit that compares a simulated body with its reference.
+    """All metrics that compare a simulated body with its reference.
 
-    `compute_groups` stays off: torchmetrics would merge measures whose first values happen to agree, e.g. two zeros.
+    `compute_groups` is off because torchmetrics would merge metrics whose first values happen to agree, e.g. two zeros.
     """
     return MetricCollection(
         {
@@ -79,61 +78,58 @@ def measures(fps: float = 30.0) -> MetricCollection:
 
 
 def score_rollouts(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str, Any]]:
-    """One row of figures for each rollout.
+    """One row of results per rollout.
 
     Args:
-        rollouts: `env.Rollout`s, or anything with their `name`, `reference` and `simulated` (BodyStates of T rows from
-            frame 0), `length` (frames of the whole clip), `fail_frame` (int or None) and `fps`.
-        humanoid: whose sole to use; the mean shape by default.
+        rollouts: `env.Rollout`s, or anything with their `name`, `reference` and `simulated` (BodyStates of T frames
+            from frame 0), `length` (frames of the whole clip), `fail_frame` (int or None) and `fps`.
+        humanoid: whose soles to use; the mean shape by default.
 
     Returns:
-        Dicts with clip, frames (of the clip), scored (frames that enter the figures), success, outcome (a phrase), and
-        every key of `measures()`; NaN where a measure has no values.
+        Dicts with clip, frames (of the clip), scored (frames scored), success, outcome (text), and every key of
+        `measures()`; NaN where a measure has no values.
     """
-    return [_row(r, measures(r.fps), humanoid) for r in rollouts]
+    rows = []
+    for r in rollouts:
+        metrics = measures(r.fps)
+        scored, success = frames_followed(r)
+        metrics.update(**_inputs(r, scored, humanoid))
+        outcome = "tracked" if success else f"lost at {scored / r.fps:.1f} s ({_percent(scored, r.length)})"
+        row = {"clip": r.name, "frames": r.length, "scored": scored, "success": success, "outcome": outcome}
+        rows.append(row | _values(metrics))
+    return rows
 
 
 def summarise(rollouts: list, humanoid: Humanoid | None = None) -> list[dict[str, Any]]:
-    """The two closing rows: all clips until their failure, and the successful ones; the same keys as `score_rollouts`.
+    """The two closing rows, with the keys of `score_rollouts`: all clips until they fail, and the successful ones.
 
-    `outcome` gives the success rate, or the share of all frames that the figures cover.
+    `outcome` gives the share of all frames that were scored, in the first row after the success rate.
     """
     rows = score_rollouts(rollouts, humanoid)
     good = [i for i, row in enumerate(rows) if row["success"]]
     frames = sum(row["frames"] for row in rows)
+    rate = f"{len(good)}/{len(rows)} success, "
     closing = []
-    for name, chosen in (("all clips", range(len(rows))), ("successful clips", good)):
+    for name, chosen, prefix in (("all clips", range(len(rows)), rate), ("successful clips", good, "")):
         pooled = measures()
         for i in chosen:
             pooled.update(**_inputs(rollouts[i], rows[i]["scored"], humanoid))
         scored = sum(rows[i]["scored"] for i in chosen)
-        outcome = f"{len(good)}/{len(rows)} success, {_percent(scored, frames)} of frames"
-        if name != "all clips":
-            outcome = f"{_percent(scored, frames)} of frames"
         closing.append(
             {
                 "clip": name,
                 "frames": sum(rows[i]["frames"] for i in chosen),
                 "scored": scored,
                 "success": 100 * len(good) / len(rows) if rows else math.nan,
-                "outcome": outcome,
-                **_values(pooled, bool(chosen)),
+                "outcome": f"{prefix}{_percent(scored, frames)} of frames",
+                **_values(pooled),
             }
         )
     return closing
 
 
-def _row(rollout, metrics: MetricCollection, humanoid: Humanoid | None) -> dict[str, Any]:
-    frames = rollout.length
-    scored, success = frames_followed(rollout)
-    metrics.update(**_inputs(rollout, scored, humanoid))
-    outcome = "tracked" if success else f"lost at {scored / rollout.fps:.1f} s ({_percent(scored, frames)})"
-    base = {"clip": rollout.name, "frames": frames, "scored": scored, "success": success, "outcome": outcome}
-    return {**base, **_values(metrics, True)}
-
-
 def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
-    pred, target = rollout.simulated[slice(0, scored)], rollout.reference[slice(0, scored)]
+    pred, target = rollout.simulated[:scored], rollout.reference[:scored]
     return {
         "pred_joints": pred.body_pos,
         "target_joints": target.body_pos,
@@ -143,10 +139,9 @@ def _inputs(rollout, scored: int, humanoid: Humanoid | None) -> dict[str, Any]:
     }
 
 
-def _values(metrics: MetricCollection, any_clip: bool) -> dict[str, float]:
-    if not any_clip:  # computing a metric without values makes torchmetrics warn
-        return {str(name): math.nan for name in metrics}
-    return {name: float(value) for name, value in metrics.compute().items()}
+def _values(metrics: MetricCollection) -> dict[str, float]:
+    # computing a metric that was never updated gives a warning
+    return {str(name): float(m.compute()) if m.update_called else math.nan for name, m in metrics.items()}
 
 
 def _percent(part: int, whole: int) -> str:
@@ -157,18 +152,13 @@ def _percent(part: int, whole: int) -> str:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """A row as the cells of the printed table; NaN becomes a dash."""
-    return [_cell(row[key]) for key in COLUMNS]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.1f}"
-    return str(value)
+    """The cells of a row of the printed table; NaN becomes a dash."""
+    values = (row[key] for key in COLUMNS)
+    return [str(v) if not isinstance(v, float) else "-" if math.isnan(v) else f"{v:.1f}" for v in values]
 
 
 def to_markdown(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None, title: str = "") -> str:
-    """A Markdown table of clip rows and closing rows, with `NOTES` under it."""
+    """A Markdown table of clip rows and closing rows, followed by `NOTES`."""
     body = [cells(row) for row in rows] + [[f"**{row['clip']}**", *cells(row)[1:]] for row in closing or []]
     lines = [f"# {title}", ""] if title else []
     return "\n".join([*lines, markdown_table(list(COLUMNS.values()), body, "lrlr"), "", *(f"- {n}" for n in NOTES), ""])
@@ -186,7 +176,7 @@ def to_csv(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = No
 
 
 def rich_table(rows: list[dict[str, Any]], closing: list[dict[str, Any]] | None = None, title: str = ""):
-    """The same table for a terminal (a `rich.table.Table`)."""
+    """The same table as a `rich.table.Table` for the terminal."""
     from rich.table import Table
 
     table = Table(title=title or None, header_style="bold")

@@ -1,4 +1,4 @@
-"""What a camera sees: cameras, pixel-as-ray, COCO-17 keypoints, and the encoder that turns a keypoint track into a feature.
+"""Cameras, pixel-as-ray, COCO-17 keypoints, and the encoder that turns a keypoint track into a feature.
 
 Start with `rays.py`, the geometry of the observation; `track.py` holds everything a policy observes of a video.
 """

@@ -1,4 +1,4 @@
-"""From keypoints and a camera to a `VisualTrack`: rays, the encoder's estimate, and the size of the person."""
+"""Builds a `VisualTrack` from keypoints and a camera: rays, the encoder's estimate, and the size of the person."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from physhmr_kit.vision.track import VisualTrack
 
 
 def build_track(keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder, name: str = "track") -> VisualTrack:
-    """Rays and the encoder's estimate of keypoints (T, 17, 3) at 30 fps (gaps filled) under a camera.
+    """Rays and the encoder's estimate for keypoints (T, 17, 3) at 30 fps, gaps filled.
 
-    Stretches in which the detector took left limbs for right ones are put right first (`swaps.unswapped`).
+    Left-right swaps of the detector are corrected first (`swaps.unswapped`).
     """
     keypoints = unswapped(keypoints)
     encoding = encoder.encode(keypoints, camera)
@@ -36,9 +36,9 @@ def build_track(keypoints: torch.Tensor, camera: Camera, encoder: VisionEncoder,
 
 
 def with_camera(track: VisualTrack, camera: Camera) -> VisualTrack:
-    """A track under a camera that differs from its own in position only: new rays, the same estimate.
+    """The track with its camera replaced by one that differs only in position: new rays, same estimate.
 
-    The encoder does not depend on where the camera is, so it need not run again.
+    The encoder does not depend on the camera position, so it need not run again.
     """
     point, confidence, centre = _rays(track.keypoints, camera)
     return replace(track, ray_point=point, ray_confidence=confidence, centre=centre, camera=camera)
@@ -48,8 +48,7 @@ def with_scale(track: VisualTrack, scale: float | None = None) -> VisualTrack:
     """A track of scale 1 in a world divided by the person's size, so that the mean-shape humanoid fits (PhysHMR).
 
     Args:
-        scale: how much larger than the mean shape the person is; estimated from the rays and the feet on the floor when
-            omitted (`placement.estimate_scale`).
+        scale: size of the person relative to the mean shape; estimated when omitted (`placement.estimate_scale`).
     """
     scale = estimate_scale(track) if scale is None else scale
     return track if scale == 1.0 else replace(with_camera(track, track.camera.scaled(1.0 / scale)), scale=scale)
@@ -58,15 +57,15 @@ def with_scale(track: VisualTrack, scale: float | None = None) -> VisualTrack:
 def track_from_keypoints(
     keypoints: KeypointTrack, camera: Camera, encoder: VisionEncoder, scale: float | None = 1.0
 ) -> VisualTrack:
-    """The track of a real video from its detected keypoints and its calibrated camera.
+    """The track of a real video from detected keypoints and a calibrated camera.
 
     Args:
-        keypoints: at any rate; resampled by time to 30 fps, gaps filled.
-        camera: of the same image size; z-up world with the floor at z = 0. A moving camera has one pose for each 30 fps frame.
-        scale: see `with_scale`; None for an estimate.
+        keypoints: at any frame rate; resampled to 30 fps, gaps filled.
+        camera: of the same image size; z-up world, floor at z = 0. A moving camera has one pose per 30 fps frame.
+        scale: see `with_scale`; None to estimate it.
 
     Raises:
-        KitError: image size or number of cameras do not match.
+        KitError: image size or number of camera poses does not match.
     """
     prepared = keypoints.resample(CONTROL_FPS).filled()
     prepared.check_camera(camera)
@@ -80,13 +79,13 @@ def synthesize_track(
     noise: KeypointNoise | None = None,
     generator: torch.Generator | None = None,
 ) -> VisualTrack:
-    """The track that a detector and the encoder would give of a motion in front of a camera.
+    """The track of a motion filmed by a synthetic camera and detector.
 
     Args:
         motion: a clip (resampled to 30 fps, mean shape) or body states of T frames at 30 fps.
-        camera: fixed or moving (batch shape (T,)), e.g. of `camera.sample_cameras`.
-        noise: of the detector; the default noise when omitted, `KeypointNoise.none()` for a perfect one.
-        generator: of the noise; seeded with 0 when omitted.
+        camera: fixed or moving (batch shape (T,)), e.g. from `camera.sample_cameras`.
+        noise: of the detector, `KeypointNoise.none()` for a perfect one.
+        generator: for the noise; seeded with 0 when omitted.
     """
     if isinstance(motion, Clip):
         name, clip = motion.name, motion.resample(CONTROL_FPS)
@@ -99,6 +98,6 @@ def synthesize_track(
 
 
 def _rays(keypoints: torch.Tensor, camera: Camera) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ray points (T, 12, 3) m, their confidence (T, 12) and camera centres (T, 3) m of keypoints (T, 17, 3)."""
+    """Ray points (T, 12, 3) m, their confidence (T, 12) and camera centres (T, 3) m, from keypoints (T, 17, 3)."""
     point, centre = lift(keypoints[:, RAY_COCO, :2], camera), camera.centre.expand(len(keypoints), 3)
     return point, ray_confidence(point, centre, keypoints[:, RAY_COCO, 2]), centre

@@ -1,7 +1,7 @@
-"""`Camera`: a calibrated pinhole with OpenCV's lens model, alone or as a batch, and synthetic cameras around a body.
+"""`Camera`: calibrated pinhole cameras with OpenCV's lens model, and random synthetic cameras around a body.
 
-Convention (OpenCV): x right, y down, z forward in the camera; x_cam = R x_world + t; the world is z-up, metres.
-Lens: k1 k2 p1 p2 k3 acting on normalised coordinates (OpenCV, "Camera Calibration and 3D Reconstruction").
+Convention (OpenCV): camera axes x right, y down, z forward; x_cam = R x_world + t; the world is z-up, metres.
+Lens: k1 k2 p1 p2 k3 on normalised coordinates (OpenCV, "Camera Calibration and 3D Reconstruction").
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import roma
 import torch
+import torch.nn.functional as F
 
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import read_arrays, write_arrays, write_text
@@ -23,18 +24,19 @@ from physhmr_kit.vision.lens import distort, undistort
 UP = (0.0, 0.0, 1.0)
 LEVEL = torch.tensor([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """World-to-camera rotation of a camera that looks along +x with a level horizon."""
-_NEAR = 1e-3  # metres; nearer points (and those behind) are projected as if they were here
+_NEAR = 1e-3  # m; nearer points, and those behind the camera, are projected from this depth
+_TENSORS = {"K": (3, 3), "R": (3, 3), "t": (3,), "distortion": (5,)}
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """One camera, or a batch (one for each clip, or one for each frame of a moving camera) with one image size.
+    """One camera, or a batch of cameras with one image size (one per clip, or one per frame of a moving camera).
 
     Attributes:
         K: (..., 3, 3) intrinsics, pixels, upper triangular.
         R: (..., 3, 3) world-to-camera rotation.
         t: (..., 3) world-to-camera translation, metres.
-        distortion: (..., 5) k1 k2 p1 p2 k3; zeros for a perfect lens.
+        distortion: (..., 5) k1 k2 p1 p2 k3; zeros for no distortion.
         image_size: (width, height), pixels.
         name: file or label, for messages.
     """
@@ -47,7 +49,7 @@ class Camera:
     name: str = "camera"
 
     def __post_init__(self):
-        for key, shape in (("K", (3, 3)), ("R", (3, 3)), ("t", (3,)), ("distortion", (5,))):
+        for key, shape in _TENSORS.items():
             value = torch.as_tensor(getattr(self, key), dtype=torch.float32)
             if tuple(value.shape[-len(shape) :]) != shape:
                 raise KitError(f"{self.name}: {key} has shape {tuple(value.shape)}; expected {shape}")
@@ -55,16 +57,14 @@ class Camera:
                 raise KitError(f"{self.name}: {key} holds values that are not finite")
             object.__setattr__(self, key, value)
         batch = self.R.shape[:-2]
-        for key, ends in (("K", 2), ("t", 1), ("distortion", 1)):
-            value = getattr(self, key)
-            object.__setattr__(self, key, value.expand(*batch, *value.shape[value.ndim - ends :]))
-        size = tuple(int(v) for v in self.image_size)
-        object.__setattr__(self, "image_size", size)
+        for key, shape in _TENSORS.items():
+            object.__setattr__(self, key, getattr(self, key).expand(*batch, *shape))
+        object.__setattr__(self, "image_size", tuple(int(v) for v in self.image_size))
         _check(self)
 
     @property
     def batch_shape(self) -> torch.Size:
-        """Shape of the batch; empty for a single camera."""
+        """Batch shape; empty for a single camera."""
         return self.R.shape[:-2]
 
     @property
@@ -78,42 +78,38 @@ class Camera:
         return self.R.mT
 
     def to_camera(self, points: torch.Tensor) -> torch.Tensor:
-        """World points in the camera frame: (*batch, ..., 3) m -> (*batch, ..., 3) m."""
+        """Transform world points to the camera frame: (*batch, ..., 3) m -> (*batch, ..., 3) m."""
         R, t = self._broadcast(self.R, 2, points), self._broadcast(self.t, 1, points)
         return (R @ points.unsqueeze(-1)).squeeze(-1) + t
 
     def project(self, points: torch.Tensor) -> torch.Tensor:
-        """Pixels of world points, lens included.
+        """Project world points to pixels, with lens distortion: (*batch, ..., 3) m -> (*batch, ..., 2) pixels u, v.
 
-        Args:
-            points: (*batch, ..., 3) metres, world.
-
-        Returns:
-            (*batch, ..., 2) pixels u, v. Points behind the camera have no image; see `is_visible`.
+        Pixels of points behind the camera are meaningless, see `is_visible`.
         """
-        x = self.to_camera(points)
-        xy = x[..., :2] / x[..., 2:].clamp(min=_NEAR)
-        return self._to_pixels(distort(xy, self._broadcast(self.distortion, 1, points)))
+        x_cam = self.to_camera(points)
+        xy = x_cam[..., :2] / x_cam[..., 2:].clamp(min=_NEAR)
+        x, y = distort(xy, self._broadcast(self.distortion, 1, points)).unbind(-1)
+        K = self._broadcast(self.K, 2, points)
+        u = K[..., 0, 0] * x + K[..., 0, 1] * y + K[..., 0, 2]
+        v = K[..., 1, 1] * y + K[..., 1, 2]
+        return torch.stack([u, v], dim=-1)
 
     def is_visible(self, points: torch.Tensor) -> torch.Tensor:
-        """Whether world points lie in front of the camera and inside the image: (*batch, ..., 3) -> (*batch, ...) bool."""
+        """Whether world points are in front of the camera and in the image: (*batch, ..., 3) m -> (*batch, ...) bool."""
         pixels = self.project(points)
         size = pixels.new_tensor(self.image_size)
         return (self.to_camera(points)[..., 2] > _NEAR) & ((pixels >= 0) & (pixels < size)).all(-1)
 
-    def undistort(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels as a perfect lens would have made them: (*batch, ..., 2) -> (*batch, ..., 2)."""
-        return self._to_pixels(self.normalise(pixels))
-
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Undistorted coordinates on the plane z = 1 of the camera: (*batch, ..., 2) pixels -> (*batch, ..., 2)."""
+        """Normalised, undistorted image coordinates (plane z = 1): (*batch, ..., 2) pixels -> (*batch, ..., 2)."""
         K = self._broadcast(self.K, 2, pixels)
         y = (pixels[..., 1] - K[..., 1, 2]) / K[..., 1, 1]
         x = (pixels[..., 0] - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
         return undistort(torch.stack([x, y], dim=-1), self._broadcast(self.distortion, 1, pixels))
 
     def unproject(self, pixels: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
-        """World points at a depth along the optical axis: pixels (*batch, ..., 2), depth (*batch, ...) m -> (*batch, ..., 3)."""
+        """World points of pixels (*batch, ..., 2) at a depth along the optical axis (*batch, ...) m -> (*batch, ..., 3) m."""
         xy = self.normalise(pixels)
         x_cam = torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth.unsqueeze(-1)
         t = self._broadcast(self.t, 1, pixels)
@@ -121,31 +117,31 @@ class Camera:
 
     @property
     def pitch(self) -> torch.Tensor:
-        """How far the optical axis points down: (*batch) rad."""
+        """Angle of the optical axis below the horizontal: (*batch) rad."""
         return -self.R[..., 2, 2].clamp(-1, 1).asin()
 
     @property
     def roll(self) -> torch.Tensor:
-        """How far the right side of the camera is lowered: (*batch) rad."""
+        """Angle of the image's x axis below the horizontal: (*batch) rad."""
         return -self.R[..., 0, 2].clamp(-1, 1).asin()
 
     def scaled(self, factor: float) -> Camera:
-        """The same camera in a world whose lengths are multiplied by `factor`: images stay, the centre moves."""
+        """The camera in a world scaled by `factor`: same images, other centre."""
         return replace(self, t=self.t * factor)
 
     def in_world(self, turn: torch.Tensor, shift=(0.0, 0.0, 0.0)) -> Camera:
-        """The same camera in a world whose points x are called turn x + shift: turn (3, 3), shift (3,) m. Images stay."""
+        """The camera after the world is transformed by x -> turn x + shift, turn (3, 3), shift (3,) m: same images."""
         R = self.R @ turn.to(self.R).mT
         shift = torch.as_tensor(shift).to(self.t)
         return replace(self, R=R, t=self.t - (R @ shift.unsqueeze(-1)).squeeze(-1))
 
     def __getitem__(self, rows) -> Camera:
-        """Some cameras of a batch."""
-        return replace(self, K=self.K[rows], R=self.R[rows], t=self.t[rows], distortion=self.distortion[rows])
+        """A subset of a batch."""
+        return replace(self, **{key: getattr(self, key)[rows] for key in _TENSORS})
 
     def to(self, device) -> Camera:
-        """The same camera on another device."""
-        return replace(self, **{k: getattr(self, k).to(device) for k in ("K", "R", "t", "distortion")})
+        """The camera on another device."""
+        return replace(self, **{key: getattr(self, key).to(device) for key in _TENSORS})
 
     @classmethod
     def look_at(
@@ -157,7 +153,7 @@ class Camera:
         roll: float | torch.Tensor = 0.0,
         name: str = "camera",
     ) -> Camera:
-        """A camera at `position` whose optical axis meets `target`, horizon level but for `roll`.
+        """A camera at `position` that looks at `target`, with a level horizon apart from `roll`.
 
         Args:
             position, target: (..., 3) metres, world; not vertically above each other.
@@ -165,62 +161,51 @@ class Camera:
         """
         position, target = (torch.as_tensor(v, dtype=torch.float32) for v in (position, target))
         R = _look_rotation(target - position, torch.as_tensor(roll, dtype=torch.float32))
-        t = -(R @ position.unsqueeze(-1)).squeeze(-1)
-        return cls(
-            _intrinsics(torch.as_tensor(focal, dtype=torch.float32), image_size), R, t, torch.zeros(5), image_size, name
-        )
+        return _undistorted(R, position, torch.as_tensor(focal, dtype=torch.float32), image_size, name)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Camera:
-        """Read a .json with K, R_world_to_camera, t_world_to_camera, width, height and optionally dist, or a .npz of `save`.
+        """Read a .json or .npz with K, R_world_to_camera, t_world_to_camera, width, height and optionally dist.
 
-        `R`, `t`, `distortion` and `image_size` are understood too.
+        `R`, `t`, `distortion` and `image_size`, as `save` writes them to .npz, are accepted too.
 
         Raises:
-            KitError: missing or unreadable file, missing entry, wrong shape, K or R that is not what it should be.
+            KitError: missing or unreadable file, missing entry, wrong shape, invalid K or R.
         """
         path = Path(path)
-        if not path.is_file():
-            raise KitError(f"{path}: no such camera file")
-        if path.suffix == ".npz":
-            return _load_arrays(path)
-        try:
-            data = json.loads(path.read_text())
-        except (ValueError, OSError) as fault:
-            raise KitError(f"{path}: not a readable .json camera ({fault})") from fault
-        if not isinstance(data, dict):
-            raise KitError(
-                f"{path}: a camera file holds one object with K, R_world_to_camera, t_world_to_camera, width, height"
-            )
-        size = (
-            _entry(data, path, "image_size")
-            if "image_size" in data
-            else [_entry(data, path, k) for k in ("width", "height")]
+        data = read_arrays(path, "camera") if path.suffix == ".npz" else _read_json(path)
+        size = data["image_size"] if "image_size" in data else [_entry(data, path, k) for k in ("width", "height")]
+        values = (
+            _entry(data, path, "K"),
+            _entry(data, path, "R_world_to_camera", "R"),
+            _entry(data, path, "t_world_to_camera", "t"),
+            data.get("dist", data.get("distortion", [0.0] * 5)),
         )
-        values = {
-            "K": _entry(data, path, "K"),
-            "R": _entry(data, path, "R_world_to_camera", "R"),
-            "t": _entry(data, path, "t_world_to_camera", "t"),
-            "distortion": data.get("dist", data.get("distortion", [0.0] * 5)),
-        }
         try:
-            arrays = {k: np.asarray(v, np.float32) for k, v in values.items()}
-            size = tuple(int(v) for v in size)
+            K, R, t, lens = [np.array(v, np.float32, ndmin=1) for v in values]
+            size = tuple(int(v) for v in np.ravel(size))
         except (TypeError, ValueError) as fault:
             raise KitError(f"{path}: K, R, t, dist, width and height must be numbers ({fault})") from fault
         if len(size) != 2:
             raise KitError(f"{path}: image_size has {len(size)} numbers; expected width and height")
-        arrays["t"] = arrays["t"].reshape(-1)  # a 3 x 1 column is common
-        arrays["distortion"] = _five_coefficients(arrays["distortion"].reshape(-1), path)
-        return cls(**{k: torch.from_numpy(v) for k, v in arrays.items()}, image_size=size, name=str(path))
+        if R.ndim == 2:
+            t, lens = t.reshape(-1), lens.reshape(-1)  # columns (3, 1) and rows (1, 5) are common
+        missing = 5 - lens.shape[-1]
+        if missing not in (0, 1, 5):
+            raise KitError(f"{path}: dist has {5 - missing} numbers; expected k1 k2 p1 p2 k3 (4 or 5 of them)")
+        lens = np.pad(lens, [(0, 0)] * (lens.ndim - 1) + [(0, missing)])
+        read = torch.from_numpy
+        return cls(read(K), read(R), read(t), read(lens), size, str(path))
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write what `load` reads, whole or not at all: a .json of a single camera, or a .npz, which may hold a moving one."""
+        """Write a single camera to .json, or a single or moving one to .npz, atomically; `load` reads it."""
         if Path(path).suffix == ".npz":
-            arrays = {key: getattr(self, key).cpu().numpy() for key in ("K", "R", "t", "distortion")}
+            arrays = {key: getattr(self, key).cpu().numpy() for key in _TENSORS}
             return write_arrays(path, **arrays, image_size=self.image_size)
         if self.batch_shape:
-            raise KitError(f"{path}: a .json holds one camera, not a batch of {tuple(self.batch_shape)}; name a .npz")
+            raise KitError(
+                f"{path}: a .json holds one camera, not a batch of {tuple(self.batch_shape)}; save it as .npz"
+            )
         width, height = self.image_size
         data = {
             "convention": "OpenCV pinhole: x_cam = R_world_to_camera x_world + t_world_to_camera, metres, world z-up, dist = k1 k2 p1 p2 k3",
@@ -234,33 +219,27 @@ class Camera:
         return write_text(path, json.dumps(data, indent=1))
 
     def _broadcast(self, value: torch.Tensor, ends: int, like: torch.Tensor) -> torch.Tensor:
-        """Give a camera quantity the extra axes that `like` has between its batch axes and its last one."""
+        """Insert the axes that `like` has between the batch axes and its last axis."""
         batch = len(self.batch_shape)
         return value.reshape(*value.shape[:batch], *[1] * (like.ndim - 1 - batch), *value.shape[-ends:])
-
-    def _to_pixels(self, xy: torch.Tensor) -> torch.Tensor:
-        K = self._broadcast(self.K, 2, xy)
-        u = K[..., 0, 0] * xy[..., 0] + K[..., 0, 1] * xy[..., 1] + K[..., 0, 2]
-        v = K[..., 1, 1] * xy[..., 1] + K[..., 1, 2]
-        return torch.stack([u, v], dim=-1)
 
 
 def sample_cameras(
     points: torch.Tensor, generator: torch.Generator, image_size: tuple[int, int] | None = None
 ) -> Camera:
-    """Random cameras that keep moving bodies in view, one for each body.
+    """Random cameras that keep moving bodies in view, one per body.
 
-    Field of view (diagonal 35 to 85 degrees), azimuth (anywhere), pitch (10 degrees up to 45 down), roll (about 4 degrees),
-    aim (off the body by 0.2 m) and distance (1.05 to 2 times the nearest that holds the whole motion) are drawn; the camera
-    stays at least 0.2 m above the floor.
+    Sampled are the field of view (35 to 85 degrees diagonal), azimuth (any), pitch (10 degrees up to 45 down), roll
+    (standard deviation 4 degrees), aim (off the body by 0.2 m) and distance (1.05 to 2 times the shortest that keeps
+    the whole motion in view). The camera stays at least 0.2 m above the floor.
 
     Args:
-        points: (B, T, J, 3) joints in the world, m; T frames that must be in view. (T, J, 3) for one body.
-        generator: of the draws, on the CPU.
-        image_size: (width, height); portrait or landscape full HD, by a coin, when omitted.
+        points: (B, T, J, 3) joints in the world, m, or (T, J, 3) for one body.
+        generator: on the CPU.
+        image_size: (width, height); full HD, portrait or landscape at random, when omitted.
 
     Returns:
-        Camera with batch shape (B,); a single camera for one body.
+        Camera with batch shape (B,), or () for one body.
     """
     if points.ndim == 3:
         return sample_cameras(points.unsqueeze(0), generator, image_size)[0]
@@ -278,28 +257,27 @@ def sample_cameras(
     aim = (points.amax(1) + points.amin(1)) / 2 + 0.2 * torch.randn(count, 3, generator=generator).to(points)
     azimuth, down = uniform(-math.pi, math.pi), uniform(math.radians(-10), math.radians(45))
     slack = uniform(1.05, 2.0)
-    for _ in range(3):  # the distance depends on the pitch, and a pitch that would dig the camera in on the distance
-        forward = torch.stack([azimuth.cos() * down.cos(), azimuth.sin() * down.cos(), -down.sin()], dim=-1)
+    for _ in range(3):  # distance and pitch depend on each other through the height of the camera
+        forward = _direction(azimuth, down)
         R = _look_rotation(forward, roll)
         x, y, z = ((points - aim.unsqueeze(1)) @ R.mT).unbind(-1)
         reach = torch.maximum(x.abs() * 2 / width, y.abs() * 2 / height) * focal.unsqueeze(1)
         distance = slack * (reach / 0.95 - z).amax(1).clamp(min=1.5)
         sine = ((0.2 - aim[:, 2]) / distance).clamp(-0.5, 0.5)
         down = torch.maximum(down, torch.asin(sine))
-    centre = aim - distance.unsqueeze(-1) * forward
-    t = -(R @ centre.unsqueeze(-1)).squeeze(-1)
-    return Camera(_intrinsics(focal, image_size), R, t, points.new_zeros(5), image_size, "synthetic camera")
+    return _undistorted(R, aim - distance.unsqueeze(-1) * forward, focal, image_size, "synthetic camera")
 
 
 def sample_wild_cameras(points: torch.Tensor, generator: torch.Generator, image_size: tuple[int, int]) -> Camera:
-    """Random cameras as people hold them, with the distributions of WHAM (Shin et al. 2024) and GVHMR (Shen et al. 2024).
+    """Random cameras as in videos in the wild, after WHAM (Shin et al. 2024) and GVHMR (Shen et al. 2024).
 
-    The optical axis points down by N(5, 22.5) degrees; roll is N(0, 7.5) degrees, and in one camera of five anything up to 20; the
-    distance is 1 to 6 m in two of five, else 4 to 12 m, but as long as the person travels; the focal length is the image's
-    diagonal times exp N(0, 0.25). Near cameras see only a part of the body. The camera stays 0.2 m above the floor.
+    Pitch is N(5, 22.5) degrees down; roll is N(0, 7.5) degrees, but uniform up to 20 in one camera of five; the
+    distance is 1 to 6 m in two of five, else 4 to 12 m, and at least as long as the person travels; the focal length is
+    the image's diagonal times exp N(0, 0.25). Near cameras see only a part of the body. The camera stays 0.2 m above
+    the floor.
 
     Args:
-        points: (B, T, J, 3) joints in the world, m. generator: of the draws, on the CPU. image_size: (width, height).
+        points: (B, T, J, 3) joints in the world, m. generator: on the CPU. image_size: (width, height).
 
     Returns:
         Camera with batch shape (B,).
@@ -317,27 +295,34 @@ def sample_wild_cameras(points: torch.Tensor, generator: torch.Generator, image_
     azimuth, down = uniform(-math.pi, math.pi), ((5 + normal(22.5)) * (math.pi / 180)).clamp(-1.0, 1.3)
     travel = (points[:, :, 0].amax(1) - points[:, :, 0].amin(1)).norm(dim=-1)
     distance = torch.where(uniform(0, 1) < 0.4, uniform(1, 6), uniform(4, 12)).maximum(travel)
-    middle = points.mean((1, 2))
-    aim = middle + 0.05 * distance.unsqueeze(-1) * normal(1.0, 3)
+    aim = points.mean((1, 2)) + 0.05 * distance.unsqueeze(-1) * normal(1.0, 3)
     down = torch.maximum(down, torch.asin(((0.2 - aim[:, 2]) / distance).clamp(-0.9, 0.9)))
-    forward = torch.stack([azimuth.cos() * down.cos(), azimuth.sin() * down.cos(), -down.sin()], dim=-1)
-    R = _look_rotation(forward, roll)
-    t = -(R @ (aim - distance.unsqueeze(-1) * forward).unsqueeze(-1)).squeeze(-1)
-    return Camera(_intrinsics(focal, image_size), R, t, points.new_zeros(5), image_size, "synthetic camera")
+    forward = _direction(azimuth, down)
+    centre = aim - distance.unsqueeze(-1) * forward
+    return _undistorted(_look_rotation(forward, roll), centre, focal, image_size, "synthetic camera")
 
 
-def _intrinsics(focal: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
+def _undistorted(
+    R: torch.Tensor, centre: torch.Tensor, focal: torch.Tensor, image_size: tuple[int, int], name: str
+) -> Camera:
+    """Camera with the principal point in the middle of the image: R (..., 3, 3), centre (..., 3) m, focal (...) pixels."""
     K = torch.zeros(*focal.shape, 3, 3, dtype=focal.dtype, device=focal.device)
     K[..., 0, 0] = K[..., 1, 1] = focal
     K[..., 0, 2], K[..., 1, 2], K[..., 2, 2] = image_size[0] / 2, image_size[1] / 2, 1.0
-    return K
+    t = -(R @ centre.unsqueeze(-1)).squeeze(-1)
+    return Camera(K, R, t, K.new_zeros(5), image_size, name)
+
+
+def _direction(azimuth: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """Unit vectors (..., 3) from azimuth and angle below the horizontal, (...) rad each."""
+    return torch.stack([azimuth.cos() * down.cos(), azimuth.sin() * down.cos(), -down.sin()], dim=-1)
 
 
 def _look_rotation(forward: torch.Tensor, roll: torch.Tensor) -> torch.Tensor:
-    """World-to-camera rotation that looks along `forward` (..., 3) with the horizon level but for `roll` (...)."""
-    forward = torch.nn.functional.normalize(forward, dim=-1)
+    """World-to-camera rotation that looks along `forward` (..., 3), with a level horizon apart from `roll` (...) rad."""
+    forward = F.normalize(forward, dim=-1)
     right = torch.linalg.cross(forward, forward.new_tensor(UP).expand_as(forward))
-    right = torch.nn.functional.normalize(right, dim=-1)
+    right = F.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)
     cos, sin = roll.cos().unsqueeze(-1), roll.sin().unsqueeze(-1)
     return torch.stack([cos * right + sin * down, cos * down - sin * right, forward.expand_as(right)], dim=-2)
@@ -352,21 +337,18 @@ def _entry(data: dict, path: Path, *names: str):
     )
 
 
-def _load_arrays(path: Path) -> Camera:
-    """A camera from an .npz with K, R, t, distortion and image_size; no code in it runs."""
-    arrays = read_arrays(path, "camera")
-    values = {
-        key: torch.from_numpy(np.asarray(_entry(arrays, path, key), np.float32))
-        for key in ("K", "R", "t", "distortion")
-    }
-    size = np.asarray(_entry(arrays, path, "image_size")).reshape(-1)
-    return Camera(**values, image_size=tuple(size.tolist()), name=str(path))
-
-
-def _five_coefficients(lens: np.ndarray, path: Path) -> np.ndarray:
-    if len(lens) not in (0, 4, 5):
-        raise KitError(f"{path}: dist has {len(lens)} numbers; expected k1 k2 p1 p2 k3 (4 or 5 of them)")
-    return np.concatenate([lens, np.zeros(5 - len(lens), np.float32)])
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise KitError(f"{path}: no such camera file")
+    try:
+        data = json.loads(path.read_text())
+    except (ValueError, OSError) as fault:
+        raise KitError(f"{path}: not a readable .json camera ({fault})") from fault
+    if not isinstance(data, dict):
+        raise KitError(
+            f"{path}: a camera file holds an object with K, R_world_to_camera, t_world_to_camera, width, height"
+        )
+    return data
 
 
 def _check(camera: Camera) -> None:
@@ -387,5 +369,5 @@ def _check(camera: Camera) -> None:
         raise KitError(f"{name}: R is not a rotation but a mirror image (determinant -1); check the axes of its source")
     if len(camera.image_size) != 2 or min(camera.image_size) <= 0:
         raise KitError(f"{name}: image_size {camera.image_size} is not a positive width and height")
-    if off > 1e-6:  # a file with a few digits: take the nearest rotation, so that lengths are kept exactly
+    if off > 1e-6:  # read with few digits: take the nearest rotation
         object.__setattr__(camera, "R", roma.special_procrustes(R))

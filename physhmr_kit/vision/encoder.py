@@ -1,9 +1,10 @@
-"""`VisionEncoder`: the frozen perception of the policy. COCO-17 tracks in, a 512-d context feature and the root orientation out.
+"""`VisionEncoder`: maps COCO-17 tracks to a 512-d context feature and the root orientation; frozen when a policy is
+trained.
 
-PhysHMR reads GVHMR's context (512 numbers a frame) and its root orientation. We may not ship GVHMR's weights, so we train a
-small network in its spirit: a transformer with rotary positions over a window of frames, past and future, that predicts
-rotations in the gravity-view frame. Further heads (body pose, foot contact) are auxiliary tasks, and also give the motion that
-is refined over time.
+PhysHMR uses the 512-d context feature and the root orientation of GVHMR. We may not redistribute GVHMR's weights, so we
+train a small network in its spirit: a transformer with rotary position embedding over a window of past and future
+frames, which predicts rotations in the gravity-view frame. Further heads (body pose, foot contact, uncertainty) are
+auxiliary tasks and provide the initial motion for the refinement over time.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from physhmr_kit.vision.person_view import NUM_INPUTS, mirrored_tokens, person_v
 
 FEATURE_DIM = 512
 WINDOW = 96
-"""Frames (3.2 s at 30 fps) of one attention window; longer tracks are read in overlapping windows."""
+"""Frames (3.2 s at 30 fps) of an attention window; longer tracks are split into overlapping windows."""
 
 _SIZES = {"root": 6, "joints": 23 * 6, "contact": 4, "up": 3, "uncertainty": NUM_JOINTS}
-_FIRST_UNCERTAINTY = -3.0  # softplus of it is 5 cm
+_INITIAL_UNCERTAINTY = -3.0  # before softplus; 5 cm
 
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """The encoder's estimate for each frame. T frames, world frame unless noted.
+    """The encoder's estimate. T frames, world frame unless noted.
 
     Attributes:
         feature: (T, 512) context.
-        joint_rot: (T, 24, 4) xyzw; the root in the world, every other relative to its parent.
+        joint_rot: (T, 24, 4) xyzw; the root in the world, other joints relative to their parents.
         contact: (T, 4) probability that left ankle, right ankle, left toe, right toe touch the floor.
-        up: (T, 3) unit vector against gravity; (0, 0, 1) is what the camera assumes; of interest only where its tilt is a guess.
-        uncertainty: (T, 24) m, how far each joint relative to the pelvis is expected to be off: half of the errors are larger.
+        up: (T, 3) unit vector against gravity, (0, 0, 1) if the camera tilt is right; only of use when it is a guess.
+        uncertainty: (T, 24) m, predicted median error of each joint relative to the pelvis.
     """
 
     feature: torch.Tensor
@@ -49,19 +50,14 @@ class Encoding:
     up: torch.Tensor
     uncertainty: torch.Tensor
 
-    @property
-    def root_rot(self) -> torch.Tensor:
-        """(T, 4) xyzw, world."""
-        return self.joint_rot[..., 0, :]
-
 
 class VisionEncoder(nn.Module):
     """Transformer encoder on person-view tokens.
 
     Args:
-        width: of the trunk. layers: blocks. heads: of the attention, `width / heads` even.
-        image_dim: size of an image feature (HMR2's token: 1024, DINOv2's: 384 to 1536); 0 for none. It is added to the
-            embedding where there is one, through a map that starts at zero.
+        width: of the transformer. layers: number of blocks. heads: of the attention; `width / heads` must be even.
+        image_dim: size of an optional image feature (HMR2's token: 1024, DINOv2's: 384 to 1536); 0 for none. A
+            zero-initialised linear map of it is added to the embedding.
     """
 
     def __init__(self, width: int = 192, layers: int = 4, heads: int = 6, image_dim: int = 0):
@@ -76,7 +72,7 @@ class VisionEncoder(nn.Module):
         self.expand = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, FEATURE_DIM), nn.GELU(), nn.LayerNorm(FEATURE_DIM)
         )
-        # every head is affine in the feature, so a linear student can read off the pose as well
+        # all heads are affine in the feature, so that a linear policy can recover the pose from it
         self.heads = nn.Linear(FEATURE_DIM, sum(_SIZES.values()))
         self._init_heads()
 
@@ -88,14 +84,14 @@ class VisionEncoder(nn.Module):
         with torch.no_grad():
             self.heads.bias[: 24 * 6] = torch.cat([upright, rest])
             self.heads.bias[-NUM_JOINTS - 1] = 1.0
-            self.heads.bias[-NUM_JOINTS:] = _FIRST_UNCERTAINTY
+            self.heads.bias[-NUM_JOINTS:] = _INITIAL_UNCERTAINTY
 
     def context(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
         """Features of one window.
 
         Args:
             tokens: (B, T, 61).
-            image: optional (B, T, image_dim) image features; a row with a NaN counts as missing.
+            image: optional (B, T, image_dim) image features; frames with a NaN count as missing.
 
         Returns:
             (B, T, 512).
@@ -110,10 +106,7 @@ class VisionEncoder(nn.Module):
         return self.expand(x)
 
     def decode(self, feature: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Heads, in the gravity-view frame.
-
-        Args:
-            feature: (..., 512).
+        """Apply the heads to features (..., 512); results are in the gravity-view frame.
 
         Returns:
             'rotmat' (..., 24, 3, 3): root in the gravity-view frame, others parent-relative; 'contact' (..., 4) logits;
@@ -132,16 +125,16 @@ class VisionEncoder(nn.Module):
     def encode(
         self, keypoints: torch.Tensor, camera: Camera, image: torch.Tensor | None = None, guessed: bool = False
     ) -> Encoding:
-        """Encode a whole track. The estimate is the mean of those of the picture and of its mirror image; the feature is the picture's.
+        """Encode a whole track; all results but the feature are averaged with those of the mirror image.
 
         Args:
             keypoints: (T, 17, 3) at 30 fps, raw pixels, gaps filled.
             camera: fixed (batch shape ()) or moving (batch shape (T,)).
             image: optional (T, image_dim) image features, NaN where there is none.
-            guessed: the tilt of the camera is a guess; `up` is then an estimate of it (`vision.uncalibrated`).
+            guessed: whether the camera tilt is a guess, which `up` then corrects (`vision.uncalibrated`).
 
         Raises:
-            KitError: an image feature of another size than the encoder was built for.
+            KitError: the image features have the wrong size.
         """
         if image is not None and tuple(image.shape) != (len(keypoints), self.hparams["image_dim"]):
             raise KitError(
@@ -160,7 +153,7 @@ class VisionEncoder(nn.Module):
         return Encoding(feature, joint_rot, out["contact"].sigmoid(), up, out["uncertainty"])
 
     def context_of_track(self, tokens: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
-        """Features of a track of any length, in windows that overlap by half and are cross-faded: (T, 61) -> (T, 512)."""
+        """Features of a track of any length, from half-overlapping, cross-faded windows: (T, 61) -> (T, 512)."""
         frames = tokens.shape[0]
         if frames <= WINDOW:
             return self.context(tokens.unsqueeze(0), None if image is None else image.unsqueeze(0))[0]
@@ -180,7 +173,7 @@ class VisionEncoder(nn.Module):
 
 
 def mirrored_estimate(out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What `VisionEncoder.decode` says of a mirror image, as said of the picture itself."""
+    """Mirror an estimate in the form of `VisionEncoder.decode`."""
     _, quat = mirrored(out["up"], roma.rotmat_to_unitquat(out["rotmat"]))
     return {
         "rotmat": roma.unitquat_to_rotmat(quat),
@@ -191,13 +184,13 @@ def mirrored_estimate(out: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def averaged(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The mean of two estimates in the form of `VisionEncoder.decode`; of rotations the chordal mean."""
+    """Mean of two estimates in the form of `VisionEncoder.decode`; chordal mean for rotations."""
     mean = {key: (a[key] + b[key]) / 2 for key in a}
     return mean | {"rotmat": roma.special_procrustes(mean["rotmat"]), "up": F.normalize(mean["up"], dim=-1)}
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention with rotary positions, then a two-layer MLP."""
+    """Pre-norm transformer block: attention with rotary position embedding, then a two-layer MLP."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -215,7 +208,7 @@ class Block(nn.Module):
 
 
 def rotary(frames: int, dim: int) -> torch.Tensor:
-    """Angles of rotary position embedding (Su et al. 2021): (frames, dim / 2) rad; only differences of time matter."""
+    """Angles of the rotary position embedding (Su et al. 2021): (frames, dim / 2) rad."""
     rate = torch.exp(-math.log(1000.0) * torch.arange(dim // 2) / (dim // 2))
     return torch.arange(frames)[:, None] * rate
 

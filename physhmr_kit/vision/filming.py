@@ -1,9 +1,10 @@
-"""Training data of the encoder: motion capture in front of synthetic cameras and a synthetic detector, with ground truth."""
+"""Training data of the encoder: motion capture filmed by synthetic cameras and a synthetic detector, with ground truth."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import roma
 import torch
@@ -23,11 +24,8 @@ from physhmr_kit.vision.person_view import person_view
 from physhmr_kit.vision.settings import NO_AUGMENTATION, Augmentation
 from physhmr_kit.vision.synthetic import detect
 
-UPPER = tuple(
-    i
-    for i, n in enumerate(JOINT_NAMES)
-    if n.split("_")[-1] in ("neck", "head", "collar", "shoulder", "elbow", "wrist", "hand")
-)
+_UPPER_PARTS = ("neck", "head", "collar", "shoulder", "elbow", "wrist", "hand")
+UPPER = tuple(i for i, n in enumerate(JOINT_NAMES) if n.split("_")[-1] in _UPPER_PARTS)
 """Joints of arms, neck and head."""
 
 TRUNK = tuple(i for i, n in enumerate(JOINT_NAMES) if n.startswith("spine"))
@@ -35,12 +33,14 @@ TRUNK = tuple(i for i, n in enumerate(JOINT_NAMES) if n.startswith("spine"))
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Windows of motion as a detector sees them, and the ground truth in the gravity-view frame. B windows, T frames.
+    """Detected windows of motion and their ground truth in the gravity-view frame. B windows, T frames.
 
     Attributes:
-        tokens: (B, T, 61). rotmat: (B, T, 24, 3, 3), root in the gravity-view frame. position: (B, T, 24, 3) m, of the mean shape, root at 0.
-        contact: (B, T, 4) 0 or 1. up: (B, T, 3), against gravity.
-        guessed: (B,) bool, whether the camera is miscalibrated; all of the above is then in the frame of the camera assumed.
+        tokens: (B, T, 61). rotmat: (B, T, 24, 3, 3), root in the gravity-view frame. position: (B, T, 24, 3) m, mean
+            shape, root at 0.
+        contact: (B, T, 4) 0 or 1. up: (B, T, 3) unit vector against gravity.
+        guessed: (B,) bool, whether the camera is miscalibrated; all of the above is then in the frame of the assumed
+            camera.
     """
 
     tokens: torch.Tensor
@@ -51,28 +51,26 @@ class Batch:
     guessed: torch.Tensor
 
     def to(self, device) -> Batch:
-        """The same batch on another device."""
+        """The batch on another device."""
         return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 def varied_offsets(spread: float, generator: torch.Generator) -> torch.Tensor:
-    """The mean shape with other proportions: each limb's length (both sides alike) times 1 + N(0, spread): (24, 3) m."""
+    """Offsets of the mean shape with the length of each limb (same on both sides) times 1 + N(0, spread): (24, 3) m."""
     parts = sorted({n.split("_")[-1] for n in JOINT_NAMES})
-    factor = dict(
-        zip(parts, (1 + spread * torch.randn(len(parts), generator=generator)).clamp(0.7, 1.3).tolist(), strict=True)
-    )
-    return mean_offsets() * torch.tensor([factor[n.split("_")[-1]] for n in JOINT_NAMES]).unsqueeze(-1)
+    factor = (1 + spread * torch.randn(len(parts), generator=generator)).clamp(0.7, 1.3)
+    return mean_offsets() * factor[[parts.index(n.split("_")[-1]) for n in JOINT_NAMES]].unsqueeze(-1)
 
 
 def joint_positions(rotmat: torch.Tensor) -> torch.Tensor:
-    """Joints of the mean shape with the root at the origin: (..., 24, 3, 3) -> (..., 24, 3) m, in the root's outer frame."""
+    """Joints of the mean shape with the root at the origin: (..., 24, 3, 3) -> (..., 24, 3) m, root rotation included."""
     offsets = mean_offsets().to(rotmat)
-    turn, place = [rotmat[..., 0, :, :]], [rotmat.new_zeros(*rotmat.shape[:-3], 3)]
+    rot, pos = [rotmat[..., 0, :, :]], [rotmat.new_zeros(*rotmat.shape[:-3], 3)]
     for joint in range(1, 24):
-        up = PARENTS[joint]
-        place.append(place[up] + turn[up] @ offsets[joint])
-        turn.append(turn[up] @ rotmat[..., joint, :, :])
-    return torch.stack(place, dim=-2)
+        parent = PARENTS[joint]
+        pos.append(pos[parent] + rot[parent] @ offsets[joint])
+        rot.append(rot[parent] @ rotmat[..., joint, :, :])
+    return torch.stack(pos, dim=-2)
 
 
 def synthesize_batch(
@@ -82,14 +80,14 @@ def synthesize_batch(
     generator: torch.Generator,
     augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Batch:
-    """A random window of each clip given, in front of a random camera and the synthetic detector.
+    """Film a random window of each clip with a random camera and the synthetic detector.
 
     Args:
         library: of motions at 30 fps.
         clips: (B,) clip of each window; a clip may occur more than once.
         frames: length of the windows; a shorter clip holds its last pose.
-        generator: of all random numbers, on the CPU.
-        augmentation: changes of the motions, cameras and detector noise.
+        generator: on the CPU.
+        augmentation: of motions, cameras and detector noise.
     """
     windows = len(clips)
     speed = torch.exp(math.log(1 + augmentation.speed) * (2 * torch.rand(windows, generator=generator) - 1))
@@ -133,7 +131,10 @@ def synthesize_batch(
 
 
 def mix_windows(joint_rot: torch.Tensor, augmentation: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """Windows (B, T, 24, 4) with the arms and head of other windows (in half of them the trunk as well), slightly bent. Legs and floor contact stay."""
+    """Replace arms and head, half of the time also the trunk, by those of other windows, and bend them slightly.
+
+    Legs and floor contact are kept. (B, T, 24, 4) xyzw -> (B, T, 24, 4).
+    """
     windows = len(joint_rot)
     joint_rot = joint_rot.clone()
     if augmentation.mix > 0:
@@ -152,10 +153,10 @@ def mix_windows(joint_rot: torch.Tensor, augmentation: Augmentation, generator: 
 
 
 def random_poses(count: int, frames: int, generator: torch.Generator) -> torch.Tensor:
-    """Poses within the hinges' limits, far from most that people take: (count, frames, 23, 4) xyzw.
+    """Random poses within the joint limits, more varied than motion capture: (count, frames, 23, 4) xyzw.
 
-    Every hinge swings as a sine of up to 1 Hz about an angle of its own, both in shares of the way from the rest pose to its
-    limit; every third window stands still.
+    Every hinge oscillates at up to 1 Hz about a random angle, both relative to the range from the rest pose to its
+    limit; one window in three is static.
     """
 
     def normal(*shape: int) -> torch.Tensor:
@@ -171,13 +172,13 @@ def random_poses(count: int, frames: int, generator: torch.Generator) -> torch.T
 
 
 def on_floor(root_pos: torch.Tensor, joint_rot: torch.Tensor) -> torch.Tensor:
-    """Pelvis (B, T, 3) m raised or lowered in every frame so that the lower foot of the mean shape touches the floor."""
+    """Pelvis (B, T, 3) m shifted vertically in every frame so that the lower foot of the mean shape touches the floor."""
     low = sole_height(*forward_kinematics(root_pos, joint_rot, mean_offsets())).amin(-1)
     return root_pos - F.pad(low.unsqueeze(-1), (2, 0))
 
 
 def chosen(rows: torch.Tensor, one: Camera, other: Camera) -> Camera:
-    """Cameras of `one` where rows (B,) is true, of `other` elsewhere; both (B,), of one image size."""
+    """Cameras of `one` where rows (B,) is true, of `other` elsewhere; both (B,), same image size."""
     K, R, t = (
         torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b)
         for a, b in ((one.K, other.K), (one.R, other.R), (one.t, other.t))
@@ -186,33 +187,30 @@ def chosen(rows: torch.Tensor, one: Camera, other: Camera) -> Camera:
 
 
 def miscalibrate(camera: Camera, share: float, generator: torch.Generator) -> tuple[Camera, torch.Tensor, torch.Tensor]:
-    """Cameras as they would be assumed without a calibration.
+    """Cameras with wrong tilt and focal length, as assumed without calibration.
 
-    Half of the miscalibrated cameras are assumed level, as in a first guess; the tilt of the others is off by up to 20 degrees,
-    as in a later one. Half have a wrong focal length (standard deviation: a quarter).
+    Half of the miscalibrated cameras are assumed level, as in an initial guess; the tilt of the others is off by up to
+    20 degrees, as in a later one. Half have a wrong focal length (standard deviation 25 %).
 
     Args:
         camera: batch shape (B,) or (B, T). share: of the cameras that are miscalibrated, 0..1.
 
     Returns:
-        the assumed cameras; Q (B, 3, 3), which takes the true world to theirs, with an arbitrary rotation about the vertical;
-        and (B,) bool, which ones are miscalibrated.
+        the assumed cameras; Q (B, 3, 3), which maps the true world to theirs, up to a rotation about the vertical; and
+        (B,) bool, which cameras are miscalibrated.
     """
     count = camera.batch_shape[0]
-
-    def draw(name, *shape):
-        return getattr(torch, name)(*shape, generator=generator)
-
+    rand = partial(torch.rand, count, generator=generator)
     first = camera.R if len(camera.batch_shape) == 1 else camera.R[:, 0]
-    guessed = draw("rand", count) < share
-    direction, angle = draw("rand", count) * 2 * math.pi, math.radians(20) * draw("rand", count)
+    guessed = rand() < share
+    direction, angle = rand() * 2 * math.pi, math.radians(20) * rand()
     axis = torch.stack([direction.cos(), direction.sin(), torch.zeros(count)], dim=-1)
     off = roma.rotvec_to_rotmat(axis * angle.unsqueeze(-1))
-    level = draw("rand", count) < 0.5
+    level = rand() < 0.5
     Q = torch.where(level[:, None, None], LEVEL.mT @ first, off)
     Q = torch.where(guessed[:, None, None], Q, torch.eye(3))
-    zoom = torch.exp(0.25 * draw("randn", count)) * torch.ones(count)
-    zoom = torch.where(guessed & (draw("rand", count) < 0.5), zoom, torch.ones(count))
+    zoom = torch.exp(0.25 * torch.randn(count, generator=generator))
+    zoom = torch.where(guessed & (rand() < 0.5), zoom, 1.0)
     spread = (slice(None), *[None] * (len(camera.batch_shape) - 1))
     K = camera.K.clone()
     K[..., 0, 0], K[..., 1, 1] = K[..., 0, 0] * zoom[spread], K[..., 1, 1] * zoom[spread]

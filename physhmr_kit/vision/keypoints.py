@@ -1,4 +1,4 @@
-"""COCO-17 keypoint tracks: the output of a 2-D detector on a video, and the keypoints of a body in 3-D."""
+"""COCO-17 keypoints: tracks that a 2-D detector gives for a video, and the 3-D keypoints of a body."""
 
 from __future__ import annotations
 
@@ -20,29 +20,38 @@ COCO_NAMES = (
     "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
     "right_ankle",
 )  # fmt: skip
-"""The 17 keypoints of COCO, in COCO's order."""
+"""The 17 COCO keypoints, in order."""
 
 COCO_MIRROR = tuple(
     COCO_NAMES.index(n.replace("left", "#").replace("right", "left").replace("#", "right")) for n in COCO_NAMES
 )
-"""Index list that swaps left and right keypoints."""
+"""Permutation that swaps left and right keypoints."""
 
 COCO_BONES = (
     (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12),
     (11, 13), (13, 15), (12, 14), (14, 16),
 )  # fmt: skip
-"""Lines to draw between keypoints."""
+"""Pairs of keypoints to draw lines between."""
+
+LIMBS = {
+    limbs: tuple(i for i, n in enumerate(COCO_NAMES) if n.split("_")[-1] in parts)
+    for limbs, parts in {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}.items()
+}
+"""Keypoints of both arms, and of both legs."""
+
+DETECTED = 0.05
+"""Confidence below which a keypoint counts as missing."""
 
 RAY_NAMES = tuple(
     f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 )
-"""The 12 joints whose keypoints become rays, in the order of the observation (PhysHMR)."""
+"""The 12 joints with rays, in the order of the observation (PhysHMR)."""
 
 RAY_COCO = tuple(COCO_NAMES.index(n) for n in RAY_NAMES)
 RAY_JOINTS = tuple(JOINT_NAMES.index(n) for n in RAY_NAMES)
 
 # Face points in the frame of SMPL's head joint (x left, y up, z forward), metres: ours, from the proportions of an adult
-# head whose crown is 0.19 m above that joint. They are approximate, which is why training adds a bias to every keypoint.
+# head whose crown is 0.19 m above that joint. They are approximate; training adds a bias to every keypoint.
 _FACE = {
     "nose": (0.0, 0.035, 0.115),
     "left_eye": (0.032, 0.072, 0.090), "right_eye": (-0.032, 0.072, 0.090),
@@ -53,10 +62,10 @@ _HIP = {"left_hip": (0.035, 0.020, 0.0), "right_hip": (-0.035, 0.020, 0.0)}
 
 
 def coco_from_bodies(body_pos: torch.Tensor, body_rot: torch.Tensor) -> torch.Tensor:
-    """The 17 keypoints of a body in 3-D.
+    """The 17 COCO keypoints of a body in 3-D.
 
-    Shoulders, elbows, wrists, knees and ankles are SMPL's joint centres. Hips lie 3.5 cm outside and 2 cm above
-    theirs; nose, eyes and ears are fixed points of the head.
+    Shoulders, elbows, wrists, knees and ankles are SMPL's joint centres. Hips are 3.5 cm outside and 2 cm above theirs;
+    nose, eyes and ears are fixed points on the head.
 
     Args:
         body_pos: (..., 24, 3) m, world. body_rot: (..., 24, 4) xyzw, world.
@@ -88,7 +97,7 @@ class KeypointTrack:
         fps: frames per second.
         image_size: (width, height), pixels.
         name: file or label, for messages.
-        cuts: s, when a new shot of the film begins.
+        cuts: s, start times of new shots.
     """
 
     keypoints: torch.Tensor
@@ -117,7 +126,7 @@ class KeypointTrack:
         return self.keypoints[..., 2]
 
     def resample(self, fps: float = 30.0) -> KeypointTrack:
-        """The same track at another rate, by time; of two neighbours the more confident one weighs more."""
+        """Resample by linear interpolation in time, weighted by confidence."""
         if abs(fps - self.fps) < 1e-6:
             return self
         count = int((len(self) - 1) / self.fps * fps + 1e-6) + 1
@@ -135,25 +144,25 @@ class KeypointTrack:
         return replace(self, keypoints=torch.cat([pixels, confidence.unsqueeze(-1)], dim=-1), fps=fps)
 
     def shots(self) -> list[tuple[float, KeypointTrack]]:
-        """The shots of the film: when each begins, s, and its track; the whole film where it has no cut."""
+        """Split at the cuts: start time, s, and track of each shot."""
         rows = [0, *(round(cut * self.fps) for cut in self.cuts), len(self)]
         return [
             (a / self.fps, replace(self, keypoints=self.keypoints[a:b], cuts=())) for a, b in pairwise(rows) if b > a
         ]
 
-    def filled(self, threshold: float = 0.05, longest_gap: float = 0.2) -> KeypointTrack:
-        """The track with missing keypoints interpolated: see `fill_gaps`."""
-        return replace(self, keypoints=fill_gaps(self.keypoints, threshold, round(longest_gap * self.fps)))
+    def filled(self) -> KeypointTrack:
+        """The track with missing keypoints filled in (`fill_gaps`); gaps up to 0.2 s keep some confidence."""
+        return replace(self, keypoints=fill_gaps(self.keypoints, round(0.2 * self.fps)))
 
     def check_video(self, frames: int, video: str | os.PathLike) -> None:
-        """Raise a KitError unless the track has one row for each of the video's frames."""
+        """Raise a KitError unless the track has as many frames as the video."""
         if len(self) != frames:
             raise KitError(
                 f"{self.name}: {len(self)} frames of keypoints but {frames} frames in {video}; detect on the same video"
             )
 
     def check_camera(self, camera) -> None:
-        """Raise a KitError unless track and camera have the same image size (and, if the camera moves, the same number of frames)."""
+        """Raise a KitError unless the image size, and for a moving camera the number of frames, match."""
         if tuple(camera.image_size) != self.image_size:
             raise KitError(
                 f"{self.name}: keypoints are of a {self.image_size[0]}x{self.image_size[1]} image, "
@@ -165,23 +174,16 @@ class KeypointTrack:
             )
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write .npz with keypoints, fps, image_size, layout and cuts; the file appears whole or not at all."""
-        keypoints = self.keypoints.numpy()
-        return write_arrays(
-            path,
-            keypoints=keypoints,
-            fps=self.fps,
-            image_size=self.image_size,
-            layout="coco17",
-            cuts=np.array(self.cuts),
-        )
+        """Write .npz with keypoints, fps, image_size, layout and cuts, atomically."""
+        info = {"fps": self.fps, "image_size": self.image_size, "layout": "coco17", "cuts": np.array(self.cuts)}
+        return write_arrays(path, keypoints=self.keypoints.numpy(), **info)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> KeypointTrack:
-        """Read what `save` or a detector script wrote.
+        """Read a file written by `save` or a detector script.
 
         Raises:
-            KitError: missing, truncated or inconsistent file, another layout than COCO-17, NaN, no frames.
+            KitError: missing, truncated or inconsistent file, layout other than COCO-17, NaN, no frames.
         """
         arrays = read_arrays(path, "keypoint file")
         for key in ("keypoints", "fps", "image_size"):
@@ -201,11 +203,11 @@ class KeypointTrack:
         return cls(keypoints, arrays["fps"].item(), tuple(arrays["image_size"].tolist()), str(path), cuts)
 
 
-def person_size(keypoints: torch.Tensor, threshold: float = 0.05) -> float:
-    """Larger side of the box around a person's confident keypoints, pixels: the median over the frames that have one, at least 1.
+def person_size(keypoints: torch.Tensor, threshold: float = DETECTED) -> float:
+    """Larger side of the bounding box of the detected keypoints, pixels: median over frames with any, at least 1.
 
     Args:
-        keypoints: (T, K, 3) u, v, confidence. threshold: of the confidence from which on a keypoint counts.
+        keypoints: (T, K, 3) u, v, confidence. threshold: minimum confidence of a keypoint.
     """
     confident, pixels = (keypoints[..., 2] >= threshold).unsqueeze(-1), keypoints[..., :2]
     size = (pixels.where(confident, -torch.inf).amax(1) - pixels.where(confident, torch.inf).amin(1)).amax(-1)
@@ -213,29 +215,29 @@ def person_size(keypoints: torch.Tensor, threshold: float = 0.05) -> float:
     return max(1.0, float(size.median())) if len(size) else 1.0
 
 
-def fill_gaps(keypoints: torch.Tensor, threshold: float = 0.05, longest_gap: int = 6) -> torch.Tensor:
-    """Replace the pixels of missing keypoints from their neighbours in time.
+def fill_gaps(keypoints: torch.Tensor, longest_gap: int = 6) -> torch.Tensor:
+    """Fill in missing keypoints (confidence below `DETECTED`) from the neighbouring frames.
 
-    A gap of at most `longest_gap` frames is interpolated and keeps half the lower confidence of its two ends; a longer
-    one, or one at either end of the track, gets interpolated or held pixels with confidence 0. A keypoint that is never detected is put
-    on the mean of the others. So pixels are always finite and near the body, and confidence 0 marks them as invented.
+    A gap of at most `longest_gap` frames is interpolated, with half the lower confidence of its two ends. Longer gaps
+    are interpolated, and gaps at either end of the track held, with confidence 0. A keypoint that is never detected
+    gets the mean of the others. So pixels are always finite and near the body, and confidence 0 marks them as made up.
 
     Args:
-        keypoints: (T, 17, 3) u, v, confidence. threshold: a lower confidence counts as missing.
+        keypoints: (T, 17, 3) u, v, confidence.
 
     Returns:
         (T, 17, 3).
     """
     out = keypoints.clone()
-    detected = keypoints[..., 2] >= threshold
+    detected = keypoints[..., 2] >= DETECTED
     frames = torch.arange(keypoints.shape[0])
-    if not bool(detected.any()):
+    if not detected.any():
         out[..., 2] = 0
         return out
     middle = (keypoints[..., :2] * detected.unsqueeze(-1)).sum((0, 1)) / detected.sum()
     for joint in range(keypoints.shape[1]):
         missing = ~detected[:, joint]
-        if not bool(missing.any()):
+        if not missing.any():
             continue
         rows = frames[detected[:, joint]]
         if len(rows) == 0:
@@ -265,10 +267,10 @@ def _check(track: KeypointTrack) -> None:
     if bad.any():
         first = int(bad.nonzero()[0])
         raise KitError(
-            f"{name}: keypoints are not finite in {int(bad.sum())} frame(s), first {first}; mark a missing joint by confidence 0"
+            f"{name}: keypoints are not finite in {int(bad.sum())} frame(s), first {first}; mark missing keypoints by confidence 0"
         )
     if (track.confidence < 0).any() or (track.confidence > 1 + 1e-3).any():
-        raise KitError(f"{name}: confidence outside 0..1; divide by the detector's largest score")
+        raise KitError(f"{name}: confidence outside 0..1; divide by the largest score of the detector")
     if not np.isfinite(track.fps) or track.fps <= 0:
         raise KitError(f"{name}: frame rate {track.fps} is not a positive number")
     if len(track.image_size) != 2 or min(track.image_size) <= 0:

@@ -1,6 +1,7 @@
 """OpenCV's lens model on normalised coordinates (x / z, y / z), and its inverse.
 
-k1 k2 k3 bend straight lines (barrel, pincushion), p1 p2 tilt the lens (OpenCV, "Camera Calibration and 3D Reconstruction").
+k1 k2 k3: radial distortion (barrel, pincushion); p1 p2: tangential distortion (OpenCV, "Camera Calibration and 3D
+Reconstruction").
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import torch
 
 
 def distort(xy: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
-    """What the lens does to normalised coordinates: xy (..., 2), lens (..., 5) -> (..., 2)."""
+    """Apply lens distortion to normalised coordinates: xy (..., 2), lens (..., 5) -> (..., 2)."""
     x, y = xy.unbind(-1)
     k1, k2, p1, p2, k3 = lens.unbind(-1)
     r2 = x * x + y * y
@@ -19,13 +20,13 @@ def distort(xy: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
     )
 
 
-def undistort(xy: torch.Tensor, lens: torch.Tensor, steps: int = 8) -> torch.Tensor:
-    """The inverse of `distort` by Newton's method on its 2 x 2 Jacobian; exact where the lens model is one-to-one."""
+def undistort(xy: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
+    """Invert `distort` by Newton's method with its 2 x 2 Jacobian; exact where the lens model is one-to-one."""
     if not lens.any():
         return xy
     k1, k2, p1, p2, k3 = lens.unbind(-1)
     found = xy
-    for _ in range(steps):
+    for _ in range(8):  # converges quadratically
         x, y = found.unbind(-1)
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))

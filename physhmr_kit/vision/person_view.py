@@ -1,9 +1,10 @@
-"""The input of the encoder: the person in a virtual level camera, centred and at a fixed size.
+"""The encoder's input: keypoints seen by a virtual level camera that is centred on the person, at a fixed size.
 
-A detector's pixels depend on lens, focal length, roll and the position of the person in the image. All of that is known, so
-we remove it: keypoints become rays, rays are projected into a virtual camera that points at the person with its horizon
-level, and the image is divided by the person's size. What this removes (elevation, size, motion of the bearing) is passed on
-as numbers. Rotations are in the gravity-view frame of GVHMR (Shen et al. 2024): z up, x along the horizontal viewing direction.
+Detected pixels depend on lens, focal length, camera roll and the position of the person in the image. All of these are
+known, so we remove them: keypoints become rays, rays are projected into a virtual level camera that points at the
+person, and the image is divided by the person's size. What this removes (elevation, size, motion of the viewing
+direction) is added as further inputs. Rotations are in the gravity-view frame of GVHMR (Shen et al. 2024): z up, x
+along the horizontal viewing direction.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ import torch.nn.functional as F
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.camera_motion import angular_velocity
-from physhmr_kit.vision.keypoints import COCO_MIRROR
+from physhmr_kit.vision.keypoints import COCO_MIRROR, DETECTED
 from physhmr_kit.vision.rays import lift
 
 NUM_INPUTS = 17 * 2 + 17 + 6 + 4
-"""Numbers in a token: keypoints in the level view, confidences, log size, elevation (sin, cos), three rates, the camera's
-angular velocity, and whether its tilt is only guessed."""
+"""Size of a token: keypoints in the level view, confidences, log size, elevation (sin, cos), three rates, angular
+velocity of the camera, and whether its tilt is only a guess."""
 
 _TORSO = (5, 6, 11, 12)
-_CONFIDENT = 0.05  # below this a keypoint's position is hidden from the network
 
 
 @dataclass(frozen=True, eq=False)
 class PersonView:
-    """Tokens and the frame they are in.
+    """Tokens and their frame.
 
     Attributes:
-        tokens: (..., T, 61) inputs of the encoder, without unit, of order 1.
-        azimuth: (..., T) rad, of the viewing direction: the gravity-view frame is the world turned by it about z.
+        tokens: (..., T, 61) inputs of the encoder, dimensionless, of order 1.
+        azimuth: (..., T) rad, of the viewing direction; the gravity-view frame is the world frame rotated by it about
+            z.
     """
 
     tokens: torch.Tensor
@@ -40,13 +41,14 @@ class PersonView:
 
 
 def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor | bool = False) -> PersonView:
-    """Keypoints of one person as tokens of the encoder.
+    """Tokens of the encoder from the keypoints of one person.
 
     Args:
         keypoints: (*lead, T, 17, 3) raw pixels u, v and confidence, gaps filled (`keypoints.fill_gaps`).
-        camera: batch shape () for one fixed camera, (*lead) for one fixed camera each, or (*lead, T) for moving ones. Its
-            position does not matter.
-        guessed: (*lead) bool, whether the tilt of the camera against gravity is only a guess; the encoder then estimates where up is.
+        camera: batch shape () for one fixed camera, (*lead) for one fixed camera each, or (*lead, T) for moving ones.
+            Its position has no effect.
+        guessed: (*lead) bool, whether the tilt of the camera is only a guess; the encoder then estimates the up
+            direction.
     """
     rays = F.normalize(lift(keypoints[..., :2], camera) - _centre_like(camera, keypoints), dim=-1)
     confidence = keypoints[..., 2]
@@ -59,8 +61,8 @@ def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor |
     x = rays @ axes.mT
     xy = x[..., :2] / x[..., 2:].clamp(min=0.1)
     size = ((xy.square().sum(-1, keepdim=True) * weight).sum(-2)).sqrt().clamp(min=1e-4)  # (..., T, 1), radians
-    shown = (confidence >= _CONFIDENT).unsqueeze(-1)
-    pose = (xy / size.unsqueeze(-1)).clamp(-6, 6) * shown
+    detected = (confidence >= DETECTED).unsqueeze(-1)
+    pose = (xy / size.unsqueeze(-1)).clamp(-6, 6) * detected
 
     azimuth = torch.atan2(forward[..., 1], forward[..., 0])
     elevation = torch.asin(forward[..., 2].clamp(-1, 1))
@@ -76,7 +78,7 @@ def person_view(keypoints: torch.Tensor, camera: Camera, guessed: torch.Tensor |
 
 
 def mirrored_tokens(tokens: torch.Tensor) -> torch.Tensor:
-    """Tokens (..., 61) of the mirror image: left is right, and the person and the camera turn the other way."""
+    """Tokens (..., 61) of the mirror image: left and right swapped, rotations of person and camera reversed."""
     pose, confidence, view, rates, rotation, guessed = tokens.split((34, 17, 3, 3, 3, 1), dim=-1)
     swap = list(COCO_MIRROR)
     pose = (pose.unflatten(-1, (17, 2)) * pose.new_tensor((-1.0, 1.0)))[..., swap, :].flatten(-2)
@@ -91,14 +93,14 @@ def _centre_like(camera: Camera, keypoints: torch.Tensor) -> torch.Tensor:
 
 
 def _camera_rotation(camera: Camera, axes: torch.Tensor) -> torch.Tensor:
-    """Rotation of the camera since the frame before in the axes of the view (..., T, 3, 3): (..., T, 3) rad, 0 for a fixed one."""
+    """Rotation of the camera since the previous frame in the axes (..., T, 3, 3) of the view: (..., T, 3) rad, 0 if fixed."""
     if len(camera.batch_shape) < axes.ndim - 2:
         return axes.new_zeros(axes.shape[:-1])
     return (axes @ angular_velocity(camera).to(axes).unsqueeze(-1)).squeeze(-1)
 
 
 def _rate(value: torch.Tensor, wrap: bool = False) -> torch.Tensor:
-    """Change since the frame before: (..., T) -> (..., T), 0 in the first frame."""
+    """Change since the previous frame: (..., T) -> (..., T), 0 in the first frame."""
     step = value.diff(dim=-1)
     if wrap:
         step = torch.atan2(step.sin(), step.cos())

@@ -1,7 +1,7 @@
-"""When a person is seen: the spans of a film that can be reconstructed, and those in which nothing is placed.
+"""The spans of a video that show the person and can be reconstructed.
 
-Across a short gap the estimate is carried by what is seen on both sides of it (`refinement.bridged`, `path.solve_path`).
-A longer one tells nothing about where the person went, so it parts the film.
+A short gap is bridged from the frames on both sides (`refinement.bridged`, `path.solve_path`). After a longer one the
+position of the person is unknown, so it splits the video.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import torch
 from physhmr_kit.vision.keypoints import RAY_COCO, KeypointTrack
 
 UNSEEN = 0.1
-"""Mean confidence of the limbs up to which a frame shows nobody."""
+"""Mean confidence of the limb keypoints up to which a frame counts as showing nobody."""
 
 LONGEST_GAP = 0.5
-"""Longest time, s, without the person that is bridged."""
+"""Longest gap, s, that is bridged."""
 
 SHORTEST_SPAN = 8
-"""A person seen for fewer frames is no motion: a quarter of a second at 30 fps."""
+"""Frames in the shortest span that is reconstructed: a quarter of a second at 30 fps."""
 
 
 def visibility(keypoints: torch.Tensor) -> torch.Tensor:
-    """How much of the person a frame shows, 0..1: keypoints (T, 17, 3) -> (T,)."""
+    """Visible share of the person per frame, 0..1: keypoints (T, 17, 3) -> (T,)."""
     return keypoints[:, RAY_COCO, 2].mean(1)
 
 
 def seen_spans(seen: torch.Tensor, longest_gap: int) -> list[tuple[int, int]]:
-    """Spans of frames that begin and end with a seen one and hold no gap of more than `longest_gap` frames.
+    """Spans of frames that start and end with a seen frame and contain no gap of more than `longest_gap` frames.
 
     Args:
         seen: (T,) bool.
 
     Returns:
-        first frame and the frame after the last, in order; none where nobody is seen.
+        (first frame, last frame + 1) of each span, in order; empty if nobody is seen.
     """
     rows = np.flatnonzero(seen.numpy())
     if len(rows) == 0:
@@ -44,7 +44,6 @@ def seen_spans(seen: torch.Tensor, longest_gap: int) -> list[tuple[int, int]]:
 
 
 def spans_to_place(keypoints: KeypointTrack) -> list[tuple[int, int]]:
-    """The spans of a track in which the person is seen, `SHORTEST_SPAN` frames or longer; the whole of one that shows the
-    person throughout may be as short as it likes."""
+    """Spans of at least `SHORTEST_SPAN` frames in which the person is seen; a shorter track that is seen throughout is kept."""
     spans = seen_spans(visibility(keypoints.keypoints) > UNSEEN, round(LONGEST_GAP * keypoints.fps))
     return [(a, b) for a, b in spans if b - a >= min(SHORTEST_SPAN, len(keypoints))]

@@ -1,4 +1,4 @@
-"""Weights of the encoder on disk: safetensors, half precision, with what is needed to rebuild the network in the header."""
+"""Encoder weights on disk: half-precision safetensors, with the network's hyperparameters in the header."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KIND = "physhmr_kit.VisionEncoder"
 
 
 def save_encoder(encoder: VisionEncoder, path: str | os.PathLike, **notes: str) -> Path:
-    """Write weights as float16; the file appears whole or not at all.
+    """Write weights as float16, atomically.
 
     Args:
-        notes: short texts kept in the header, e.g. commit=..., steps=...
+        notes: further header entries, e.g. commit=..., steps=...
     """
     tensors = {
         name: value.detach().cpu().to(torch.float16).contiguous() for name, value in encoder.state_dict().items()
@@ -34,11 +34,11 @@ def save_encoder(encoder: VisionEncoder, path: str | os.PathLike, **notes: str) 
 
 
 def load_encoder(path: str | os.PathLike | None = None, image_dim: int | None = None) -> VisionEncoder:
-    """The bundled encoder, or the one in a file; in float32, frozen, in evaluation mode.
+    """Load the bundled encoder, or one from a file, in float32, frozen, in evaluation mode.
 
     Args:
-        image_dim: give an encoder that has none an input for image features of this size; its output stays the same until
-            it is trained further.
+        image_dim: add an input for image features of this size to an encoder without one; the output stays the same
+            until it is trained further.
 
     Raises:
         KitError: no such file, not a safetensors file, or weights of something else.
@@ -53,7 +53,7 @@ def load_encoder(path: str | os.PathLike | None = None, image_dim: int | None = 
     except (SafetensorError, OSError, ValueError) as fault:
         raise KitError(f"{path}: not a readable .safetensors weights file ({fault})") from fault
     if header.get("kind") != _KIND:
-        raise KitError(f"{path}: weights of '{header.get('kind', 'unknown')}', not of a vision encoder")
+        raise KitError(f"{path}: holds '{header.get('kind', 'unknown')}' weights, not those of a vision encoder")
     try:
         sizes = json.loads(header["hparams"])
         grow = image_dim is not None and not sizes.get("image_dim")
@@ -62,6 +62,6 @@ def load_encoder(path: str | os.PathLike | None = None, image_dim: int | None = 
         encoder.load_state_dict(tensors | fresh)
     except (KeyError, TypeError, ValueError, RuntimeError) as fault:
         raise KitError(
-            f"{path}: the weights do not fit this version's encoder; train it again or take the bundled one"
+            f"{path}: the weights do not fit this version of the encoder; train it again or use the bundled one"
         ) from fault
     return encoder.eval().requires_grad_(False)

@@ -1,9 +1,9 @@
-"""Keypoints as a detector would give them: synthetic noise on projected joints.
+"""A synthetic keypoint detector: projected joints with noise.
 
-It models the typical errors of detectors: jitter that grows with the person's size in the image and is correlated in time, a
-constant bias of every keypoint, outliers, left-right swaps, keypoints missing for a while, and a confidence that
-correlates only roughly with the error. Optional are occlusion, truncation by the image edge, uneven frame times, and the
-noise of WHAM (Shin et al. 2024): errors of the joints in space, for what a detector marks is not where SMPL has the joint.
+It models typical detector errors: jitter that is correlated in time and proportional to the person's size in the image,
+a constant bias of each keypoint, outliers, left-right swaps, missing keypoints, and a confidence that correlates only
+roughly with the error. Optional are occlusion, truncation by the image border, uneven frame times, and the noise of
+WHAM (Shin et al. 2024): 3-D errors of the joints, because detectors do not mark SMPL's joint centres.
 """
 
 from __future__ import annotations
@@ -11,39 +11,27 @@ from __future__ import annotations
 import torch
 
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.keypoints import COCO_MIRROR, COCO_NAMES, fill_gaps
+from physhmr_kit.vision.keypoints import COCO_MIRROR, COCO_NAMES, LIMBS, fill_gaps
 from physhmr_kit.vision.settings import KeypointNoise
 
-# How much harder than average a keypoint is to place; our guess after COCO's per-keypoint sigmas (cocoeval, kpt_oks_sigmas).
-_DIFFICULTY = {
-    "nose": 0.5,
-    "eye": 0.5,
-    "ear": 0.6,
-    "shoulder": 1.0,
-    "elbow": 1.0,
-    "wrist": 1.1,
-    "hip": 1.5,
-    "knee": 1.2,
-    "ankle": 1.2,
-}
+# Localisation error relative to the average; our guess after COCO's per-keypoint sigmas (cocoeval, kpt_oks_sigmas).
+_DIFFICULTY = {"nose": 0.5, "eye": 0.5, "ear": 0.6, "shoulder": 1.0, "elbow": 1.0, "wrist": 1.1, "hip": 1.5, "knee": 1.2, "ankle": 1.2}  # fmt: skip
 
-
-# WHAM's noise on joints in space, m: time-varying, constant over a clip, and rare. From its released training code.
+# WHAM's noise on 3-D joints, m: time-varying, constant over a clip, and rare peaks. From its released training code.
 _JITTER = {"nose": 0.01, "eye": 0.005, "ear": 0.005, "shoulder": 0.015, "elbow": 0.01, "wrist": 0.005, "hip": 0.02, "knee": 0.01, "ankle": 0.005}  # fmt: skip
 _BIAS = {"nose": 0.04, "eye": 0.01, "ear": 0.01, "shoulder": 0.015, "elbow": 0.025, "wrist": 0.035, "hip": 0.01, "knee": 0.015, "ankle": 0.025}  # fmt: skip
 _PEAK = {"nose": 0.0, "eye": 0.024, "ear": 0.024, "shoulder": 0.045, "elbow": 0.075, "wrist": 0.12, "hip": 0.024, "knee": 0.09, "ankle": 0.12}  # fmt: skip
 _PEAK_SHARE = 0.005  # of the frames; ours
-_LEG_FRAMES = 60.0  # mean time for which legs are hidden
-
-_GROUPS = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
+_LEG_FRAMES = 60.0  # mean duration of hidden legs
 
 
 def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
-    """Keypoint tracks of bodies in front of cameras, gaps filled as for a real detector's file.
+    """Detect the keypoints of bodies in front of cameras; gaps are filled as in the track of a real detector.
 
     Args:
-        points: (*lead, T, 17, 3) m, world (`keypoints.coco_from_bodies`). camera: batch shape (), (*lead) or (*lead, T).
-        generator: of the noise, on the CPU.
+        points: (*lead, T, 17, 3) m, world (`keypoints.coco_from_bodies`). camera: batch shape (), (*lead) or (*lead,
+            T).
+        generator: on the CPU.
 
     Returns:
         (*lead, T, 17, 3) pixels u, v and confidence in 0..1.
@@ -60,15 +48,10 @@ def detect(points: torch.Tensor, camera: Camera, noise: KeypointNoise, generator
 
 
 def displace(points: torch.Tensor, scale: float, generator: torch.Generator) -> torch.Tensor:
-    """Keypoints off the joints in space: jitter, a bias that is constant over the track, and rare peaks, all normal.
+    """Displace 3-D keypoints by Gaussian jitter, a bias that is constant over the track, and rare peaks.
 
-    Standard deviations are `scale` times WHAM's, and tracks differ from a third to one and a half of that.
-
-    Args:
-        points: (*lead, T, 17, 3) m, world.
-
-    Returns:
-        (*lead, T, 17, 3) m.
+    Standard deviations are `scale` times WHAM's, times a factor of 0.33 to 1.5 for each track.
+    (*lead, T, 17, 3) m, world -> (*lead, T, 17, 3) m.
     """
     lead, frames = points.shape[:-3], points.shape[-3]
 
@@ -82,14 +65,14 @@ def displace(points: torch.Tensor, scale: float, generator: torch.Generator) -> 
 
 
 def _by_keypoint(table: dict[str, float]) -> torch.Tensor:
-    """(17, 1) from values by part of the body."""
+    """(17, 1) from values per body part."""
     return torch.tensor([table[n.split("_")[-1]] for n in COCO_NAMES]).unsqueeze(-1)
 
 
 def perturb(
     pixels: torch.Tensor, in_image: torch.Tensor, noise: KeypointNoise, generator: torch.Generator
 ) -> torch.Tensor:
-    """Noise, swaps, gaps and confidence: (..., T, 17, 2), (..., T, 17) bool -> (..., T, 17, 3); a missing keypoint has confidence 0."""
+    """Add noise, swaps, gaps and confidence: (..., T, 17, 2), (..., T, 17) bool -> (..., T, 17, 3); 0 confidence if missing."""
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
 
     def normal(*shape):
@@ -105,7 +88,7 @@ def perturb(
         drift[..., t, :, :] = (
             noise.memory * drift[..., t - 1, :, :] + (1 - noise.memory**2) ** 0.5 * drift[..., t, :, :]
         )
-    # tracks differ in quality as videos do: between a third and one and a half of the stated noise
+    # videos differ in quality
     quality = 0.33 + 1.17 * uniform(*lead, 1, 1, 1)
     outlier = (uniform(*lead, frames, 17, 1) < noise.outlier) * normal(*lead, frames, 17, 2) * 8 * noise.jitter
     error = quality * difficulty * (noise.jitter * drift + noise.bias * normal(*lead, 1, 17, 2)) + outlier
@@ -113,20 +96,17 @@ def perturb(
 
     mirror = torch.tensor(COCO_MIRROR)
     swapped = torch.zeros(*lead, frames, 17, dtype=torch.bool)
-    for group in _GROUPS.values():
-        members = torch.tensor([n.split("_")[-1] in group for n in COCO_NAMES])
-        swapped |= _bursts((*lead, frames), noise.swap, 4.0, generator).unsqueeze(-1) & members
+    for limbs in LIMBS.values():
+        swapped[..., limbs] = _bursts((*lead, frames), noise.swap, 4.0, generator).unsqueeze(-1)
     swapped = swapped.to(pixels.device).unsqueeze(-1)
     observed = torch.where(swapped, observed[..., mirror, :], observed)
 
-    # confidence falls with the error, with a sharpness and a ceiling that differ between videos
+    # confidence falls with the error, at a rate and from a maximum that differ between videos
     size = error.norm(dim=-1) / 0.02
     sharpness, ceiling = 0.5 * uniform(*lead, 1, 1), 0.75 + 0.25 * uniform(*lead, 1, 1)
-    confidence = (
-        ceiling * torch.exp(-sharpness * size - 0.15 * uniform(*lead, frames, 17))
-        if noise.jitter > 0
-        else torch.ones_like(size)
-    )
+    confidence = torch.ones_like(size)
+    if noise.jitter > 0:
+        confidence = ceiling * torch.exp(-sharpness * size - 0.15 * uniform(*lead, frames, 17))
     missing = _bursts((*lead, frames, 17), noise.dropout, noise.dropout_frames, generator, axis=-2)
     missing |= _bursts((*lead, frames), noise.frame_dropout, noise.dropout_frames, generator).unsqueeze(-1)
     if noise.masked > 0:
@@ -136,7 +116,7 @@ def perturb(
 
 
 def outward(mask: torch.Tensor) -> torch.Tensor:
-    """A mask of keypoints (..., 17) spread to those farther out on the same limb."""
+    """Extend a mask of keypoints (..., 17) to those farther out on the same limb."""
     mask = mask.clone()
     for inner, outer in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle")):
         for side in ("left", "right"):
@@ -145,10 +125,10 @@ def outward(mask: torch.Tensor) -> torch.Tensor:
 
 
 def resample_unevenly(pixels: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Frames at uneven times, in a share of the tracks: (*lead, T, 17, 2) -> the same.
+    """Sample a share of the tracks at uneven times: (*lead, T, 17, 2) -> (*lead, T, 17, 2).
 
-    In half of those tracks the times jitter by a quarter of a frame; the others come from a camera of 12 to 30 fps whose last
-    image is repeated.
+    In half of those tracks the times jitter by a quarter of a frame; the others are from a camera of 12 to 30 fps with
+    repeated frames.
     """
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
     at = torch.arange(frames, dtype=torch.float32)
@@ -165,10 +145,10 @@ def resample_unevenly(pixels: torch.Tensor, share: float, generator: torch.Gener
 
 
 def occlude(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generator) -> torch.Tensor:
-    """Which keypoints are occluded or beyond an edge of the image: (*lead, T, 17, 2) -> (*lead, T, 17) bool.
+    """Mask of occluded and truncated keypoints: (*lead, T, 17, 2) -> (*lead, T, 17) bool.
 
-    An occluder is a square of a quarter to a half of the person's box around some keypoint; it moves with the person.
-    An edge cuts off up to half of the box, most often its lower end. Hidden legs are knees and ankles.
+    An occluder is a square of a quarter to half the size of the person's box around a random keypoint, and moves with
+    the person. Truncation cuts off up to half of the box, most often at the bottom. Hidden legs are knees and ankles.
     """
     lead, frames = pixels.shape[:-3], pixels.shape[-3]
     hidden = torch.zeros(pixels.shape[:-1], dtype=torch.bool, device=pixels.device)
@@ -183,24 +163,22 @@ def occlude(pixels: torch.Tensor, noise: KeypointNoise, generator: torch.Generat
     if noise.truncation > 0:
         cut = torch.rand(*lead, 1, 1, generator=generator).to(pixels) / noise.truncation
         share = 0.5 * torch.rand(*lead, 1, 1, generator=generator).to(pixels)
-        where = ((pixels - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)  # (*lead, T, 17, 2) in the box
+        where = ((pixels - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)  # (*lead, T, 17, 2), 0..1 in the box
         edge = torch.where(cut < 0.6, 1 - where[..., 1], torch.where(cut < 0.8, where[..., 0], 1 - where[..., 0]))
         hidden = hidden | ((edge < share) & (cut < 1.0))
     if noise.hidden_legs > 0:
         legs = torch.tensor([n.split("_")[-1] in ("knee", "ankle") for n in COCO_NAMES], device=pixels.device)
-        hidden = (
-            hidden
-            | _bursts((*lead, frames), noise.hidden_legs, _LEG_FRAMES, generator).to(pixels.device)[..., None] & legs
-        )
+        present = _bursts((*lead, frames), noise.hidden_legs, _LEG_FRAMES, generator).to(pixels.device)
+        hidden = hidden | (present.unsqueeze(-1) & legs)
     return hidden
 
 
 def _bursts(shape: tuple, start: float, length: float, generator: torch.Generator, axis: int = -1) -> torch.Tensor:
-    """Bursts along the time axis: each frame starts one with probability `start`; they end with probability 1 / length."""
+    """Bursts along the time axis, which start with probability `start` and end with probability 1 / length per frame."""
     if start == 0:
         return torch.zeros(shape, dtype=torch.bool)
     draws = torch.rand(shape, generator=generator).movedim(axis, 0)
-    state = draws[0] < start * length  # the probability of being inside a burst already
+    state = draws[0] < start * length  # stationary probability of a burst
     out = [state]
     for draw in draws[1:]:
         state = torch.where(state, draw < 1 - 1 / length, draw < start)

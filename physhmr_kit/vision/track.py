@@ -1,4 +1,4 @@
-"""`VisualTrack`: everything the policy observes of a video, frame by frame at 30 fps (made by `build_track.py`)."""
+"""`VisualTrack`: everything the policy observes of a video, frame by frame at 30 fps (built by `build_track.py`)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _SHAPES = {
 
 @dataclass(frozen=True, eq=False)
 class VisualTrack:
-    """Vision of one person, T frames at 30 fps, in the world of the simulation (z-up, metres).
+    """Visual observation of one person, T frames at 30 fps, in the simulation's world (z-up, metres).
 
     Attributes:
         keypoints: (T, 17, 3) raw pixels u, v and confidence, gaps filled.
         ray_point: (T, 12, 3) m, a point on the ray of each of the 12 joints of `keypoints.RAY_JOINTS`.
         ray_confidence: (T, 12) the detector's confidence.
         centre: (T, 3) m, camera centre.
-        feature: (T, 512) context of the encoder.
+        feature: (T, 512) context feature of the encoder.
         joint_rot: (T, 24, 4) xyzw, the encoder's pose; the root in the world, every other relative to its parent.
         contact: (T, 4) the encoder's probability of floor contact: left ankle, right ankle, left toe, right toe.
-        uncertainty: (T, 24) m, how far the encoder expects each joint, relative to the pelvis, to be off (median).
-        camera: fixed (batch shape ()) or moving (batch shape (T,)); its world is the simulation's.
+        uncertainty: (T, 24) m, median error of each joint relative to the pelvis, as the encoder predicts it.
+        camera: fixed (batch shape ()) or moving (batch shape (T,)), in the simulation's world.
         fps: 30.
-        scale: lengths of the real world are those of the simulation times this (`placement.estimate_scale`).
+        scale: real lengths are those of the simulation times this (`placement.estimate_scale`).
         name: label for tables.
-        first: number of the film's frame at 30 fps that the first row shows; what was cut off before it counts.
+        first: index of the first frame in the whole video at 30 fps.
     """
 
     keypoints: torch.Tensor
@@ -71,14 +71,14 @@ class VisualTrack:
         return self.keypoints.shape[0]
 
     def __getitem__(self, rows: slice) -> VisualTrack:
-        """Some frames of the track, as a track."""
+        """A range of frames, as a track."""
         camera = self.camera[rows] if self.camera.batch_shape else self.camera
         first = self.first + range(len(self))[rows].start
         return replace(self, camera=camera, first=first, **{key: getattr(self, key)[rows] for key in _SHAPES})
 
     @property
     def root_rot(self) -> torch.Tensor:
-        """(T, 4) xyzw, root orientation in the world as the encoder estimates it."""
+        """(T, 4) xyzw, the encoder's root orientation in the world."""
         return self.joint_rot[:, 0]
 
     @property
@@ -87,14 +87,14 @@ class VisualTrack:
         return self.camera.image_size
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write .npz; the file appears whole or not at all."""
+        """Write .npz, atomically."""
         arrays = {key: getattr(self, key).cpu().numpy() for key in _SHAPES}
         arrays |= {f"camera_{f.name}": np.asarray(getattr(self.camera, f.name)) for f in fields(Camera)}
         return write_arrays(path, **arrays, fps=self.fps, scale=self.scale, name=self.name, first=self.first)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> VisualTrack:
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
             KitError: missing, truncated or inconsistent file.
@@ -103,20 +103,12 @@ class VisualTrack:
         wanted = [*_SHAPES, *(f"camera_{f.name}" for f in fields(Camera)), "fps", "scale", "name"]
         missing = [key for key in wanted if key not in arrays]
         if missing:
-            raise KitError(f"{path}: no '{missing[0]}' in the file; write visual tracks with VisualTrack.save")
-        geometry = {k: torch.from_numpy(arrays[f"camera_{k}"]) for k in ("K", "R", "t", "distortion")}
+            raise KitError(f"{path}: no '{missing[0]}' in the file; visual tracks are written by VisualTrack.save")
+        K, R, t, lens = (torch.from_numpy(arrays[f"camera_{k}"]) for k in ("K", "R", "t", "distortion"))
         try:
-            camera = Camera(
-                **geometry, image_size=tuple(arrays["camera_image_size"].tolist()), name=str(arrays["camera_name"])
-            )
+            camera = Camera(K, R, t, lens, tuple(arrays["camera_image_size"].tolist()), str(arrays["camera_name"]))
+            fps, scale, first = float(arrays["fps"]), float(arrays["scale"]), int(arrays.get("first", 0))
             tensors = {key: torch.from_numpy(arrays[key]) for key in _SHAPES}
-            return cls(
-                **tensors,
-                camera=camera,
-                fps=float(arrays["fps"]),
-                scale=float(arrays["scale"]),
-                name=str(arrays["name"]),
-                first=int(arrays.get("first", 0)),
-            )
+            return cls(**tensors, camera=camera, fps=fps, scale=scale, name=str(arrays["name"]), first=first)
         except KitError as fault:
             raise KitError(f"{path}: {str(fault).split(': ', 1)[-1]}") from fault

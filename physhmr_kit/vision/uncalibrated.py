@@ -1,10 +1,10 @@
-"""Uncalibrated cameras: which way is up and how high the camera is, estimated from the person in the video.
+"""Uncalibrated cameras: estimates camera tilt and height from the person in the video.
 
-The encoder reads the video as if the camera were level and predicts where up is; the camera is tilted accordingly. Then its body
-is placed on the rays, and the feet that it predicts to be in contact give the floor: its slope, where the person moves about,
-corrects the tilt as far as it is known better than the encoder's up, and its height is that of the camera. All of this assumes
-that people stand upright on average: somebody who leans for the whole video on one spot tilts the camera. Lengths are those of a
-mean-shape person.
+The encoder processes the video as if the camera were level and predicts the up direction, which gives the tilt. Its
+body is then placed on the rays, and a floor is fitted to the feet in contact: where the person moves about, the slope
+of the floor corrects the tilt as far as it is more certain than the encoder's up direction; the height of the floor
+gives that of the camera. This assumes that people are upright on average: leaning throughout the video on one spot
+tilts the camera. Lengths are those of a mean-shape person.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ from physhmr_kit.vision.placement import bodies_on_rays
 from physhmr_kit.vision.track import VisualTrack
 
 _TILT_SPREAD = (math.radians(3.5), math.radians(1.5))
-"""Standard deviation of the encoder's up on captured motion, rad: about the image's horizontal axis (pitch), about the other (roll)."""
+"""Standard deviations of the encoder's up direction on motion capture, rad: pitch, roll."""
 
 _SOLE_SPREAD = 0.06
-"""Standard deviation, m, of the height of the floor under all feet of a video together: their errors along the rays are much alike."""
+"""Standard deviation, m, of the floor height from all feet of a video together; their errors along the rays are correlated."""
 
-_OUTLIER = 0.3  # m from the floor at which a foot in contact counts half
+_OUTLIER = 0.3  # m, distance from the floor at which a foot in contact has weight 1/2
+_ROUNDS = 20  # of reweighting
 
 
 @dataclass(frozen=True, eq=False)
 class CameraEstimate:
-    """A camera, how reliable it is, and the person under it.
+    """An estimated camera, its reliability, and the track of the person.
 
     Attributes:
         track: of the person under the estimated camera, for a person of mean size.
-        gravity_deg: median angle between a frame's up and the one of the whole video, deg. Frames that agree may all be
-            wrong: this is a lower bound of the error.
-        height_m: of the camera above the floor (in the first frame), for a person of mean size.
-        height_spread_m: median distance of a standing foot from that floor, m; NaN where none is in contact.
-        notes: what had to be assumed, a line each.
+        gravity_deg: median angle between the up direction of a frame and that of the whole video, deg; a lower bound of
+            the error, because all frames may share an error.
+        height_m: of the camera above the floor in the first frame, for a person of mean size.
+        height_spread_m: median distance of feet in contact from the floor, m; NaN if there are none.
+        notes: the assumptions made, one line each.
     """
 
     track: VisualTrack
@@ -57,7 +58,7 @@ class CameraEstimate:
 
     @property
     def camera(self) -> Camera:
-        """z-up world, floor at z = 0; at first it looks along +x from above the origin."""
+        """z-up world, floor at z = 0; in the first frame it is above the origin and faces +x."""
         return self.track.camera
 
     def __str__(self) -> str:
@@ -72,12 +73,12 @@ class CameraEstimate:
 
 
 def diagonal_focal(image_size: tuple[int, int]) -> float:
-    """Focal length, pixels, to assume for an unknown lens: the image's diagonal, a field of view of 53 degrees (as GVHMR assumes)."""
+    """Focal length, pixels, assumed for an unknown lens: the image's diagonal (diagonal field of view 53 degrees), as in GVHMR."""
     return math.hypot(*image_size)
 
 
 def level_camera(image_size: tuple[int, int], focal: float | None = None, name: str = "estimated camera") -> Camera:
-    """A camera at the origin that looks along +x with a level horizon; principal point in the middle, no distortion."""
+    """A camera at the origin that looks along +x with a level horizon; principal point in the centre, no distortion."""
     width, height = image_size
     f = diagonal_focal(image_size) if focal is None else focal
     K = torch.tensor([[f, 0.0, width / 2], [0.0, f, height / 2], [0.0, 0.0, 1.0]])
@@ -87,16 +88,16 @@ def level_camera(image_size: tuple[int, int], focal: float | None = None, name: 
 def estimate_camera(
     keypoints: KeypointTrack, encoder: VisionEncoder, focal: float | None = None, lens: Camera | None = None
 ) -> CameraEstimate:
-    """Tilt and height of the camera of a video, from the keypoints of one person.
+    """Estimate the tilt and height of a camera from the keypoints of one person.
 
     Args:
-        keypoints: of one person, at any rate.
+        keypoints: of one person, at any frame rate.
         focal: pixels; the image's diagonal when omitted.
-        lens: a camera whose intrinsics (and, if it moves, rotations and path, one pose for each 30 fps frame) are known, in
-            a world whose up and floor are not. It replaces `focal`.
+        lens: a camera with known intrinsics (and, if it moves, one pose per 30 fps frame) in a world whose up direction
+            and floor are unknown. It replaces `focal`.
 
     Raises:
-        KitError: a lens of another image size or number of frames.
+        KitError: image size or number of frames of `lens` does not match.
     """
     track = keypoints.resample(CONTROL_FPS).filled()
     notes = []
@@ -104,8 +105,8 @@ def estimate_camera(
         if focal is None:
             focal = diagonal_focal(track.image_size)
             notes.append(
-                f"focal length unknown, taken as the image's diagonal, {focal:.0f} px; most lenses have 0.6 to 1.5 of that, and "
-                "distances are as wrong as it is"
+                f"focal length unknown, assumed to be the image's diagonal, {focal:.0f} px; most lenses have 0.6 to 1.5 times "
+                "that, and distances are off by the same factor"
             )
         lens = level_camera(track.image_size, focal)
     track.check_camera(lens)
@@ -114,8 +115,8 @@ def estimate_camera(
     weight = track.confidence.mean(-1)
     up = encoder.encode(track.keypoints, camera, guessed=True).up
     middle = middle_direction(up, weight)
-    told = up[weight > 0] if (weight > 0).any() else up
-    spread = torch.rad2deg((told @ middle).clamp(-1, 1).acos()).median()
+    visible = up[weight > 0] if (weight > 0).any() else up
+    spread = torch.rad2deg((visible @ middle).clamp(-1, 1).acos()).median()
     camera = camera.in_world(shortest_turn(middle, torch.tensor(UP)))
 
     name = Path(keypoints.name).stem
@@ -132,17 +133,17 @@ def estimate_camera(
 
 
 def _soles(track: VisualTrack) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lowest points of ankles and toes where the rays alone put them, (T, 4, 3) m, and which are in contact, (T, 4) bool."""
+    """Lowest points of ankles and toes, placed by the rays alone, (T, 4, 3) m, and which are in contact, (T, 4) bool."""
     body_pos, body_rot = bodies_on_rays(track)
     points = torch.cat([body_pos[:, FEET, :2], sole_height(body_pos, body_rot).unsqueeze(-1)], dim=-1)
     return points, (track.contact > 0.5) & (track.ray_confidence.mean(-1, keepdim=True) > 0.3)
 
 
-def _floor_up(track: VisualTrack, rounds: int = 20) -> torch.Tensor:
-    """(3,) normal of the floor under the feet in contact, in the track's world, whose up is right within `_TILT_SPREAD`.
+def _floor_up(track: VisualTrack) -> torch.Tensor:
+    """(3,) normal of the floor under the feet in contact, in the world of the track.
 
-    Least squares for z = h + slope . (forward, right), of which the slope is 0 but for that spread; a height counts the less
-    the further it is from the plane (Cauchy weights, reweighted in `rounds`).
+    Robust least squares (Cauchy weights) for z = h + slope . (forward, right), where the prior of the slope is normal
+    with mean 0 and standard deviations `_TILT_SPREAD`.
     """
     points, standing = _soles(track)
     if not standing.any():
@@ -154,7 +155,7 @@ def _floor_up(track: VisualTrack, rounds: int = 20) -> torch.Tensor:
     rows = torch.stack([torch.ones(len(points)), points @ forward, points @ right], dim=1)
     prior = torch.tensor([0.0, *(1 / spread**2 for spread in _TILT_SPREAD)]).diag()
     weight = torch.ones(len(points))
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         share = weight / (len(points) * _SOLE_SPREAD**2)
         height, *slope = torch.linalg.solve(
             rows.mT @ (share.unsqueeze(1) * rows) + prior, rows.mT @ (share * points[:, 2])
@@ -165,7 +166,7 @@ def _floor_up(track: VisualTrack, rounds: int = 20) -> torch.Tensor:
 
 
 def _floor(track: VisualTrack) -> tuple[float, float, bool]:
-    """Height of the floor, median distance of the soles in contact from it (m), and whether there are any."""
+    """Floor height and median distance of the soles in contact from it, m, and whether there are any."""
     points, standing = _soles(track)
     heights = points[..., 2]
     if not standing.any():
@@ -174,18 +175,18 @@ def _floor(track: VisualTrack) -> tuple[float, float, bool]:
     return float(floor), float((heights[standing] - floor).abs().median()), True
 
 
-def middle_direction(directions: torch.Tensor, weight: torch.Tensor, steps: int = 20) -> torch.Tensor:
-    """Geometric median (Weiszfeld's iteration) of unit vectors (T, 3) with weights (T,): (3,), of length one."""
+def middle_direction(directions: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Geometric median (Weiszfeld's algorithm) of unit vectors (T, 3) with weights (T,): (3,) unit vector."""
     weight = weight + 1e-6
     middle = F.normalize((directions * weight.unsqueeze(-1)).sum(0), dim=0)
-    for _ in range(steps):
+    for _ in range(_ROUNDS):
         share = weight / (directions - middle).norm(dim=-1).clamp(min=1e-4)
         middle = F.normalize((directions * share.unsqueeze(-1)).sum(0), dim=0)
     return middle
 
 
 def shortest_turn(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(3, 3) shortest rotation that takes unit vector a (3,) to b (3,), which are not opposite."""
+    """Shortest rotation (3, 3) of unit vector a (3,) to b (3,), which must not be opposite."""
     axis = torch.linalg.cross(a, b)
     sine = axis.norm()
     if sine < 1e-7:

@@ -1,8 +1,9 @@
-"""What a solid body on a floor can do, and what it cannot."""
+"""Physical feasibility: overlap, support, distance of the ankles."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -14,22 +15,22 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.overlap import self_overlap
 
 
+@cache
 def states(name):
     return MotionLibrary([demo_clip(name)]).clip(0)
 
 
 @pytest.mark.parametrize("name", ["squat", "walk_forward"])
-def test_demo_motions_ask_for_nothing_that_cannot_be(name):
+def test_demo_motions_are_feasible(name):
     assert self_overlap(states(name)).max() == 0
     beyond = beyond_support(states(name))
     assert beyond.nan_to_num().max() < 0.03
 
 
-def test_a_leg_inside_the_other_is_seen():
+def test_crossed_legs_overlap():
     s = states("stand")
     dof = s.dof_pos.clone()
     hip_z = 3 * (JOINT_NAMES.index("left_hip") - 1)
-    # turning both thighs inwards about any of the hinges crosses the legs
     worst = 0.0
     for axis in range(3):
         for sign in (-1, 1):
@@ -39,7 +40,7 @@ def test_a_leg_inside_the_other_is_seen():
     assert worst > 0.02
 
 
-def test_a_body_moved_off_its_feet_is_seen_and_by_how_much():
+def test_distance_from_the_support_is_measured():
     s = states("stand")
     assert beyond_support(s).max() == 0
     pos = s.body_pos.clone()
@@ -55,7 +56,7 @@ def test_a_body_in_the_air_has_no_support():
     assert beyond_support(replace(s, body_pos=s.body_pos + torch.tensor([0.0, 0.0, 1.0]))).isnan().all()
 
 
-def test_ankles_are_measured_along_the_hips_and_only_while_walking():
+def test_ankle_distance_is_measured_while_walking_only():
     walk, stand = states("walk_forward"), states("stand")
     assert ankles_apart(stand.body_pos, 30.0).isnan().all()
     apart = ankles_apart(walk.body_pos, 30.0)

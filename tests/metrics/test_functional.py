@@ -15,7 +15,7 @@ ERRORS = (F.mpjpe, F.pa_mpjpe, F.accel, F.w_mpjpe, F.wa_mpjpe, F.e_g_mpjpe, F.e_
 
 
 def wandering(frames: int = 130, seed: int = 0) -> torch.Tensor:
-    """(T, 24, 3) a body-like cloud of joints that changes shape and walks along x."""
+    """(T, 24, 3) a random body that changes shape and moves along x."""
     g = torch.Generator().manual_seed(seed)
     rest = torch.randn(1, 24, 3, generator=g, dtype=torch.float64) * 0.3
     wave = torch.randn(1, 24, 3, generator=g, dtype=torch.float64) * 0.1
@@ -25,7 +25,7 @@ def wandering(frames: int = 130, seed: int = 0) -> torch.Tensor:
 
 
 def moved(joints, scale=1.0):
-    """The same motion turned, shifted and scaled as a whole."""
+    """The motion rotated, translated and scaled as a whole."""
     torch.manual_seed(7)
     turn = roma.random_unitquat(dtype=torch.float64)
     return scale * roma.quat_action(turn.expand(*joints.shape[:-1], 4), joints) + torch.tensor([3.0, -2.0, 1.0])
@@ -46,23 +46,23 @@ def test_identical_motions_have_no_error(error):
     assert error(joints, joints).abs().max() < 1e-6
 
 
-def test_a_turned_shifted_and_scaled_copy_is_right_for_the_aligned_measures_and_wrong_for_the_others():
+def test_only_aligned_measures_ignore_a_similarity_transform():
     joints = wandering()
     copy = moved(joints, scale=1.3)
     for error in (F.pa_mpjpe, F.w_mpjpe, F.wa_mpjpe):
         assert error(copy, joints).max() < 1e-6
     assert F.rte(moved(joints)[:, 0], joints[:, 0]).max() < 1e-6
-    assert F.rte(copy[:, 0], joints[:, 0]).max() > 1  # the rigid fit does not forgive a wrong scale
+    assert F.rte(copy[:, 0], joints[:, 0]).max() > 1  # a rigid alignment does not correct the scale
     assert F.mpjpe(copy, joints).min() > 10 and F.e_g_mpjpe(copy, joints).min() > 10
 
 
-def test_a_mirror_image_is_not_a_rotation():
+def test_alignment_excludes_reflections():
     joints = wandering()
     mirrored = joints * torch.tensor([1.0, -1.0, 1.0])
     assert F.pa_mpjpe(mirrored, joints).min() > 10
 
 
-def test_a_shift_alone_leaves_mpjpe_and_rte_at_zero_but_not_the_tracking_error():
+def test_mpjpe_and_rte_ignore_a_translation_and_tracking_error_does_not():
     joints = wandering()
     shifted = joints + torch.tensor([0.3, 0.0, 0.4])
     assert F.mpjpe(shifted, joints).max() < 1e-6
@@ -70,12 +70,12 @@ def test_a_shift_alone_leaves_mpjpe_and_rte_at_zero_but_not_the_tracking_error()
     torch.testing.assert_close(F.e_g_mpjpe(shifted, joints), torch.full((129,), 500.0, dtype=torch.float64))
 
 
-def test_the_pelvis_of_mpjpe_is_the_middle_of_the_hips_and_that_of_e_mpjpe_is_joint_0():
+def test_mpjpe_is_relative_to_the_hips_and_e_mpjpe_to_joint_0():
     target = torch.zeros(2, 24, 3)
     pred = target.clone()
     pred[:, 0, 0] = 0.024  # only the root joint is wrong
     torch.testing.assert_close(F.mpjpe(pred, target), torch.full((2,), 1.0))
-    torch.testing.assert_close(F.e_mpjpe(pred, target), torch.full((1,), 23.0))  # now it drags the 23 others along
+    torch.testing.assert_close(F.e_mpjpe(pred, target), torch.full((1,), 23.0))  # the error shifts the 23 others
 
 
 def test_a_constant_velocity_error_has_no_acceleration_error():
@@ -95,7 +95,7 @@ def test_acceleration_of_one_joint_by_hand():
     torch.testing.assert_close(F.e_acc(late, torch.zeros_like(late)), torch.tensor([1.0]))
 
 
-def test_w_mpjpe_shows_a_drift_that_wa_mpjpe_spreads_out():
+def test_drift_is_larger_in_w_mpjpe_than_in_wa_mpjpe():
     joints = wandering(100)
     drift = torch.arange(100.0)[:, None, None] * torch.tensor([0.0, 0.005, 0.0])
     drifting = joints + drift
@@ -103,7 +103,7 @@ def test_w_mpjpe_shows_a_drift_that_wa_mpjpe_spreads_out():
     assert F.w_mpjpe(drifting, joints)[-1] > 200
 
 
-def test_chunks_start_afresh_every_100_frames_and_a_short_last_one_is_kept():
+def test_chunks_of_100_frames_are_aligned_independently_and_a_short_last_one_is_kept():
     joints = wandering(130)
     jump = torch.where(torch.arange(130)[:, None, None] < 100, 0.0, 5.0)
     assert F.w_mpjpe(joints + jump, joints).max() < 1e-6
@@ -122,7 +122,7 @@ def test_w_mpjpe_is_aligned_on_the_first_two_frames_and_wa_mpjpe_on_all():
         torch.testing.assert_close(measure(pred, joints), expected)
 
 
-def test_alignment_fits_the_points_it_is_told_to_and_moves_all():
+def test_align_fits_selected_points_and_transforms_all():
     target = wandering(1)[0]
     pred = moved(target, 0.7)
     pred[20:] += 5.0
@@ -133,7 +133,7 @@ def test_alignment_fits_the_points_it_is_told_to_and_moves_all():
 
 
 @pytest.mark.parametrize("measure, power", [(F.accel, 2), (F.jitter, 3)])
-def test_rates_of_change_grow_with_the_frame_rate(measure, power):
+def test_derivatives_scale_with_the_frame_rate(measure, power):
     joints = wandering(20)
     given = (joints, 0.5 * joints) if measure is F.accel else (joints,)
     torch.testing.assert_close(measure(*given, fps=60.0), 2**power * measure(*given))
@@ -145,7 +145,7 @@ def test_rte_by_hand():
     torch.testing.assert_close(F.rte(pred, target), torch.tensor([5.0, 2.5, 0, 2.5, 5.0]), atol=1e-3, rtol=0)
 
 
-def test_rte_says_nothing_about_a_body_that_stays_in_place():
+def test_rte_of_a_static_reference_is_empty():
     still = torch.zeros(10, 3)
     assert len(F.rte(still, still)) == 0
 
@@ -164,7 +164,7 @@ def test_jitter_by_hand():
     torch.testing.assert_close(F.jitter(joints), torch.tensor([0.001 * 30**3 / 10]))
 
 
-def test_soles_of_the_rest_pose_lie_on_the_floor():
+def test_soles_of_the_rest_pose_are_on_the_floor():
     soles = standing_soles()
     assert soles.shape == (8, 16, 3)
     assert soles[..., 2].abs().max() < 1e-5
@@ -172,7 +172,7 @@ def test_soles_of_the_rest_pose_lie_on_the_floor():
     assert soles[0, 8:12, 0].mean() > soles[0, :4, 0].mean()  # toes before the foot
 
 
-def test_sliding_counts_only_the_points_that_rest_in_the_reference():
+def test_foot_sliding_counts_only_points_at_rest_in_the_reference():
     target = torch.zeros(3, 2, 3)
     target[1, 1, 0] = target[2, 1, 0] = 0.5  # point 1 swings, then stands
     pred = torch.zeros(3, 2, 3)
@@ -184,7 +184,7 @@ def test_sliding_counts_only_the_points_that_rest_in_the_reference():
     )
 
 
-def test_the_height_of_a_float_is_that_of_the_frame_in_which_the_reference_touches():
+def test_floating_is_measured_in_frames_with_reference_contact():
     target, pred = torch.zeros(3, 2, 3), torch.zeros(3, 2, 3)
     target[2, :, 0] = 1.0  # at rest from frame 0 to 1, moving from 1 to 2
     pred[0, :, 2], pred[1, :, 2], pred[2, :, 2] = 0.1, 0.2, 0.3
@@ -196,13 +196,13 @@ def test_the_height_of_a_float_is_that_of_the_frame_in_which_the_reference_touch
     torch.testing.assert_close(F.floating(pred, target), torch.tensor([5.1]))
 
 
-def test_the_contact_rule_is_one_centimetre_a_frame():
+def test_contact_threshold_is_1_cm_per_frame():
     soles = torch.zeros(3, 1, 3)
     soles[1, 0, 0], soles[2, 0, 0] = 0.0099, 0.0201
     assert F.points_at_rest(soles).flatten().tolist() == [True, False]
 
 
-def test_a_body_raised_by_ten_centimetres_floats_and_keeps_its_height_variance():
+def test_height_variance_ignores_a_constant_offset_and_floating_does_not():
     on_floor = standing_soles(12)
     wobble = torch.linspace(0, 0.004, 12)[:, None, None] * torch.tensor([0.0, 0.0, 1.0])
     raised = on_floor + torch.tensor([0.0, 0.0, 0.1])
@@ -221,7 +221,7 @@ def test_height_variance_by_hand_over_the_lowest_quarter():
     assert len(F.height_variance(soles[:3])) == 0
 
 
-def test_a_sunk_body_penetrates_by_its_deepest_point():
+def test_penetration_is_the_depth_of_the_lowest_point():
     soles = standing_soles(4, height=-0.03)
     torch.testing.assert_close(F.penetration(soles), torch.full((4,), 30.0), atol=0.02, rtol=0)
     assert F.floating(soles, soles).max() == 0
@@ -237,7 +237,7 @@ def test_skating_needs_a_low_point_and_horizontal_speed():
     assert F.skating(soles).tolist() == [0, 0, 0]
 
 
-def test_a_point_that_leaves_the_floor_or_comes_to_it_skates_too():
+def test_skating_counts_lift_off_and_landing():
     soles = torch.zeros(3, 1, 3)
     soles[:, 0, 2] = torch.tensor([0.06, 0.04, 0.06])
     soles[:, 0, 1] = torch.tensor([0.0, 0.001, 0.002])
@@ -245,7 +245,7 @@ def test_a_point_that_leaves_the_floor_or_comes_to_it_skates_too():
     assert F.skating(soles, fps=15.0).tolist() == [0, 0], "1.5 cm/s"
 
 
-def test_limit_excess_is_zero_inside_and_grows_outside():
+def test_limit_excess_by_hand():
     limits = dof_limits()
     middle = limits.mean(-1).expand(2, 69).clone()
     assert F.limit_excess(middle, limits).max() == 0
@@ -256,7 +256,7 @@ def test_limit_excess_is_zero_inside_and_grows_outside():
     assert (excess > 0).sum() == 2
 
 
-def test_failure_is_the_mean_over_twenty_bodies_beyond_half_a_metre():
+def test_failure_is_a_mean_distance_of_20_bodies_above_half_a_metre():
     target = torch.zeros(10, 24, 3)
     pred = target.clone()
     pred[6:, :, 0] = 0.51
@@ -272,7 +272,7 @@ def test_failure_is_the_mean_over_twenty_bodies_beyond_half_a_metre():
     assert F.fail_frame(one_arm, target) is None
 
 
-def test_the_first_two_frames_are_not_judged_and_nan_is_a_failure():
+def test_failure_skips_the_first_two_frames_and_includes_nan():
     target = torch.zeros(10, 24, 3)
     early = target.clone()
     early[:2] = 2.0
@@ -283,7 +283,7 @@ def test_the_first_two_frames_are_not_judged_and_nan_is_a_failure():
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_very_short_clips_give_few_values_and_no_error(frames):
+def test_very_short_clips_give_few_values(frames):
     joints = wandering(frames)
     for error in ERRORS:
         assert torch.isfinite(error(joints, joints)).all()
@@ -292,17 +292,17 @@ def test_very_short_clips_give_few_values_and_no_error(frames):
     assert F.rte(joints[:, 0], joints[:, 0]).numel() in (0, frames)
 
 
-def test_a_body_that_never_moves_gets_a_finite_rte():
+def test_rte_of_a_static_prediction_is_finite():
     target = torch.zeros(5, 3)
     target[:, 0] = torch.arange(5.0)
     assert torch.isfinite(F.rte(torch.zeros(5, 3), target)).all()
 
 
-def test_limb_errors_are_about_the_hips_after_a_fit_and_as_they_are():
+def test_limb_errors_by_hand():
     true = torch.randn(4, 12, 3, generator=torch.Generator().manual_seed(0))
     off = F.limb_errors(1.1 * true + torch.tensor([0.3, 0.0, 0.4]), true)
     assert {key: value.shape for key, value in off.items()} == {k: (4,) for k in ("mpjpe", "pa_mpjpe", "world")}
-    assert off["pa_mpjpe"].max() < 1e-2  # a larger body elsewhere has the same pose
+    assert off["pa_mpjpe"].max() < 1e-2  # invariant to scale and translation
     local = true - true[:, 6:8].mean(1, keepdim=True)
     torch.testing.assert_close(off["mpjpe"], 100 * local.norm(dim=-1).mean(-1))
     torch.testing.assert_close(

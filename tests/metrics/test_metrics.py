@@ -15,7 +15,7 @@ NAMES = [
 
 
 def clip(frames, seed):
-    """Keyword input that every measure picks its part from."""
+    """Keyword arguments, of which each metric takes what it needs."""
     g = torch.Generator().manual_seed(seed)
     body, sole = torch.randn(1, 24, 3, generator=g), 0.2 * torch.rand(1, 16, 3, generator=g)
     walk = torch.arange(frames)[:, None, None] * 0.02 * torch.rand(1, 1, 3, generator=g)
@@ -36,7 +36,7 @@ def fed(name, *clips):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_measure_declares_itself_and_pools_by_sums(name):
+def test_metric_attributes_and_sum_reduction(name):
     metric = getattr(metrics, name)()
     assert metric.full_state_update is False
     assert metric.higher_is_better is (name == "SuccessRate")
@@ -46,7 +46,7 @@ def test_every_measure_declares_itself_and_pools_by_sums(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_processes_summed_give_the_figure_of_one(name):
+def test_summing_over_two_processes_equals_one_process(name):
     a, b = clip(40, 1), clip(25, 2)
     together, left, right = fed(name, a, b), fed(name, a), fed(name, b)
     assert left.count > 0
@@ -55,13 +55,13 @@ def test_two_processes_summed_give_the_figure_of_one(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_seen_is_nan_not_zero(name):
+def test_without_values_the_result_is_nan(name):
     metric = getattr(metrics, name)()
     with pytest.warns(UserWarning, match="compute"):
         assert torch.isnan(metric.compute())
 
 
-def test_pooling_is_over_frames_not_over_clips():
+def test_values_are_pooled_over_frames():
     target = torch.zeros(30, 24, 3)
     pred = target.clone()
     pred[:, 15] = torch.tensor([0.24, 0.0, 0.0])  # 10 mm for 30 frames
@@ -77,7 +77,7 @@ def test_height_variance_is_a_mean_over_clips():
     assert fed("HeightVariance", a, b).compute() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_clip_without_contact_adds_nothing_to_foot_sliding():
+def test_foot_sliding_ignores_clips_without_contact():
     flying = torch.arange(10.0)[:, None, None].expand(10, 16, 3)
     still = torch.zeros(10, 16, 3)
     metric = metrics.FootSliding()
@@ -87,11 +87,11 @@ def test_a_clip_without_contact_adds_nothing_to_foot_sliding():
     assert metric.compute() == 0
 
 
-def test_success_rate_counts_whole_clips():
+def test_success_needs_the_whole_clip():
     target = torch.zeros(20, 24, 3)
     metric = metrics.SuccessRate()
     metric.update(target, target, clip_frames=20)
-    metric.update(target[:12], target[:12], clip_frames=20)  # cut short by someone else's rule
+    metric.update(target[:12], target[:12], clip_frames=20)  # cut short
     metric.update(target + 1.0, target, clip_frames=20)
     metric.update(target, target)
     assert metric.compute() == 50
@@ -106,13 +106,10 @@ def test_limit_violation_and_excess_by_hand():
     excess.update(dof)
     assert share.compute() == pytest.approx(100 / 69, rel=1e-4)
     assert excess.compute() == pytest.approx(5, abs=1e-3)
-    forgiving = metrics.LimitViolation(tolerance=6.0)
-    forgiving.update(dof)
-    assert forgiving.compute() == 0
 
 
 @pytest.mark.parametrize("name", ["MPJPE", "PAMPJPE", "Accel", "WMPJPE", "WAMPJPE", "RTE", "GlobalMPJPE"])
-def test_what_calls_itself_differentiable_has_finite_gradients(name):
+def test_differentiable_metrics_have_finite_gradients(name):
     metric, inputs = getattr(metrics, name)(), clip(12, 3)
     assert metric.is_differentiable
     inputs["pred_joints"].requires_grad_()
@@ -122,6 +119,6 @@ def test_what_calls_itself_differentiable_has_finite_gradients(name):
 
 
 @pytest.mark.parametrize("module", ["functional", "accuracy"])
-def test_the_examples_in_the_docstrings_run(module):
+def test_docstring_examples_run(module):
     result = doctest.testmod(importlib.import_module(f"physhmr_kit.metrics.{module}"))
     assert result.attempted > 0 and result.failed == 0

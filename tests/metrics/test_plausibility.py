@@ -1,4 +1,4 @@
-"""Each fault, injected into a clean motion by a known amount, shows in its own figure."""
+"""Artefacts of known size, injected into a clean motion, show in the corresponding measure."""
 
 import math
 from dataclasses import replace
@@ -41,18 +41,18 @@ def clean():
     return measured(rest_clip(60))
 
 
-def test_standing_still_has_no_fault(clean):
-    faultless = set(COLUMNS) - {"limit_excess"}
-    assert {name: clean[name] for name in faultless} == pytest.approx(dict.fromkeys(faultless, 0.0), abs=0.05)
+def test_standing_still_has_no_artefacts(clean):
+    names = set(COLUMNS) - {"limit_excess"}
+    assert {name: clean[name] for name in names} == pytest.approx(dict.fromkeys(names, 0.0), abs=0.05)
     assert math.isnan(clean["limit_excess"]), "nothing exceeds a limit"
 
 
 def changed(clean: dict[str, float], clip: Clip) -> dict[str, float]:
-    """The figures that a fault moves, by more than 0.1."""
+    """The measures that differ from the clean motion by more than 0.1."""
     return {k: v for k, v in measured(clip).items() if not abs(v - clean[k]) <= 0.1 and k != "limit_excess"}
 
 
-def test_a_slid_foot(clean):
+def test_a_sliding_foot(clean):
     way = torch.zeros(60, 3)
     way[:, 0] = 0.1 * torch.arange(60) / 30  # 10 cm/s
     assert changed(clean, shifted(rest_clip(60), way)) == {"foot_sliding": pytest.approx(10.0, abs=0.1)}
@@ -63,7 +63,7 @@ def test_a_floating_body(clean):
     assert found == {"floating": pytest.approx(35.0, abs=0.1), "foot_sliding": pytest.approx(math.nan, nan_ok=True)}
 
 
-def test_a_sunken_body(clean):
+def test_a_penetrating_body(clean):
     assert changed(clean, shifted(rest_clip(60), [0.0, 0.0, -0.04])) == {"penetration": pytest.approx(40.0, abs=0.1)}
 
 
@@ -85,7 +85,7 @@ def test_a_hinge_beyond_its_limit(clean):
     assert found["limit_excess"] == pytest.approx(8.0, abs=0.05)
 
 
-def test_a_hover_phase_and_a_jump_are_told_apart(clean):
+def test_hovering_is_unphysical_and_a_jump_is_not(clean):
     t = torch.arange(60) / 30
     height = torch.zeros(60)
     height[20:40] = 0.3
@@ -95,10 +95,10 @@ def test_a_hover_phase_and_a_jump_are_told_apart(clean):
     height = (2.0 * fall - 9.81 / 2 * fall**2).clamp(min=0) * (fall > 0)
     jump = measured(shifted(rest_clip(60), torch.stack([0 * t, 0 * t, height], dim=-1)))
     assert jump["unphysical_flight"] == 0
-    assert jump["floating"] < 5, "a flight is no floating"
+    assert jump["floating"] < 5, "a flight is not floating"
 
 
-def test_a_second_in_the_air_is_no_jump_whatever_its_shape():
+def test_flights_over_a_second_are_unphysical():
     t = torch.arange(45) / 30
     centre = 6.0 * t - 9.81 / 2 * t**2
     assert flights(torch.full((45,), 0.2), centre, 30.0)[1].all()
@@ -108,14 +108,14 @@ def test_a_second_in_the_air_is_no_jump_whatever_its_shape():
     assert physical[:20].all() and not unphysical.any()
     tiny = torch.zeros(45)
     tiny[3:5] = 0.2
-    assert not torch.stack(flights(tiny, torch.ones(45), 30.0)).any(), "two frames tell nothing"
+    assert not torch.stack(flights(tiny, torch.ones(45), 30.0)).any(), "two frames are not judged"
 
 
 def test_sitting_on_nothing_is_off_balance(clean):
     assert clean["off_balance"] == 0 and measured(sitting_clip(60))["off_balance"] > 90
 
 
-def test_an_arm_through_the_trunk_penetrates_the_body(clean):
+def test_an_arm_through_the_trunk_is_self_penetration(clean):
     clip = rest_clip(60)
     rot = clip.joint_rot.clone()
     rot[:, JOINT_NAMES.index("left_shoulder")] = roma.rotvec_to_unitquat(torch.tensor([0.0, 0.0, -math.radians(105)]))
@@ -123,7 +123,7 @@ def test_an_arm_through_the_trunk_penetrates_the_body(clean):
     assert clean["self_penetration"] < 1 and found["self_penetration"] > 20
 
 
-def test_unsteady_height_shows_in_its_variance(clean):
+def test_unsteady_height_increases_its_variance(clean):
     wobble = torch.zeros(60, 3)
     wobble[::2, 2] = 0.004
     found = measured(shifted(rest_clip(60), wobble - torch.tensor([0.0, 0.0, 0.002])))
@@ -133,7 +133,7 @@ def test_unsteady_height_shows_in_its_variance(clean):
     assert measured(shifted(rest_clip(60), slope))["height_variance"] > 1
 
 
-def test_a_state_s_clamped_hinges_hide_nothing():
+def test_clamped_dof_pos_is_not_used():
     clip = bent(rest_clip(10), "left_knee_x", -0.5)
     states = MotionLibrary([clip]).clip(0)
     other = replace(states, dof_pos=torch.zeros_like(states.dof_pos))

@@ -1,4 +1,4 @@
-"""Every figure of every protocol against a second implementation: NumPy and SciPy, frame by frame, from the published rules."""
+"""Every measure of every protocol against a second implementation in NumPy and SciPy from the published definitions."""
 
 import math
 
@@ -14,7 +14,7 @@ TOLERANCE = 1e-4
 
 
 def arrays(frames=FRAMES, joints=24, seed=0):
-    """Two bodies that walk and change shape, their feet (some at rest) and camera rotations."""
+    """Two walking bodies that change shape, their feet (some at rest) and camera rotations."""
     rng = np.random.default_rng(seed)
     t = np.arange(frames)[:, None, None] / 30
     path = np.concatenate([1.2 * t, 0.3 * np.sin(2 * t), 0.9 + 0 * t], axis=-1)
@@ -50,7 +50,7 @@ def moved(x, fit):
 
 
 def kabsch(x, y):
-    """A rigid fit by SciPy's solution of Wahba's problem."""
+    """Rigid alignment by SciPy (Wahba's problem)."""
     rotation = Rotation.align_vectors(y - y.mean(0), x - x.mean(0))[0].as_matrix()
     return 1.0, rotation, y.mean(0) - rotation @ x.mean(0)
 
@@ -79,10 +79,11 @@ def slides(pred, target):
 
 
 def reference_wham(pred, target, feet, wanted, camera, hips):
-    def centred(x, frame):
-        return x - (x[hips[0]] + x[hips[1]]) / 2 if frame is None else (x - (x[hips[0]] + x[hips[1]]) / 2) @ frame.T
+    def centred(x, frame=None):
+        x = x - (x[hips[0]] + x[hips[1]]) / 2
+        return x if frame is None else x @ frame.T
 
-    n, J = pred.shape[:2]
+    n = len(pred)
     accel = []
     for t in range(1, n - 1):
         now = [[centred(x[t + k], camera[t + k]) for k in (-1, 0, 1)] for x in (pred, target)]
@@ -90,14 +91,10 @@ def reference_wham(pred, target, feet, wanted, camera, hips):
         accel.append(900 * l2(*second))
     path = sum(math.dist(target[t, 0], target[t + 1, 0]) for t in range(n - 1))
     root = moved(pred[:, 0], kabsch(pred[:, 0], target[:, 0]))
-    jitter = [
-        np.mean(
-            [np.linalg.norm(pred[t + 3, j] - 3 * pred[t + 2, j] + 3 * pred[t + 1, j] - pred[t, j]) for j in range(J)]
-        )
-        for t in range(n - 3)
-    ]
+    third = [pred[t + 3] - 3 * pred[t + 2] + 3 * pred[t + 1] - pred[t] for t in range(n - 3)]
+    jitter = [np.mean([np.linalg.norm(joint) for joint in x]) for x in third]
     return {
-        "mpjpe": 1000 * np.mean([l2(centred(pred[t], None), centred(target[t], None)) for t in range(n)]),
+        "mpjpe": 1000 * np.mean([l2(centred(pred[t]), centred(target[t])) for t in range(n)]),
         "pa_mpjpe": 1000 * np.mean([l2(moved(pred[t], umeyama(pred[t], target[t])), target[t]) for t in range(n)]),
         "accel": np.mean(accel),
         "w_mpjpe": chunked(pred, target, True),
@@ -113,7 +110,7 @@ def torched(*given):
 
 
 @pytest.mark.parametrize(("joints", "hips"), [(24, (1, 2)), (14, (2, 3))])
-def test_the_wham_family_agrees_with_a_second_implementation(joints, hips):
+def test_wham_agrees_with_a_second_implementation(joints, hips):
     pred, target, feet, wanted, camera = arrays(joints=joints)
     p, t, f, w, c = torched(pred, target, feet, wanted, camera)
     values = WHAM.values(Points(p, f, hips=hips), Points(t, w, hips=hips), c)
@@ -124,7 +121,7 @@ def test_the_wham_family_agrees_with_a_second_implementation(joints, hips):
         assert found[name] == pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE), name
 
 
-def test_the_vertex_error_is_centred_on_the_joints_hips():
+def test_vertex_error_is_relative_to_the_hip_joints():
     pred, target, *_ = arrays(20)
     rng = np.random.default_rng(5)
     mesh, other = target[:, :1] + rng.standard_normal((20, 50, 3)), pred[:, :1] + rng.standard_normal((20, 50, 3))
@@ -135,7 +132,7 @@ def test_the_vertex_error_is_centred_on_the_joints_hips():
 
 
 @pytest.mark.parametrize("with_mesh", [True, False])
-def test_physhmr_s_own_figures_agree_with_a_second_implementation(with_mesh):
+def test_physhmr_agrees_with_a_second_implementation(with_mesh):
     pred, target, feet, wanted, _ = arrays(100, seed=2)
     rng = np.random.default_rng(3)
     mesh = target[:, :1] + 0.3 * rng.standard_normal((100, 40, 3))
@@ -163,7 +160,7 @@ def test_physhmr_s_own_figures_agree_with_a_second_implementation(with_mesh):
         assert found[name] == pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE), name
 
 
-def test_phc_s_figures_agree_with_a_second_implementation():
+def test_phc_agrees_with_a_second_implementation():
     pred, target, *_ = arrays(40, seed=4)
     found = {name: float(v.mean()) for name, v in PHC.values(*(Points(x) for x in torched(pred, target))).items()}
     n = range(1, 40)
@@ -180,7 +177,7 @@ def test_phc_s_figures_agree_with_a_second_implementation():
         assert found[name] == pytest.approx(value, rel=TOLERANCE), name
 
 
-def test_physhmr_s_wa_is_not_the_wham_family_s():
+def test_wa_of_physhmr_differs_from_that_of_wham():
     pred, target, feet, wanted, _ = arrays(100)
     p, t, f, w = torched(pred, target, feet, wanted)
     ours = PHYSHMR.values(Points(p, f), Points(t, w))["wa"].mean()
@@ -188,14 +185,14 @@ def test_physhmr_s_wa_is_not_the_wham_family_s():
     assert abs(float(ours / theirs) - 1) > 0.05
 
 
-def test_acceleration_is_measured_in_the_axes_of_a_camera_that_turns():
+def test_accel_is_measured_in_camera_axes():
     pred, target, _, _, camera = arrays(40)
     p, t, c = torched(pred, target, camera)
     turning, still = WHAM.values(Points(p), Points(t), c)["accel"], WHAM.values(Points(p), Points(t))["accel"]
     assert float((turning - still).abs().max()) > 0.1
 
 
-def test_a_clip_without_contact_counts_as_no_sliding_with_physhmr_and_not_at_all_with_wham():
+def test_a_clip_without_contact_has_zero_sliding_for_physhmr_and_none_for_wham():
     flying = torch.arange(10.0)[:, None, None].expand(10, 24, 3)
     body = Points(flying, flying[:, :4])
     assert PHYSHMR.values(body, body)["foot_sliding"].tolist() == [0]
@@ -215,7 +212,7 @@ def test_wham_pools_frames_and_physhmr_clips():
     assert math.isnan(pool(clips, WHAM).means["pve"])
 
 
-def test_clips_above_100_mm_are_left_out_of_every_mean_and_counted():
+def test_physhmr_excludes_clips_above_100_mm():
     clips = [
         figures("good", {"pa_mpjpe": 40.0, "mpjpe": 50.0}),
         figures("at the limit", {"pa_mpjpe": 100.0, "mpjpe": 70.0}, success=False),
@@ -228,12 +225,12 @@ def test_clips_above_100_mm_are_left_out_of_every_mean_and_counted():
     assert pool(clips, WHAM).kept == 3
 
 
-def test_invalid_frames_show_in_the_coverage():
+def test_coverage_counts_valid_frames():
     found = pool([figures("a", {"mpjpe": 1.0}, 100, 60), figures("hidden", {}, 100, 0, success=False)], WHAM)
     assert (found.coverage, found.kept, found.clips) == (30.0, 1, 2)
 
 
-def test_only_columns_with_values_are_printed_and_none_of_a_world_that_drifts():
+def test_headings_skip_empty_columns_and_unreliable_worlds():
     shown = WHAM.headings(world=False, found={"mpjpe", "pa_mpjpe", "wa_mpjpe", "accel"})
     assert list(shown) == ["pa_mpjpe", "mpjpe", "accel"]
     assert "wa_mpjpe" in WHAM.headings(world=True, found={"wa_mpjpe"})

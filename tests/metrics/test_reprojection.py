@@ -29,13 +29,13 @@ def rays_of(pos):
     return CAMERA.centre.expand(len(pos), 3), lift(CAMERA.project(pos[:, RAY_JOINTS]), CAMERA), torch.ones(len(pos), 12)
 
 
-def test_a_body_that_is_what_was_seen_has_no_error():
+def test_the_observed_body_has_no_error():
     pos, rot = body()
     assert reprojection_error(pos, rot, seen(pos, rot), CAMERA).max() < 1e-2
     assert ray_distance(pos, *rays_of(pos)).max() < 0.05
 
 
-def test_ray_distance_is_blind_along_the_ray_and_exact_across_it():
+def test_ray_distance_measures_only_across_the_ray():
     pos, _ = body()
     centre, point, confidence = rays_of(pos)
     nearer = centre[:, None] + 0.8 * (pos - centre[:, None])
@@ -56,7 +56,7 @@ def test_reprojection_error_by_hand_in_pixels():
     )
 
 
-def test_keypoints_nobody_believes_do_not_count():
+def test_keypoints_of_low_confidence_are_ignored():
     pos, rot = body()
     keypoints = seen(pos, rot)
     keypoints[:, RAY_COCO[0]] = torch.tensor([9999.0, 9999.0, 0.1])
@@ -64,7 +64,7 @@ def test_keypoints_nobody_believes_do_not_count():
     assert error[:, 0].isnan().all() and error[:, 1:].max() < 1e-2
 
 
-def test_rays_nobody_believes_do_not_count():
+def test_rays_of_low_confidence_are_ignored():
     pos, _ = body()
     centre, point, confidence = rays_of(pos)
     confidence[:, 3:] = 0.0
@@ -73,7 +73,7 @@ def test_rays_nobody_believes_do_not_count():
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_a_moving_camera_is_a_batch_over_frames(frames):
+def test_reprojection_with_a_moving_camera(frames):
     pos, rot = body(frames)
     moving = Camera(
         CAMERA.K, CAMERA.R.expand(frames, 3, 3), CAMERA.t.expand(frames, 3), CAMERA.distortion, CAMERA.image_size

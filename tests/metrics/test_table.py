@@ -37,7 +37,7 @@ def standing(frames=60, shift=(0.0, 0.0, 0.0), away_from=None):
     return BodyState(pos, rot, zero, zero, dof, dof)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rollouts():
     return [
         Run("good", standing(), standing(shift=(0.03, 0.0, 0.0))),
@@ -47,8 +47,18 @@ def rollouts():
     ]
 
 
-def test_a_clip_tracked_to_the_end_is_a_success_with_its_error(rollouts):
-    row = score_rollouts(rollouts)[0]
+@pytest.fixture(scope="module")
+def rows(rollouts):
+    return score_rollouts(rollouts)
+
+
+@pytest.fixture(scope="module")
+def closing(rollouts):
+    return summarise(rollouts)
+
+
+def test_a_tracked_clip_is_a_success_with_its_error(rows):
+    row = rows[0]
     assert row["success"] and row["outcome"] == "tracked" and row["scored"] == row["frames"] == 60
     assert row["tracking_mm"] == pytest.approx(30, abs=1e-2)
     assert row["mpjpe_mm"] == pytest.approx(0, abs=1e-2)
@@ -56,17 +66,16 @@ def test_a_clip_tracked_to_the_end_is_a_success_with_its_error(rollouts):
     assert math.isnan(row["rte_percent"])  # nobody walked
 
 
-def test_a_lost_clip_is_scored_until_it_was_lost_and_says_so(rollouts):
-    rows = score_rollouts(rollouts)
+def test_a_lost_clip_is_scored_until_it_was_lost(rows):
     assert not rows[1]["success"] and rows[1]["scored"] == 20
     assert rows[1]["outcome"] == "lost at 0.7 s (33 %)"
-    assert rows[1]["tracking_mm"] == pytest.approx(0, abs=1e-2)  # the frames after the loss are not hidden in a mean
+    assert rows[1]["tracking_mm"] == pytest.approx(0, abs=1e-2)  # frames after the loss are not counted
     assert rows[2]["scored"] == 15  # the environment stopped it first
-    assert not rows[3]["success"] and rows[3]["scored"] == 30  # never failed, but never played to the end
+    assert not rows[3]["success"] and rows[3]["scored"] == 30  # did not fail but did not reach the end
 
 
-def test_the_closing_rows_pool_frames_and_state_their_coverage(rollouts):
-    everything, good = summarise(rollouts)
+def test_closing_rows_pool_frames_and_state_their_coverage(closing):
+    everything, good = closing
     assert everything["success"] == good["success"] == 25
     assert everything["outcome"] == "1/4 success, 52 % of frames"  # (60 + 20 + 15 + 30) / 240
     assert good["outcome"] == "25 % of frames"
@@ -74,9 +83,9 @@ def test_the_closing_rows_pool_frames_and_state_their_coverage(rollouts):
     assert everything["tracking_mm"] == pytest.approx(30 * 59 / (59 + 19 + 14 + 29), abs=1e-2)
 
 
-def test_the_short_score_agrees_with_the_table(rollouts):
-    scores, (everything, good) = score_clips(rollouts), summarise(rollouts)
-    for score, row in zip(scores, score_rollouts(rollouts), strict=True):
+def test_tracking_scores_agree_with_the_table(rollouts, rows, closing):
+    scores, (everything, good) = score_clips(rollouts), closing
+    for score, row in zip(scores, rows, strict=True):
         assert (score.followed, score.success) == (row["scored"], row["success"])
         assert score.tracking_mm == pytest.approx(row["tracking_mm"], abs=1e-3)
         assert row["outcome"].startswith(score.moment) or score.clip == "short"
@@ -87,7 +96,7 @@ def test_the_short_score_agrees_with_the_table(rollouts):
     assert [scores[i].clip for i in worst_first(scores)] == ["stopped", "fell", "short", "good"]
 
 
-def test_a_clip_s_score_is_told_in_words_and_shares():
+def test_scores_as_text_and_shares():
     lost, whole = ClipScore("a", 60, 45, False, 12.0, 30.0), ClipScore("b", 20, 20, True, 8.0)
     assert (lost.share, lost.moment, whole.share, whole.moment) == (0.75, "lost at 1.5 s", 1.0, "tracked")
     both = total([lost, whole])
@@ -102,7 +111,7 @@ def test_a_body_lost_at_once_has_one_frame_and_no_error():
     assert math.isnan(total(score_clips([gone])).followed_mm)
 
 
-def test_of_clips_lost_alike_the_worse_one_comes_first():
+def test_worst_first_breaks_ties_by_error():
     clips = [
         ClipScore("near", 10, 5, False, 10.0),
         ClipScore("far", 10, 5, False, 90.0),
@@ -111,32 +120,32 @@ def test_of_clips_lost_alike_the_worse_one_comes_first():
     assert [clips[i].clip for i in worst_first(clips)] == ["x", "far", "near"]
 
 
-def test_a_larger_score_is_a_better_one():
+def test_a_larger_score_is_better():
     scores = [t.score for t in (Totals(9, 5, 0.9, 30, 60), Totals(9, 6, 0.5, 30, 60), Totals(9, 6, 0.5, 30, 50))]
     assert scores == sorted(scores)
     assert Totals(9, 0, 0.0, math.nan, math.nan).score < Totals(9, 0, 0.0, math.nan, 1e9).score
 
 
-def test_when_nothing_succeeded_the_second_row_is_empty_not_zero(rollouts):
-    _, good = summarise(rollouts[1:])
+def test_without_successes_the_second_row_is_nan(rollouts, rows):
+    everything, good = summarise(rollouts[1:])
     assert math.isnan(good["tracking_mm"]) and good["scored"] == 0
-    assert "-" in to_markdown(score_rollouts(rollouts[1:]), summarise(rollouts[1:]))
+    assert "| - |" in to_markdown(rows[1:], [everything, good])
 
 
-def test_markdown_has_one_line_for_each_clip_and_the_notes(rollouts):
-    text = to_markdown(score_rollouts(rollouts), summarise(rollouts), title="expert")
+def test_markdown_has_one_line_per_clip_and_the_notes(rows, closing):
+    text = to_markdown(rows, closing, title="expert")
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4 + 2
     assert len({line.count("|") for line in lines}) == 1
     assert "E_g-mpjpe" in text and "not SMPL vertices" in text
 
 
-def test_csv_holds_every_measure_and_reads_back(rollouts):
-    rows = list(csv.DictReader(io.StringIO(to_csv(score_rollouts(rollouts), summarise(rollouts)))))
-    assert [r["clip"] for r in rows] == ["good", "fell", "stopped", "short", "all clips", "successful clips"]
-    assert float(rows[0]["tracking_mm"]) == pytest.approx(30, abs=1e-2)
-    assert rows[0]["rte_percent"] == "" and "limit_violation_percent" in rows[0]
+def test_csv_holds_every_measure_and_can_be_read_back(rows, closing):
+    found = list(csv.DictReader(io.StringIO(to_csv(rows, closing))))
+    assert [r["clip"] for r in found] == ["good", "fell", "stopped", "short", "all clips", "successful clips"]
+    assert float(found[0]["tracking_mm"]) == pytest.approx(30, abs=1e-2)
+    assert found[0]["rte_percent"] == "" and "limit_violation_percent" in found[0]
 
 
-def test_the_terminal_table_has_the_same_rows(rollouts):
-    assert rich_table(score_rollouts(rollouts), summarise(rollouts)).row_count == 6
+def test_terminal_table_has_the_same_rows(rows, closing):
+    assert rich_table(rows, closing).row_count == 6

@@ -1,4 +1,4 @@
-"""Filming motion capture: the mirror image, other bodies, floor contact, and truth that agrees with what is seen."""
+"""Training data of the encoder: mirroring, body shapes, floor contact, cameras, and consistent ground truth."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ import torch
 from physhmr_kit.body.hinges import dof_limits, rotation_to_dof
 from physhmr_kit.body.skeleton import MIRROR, STANDING, mean_offsets, standing_height
 from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.kinematics import forward_kinematics, heading
+from physhmr_kit.motion.kinematics import forward_kinematics, heading, yaw_quaternion
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.mirror import mirrored
 from physhmr_kit.motion.soles import foot_contact, sole_height
@@ -28,6 +28,8 @@ from physhmr_kit.vision.filming import (
     synthesize_batch,
     varied_offsets,
 )
+from physhmr_kit.vision.keypoints import coco_from_bodies
+from physhmr_kit.vision.person_view import person_view
 from physhmr_kit.vision.settings import NO_AUGMENTATION, Augmentation
 
 
@@ -53,14 +55,20 @@ def library() -> MotionLibrary:
     return MotionLibrary([stepping()])
 
 
-def test_the_mirror_image_swaps_left_and_right_in_the_world():
+def filmed(library, windows: int, frames: int, seed: int, augmentation=NO_AUGMENTATION):
+    """Windows of the first clip."""
+    clips = torch.zeros(windows, dtype=torch.long)
+    return synthesize_batch(library, clips, frames, torch.Generator().manual_seed(seed), augmentation)
+
+
+def test_mirroring_swaps_left_and_right_in_the_world():
     root, rot = random_pose()
     there, _ = forward_kinematics(*mirrored(root, rot), mean_offsets())
     here, _ = forward_kinematics(root, rot, mean_offsets())
     torch.testing.assert_close(there, here[:, MIRROR] * torch.tensor([1.0, -1.0, 1.0]), atol=1e-5, rtol=0)
 
 
-def test_mirroring_twice_changes_nothing():
+def test_mirroring_twice_is_the_identity():
     root, rot = random_pose()
     again_root, again = mirrored(*mirrored(root, rot))
     torch.testing.assert_close(again_root, root)
@@ -73,14 +81,14 @@ def test_joint_positions_agree_with_forward_kinematics():
     torch.testing.assert_close(joint_positions(roma.unitquat_to_rotmat(rot)), expected, atol=1e-5, rtol=0)
 
 
-def test_other_bodies_keep_both_sides_alike():
+def test_varied_offsets_are_symmetric():
     offsets = varied_offsets(0.1, torch.Generator().manual_seed(0))
     torch.testing.assert_close(offsets[list(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0]), offsets)
     assert (offsets - mean_offsets()).abs().max() > 0.005
     assert torch.equal(varied_offsets(0.0, torch.Generator()), mean_offsets())
 
 
-def test_the_standing_foot_is_in_contact_and_the_swinging_one_is_not(library):
+def test_only_the_stance_foot_is_in_contact(library):
     state = library.clip(0)
     contact = foot_contact(state.body_pos, state.body_rot, 30.0)
     assert (contact[:, 0] == 1).all() and (contact[:, 2] == 1).all()  # left ankle and toe
@@ -88,30 +96,25 @@ def test_the_standing_foot_is_in_contact_and_the_swinging_one_is_not(library):
     assert high.any() and (contact[high][:, [1, 3]] == 0).all()
 
 
-def test_a_batch_has_the_promised_shapes_and_is_the_same_for_the_same_seed(library):
-    clips = torch.zeros(3, dtype=torch.long)
-    a, b = (synthesize_batch(library, clips, 20, torch.Generator().manual_seed(5), Augmentation()) for _ in range(2))
+def test_a_batch_has_the_documented_shapes_and_is_reproducible(library):
+    a, b = (filmed(library, 3, 20, 5, Augmentation()) for _ in range(2))
     assert a.tokens.shape == (3, 20, 61) and a.rotmat.shape == (3, 20, 24, 3, 3)
     assert a.position.shape == (3, 20, 24, 3) and a.contact.shape == (3, 20, 4)
     for key in ("tokens", "rotmat", "position", "contact"):
         assert torch.equal(getattr(a, key), getattr(b, key)) and torch.isfinite(getattr(a, key)).all()
 
 
-def test_truth_is_told_from_where_the_camera_looks(library):
-    """Cameras stand all around the body, so its heading seen from them is anything; upright it stays."""
-    batch = synthesize_batch(
-        library, torch.zeros(40, dtype=torch.long), 4, torch.Generator().manual_seed(1), NO_AUGMENTATION
-    )
+def test_ground_truth_is_in_the_gravity_view_frame(library):
+    """Seen from cameras all around the body, its heading varies but it stays upright."""
+    batch = filmed(library, 40, 4, 1)
     root = roma.rotmat_to_unitquat(batch.rotmat[:, 0, 0])
     assert heading(root).std() > 1.0
     up = batch.rotmat[:, :, 0] @ torch.tensor([0.0, 1.0, 0.0])  # the body's y axis
     torch.testing.assert_close(up[..., 2], torch.ones(40, 4), atol=1e-4, rtol=0)
 
 
-def test_a_body_that_faces_the_camera_has_its_left_on_the_right_of_the_picture(library):
-    batch = synthesize_batch(
-        library, torch.zeros(60, dtype=torch.long), 4, torch.Generator().manual_seed(2), NO_AUGMENTATION
-    )
+def test_left_is_on_the_right_of_the_image_for_a_body_facing_the_camera(library):
+    batch = filmed(library, 60, 4, 2)
     facing = (heading(roma.rotmat_to_unitquat(batch.rotmat[:, 0, 0])).abs() - math.pi).abs() < 0.6
     shoulders = batch.tokens[:, 0, :34].unflatten(-1, (17, 2))[:, [5, 6], 0]  # left, right; x to the right
     assert facing.any()
@@ -119,13 +122,9 @@ def test_a_body_that_faces_the_camera_has_its_left_on_the_right_of_the_picture(l
 
 
 def test_a_clip_shorter_than_the_window_holds_its_last_pose():
-    short = MotionLibrary([stepping(10)])
-    batch = synthesize_batch(
-        short, torch.zeros(2, dtype=torch.long), 30, torch.Generator().manual_seed(0), NO_AUGMENTATION
-    )
+    batch = filmed(MotionLibrary([stepping(10)]), 2, 30, 0)
     still = batch.position[:, 12:]
-    turned = (still[:, :, 5] - still[:, :, 2]).norm(dim=-1)  # a bone: rigid whatever the frame
-    assert turned.std() < 1e-5 and torch.isfinite(batch.tokens).all()
+    assert still.norm(dim=-1).std(1).max() < 1e-5 and torch.isfinite(batch.tokens).all()
 
 
 def some_cameras(count=6) -> Camera:
@@ -134,15 +133,17 @@ def some_cameras(count=6) -> Camera:
     )
 
 
-def test_a_miscalibrated_camera_gives_the_same_picture_of_its_own_world():
+def test_a_miscalibrated_camera_sees_the_same_image_in_its_assumed_world():
     camera, points = some_cameras(), torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(3))
     assumed, Q, guessed = miscalibrate(camera, 1.0, torch.Generator().manual_seed(4))
     assert guessed.all()
     truth, claim = camera.to_camera(points), assumed.to_camera(points @ Q.mT)
-    torch.testing.assert_close(truth - truth[:, :1], claim - claim[:, :1], atol=1e-4, rtol=0)  # but for where it stands
+    torch.testing.assert_close(
+        truth - truth[:, :1], claim - claim[:, :1], atol=1e-4, rtol=0
+    )  # apart from the translation
     tilt = torch.acos(Q[:, 2, 2].clamp(-1, 1))
     assert (tilt > 0.01).all() and tilt.max() < math.radians(60)
-    level = assumed.R[:, 2, 2].abs() < 1e-4  # the optical axis has no upward part
+    level = assumed.R[:, 2, 2].abs() < 1e-4  # horizontal optical axis
     assert level.any() and not level.all()
     zoom = assumed.K[:, 0, 0] / camera.K[:, 0, 0]
     assert (zoom != 1).any() and (zoom == 1).any()
@@ -150,12 +151,9 @@ def test_a_miscalibrated_camera_gives_the_same_picture_of_its_own_world():
     assert not guessed.any() and torch.equal(Q, torch.eye(3).expand(6, 3, 3)) and torch.equal(same.R, camera.R)
 
 
-def test_truth_under_a_miscalibrated_camera_is_given_in_the_frame_it_claims(library):
-    """The camera claims to be level, so the real up leans by what it really looked down; the body leans with it."""
-    augmentation = replace(NO_AUGMENTATION, miscalibrated=1.0)
-    batch = synthesize_batch(
-        library, torch.zeros(30, dtype=torch.long), 4, torch.Generator().manual_seed(1), augmentation
-    )
+def test_ground_truth_of_a_miscalibrated_camera_is_in_its_assumed_frame(library):
+    """In the frame of a camera wrongly assumed level, the true up direction and the body are tilted alike."""
+    batch = filmed(library, 30, 4, 1, replace(NO_AUGMENTATION, miscalibrated=1.0))
     assert batch.guessed.all()
     torch.testing.assert_close(batch.up.norm(dim=-1), torch.ones(30, 4), atol=1e-4, rtol=0)
     spine = batch.rotmat[:, :, 0] @ torch.tensor([0.0, 1.0, 0.0])
@@ -163,7 +161,7 @@ def test_truth_under_a_miscalibrated_camera_is_given_in_the_frame_it_claims(libr
     assert (batch.up[..., 2] < 0.99).any()
 
 
-def test_moving_cameras_move_smoothly_and_keep_the_person(library):
+def test_moving_cameras_move_smoothly_and_keep_the_person_in_view(library):
     path = torch.stack([torch.linspace(0, 2, 60), torch.zeros(60), torch.ones(60)], dim=-1).expand(8, 60, 3)
     fixed = sample_cameras(path.unsqueeze(2), torch.Generator().manual_seed(0))
     camera = move_cameras(fixed, path, 1.0, torch.Generator().manual_seed(5))
@@ -179,26 +177,21 @@ def test_moving_cameras_move_smoothly_and_keep_the_person(library):
     torch.testing.assert_close(still.centre, fixed.centre.unsqueeze(1).expand(8, 60, 3), atol=1e-4, rtol=0)
 
 
-def test_a_turning_camera_is_told_its_turn_in_the_axes_of_the_view(library):
-    """A camera that orbits at a constant rate turns about the vertical, which is -y of the level view (y down)."""
-    from physhmr_kit.motion.kinematics import yaw_quaternion
-    from physhmr_kit.vision.person_view import person_view
-
+def test_tokens_hold_the_angular_velocity_of_the_camera_in_view_axes(library):
+    """An orbiting camera rotates about the vertical, which is -y of the level view (y down)."""
     angle = 0.02 * torch.arange(10)
     centre = roma.quat_action(yaw_quaternion(angle), torch.tensor([4.0, 0.0, 1.0]).expand(10, 3))
     camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 1.0]).expand(10, 3))
     state = library.clip(0)
-    from physhmr_kit.vision.keypoints import coco_from_bodies
-
     points = coco_from_bodies(state.body_pos[:10], state.body_rot[:10])
     keypoints = torch.cat([camera.project(points), torch.ones(10, 17, 1)], dim=-1)
     turning = person_view(keypoints, camera).tokens[:, 57:60]
-    expected = torch.tensor([0.0, -0.2, 0.0]).expand(9, 3)  # ten times the turn of a frame
+    expected = torch.tensor([0.0, -0.2, 0.0]).expand(9, 3)  # ten times the rotation per frame
     torch.testing.assert_close(turning[1:], expected, atol=0.02, rtol=0)
     assert (turning[0] == 0).all()
 
 
-def test_mixing_changes_arms_and_leaves_legs():
+def test_mixing_changes_arms_and_keeps_legs():
     _, rot = random_pose(12)
     windows = rot.unflatten(0, (4, 3))
     out = mix_windows(windows, replace(NO_AUGMENTATION, mix=1.0, bend=0.1), torch.Generator().manual_seed(0))
@@ -208,19 +201,19 @@ def test_mixing_changes_arms_and_leaves_legs():
     assert torch.equal(mix_windows(windows, NO_AUGMENTATION, torch.Generator()), windows)
 
 
-def test_random_poses_stay_within_the_hinges_and_some_stand_still():
+def test_random_poses_stay_within_joint_limits_and_some_are_static():
     rot = random_poses(30, 20, torch.Generator().manual_seed(0))
     assert rot.shape == (30, 20, 23, 4)
     dof, (low, high) = rotation_to_dof(rot.flatten(0, 1)), dof_limits().unbind(-1)
     assert (dof > low - 1e-3).all() and (dof < high + 1e-3).all()
     dof = dof.unflatten(0, (30, 20))
-    assert dof[:, 0].std(0).min() > 0.05  # no hinge is left out
+    assert dof[:, 0].std(0).min() > 0.05  # every hinge varies
     moving = dof.std(1).amax(-1) > 1e-3
     assert 10 <= int(moving.sum()) < 30
     assert dof.diff(dim=1).abs().max() < 0.5  # slowly
 
 
-def test_a_pose_is_put_on_the_floor_by_its_lower_foot():
+def test_on_floor_puts_the_lower_foot_on_the_floor():
     root, rot = random_pose()
     there = on_floor(root, rot)
     low = sole_height(*forward_kinematics(there, rot, mean_offsets())).amin(-1)
@@ -228,18 +221,13 @@ def test_a_pose_is_put_on_the_floor_by_its_lower_foot():
     assert torch.equal(there[:, :2], root[:, :2])
 
 
-def test_random_poses_replace_the_clips_and_keep_their_feet_on_the_floor(library):
-    augmentation = replace(NO_AUGMENTATION, poses=1.0)
-    clips = torch.zeros(8, dtype=torch.long)
-    plain, posed = (
-        synthesize_batch(library, clips, 8, torch.Generator().manual_seed(3), a)
-        for a in (NO_AUGMENTATION, augmentation)
-    )
+def test_random_poses_in_a_batch_touch_the_floor(library):
+    plain, posed = (filmed(library, 8, 8, 3, a) for a in (NO_AUGMENTATION, replace(NO_AUGMENTATION, poses=1.0)))
     assert (plain.position - posed.position).norm(dim=-1).mean() > 0.1
     assert posed.contact.any(-1).float().mean() > 0.3 and torch.isfinite(posed.tokens).all()
 
 
-def test_cameras_in_the_wild_are_nearer_and_rolled_and_aim_at_the_person():
+def test_wild_cameras_follow_their_distributions():
     points = torch.randn(400, 10, 24, 3, generator=torch.Generator().manual_seed(0)) * 0.3 + torch.tensor([0, 0, 1.0])
     size = (1920, 1080)
     wild = sample_wild_cameras(points, torch.Generator().manual_seed(1), size)
@@ -258,7 +246,7 @@ def test_cameras_in_the_wild_are_nearer_and_rolled_and_aim_at_the_person():
     assert (distance > 0.8 * still).all()
 
 
-def test_cameras_are_chosen_row_by_row():
+def test_cameras_are_chosen_per_row():
     points = torch.randn(4, 5, 24, 3, generator=torch.Generator().manual_seed(0))
     one = sample_cameras(points, torch.Generator().manual_seed(1), (1920, 1080))
     other = sample_wild_cameras(points, torch.Generator().manual_seed(1), (1920, 1080))

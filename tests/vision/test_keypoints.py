@@ -12,7 +12,15 @@ from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets, stand
 from physhmr_kit.motion.kinematics import forward_kinematics
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
-from physhmr_kit.vision.keypoints import COCO_NAMES, RAY_COCO, RAY_JOINTS, KeypointTrack, coco_from_bodies, fill_gaps
+from physhmr_kit.vision.keypoints import (
+    COCO_NAMES,
+    RAY_COCO,
+    RAY_JOINTS,
+    KeypointTrack,
+    coco_from_bodies,
+    fill_gaps,
+    person_size,
+)
 
 VIDEO = Path(os.environ.get("PHYSHMR_DATA", Path(__file__).parents[3] / "shared" / "data")) / "video"
 
@@ -29,19 +37,18 @@ def a_track(frames=60, fps=60.0) -> KeypointTrack:
     return KeypointTrack(torch.cat([pixels, torch.full((frames, 17, 1), 0.9)], dim=-1), fps, (640, 480))
 
 
-def test_the_ray_joints_are_those_of_the_paper():
+def test_ray_joints_match_the_paper():
     assert RAY_JOINTS == (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
     assert list(RAY_COCO) == list(range(5, 17))
     assert [COCO_NAMES[c] for c in RAY_COCO] == [JOINT_NAMES[j] for j in RAY_JOINTS]
 
 
-def test_keypoints_of_a_standing_body_lie_where_a_person_has_them():
+def test_keypoints_of_a_standing_body_are_anatomically_plausible():
     points = dict(zip(COCO_NAMES, coco_from_bodies(*standing_body())[0], strict=True))
     assert points["nose"][0] > points["left_ear"][0] + 0.05  # it faces +x
     assert points["left_eye"][1] > 0 > points["right_eye"][1]  # its left is +y
-    heights = [
-        float(points[n][2]) for n in ("left_eye", "nose", "left_shoulder", "left_hip", "left_knee", "left_ankle")
-    ]
+    names = ("left_eye", "nose", "left_shoulder", "left_hip", "left_knee", "left_ankle")
+    heights = [float(points[n][2]) for n in names]
     assert heights == sorted(heights, reverse=True)
     assert 1.4 < heights[0] < 1.7 and 0 < heights[-1] < 0.12
     hips = points["left_hip"] - points["right_hip"]
@@ -54,27 +61,27 @@ def test_keypoints_move_rigidly_with_the_body():
     torch.testing.assert_close(coco_from_bodies(pos + shift, rot), coco_from_bodies(pos, rot) + shift)
 
 
-def test_sixty_frames_a_second_become_thirty_by_time():
+def test_resampling_60_to_30_fps_takes_every_second_frame():
     track = a_track(100).resample(30)
     assert len(track) == 50 and track.fps == 30
     torch.testing.assert_close(track.keypoints, a_track(100).keypoints[::2])
 
 
-def test_an_odd_rate_is_resampled_between_frames():
+def test_resampling_from_25_fps_interpolates():
     track = a_track(51, 25.0).resample(30)
     t = torch.arange(len(track)) / 30
     torch.testing.assert_close(track.pixels[:, 3, 0], 100 + 50 * t, atol=1e-3, rtol=0)
     assert abs((len(track) - 1) / 30 - 2.0) < 1 / 30
 
 
-def test_resampling_trusts_the_neighbour_that_was_seen():
+def test_resampling_ignores_a_missing_neighbour():
     keypoints = a_track(3, 20.0).keypoints.clone()
     keypoints[1, 4] = torch.tensor([9999.0, 9999.0, 0.0])
     between = KeypointTrack(keypoints, 20.0, (640, 480)).resample(30)
     assert between.keypoints[1, 4, 0] < 200  # at 1/30 s, two thirds of the way to the frame where it was lost
 
 
-def test_a_short_gap_is_interpolated_and_a_long_one_loses_its_confidence():
+def test_gaps_are_interpolated_and_long_ones_have_no_confidence():
     keypoints = a_track(60, 30.0).keypoints.clone()
     truth = keypoints.clone()
     for gap in (slice(10, 14), slice(30, 50)):
@@ -94,7 +101,7 @@ def test_gaps_at_the_ends_are_held_without_confidence():
     assert torch.equal(filled[17:, 5, :2], keypoints[16, 5, :2].expand(3, 2)) and (filled[17:, 5, 2] == 0).all()
 
 
-def test_a_keypoint_never_seen_stays_near_the_body_without_confidence():
+def test_a_keypoint_never_detected_gets_a_position_near_the_body_without_confidence():
     keypoints = a_track(20, 30.0).keypoints.clone()
     keypoints[:, 0] = 0.0
     filled = fill_gaps(keypoints)
@@ -102,7 +109,7 @@ def test_a_keypoint_never_seen_stays_near_the_body_without_confidence():
     assert torch.isfinite(fill_gaps(torch.zeros(5, 17, 3))).all()
 
 
-def test_a_saved_track_loads_the_same(tmp_path):
+def test_a_track_round_trips_through_its_file(tmp_path):
     track = a_track()
     again = KeypointTrack.load(track.save(tmp_path / "k.npz"))
     assert torch.equal(again.keypoints, track.keypoints) and again.fps == 60 and again.image_size == (640, 480)
@@ -110,11 +117,7 @@ def test_a_saved_track_loads_the_same(tmp_path):
 
 
 def written(tmp_path, **changes) -> Path:
-    arrays = {
-        "keypoints": a_track().keypoints.numpy(),
-        "fps": np.array(60.0),
-        "image_size": np.array([640, 480]),
-    } | changes
+    arrays = {"keypoints": a_track().keypoints.numpy(), "fps": 60.0, "image_size": [640, 480]} | changes
     path = tmp_path / "k.npz"
     np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
     return path
@@ -142,14 +145,14 @@ def with_nan() -> np.ndarray:
         ({"keypoints": np.array([{"a": 1}], dtype=object)}, "not a readable"),
     ],
 )
-def test_a_faulty_keypoint_file_is_told_by_name_and_fault(tmp_path, changes, fault):
+def test_invalid_keypoint_files_are_reported(tmp_path, changes, fault):
     path = written(tmp_path, **changes)
-    with pytest.raises(KitError, match=fault) as told:
+    with pytest.raises(KitError, match=fault) as error:
         KeypointTrack.load(path)
-    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_missing_and_truncated_files_are_told(tmp_path):
+def test_missing_and_truncated_files_are_reported(tmp_path):
     with pytest.raises(KitError, match="no such keypoint file"):
         KeypointTrack.load(tmp_path / "none.npz")
     path = written(tmp_path)
@@ -158,7 +161,7 @@ def test_missing_and_truncated_files_are_told(tmp_path):
         KeypointTrack.load(path)
 
 
-def test_a_track_of_another_video_or_camera_is_told():
+def test_a_mismatch_with_video_or_camera_is_reported():
     track = a_track(60)
     track.check_video(60, "video.mp4")
     with pytest.raises(KitError, match=r"60 frames of keypoints but 61 frames in video\.mp4"):
@@ -170,7 +173,7 @@ def test_a_track_of_another_video_or_camera_is_told():
         track.check_camera(moving)
 
 
-def test_the_real_keypoints_load_and_fit_their_camera():
+def test_real_keypoints_load_and_match_their_camera():
     path = VIDEO / "balance_cam01_keypoints.npz"
     if not path.is_file():
         pytest.skip(f"{path} is absent; set PHYSHMR_DATA")
@@ -180,18 +183,16 @@ def test_the_real_keypoints_load_and_fit_their_camera():
     assert len(track.resample(30)) == 50
 
 
-def test_a_persons_size_is_that_of_the_believed_keypoints():
-    from physhmr_kit.vision.keypoints import person_size
-
+def test_person_size_uses_confident_keypoints_only():
     keypoints = torch.ones(3, 17, 3)
     keypoints[:, 0, 1] = torch.tensor([101.0, 201.0, 301.0])  # 100, 200 and 300 pixels high
-    keypoints[2, 5] = torch.tensor([5000.0, 5000.0, 0.0])  # not believed
+    keypoints[2, 5] = torch.tensor([5000.0, 5000.0, 0.0])  # low confidence
     assert person_size(keypoints) == 200.0
     keypoints[..., 2] = 0.0
     assert person_size(keypoints) == 1.0
 
 
-def test_a_cut_film_falls_into_shots(tmp_path):
+def test_cuts_split_a_track_into_shots(tmp_path):
     points = torch.ones(30, 17, 3)
     points[..., 0] = torch.arange(30)[:, None]
     track = KeypointTrack(points, 30.0, (64, 48), "k", cuts=(0.4, 2.0 / 3.0))

@@ -9,13 +9,13 @@ SPREAD = PathSpread()
 
 
 def walk(frames: int = FRAMES) -> torch.Tensor:
-    """Pelvis positions (T, 3) m of a body that glides sideways, a metre above the floor."""
+    """Pelvis positions (T, 3) m of a body that glides sideways, 1 m above the floor."""
     t = torch.arange(frames) / 30
     return torch.stack([0.5 * t, 0.1 * t, torch.ones(frames)], dim=-1)
 
 
 def problem(root: torch.Tensor, contact: float = 0.0) -> PathProblem:
-    """Four joints on exact rays of a camera 4 m in front; two soles that stand still on the floor while the pelvis moves on."""
+    """Four joints on exact rays of a camera 4 m away; two soles that stay on the floor while the pelvis moves."""
     frames = len(root)
     joints = torch.tensor([[0.2, 0, 0.3], [-0.2, 0, 0.3], [0.1, 0, -0.8], [-0.1, 0, -0.8]]).expand(frames, 4, 3)
     centre = torch.tensor([0.0, -4.0, 1.5]).expand(frames, 3)
@@ -36,21 +36,21 @@ def changed(p: PathProblem, **values) -> PathProblem:
     return PathProblem(**(vars(p) | values))
 
 
-def test_an_outlier_weighs_little_and_a_right_equation_all():
+def test_robust_weight_decreases_with_the_error():
     weight = robust_weight(torch.tensor([0.0, 0.1, 1.0]), 0.1)
     torch.testing.assert_close(weight, torch.tensor([1.0, 0.25, 1 / 101**2]))
 
 
 @pytest.mark.parametrize("contact", [0.0, 1.0])
-def test_exact_rays_and_feet_give_the_path(contact):
+def test_exact_rays_and_feet_recover_the_path(contact):
     root = walk()
     p = problem(root, contact)
     torch.testing.assert_close(guessed_path(p), root, atol=1e-3, rtol=0)
     torch.testing.assert_close(solve_path(p, guessed_path(p)), root, atol=1e-3, rtol=0)
 
 
-def test_one_round_is_the_minimum_of_its_weighted_squares():
-    """The banded system against the gradient of the cost, written down once more."""
+def test_one_iteration_minimises_the_weighted_squares():
+    """Check the banded solver against the gradient of the cost, written out independently."""
     generator = torch.Generator().manual_seed(0)
     p = problem(walk(), contact=0.8)
     noisy = p.ray_point + 0.02 * torch.randn(p.ray_point.shape, generator=generator)
@@ -84,7 +84,7 @@ def test_one_round_is_the_minimum_of_its_weighted_squares():
     assert gradient.abs().max() < 1e-4 * curvature  # less than a tenth of a millimetre away
 
 
-def test_wild_rays_in_a_frame_do_not_move_the_path():
+def test_outlier_rays_in_one_frame_do_not_move_the_path():
     root = walk()
     p = problem(root, contact=1.0)
     wild = p.ray_point.clone()
@@ -95,10 +95,10 @@ def test_wild_rays_in_a_frame_do_not_move_the_path():
     assert (solve_path(p, start) - root).norm(dim=-1).max() < 0.05
 
 
-def test_a_wrong_contact_in_one_frame_does_not_pull_the_body_down():
+def test_a_wrong_contact_does_not_pull_the_body_down():
     root = walk()
     p = problem(root, contact=1.0)
     soles = p.soles.clone()
-    soles[4:7, 0, 2] += 0.5  # a raised foot, taken to stand
+    soles[4:7, 0, 2] += 0.5  # a raised foot with a contact label
     p = changed(p, soles=soles)
     assert (solve_path(p, root) - root).norm(dim=-1).max() < 0.03

@@ -1,4 +1,4 @@
-"""When a person is seen: spans, gaps, and the parts of a track."""
+"""Spans of a video in which the person is seen."""
 
 import pytest
 import torch
@@ -18,5 +18,5 @@ from physhmr_kit.vision.presence import seen_spans
         ("....", 2, []),
     ],
 )
-def test_short_gaps_are_bridged_and_long_ones_part_the_film(film, gap, spans):
+def test_short_gaps_are_bridged_and_long_ones_split_the_video(film, gap, spans):
     assert seen_spans(torch.tensor([c == "#" for c in film]), gap) == spans

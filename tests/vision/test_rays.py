@@ -1,4 +1,4 @@
-"""Properties of pixel-as-ray: what the residual is, and what it must not depend on."""
+"""Pixel-as-ray: definition and invariances of the residual, and placement on rays."""
 
 import math
 
@@ -29,27 +29,27 @@ def residual_of_pixels(joints, pixels, camera, yaw):
     return ray_residual(joints, camera.centre.expand(len(joints), 3), lift(pixels, camera), yaw)
 
 
-def test_lifting_follows_the_formula_of_the_paper():
+def test_lift_follows_the_formula_of_the_paper():
     camera = Camera.look_at((4.0, -1.0, 1.7), (0.0, 0.0, 1.0), focal=1300.0)
     u, v = 700.0, 300.0
     p = camera.centre + camera.R.T @ torch.linalg.inv(camera.K) @ torch.tensor([u, v, 1.0])
     torch.testing.assert_close(lift(torch.tensor([u, v]), camera), p)
 
 
-def test_the_residual_is_zero_when_the_joint_projects_on_its_pixel():
+def test_residual_is_zero_when_the_joint_projects_to_its_pixel():
     camera, joints = a_camera(), some_joints()
     e = residual_of_pixels(joints, camera.project(joints), camera, torch.zeros(50))
     assert e.abs().max() < 1e-5
 
 
-def test_the_residual_is_not_zero_when_the_pixel_is_another():
+def test_residual_of_a_pixel_offset_has_the_expected_size():
     camera, joints = a_camera(), some_joints()
     e = residual_of_pixels(joints, camera.project(joints) + torch.tensor([10.0, 0.0]), camera, torch.zeros(50))
     # ten pixels at focal length 1300 and a depth of about 4 m are about 3 cm
     assert e.norm(dim=-1).min() > 0.01 and e.norm(dim=-1).max() < 0.08
 
 
-def test_the_residual_does_not_change_when_the_joint_moves_along_the_ray():
+def test_residual_is_invariant_to_motion_along_the_ray():
     camera, joints = a_camera(), some_joints()
     pixels = camera.project(joints) + 25.0
     d = ray_direction(lift(pixels, camera), camera.centre.expand(50, 3))
@@ -58,7 +58,7 @@ def test_the_residual_does_not_change_when_the_joint_moves_along_the_ray():
     torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
 
 
-def test_any_point_of_the_ray_gives_the_same_residual():
+def test_residual_does_not_depend_on_the_point_that_defines_the_ray():
     camera, joints = a_camera(), some_joints()
     point, centre = lift(camera.project(joints) + 25.0, camera), camera.centre.expand(50, 3)
     further = centre.unsqueeze(1) + 7.3 * (point - centre.unsqueeze(1))
@@ -68,7 +68,7 @@ def test_any_point_of_the_ray_gives_the_same_residual():
     )
 
 
-def test_the_residual_is_perpendicular_to_the_ray_and_points_from_ray_to_joint():
+def test_residual_is_perpendicular_and_points_from_ray_to_joint():
     camera, joints = a_camera(), some_joints()
     point, centre = lift(camera.project(joints) + 25.0, camera), camera.centre.expand(50, 3)
     e, d = perpendicular(joints, centre, point), ray_direction(point, centre)
@@ -76,7 +76,7 @@ def test_the_residual_is_perpendicular_to_the_ray_and_points_from_ray_to_joint()
     assert perpendicular(joints - e, centre, point).norm(dim=-1).max() < 1e-5
 
 
-def test_turning_the_whole_scene_leaves_the_observation_as_it_was():
+def test_observation_is_invariant_to_rotating_the_scene_about_the_vertical():
     joints, yaw = some_joints(), torch.linspace(-3, 3, 50)
     point, centre = some_joints(seed=1) + 2.0, torch.tensor([4.0, -1.0, 1.7]).expand(50, 3)
     turn = yaw_quaternion(torch.full((50,), 1.1))
@@ -90,7 +90,7 @@ def test_turning_the_whole_scene_leaves_the_observation_as_it_was():
     torch.testing.assert_close(before, after, atol=1e-5, rtol=0)
 
 
-def test_turning_only_the_body_turns_the_observation_the_other_way():
+def test_rotating_only_the_body_rotates_the_observation_backwards():
     joints, point = some_joints(1), some_joints(1, seed=1) + 2.0
     centre = torch.tensor([[4.0, -1.0, 1.7]])
     e = ray_residual(joints, centre, point, torch.zeros(1))
@@ -98,7 +98,7 @@ def test_turning_only_the_body_turns_the_observation_the_other_way():
     torch.testing.assert_close(quarter, torch.stack([e[..., 1], -e[..., 0], e[..., 2]], dim=-1), atol=1e-6, rtol=0)
 
 
-def test_rays_of_two_views_meet_at_the_joint():
+def test_rays_of_two_views_intersect_at_the_joint():
     joints = some_joints()
     views = [a_camera(), a_camera((-1.0, 4.0, 1.2))]
     centres = [c.centre.expand(50, 3) for c in views]
@@ -110,7 +110,7 @@ def test_rays_of_two_views_meet_at_the_joint():
     assert (met - joints).norm(dim=-1).max() < 1e-3
 
 
-def test_a_point_on_the_centre_has_a_valid_direction_and_no_confidence():
+def test_degenerate_rays_have_a_finite_direction_and_no_confidence():
     centre = torch.tensor([[1.0, 2.0, 3.0]])
     point = torch.stack([centre[0], centre[0] + 1.0]).unsqueeze(0)
     assert torch.equal(ray_confidence(point, centre, torch.full((1, 2), 0.9)), torch.tensor([[0.0, 0.9]]))
@@ -119,7 +119,7 @@ def test_a_point_on_the_centre_has_a_valid_direction_and_no_confidence():
     assert torch.isfinite(e).all()
 
 
-def test_a_body_of_known_pose_is_placed_where_it_stood():
+def test_a_body_of_known_pose_is_placed_correctly():
     camera, where = a_camera(), torch.tensor([0.3, -0.2, 0.9])
     joints = some_joints(1)[0] - torch.tensor([0, 0, 1.0])
     point = lift(camera.project(joints + where), camera)
@@ -127,13 +127,13 @@ def test_a_body_of_known_pose_is_placed_where_it_stood():
     torch.testing.assert_close(placed, where, atol=2e-3, rtol=0)
 
 
-def test_a_foot_on_the_floor_corrects_the_distance_of_a_body_of_the_wrong_size():
+def test_floor_contact_corrects_the_distance_of_a_body_of_the_wrong_size():
     camera = a_camera((3.0, -2.0, 2.5))
     joints = some_joints(1)[0] - torch.tensor([0, 0, 1.0])
     where = torch.tensor([0.3, -0.2, 0.9])
-    point = lift(camera.project(1.1 * joints + where), camera)  # the person is a tenth larger than our body
+    point = lift(camera.project(1.1 * joints + where), camera)  # the person is 10 % larger than our body
     blind = place_on_rays(joints, camera.centre, point, torch.ones(12))
-    foot = torch.tensor([-0.9])  # a sole 0.9 m below the pelvis is on the floor when the pelvis is at 0.9
+    foot = torch.tensor([-0.9])  # the sole is on the floor when the pelvis is at 0.9 m
     helped = place_on_rays(joints, camera.centre, point, torch.ones(12), (foot, torch.full((1,), 50.0)))
     assert (blind - where).norm() > 0.2
     assert (helped - where).norm() < 0.5 * (blind - where).norm()
@@ -141,7 +141,7 @@ def test_a_foot_on_the_floor_corrects_the_distance_of_a_body_of_the_wrong_size()
 
 
 def test_the_placement_is_the_least_squares_solution():
-    """Against torch's own solver: three rows for each ray, weighed by the root of its confidence, and one for each sole."""
+    """Check against `torch.linalg.lstsq`: three rows per ray, weighted by the root of its confidence, and one per sole."""
     draw = torch.Generator().manual_seed(3)
     joints, point = some_joints(4), some_joints(4, seed=1) + torch.tensor([3.0, 0, 0])
     centre, weight = 5 * torch.randn(4, 3, generator=draw), torch.rand(4, 12, generator=draw)
@@ -158,7 +158,7 @@ def test_the_placement_is_the_least_squares_solution():
     torch.testing.assert_close(placed, both.solution.squeeze(-1), atol=1e-3, rtol=1e-3)
 
 
-def test_a_ray_nobody_believes_does_not_pull():
+def test_a_ray_without_confidence_has_no_effect():
     camera, where = a_camera(), torch.tensor([0.3, -0.2, 0.9])
     joints = some_joints(1)[0] - torch.tensor([0, 0, 1.0])
     pixels = camera.project(joints + where)
@@ -167,7 +167,7 @@ def test_a_ray_nobody_believes_does_not_pull():
     torch.testing.assert_close(placed, where, atol=2e-3, rtol=0)
 
 
-def test_a_ray_without_an_end_or_a_number_has_no_confidence():
+def test_non_finite_rays_have_no_confidence():
     centre = torch.tensor([[1.0, 2.0, 3.0]])
     ends = torch.tensor([[[1.0, 2.0, 3.001], [math.inf, 0, 0], [math.nan, 0, 0]]])
     assert torch.equal(ray_confidence(ends, centre, torch.full((1, 3), 0.9)), torch.tensor([[0.9, 0.0, 0.0]]))

@@ -1,4 +1,4 @@
-"""The synthetic detector: its faults are those it says, and only those."""
+"""The synthetic detector has the stated errors and no others."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import torch
 
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_NAMES
-from physhmr_kit.vision.settings import WHAM
 from physhmr_kit.vision.synthetic import KeypointNoise, detect, displace, occlude, outward, perturb, resample_unevenly
 
 
@@ -27,38 +26,37 @@ def error(noise: KeypointNoise, frames=400, seed=1):
     return (seen[..., :2] - truth).norm(dim=-1) / box, seen
 
 
-def test_a_perfect_detector_gives_the_projection_and_full_confidence():
+def test_a_perfect_detector_returns_the_projection_with_full_confidence():
     points, camera = a_scene()
     seen = detect(points, camera, KeypointNoise.none(), torch.Generator().manual_seed(0))
     torch.testing.assert_close(seen[..., :2], camera.project(points))
     assert (seen[..., 2] == 1).all()
 
 
-def test_the_same_seed_gives_the_same_keypoints_and_another_does_not():
+def test_noise_is_reproducible_from_the_seed():
     assert torch.equal(error(KeypointNoise(), seed=3)[1], error(KeypointNoise(), seed=3)[1])
     assert not torch.equal(error(KeypointNoise(), seed=3)[1], error(KeypointNoise(), seed=4)[1])
 
 
-def test_noise_is_a_share_of_the_box_and_twice_the_setting_is_twice_the_noise():
+def test_jitter_is_proportional_to_its_setting():
     quiet = replace(KeypointNoise.none(), jitter=0.01)
     one, two = error(quiet)[0].mean(), error(replace(quiet, jitter=0.02))[0].mean()
     assert 0.003 < one < 0.02
     torch.testing.assert_close(two, 2 * one, rtol=1e-3, atol=0)
 
 
-def test_noise_drags_on_from_frame_to_frame():
+def test_jitter_is_correlated_over_time():
     points, camera = a_scene(2000)
     noise = replace(KeypointNoise.none(), jitter=0.01, memory=0.8)
-    e = (
-        perturb(camera.project(points), camera.is_visible(points), noise, torch.Generator().manual_seed(0))[..., 0]
-        - camera.project(points)[..., 0]
-    )
+    truth = camera.project(points)
+    seen = perturb(truth, camera.is_visible(points), noise, torch.Generator().manual_seed(0))
+    e = seen[..., 0] - truth[..., 0]
     e = e - e.mean(0)
     correlation = (e[1:] * e[:-1]).mean() / e.square().mean()
     assert abs(float(correlation) - 0.8) < 0.05
 
 
-def test_keypoints_go_missing_for_a_while_at_the_stated_rate():
+def test_dropout_has_the_stated_rate_and_length():
     _, seen = error(replace(KeypointNoise.none(), dropout=0.01, dropout_frames=5.0), frames=3000)
     missing = seen[..., 2] == 0
     assert missing.float().mean().item() == pytest.approx(0.05, abs=0.02)
@@ -66,7 +64,7 @@ def test_keypoints_go_missing_for_a_while_at_the_stated_rate():
     assert missing[1:].sum() / starts == pytest.approx(5.0, abs=1.0)
 
 
-def test_a_swap_exchanges_left_and_right_of_arms_or_legs():
+def test_swaps_exchange_left_and_right_limbs():
     points, camera = a_scene(2000)
     truth = camera.project(points)
     seen = perturb(
@@ -78,10 +76,10 @@ def test_a_swap_exchanges_left_and_right_of_arms_or_legs():
     assert torch.equal(
         swapped, (seen[:, COCO_NAMES.index("left_elbow")] == truth[:, COCO_NAMES.index("right_elbow")]).all(-1)
     )
-    assert torch.equal(seen[:, 0], truth[:, 0])  # the nose has no other side
+    assert torch.equal(seen[:, 0], truth[:, 0])  # the nose has no counterpart
 
 
-def test_confidence_falls_where_the_error_is_large():
+def test_confidence_is_lower_where_the_error_is_large():
     e, seen = error(replace(KeypointNoise(), dropout=0.0, frame_dropout=0.0, swap=0.0), frames=2000)
     confidence = seen[..., 2]
     large = e > e.quantile(0.9)
@@ -89,7 +87,7 @@ def test_confidence_falls_where_the_error_is_large():
     assert (confidence >= 0).all() and (confidence <= 1).all()
 
 
-def test_what_is_outside_the_image_is_not_detected():
+def test_keypoints_outside_the_image_are_not_detected():
     points, camera = a_scene()
     outside = points.clone()
     outside[:, 9] = torch.tensor([0.0, 9.0, 1.0])
@@ -99,7 +97,7 @@ def test_what_is_outside_the_image_is_not_detected():
     assert (seen[:, 9, 2] == 0).all() and (seen[:, 0, 2] == 1).all()
 
 
-def test_scaled_noise_keeps_memory_and_grows_the_rest():
+def test_scaled_noise_keeps_the_correlation_in_time():
     noise = KeypointNoise().scaled(2.0)
     assert noise.jitter == 2 * KeypointNoise().jitter and noise.swap == 2 * KeypointNoise().swap
     assert noise.memory == KeypointNoise().memory and noise.dropout_frames == KeypointNoise().dropout_frames
@@ -108,30 +106,30 @@ def test_scaled_noise_keeps_memory_and_grows_the_rest():
     torch.testing.assert_close(seen[..., :2], camera.project(points))
 
 
-def test_things_in_the_way_hide_neighbouring_keypoints_for_a_while():
+def test_occlusion_hides_neighbouring_keypoints_for_a_while():
     points, camera = a_scene(2000)
     hidden = occlude(
         camera.project(points), replace(KeypointNoise.none(), occlusion=0.01), torch.Generator().manual_seed(0)
     )
     frames = hidden.any(-1)
-    assert 0.05 < frames.float().mean() < 0.3  # one in a hundred starts, each lasts about 15
+    assert 0.05 < frames.float().mean() < 0.3  # starts with probability 0.01, lasts about 15 frames
     assert 1 <= hidden[frames].sum(-1).float().mean() < 12
     lengths = frames.long().diff().abs().sum() / 2
     assert frames.sum() / lengths > 6
 
 
-def test_an_edge_of_the_picture_cuts_a_part_off_in_a_share_of_the_tracks():
+def test_truncation_affects_a_share_of_the_tracks():
     points, camera = a_scene(4)
     pixels = camera.project(points).expand(300, 4, 17, 2)
     hidden = occlude(pixels, replace(KeypointNoise.none(), truncation=0.5), torch.Generator().manual_seed(0))
     cut = hidden.any(-1).any(-1)
     assert 0.35 < cut.float().mean() < 0.6
     lowest = pixels[0, 0, :, 1].argmax()
-    assert hidden[cut][:, 0, lowest].float().mean() > 0.4  # most often the feet
+    assert hidden[cut][:, 0, lowest].float().mean() > 0.4  # most often at the bottom
     assert not hidden[:, 0].all(-1).any()
 
 
-def test_uneven_time_moves_what_moves_and_leaves_what_rests():
+def test_uneven_frame_times_change_only_moving_keypoints():
     at = torch.arange(60, dtype=torch.float32)
     pixels = torch.zeros(200, 60, 17, 2)
     pixels[:, :, 0, 0] = at
@@ -140,11 +138,11 @@ def test_uneven_time_moves_what_moves_and_leaves_what_rests():
     off = late[:, :, 0, 0] - at
     uneven = off.abs().amax(1) > 0.01
     assert 0.35 < uneven.float().mean() < 0.65
-    assert off.abs().max() < 2.6  # a picture held for two and a half frames, and no more
+    assert off.abs().max() < 2.6  # at most 2.5 frames late
     assert torch.equal(late[~uneven], pixels[~uneven]) or off[~uneven].abs().max() < 1e-4
 
 
-def test_joints_are_displaced_by_jitter_and_a_bias_of_their_own():
+def test_joints_are_displaced_by_jitter_and_bias():
     points = torch.zeros(300, 40, 17, 3)
     off = displace(points, 1.0, torch.Generator().manual_seed(0))
     bias, jitter = off.mean(1).std(0).mean(-1), off.std(1).median(0).values.mean(-1)
@@ -165,14 +163,14 @@ def test_joints_are_displaced_by_jitter_and_a_bias_of_their_own():
     torch.testing.assert_close(half, off / 2)
 
 
-def test_the_detector_sees_displaced_joints():
+def test_the_detector_projects_displaced_joints():
     points, camera = a_scene()
     seen = detect(points, camera, replace(KeypointNoise.none(), joints=1.0), torch.Generator().manual_seed(0))
     off = (seen[..., :2] - camera.project(points)).norm(dim=-1)
     assert 1 < float(off.mean()) < 20  # 1000 px / 4 m: a centimetre is 2.5 px
 
 
-def test_what_is_masked_takes_the_rest_of_the_limb_with_it():
+def test_masking_extends_along_the_limb():
     mask = torch.zeros(17, dtype=torch.bool)
     mask[COCO_NAMES.index("left_shoulder")] = mask[COCO_NAMES.index("right_knee")] = True
     found = {COCO_NAMES[i] for i in outward(mask).nonzero().flatten().tolist()}
@@ -183,7 +181,7 @@ def test_what_is_masked_takes_the_rest_of_the_limb_with_it():
     assert float(hip) == pytest.approx(0.03, abs=0.01) and float(wrist) == pytest.approx(1 - 0.97**3, abs=0.02)
 
 
-def test_legs_are_hidden_for_about_two_seconds():
+def test_hidden_legs_last_about_two_seconds():
     points, camera = a_scene(4000)
     hidden = occlude(
         camera.project(points), replace(KeypointNoise.none(), hidden_legs=0.005), torch.Generator().manual_seed(1)
@@ -193,7 +191,3 @@ def test_legs_are_hidden_for_about_two_seconds():
     assert not hidden[:, others].any() and (hidden[:, legs] == hidden[:, legs[:1]]).all()
     starts = int((hidden[1:, legs[0]] & ~hidden[:-1, legs[0]]).sum())
     assert 20 < int(hidden[:, legs[0]].sum()) / starts < 120
-
-
-def test_the_noise_of_wham_is_of_the_joints_alone():
-    assert WHAM.jitter == WHAM.bias == WHAM.swap == WHAM.dropout == 0 and WHAM.joints == 1 and WHAM.masked == 0.03

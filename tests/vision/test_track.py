@@ -1,4 +1,4 @@
-"""VisualTrack and placement: from a filmed body to rays, and from rays back to where the body stood."""
+"""VisualTrack and placement: from a body to rays, and from rays back to its position."""
 
 import os
 from dataclasses import replace
@@ -46,11 +46,18 @@ def bodies(clip):
 
 
 def known_pose(track: VisualTrack, clip: Clip) -> VisualTrack:
-    """The track as if the encoder had told the pose exactly, feet on the floor."""
+    """The track with the true pose as the encoder's estimate, feet on the floor."""
     return replace(track, joint_rot=clip.joint_rot, contact=torch.ones(len(track), 4))
 
 
-def test_a_synthetic_track_without_noise_has_rays_through_the_keypoints_of_the_body(encoder):
+def person_of_size(size: float, encoder) -> VisualTrack:
+    """A track with known pose of a person and path `size` times as large as the mean shape's."""
+    points = size * coco_from_bodies(*bodies(a_clip()))
+    keypoints = torch.cat([CAMERA.project(points), torch.ones(45, 17, 1)], dim=-1)
+    return known_pose(build_track(keypoints, CAMERA, encoder), a_clip())
+
+
+def test_rays_of_a_noise_free_synthetic_track_pass_through_the_keypoints(encoder):
     clip = a_clip()
     track = synthesize_track(clip, CAMERA, encoder, KeypointNoise.none())
     points = coco_from_bodies(*bodies(clip))[:, RAY_COCO]
@@ -60,11 +67,11 @@ def test_a_synthetic_track_without_noise_has_rays_through_the_keypoints_of_the_b
     assert track.feature.shape == (45, 512) and track.root_rot.shape == (45, 4)
 
 
-def test_a_fast_clip_is_filmed_at_thirty_frames_a_second(encoder):
+def test_clips_are_resampled_to_30_fps(encoder):
     assert len(synthesize_track(a_clip(181, 120.0), CAMERA, encoder)) == 46
 
 
-def test_the_same_generator_seed_gives_the_same_track(encoder):
+def test_synthetic_tracks_are_reproducible_from_the_seed(encoder):
     tracks = [
         synthesize_track(a_clip(), CAMERA, encoder, generator=torch.Generator().manual_seed(s)) for s in (1, 1, 2)
     ]
@@ -72,7 +79,7 @@ def test_the_same_generator_seed_gives_the_same_track(encoder):
     assert not torch.equal(tracks[0].keypoints, tracks[2].keypoints)
 
 
-def test_a_saved_track_loads_the_same(tmp_path, encoder):
+def test_a_track_round_trips_through_its_file(tmp_path, encoder):
     track = synthesize_track(a_clip(), CAMERA, encoder)
     again = VisualTrack.load(track.save(tmp_path / "t.npz"))
     for key in ("keypoints", "ray_point", "ray_confidence", "centre", "feature", "joint_rot", "contact", "uncertainty"):
@@ -81,7 +88,7 @@ def test_a_saved_track_loads_the_same(tmp_path, encoder):
     assert (again.name, again.fps, again.scale, again.image_size) == ("glide", 30.0, 1.0, (1920, 1080))
 
 
-def test_faulty_track_files_are_told(tmp_path, encoder):
+def test_invalid_track_files_are_reported(tmp_path, encoder):
     path = synthesize_track(a_clip(), CAMERA, encoder).save(tmp_path / "t.npz")
     with np.load(path) as data:
         arrays = dict(data)
@@ -96,19 +103,19 @@ def test_faulty_track_files_are_told(tmp_path, encoder):
         ("cut", "not a readable"),
         ("none", "no such"),
     ):
-        with pytest.raises(KitError, match=fault) as told:
+        with pytest.raises(KitError, match=fault) as error:
             VisualTrack.load(tmp_path / f"{name}.npz")
-        assert f"{name}.npz" in str(told.value)
+        assert f"{name}.npz" in str(error.value)
 
 
-def test_a_keypoint_without_a_direction_gets_no_confidence(encoder):
+def test_missing_keypoints_give_rays_without_confidence(encoder):
     track = synthesize_track(a_clip(), CAMERA, encoder, KeypointNoise.none())
     keypoints = track.keypoints.clone()
     keypoints[3, 7, 2] = 0.0
     assert build_track(keypoints, CAMERA, encoder).ray_confidence[3, RAY_COCO.index(7)] == 0
 
 
-def test_a_detectors_track_at_sixty_frames_a_second_is_read_at_thirty(encoder):
+def test_detected_keypoints_are_resampled_to_30_fps(encoder):
     clip = a_clip(90, 60.0)
     pixels = CAMERA.project(coco_from_bodies(*bodies(clip)))
     detected = KeypointTrack(
@@ -121,7 +128,7 @@ def test_a_detectors_track_at_sixty_frames_a_second_is_read_at_thirty(encoder):
         track_from_keypoints(replace(detected, image_size=(640, 480)), CAMERA, encoder)
 
 
-def test_a_body_of_known_pose_is_put_back_where_it_stood(encoder):
+def test_placement_recovers_the_position_of_a_known_pose(encoder):
     clip = a_clip()
     track = known_pose(synthesize_track(clip, CAMERA, encoder, KeypointNoise.none()), clip)
     torch.testing.assert_close(place(track), clip.root_pos, atol=5e-3, rtol=0)
@@ -129,33 +136,29 @@ def test_a_body_of_known_pose_is_put_back_where_it_stood(encoder):
 
 
 @pytest.mark.parametrize("size", [0.9, 1.0, 1.12])
-def test_the_size_of_a_person_is_found_from_rays_and_floor(encoder, size):
+def test_scale_is_estimated_from_rays_and_floor(encoder, size):
     clip = a_clip()
-    points = size * coco_from_bodies(
-        *bodies(clip)
-    )  # a larger person in a larger world, filmed by a camera at the same height
-    keypoints = torch.cat([CAMERA.project(points), torch.ones(45, 17, 1)], dim=-1)
-    track = known_pose(build_track(keypoints, CAMERA, encoder), clip)
+    track = person_of_size(size, encoder)
     assert abs(estimate_scale(track) - size) < 0.03
-    shrunk = with_scale(track, size)
-    torch.testing.assert_close(
-        place(shrunk), clip.root_pos, atol=0.01, rtol=0
-    )  # the mean-shape body fits the divided world
+    # the mean-shape body fits the divided world
+    torch.testing.assert_close(place(with_scale(track, size)), clip.root_pos, atol=0.01, rtol=0)
 
 
-def test_the_encoder_runs_once_whether_the_scale_is_given_or_estimated(encoder, monkeypatch):
+def test_the_encoder_runs_once_per_track(encoder, monkeypatch):
     keypoints = synthesize_track(a_clip(), CAMERA, encoder, KeypointNoise.none()).keypoints
     detected, encode, calls = KeypointTrack(keypoints, 30.0, CAMERA.image_size, "walk.npz"), encoder.encode, []
     monkeypatch.setattr(encoder, "encode", lambda *args: calls.append(1) or encode(*args))
     tracks = [track_from_keypoints(detected, CAMERA, encoder, scale) for scale in (1.0, 1.2, None)]
     assert len(calls) == 3
     assert torch.equal(tracks[0].feature, tracks[1].feature) and tracks[1].scale == 1.2
-    again = build_track(tracks[1].keypoints, tracks[1].camera, encoder)  # what running it again would say
+    again = build_track(
+        tracks[1].keypoints, tracks[1].camera, encoder
+    )  # the encoder does not depend on the camera position
     torch.testing.assert_close(again.feature, tracks[1].feature, atol=1e-4, rtol=0)
     assert torch.equal(again.ray_point, tracks[1].ray_point)
 
 
-def test_a_slice_of_a_track_has_the_same_frames(encoder):
+def test_slicing_a_track(encoder):
     track = synthesize_track(a_clip(), CAMERA, encoder)
     part = track[10:12]
     assert len(part) == 2 and torch.equal(part.feature, track.feature[10:12]) and part.camera.batch_shape == ()
@@ -163,29 +166,20 @@ def test_a_slice_of_a_track_has_the_same_frames(encoder):
     assert synthesize_track(a_clip(), moving, encoder)[10:12].camera.batch_shape == (2,)
 
 
-@pytest.mark.parametrize("size, told", [(0.6, 0.8), (1.6, 1.25)])
-def test_a_person_of_no_human_size_is_not_believed(encoder, size, told):
-    clip = a_clip()
-    keypoints = torch.cat([CAMERA.project(size * coco_from_bodies(*bodies(clip))), torch.ones(45, 17, 1)], dim=-1)
-    assert estimate_scale(known_pose(build_track(keypoints, CAMERA, encoder), clip)) == pytest.approx(told)
+@pytest.mark.parametrize("size, expected", [(0.6, 0.8), (1.6, 1.25)])
+def test_estimated_scale_is_clamped(encoder, size, expected):
+    assert estimate_scale(person_of_size(size, encoder)) == pytest.approx(expected)
 
 
-def test_a_person_nobody_saw_is_of_the_mean_size(encoder):
+def test_scale_of_an_unseen_person_is_1(encoder):
     track = known_pose(synthesize_track(a_clip(), CAMERA, encoder), a_clip())
     blind = replace(track, ray_confidence=torch.zeros(45, 12), contact=torch.zeros(45, 4))
     assert estimate_scale(blind) == pytest.approx(1.0)
 
 
-def larger(encoder) -> VisualTrack:
-    """A person a tenth larger than our body, pose known: rays and floor disagree about the distance."""
-    clip = a_clip()
-    keypoints = torch.cat([CAMERA.project(1.1 * coco_from_bodies(*bodies(clip))), torch.ones(45, 17, 1)], dim=-1)
-    return known_pose(build_track(keypoints, CAMERA, encoder), clip)
-
-
 @pytest.mark.parametrize("contact, grip", [(1.0, 4.0), (0.75, 2.0), (0.5, 0.0), (0.1, 0.0)])
-def test_the_floor_pulls_as_much_as_the_feet_are_surely_on_it(encoder, contact, grip):
-    track = larger(encoder)
+def test_floor_weight_follows_the_contact_probability(encoder, contact, grip):
+    track = person_of_size(1.1, encoder)  # rays and floor disagree about the distance
     joints, rot = forward_kinematics(torch.zeros(45, 3), track.joint_rot, mean_offsets())
     floor = (sole_height(joints, rot), torch.full((45, 4), grip))
     points = coco_from_bodies(joints, rot)[:, RAY_COCO]
@@ -196,22 +190,22 @@ def test_the_floor_pulls_as_much_as_the_feet_are_surely_on_it(encoder, contact, 
         assert (placed - place(replace(track, contact=torch.zeros(45, 4)))).norm(dim=-1).min() > 0.05
 
 
-def test_rays_alone_do_not_ask_for_the_floor(encoder):
-    track = larger(encoder)
+def test_bodies_on_rays_ignore_the_floor(encoder):
+    track = person_of_size(1.1, encoder)
     pos, rot = bodies_on_rays(track)
     torch.testing.assert_close(pos[:, 0], place(replace(track, contact=torch.zeros(45, 4))))
     expected = forward_kinematics(pos[:, 0], track.joint_rot, mean_offsets())
-    torch.testing.assert_close(pos, expected[0]), torch.testing.assert_close(rot, expected[1])
+    torch.testing.assert_close((pos, rot), expected)
 
 
-def test_the_encoder_s_motion_is_a_clip_with_its_pose_rate_and_name(encoder):
+def test_encoder_clip_keeps_pose_rate_and_name(encoder):
     track = replace(synthesize_track(a_clip(), CAMERA, encoder), fps=25.0)
     clip = encoder_clip(track)
     assert (clip.fps, clip.name) == (25.0, "glide")
     assert roma.unitquat_geodesic_distance(clip.joint_rot, track.joint_rot).max() < 2e-3
 
 
-def test_the_real_video_gives_a_finite_track(encoder):
+def test_a_real_video_gives_a_finite_track(encoder):
     if not (VIDEO / "balance_cam01_keypoints.npz").is_file():
         pytest.skip(f"{VIDEO} is absent; set PHYSHMR_DATA")
     keypoints = KeypointTrack.load(VIDEO / "balance_cam01_keypoints.npz")
@@ -221,7 +215,7 @@ def test_the_real_video_gives_a_finite_track(encoder):
 
 
 @pytest.mark.parametrize("name", ["walk_forward", "squat"])
-def test_the_bundled_encoder_knows_which_way_a_body_faces_and_where_it_stands(name):
+def test_bundled_encoder_estimates_orientation_and_position(name):
     from physhmr_kit.motion.demo import demo_clips
     from physhmr_kit.vision.pretrained import BUNDLED, load_encoder
 

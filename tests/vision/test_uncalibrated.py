@@ -1,4 +1,4 @@
-"""Cameras nobody calibrated: the geometry is exact when the encoder is; the bundled encoder finds a synthetic camera roughly."""
+"""Uncalibrated cameras: the estimate is exact if the encoder is, and the floor corrects its tilt."""
 
 import math
 
@@ -25,7 +25,7 @@ FRAMES = 60
 
 
 def a_walk(along=(0.4, 0.0)):
-    """A body that stands and is carried over the floor with a velocity, m/s."""
+    """A standing body that is moved over the floor at a velocity, m/s."""
     t = torch.arange(FRAMES) / 30
     rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(FRAMES, 24, 1)
     rot[:, 0] = torch.tensor(STANDING)
@@ -34,7 +34,7 @@ def a_walk(along=(0.4, 0.0)):
 
 
 class Oracle:
-    """Knows the truth and tells it in the frame of the camera it is given, but for up, which it takes to be pitched forward."""
+    """An encoder that returns the truth in the frame of the given camera, with the up direction pitched forward."""
 
     def __init__(self, camera: Camera, pitched: float = 0.0, contact: float = 1.0):
         self.camera, self.contact = camera, contact
@@ -43,7 +43,7 @@ class Oracle:
 
     def encode(self, keypoints, camera, image=None, guessed=False):
         first = [c.R.reshape(-1, 3, 3)[0] for c in (camera, self.camera)]
-        turn = first[0].mT @ first[1]  # from the true world to the one the camera claims
+        turn = first[0].mT @ first[1]  # from the true world to that of the given camera
         _, rot = a_walk()
         rot[:, 0] = roma.quat_product(roma.rotmat_to_unitquat(turn).expand(FRAMES, 4), rot[:, 0])
         feature, uncertainty = torch.zeros(FRAMES, 512), torch.zeros(FRAMES, 24)
@@ -59,7 +59,7 @@ def filmed(camera: Camera, along=(0.4, 0.0)) -> KeypointTrack:
 
 
 def from_the_front(down: float = 20.0) -> Camera:
-    """5 m before a body that walks along y, looking down by so many degrees."""
+    """5 m in front of a body that walks along y, pitched down by `down` degrees."""
     height = 1.0 + 5 * math.tan(math.radians(down))
     return Camera.look_at((0.0, -5.0, height), (0.0, 0.0, 1.0), focal=1500.0, roll=0.1)
 
@@ -70,7 +70,7 @@ def tilt_error(found, camera: Camera) -> float:
 
 
 @pytest.mark.parametrize("down", [-5.0, 20.0, 40.0])
-def test_the_camera_is_found_where_the_encoder_knows_up(down):
+def test_the_camera_is_exact_if_the_up_direction_is(down):
     height = 1.0 + 4 * math.sin(math.radians(down))
     camera = Camera.look_at((0.4, -4.0, height), (0.4, 0.0, 1.0), focal=1500.0, roll=0.1)
     found = estimate_camera(filmed(camera), Oracle(camera), focal=1500.0)
@@ -90,24 +90,24 @@ def test_the_floor_under_a_run_corrects_the_pitch(pitched):
     assert found.height_m == pytest.approx(float(camera.centre[2]), rel=0.05)
 
 
-@pytest.mark.parametrize("what", ["stands", "in the air"])
-def test_the_pitch_stays_where_no_floor_tells_it(what):
+@pytest.mark.parametrize("case", ["stands", "in the air"])
+def test_without_floor_information_the_pitch_is_unchanged(case):
     camera = from_the_front()
-    along, contact = ((0.0, 0.0), 1.0) if what == "stands" else ((0.0, 3.0), 0.0)
+    along, contact = ((0.0, 0.0), 1.0) if case == "stands" else ((0.0, 3.0), 0.0)
     found = estimate_camera(filmed(camera, along), Oracle(camera, 4.0, contact), focal=1500.0)
     assert tilt_error(found, camera) == pytest.approx(4.0, abs=0.3)
-    assert any("no foot is in contact" in note for note in found.notes) == (what == "in the air")
+    assert any("no foot is in contact" in note for note in found.notes) == (case == "in the air")
 
 
-def test_a_frame_in_which_the_feet_are_wild_hardly_tilts_the_floor():
+def test_outlier_feet_hardly_tilt_the_floor():
     camera = from_the_front()
     track = filmed(camera, along=(0.0, 1.5))
-    track.keypoints[-6:, :, :2] = track.keypoints[-6:, :, :2] * 0.5 + 400.0  # half as large, so twice as far away
+    track.keypoints[-6:, :, :2] = track.keypoints[-6:, :, :2] * 0.5 + 400.0  # half the size, so twice as far away
     found = estimate_camera(track, Oracle(camera), focal=1500.0)
     assert tilt_error(found, camera) < 1.0
 
 
-def test_a_known_lens_that_moves_keeps_its_way():
+def test_a_moving_camera_keeps_its_path():
     centre = torch.stack(
         [torch.linspace(0, 1, FRAMES), torch.full((FRAMES,), -4.0), torch.full((FRAMES,), 1.5)], dim=-1
     )
@@ -117,32 +117,32 @@ def test_a_known_lens_that_moves_keeps_its_way():
     assert found.camera.batch_shape == (FRAMES,)
     moved = found.camera.centre - found.camera.centre[:1]
     torch.testing.assert_close(moved.norm(dim=-1), (centre - centre[:1]).norm(dim=-1), atol=1e-3, rtol=0)
-    assert moved[:, 2].abs().max() < 0.05  # the way was level
+    assert moved[:, 2].abs().max() < 0.05  # the path was level
     with pytest.raises(KitError, match="60 frames of keypoints but"):
         estimate_camera(filmed(camera), Oracle(camera), lens=camera[:20])
 
 
-def test_without_a_focal_length_the_diagonal_is_taken_and_said():
+def test_unknown_focal_length_defaults_to_the_diagonal_with_a_note():
     camera = Camera.look_at((0.4, -4.0, 1.4), (0.4, 0.0, 1.0), focal=diagonal_focal((1920, 1080)))
     found = estimate_camera(filmed(camera), Oracle(camera))
     assert float(found.camera.K[0, 0]) == pytest.approx(2202.9, abs=0.1)
     assert any("focal length unknown" in note for note in found.notes)
 
 
-def test_a_level_camera_looks_along_x_with_its_top_up():
+def test_level_camera_looks_along_x():
     camera = level_camera((1080, 1920), 1000.0)
     ahead = camera.project(torch.tensor([[5.0, 0.0, 0.0], [5.0, 0.0, 1.0], [5.0, 1.0, 0.0]]))
     torch.testing.assert_close(ahead, torch.tensor([[540.0, 960.0], [540.0, 760.0], [340.0, 960.0]]))
 
 
-def test_the_middle_of_directions_does_not_follow_a_few_wild_ones():
+def test_middle_direction_is_robust_to_outliers():
     up = torch.tensor([0.0, 0.0, 1.0]).repeat(20, 1)
     up[:6] = torch.tensor([1.0, 0.0, 0.0])
     assert middle_direction(up, torch.ones(20))[2] > 0.999
     assert middle_direction(up, torch.cat([torch.full((6,), 5.0), torch.ones(14)]))[0] > 0.999
 
 
-def test_the_shortest_turn_takes_one_direction_to_the_other():
+def test_shortest_turn_rotates_one_vector_to_the_other():
     a, b = (torch.nn.functional.normalize(torch.tensor(v), dim=0) for v in ([1.0, 2.0, 0.5], [0.2, -1.0, 2.0]))
     turn = shortest_turn(a, b)
     torch.testing.assert_close(turn @ a, b, atol=1e-5, rtol=0)
@@ -151,7 +151,7 @@ def test_the_shortest_turn_takes_one_direction_to_the_other():
     assert torch.equal(shortest_turn(a, a), torch.eye(3))
 
 
-def test_the_track_of_the_estimate_is_that_of_the_estimated_camera():
+def test_the_track_of_the_estimate_belongs_to_the_estimated_camera():
     camera = Camera.look_at((0.4, -4.0, 2.0), (0.4, 0.0, 1.0), focal=1500.0)
     oracle = Oracle(camera)
     found = estimate_camera(filmed(camera), oracle, focal=1500.0)

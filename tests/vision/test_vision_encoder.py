@@ -1,4 +1,4 @@
-"""The encoder: what it must not depend on, long tracks, files."""
+"""The encoder: invariances, long tracks, image features, files."""
 
 import math
 
@@ -12,7 +12,7 @@ from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import FEATURE_DIM, WINDOW, VisionEncoder, averaged, mirrored_estimate
 from physhmr_kit.vision.filming import joint_positions
-from physhmr_kit.vision.keypoints import coco_from_bodies
+from physhmr_kit.vision.keypoints import COCO_MIRROR, coco_from_bodies
 from physhmr_kit.vision.person_view import NUM_INPUTS, mirrored_tokens, person_view
 from physhmr_kit.vision.pretrained import load_encoder, save_encoder
 from physhmr_kit.vision.synthetic import KeypointNoise, detect
@@ -22,7 +22,7 @@ def small_encoder() -> VisionEncoder:
     torch.manual_seed(0)
     encoder = VisionEncoder(width=32, layers=2, heads=2).eval()
     with torch.no_grad():
-        encoder.heads.weight.normal_(std=0.1)  # heads that say something
+        encoder.heads.weight.normal_(std=0.1)  # make the outputs depend on the input
     return encoder
 
 
@@ -52,7 +52,7 @@ def test_the_network_is_small():
     assert sum(p.numel() for p in VisionEncoder().parameters()) < 3_000_000
 
 
-def test_an_encoding_has_the_promised_shapes_and_unit_rotations():
+def test_an_encoding_has_the_documented_shapes_and_unit_rotations():
     camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     out = small_encoder().encode(seen_by(camera, a_swaying_body()), camera)
     assert out.feature.shape == (40, FEATURE_DIM) and out.joint_rot.shape == (40, 24, 4)
@@ -60,7 +60,7 @@ def test_an_encoding_has_the_promised_shapes_and_unit_rotations():
     torch.testing.assert_close(out.joint_rot.norm(dim=-1), torch.ones(40, 24))
 
 
-def test_an_untrained_encoder_starts_from_an_upright_rest_pose():
+def test_an_untrained_encoder_predicts_the_upright_rest_pose():
     torch.manual_seed(0)
     encoder = VisionEncoder()
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_an_untrained_encoder_starts_from_an_upright_rest_pose():
     torch.testing.assert_close(rotmat[0, 1:], torch.eye(3).expand(23, 3, 3))
 
 
-def test_turning_and_moving_the_scene_turns_the_root_and_leaves_the_feature_alone():
+def test_encoding_is_equivariant_to_moving_the_scene():
     encoder, body = small_encoder(), a_swaying_body()
     camera = Camera.look_at((4.0, 0.5, 1.6), (0.2, 0.0, 1.0))
     yaw, shift = 1.3, torch.tensor([2.0, -1.0, 0.0])
@@ -81,11 +81,11 @@ def test_turning_and_moving_the_scene_turns_the_root_and_leaves_the_feature_alon
     here = encoder.encode(seen_by(camera, body), camera)
     moved = encoder.encode(seen_by(there, turned(body, yaw, shift.tolist())), there)
     torch.testing.assert_close(moved.feature, here.feature, atol=2e-3, rtol=0)
-    expected = roma.quat_product(turn.expand(40, 4), here.root_rot)
-    assert roma.unitquat_geodesic_distance(moved.root_rot, expected).abs().max() < 5e-3
+    expected = roma.quat_product(turn.expand(40, 4), here.joint_rot[:, 0])
+    assert roma.unitquat_geodesic_distance(moved.joint_rot[:, 0], expected).abs().max() < 5e-3
 
 
-def test_lens_focal_length_and_roll_of_the_camera_do_not_reach_the_encoder():
+def test_tokens_do_not_depend_on_lens_focal_length_and_roll():
     body = a_swaying_body()
     plain = Camera.look_at((4.0, 0.5, 1.6), (0.2, 0.0, 1.0), focal=1500.0)
     other = Camera.look_at((4.0, 0.5, 1.6), (0.1, 0.1, 1.1), focal=900.0, image_size=(1080, 1920), roll=0.4)
@@ -95,7 +95,7 @@ def test_lens_focal_length_and_roll_of_the_camera_do_not_reach_the_encoder():
     torch.testing.assert_close(a.tokens, b.tokens, atol=5e-3, rtol=0)
 
 
-def test_the_position_of_a_missing_keypoint_is_hidden():
+def test_tokens_do_not_depend_on_the_position_of_missing_keypoints():
     camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     keypoints = seen_by(camera, a_swaying_body())
     keypoints[:, 9, 2] = 0.0
@@ -105,20 +105,20 @@ def test_the_position_of_a_missing_keypoint_is_hidden():
     torch.testing.assert_close(a, b, atol=2e-3, rtol=0)
 
 
-def test_nothing_detected_gives_finite_tokens():
+def test_tokens_without_detections_are_finite():
     camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     assert torch.isfinite(person_view(torch.zeros(5, 17, 3), camera).tokens).all()
 
 
 @pytest.mark.parametrize("frames", [WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW + 7])
-def test_a_long_track_is_read_in_windows_that_agree_with_one_window(frames):
+def test_windows_of_a_long_track_agree_with_a_single_window(frames):
     encoder = small_encoder()
-    tokens = torch.randn(1, NUM_INPUTS).expand(frames, NUM_INPUTS)  # nothing changes, so every window says the same
+    tokens = torch.randn(1, NUM_INPUTS).expand(frames, NUM_INPUTS)  # constant, so that all windows agree
     feature = encoder.context_of_track(tokens)
     torch.testing.assert_close(feature, encoder.context(tokens[None, :10])[0, :1].expand(frames, -1), atol=1e-4, rtol=0)
 
 
-def test_only_differences_of_time_are_seen():
+def test_attention_uses_time_order_and_future_frames():
     encoder = small_encoder()
     tokens = torch.randn(1, 20, NUM_INPUTS)
     together = encoder.context(tokens)
@@ -126,13 +126,13 @@ def test_only_differences_of_time_are_seen():
     assert not torch.allclose(together[:, :10], encoder.context(tokens[:, :10]), atol=1e-3)  # and the future is used
 
 
-def test_image_features_are_added_where_there_are_any(tmp_path):
+def test_image_features_are_optional_per_frame(tmp_path):
     torch.manual_seed(0)
     encoder = load_encoder(save_encoder(small_encoder(), tmp_path / "e.safetensors"), image_dim=8)
     camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     keypoints, image = seen_by(camera, a_swaying_body()), torch.randn(40, 8)
     alone = encoder.encode(keypoints, camera).feature
-    assert torch.equal(encoder.encode(keypoints, camera, image).feature, alone)  # a fresh input says nothing yet
+    assert torch.equal(encoder.encode(keypoints, camera, image).feature, alone)  # a new input starts at zero
     torch.nn.init.normal_(encoder.image.weight)
     assert not torch.allclose(encoder.encode(keypoints, camera, image).feature, alone, atol=0.1)
     missing = torch.full((40, 8), torch.nan)
@@ -143,7 +143,7 @@ def test_image_features_are_added_where_there_are_any(tmp_path):
     assert again.hparams["image_dim"] == 8
 
 
-def test_a_guessed_camera_is_told_to_the_encoder():
+def test_tokens_say_whether_the_camera_tilt_is_a_guess():
     camera = Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     keypoints = seen_by(camera, a_swaying_body(6))
     known, guessed = person_view(keypoints, camera).tokens, person_view(keypoints, camera, True).tokens
@@ -153,7 +153,7 @@ def test_a_guessed_camera_is_told_to_the_encoder():
     assert several[:, 0, -1].tolist() == [1, 0, 1]
 
 
-def test_saved_weights_load_frozen_and_nearly_the_same(tmp_path):
+def test_saved_weights_load_frozen_in_half_precision(tmp_path):
     encoder = small_encoder()
     path = save_encoder(encoder, tmp_path / "e.safetensors", steps="7")
     again = load_encoder(path)
@@ -163,7 +163,7 @@ def test_saved_weights_load_frozen_and_nearly_the_same(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["e.safetensors"]
 
 
-def test_files_that_are_not_encoder_weights_are_told(tmp_path):
+def test_invalid_weight_files_are_reported(tmp_path):
     from safetensors.torch import save_file
 
     with pytest.raises(KitError, match="no such weights"):
@@ -172,7 +172,7 @@ def test_files_that_are_not_encoder_weights_are_told(tmp_path):
     with pytest.raises(KitError, match=r"text\.safetensors: not a readable"):
         load_encoder(tmp_path / "text.safetensors")
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(KitError, match="not of a vision encoder"):
+    with pytest.raises(KitError, match="not those of a vision encoder"):
         load_encoder(tmp_path / "other.safetensors")
     path = save_encoder(small_encoder(), tmp_path / "cut.safetensors")
     path.write_bytes(path.read_bytes()[:-500])
@@ -180,14 +180,14 @@ def test_files_that_are_not_encoder_weights_are_told(tmp_path):
         load_encoder(path)
 
 
-def test_azimuth_is_the_direction_of_view():
+def test_azimuth_is_the_viewing_direction():
     camera = Camera.look_at((0.0, -4.0, 1.2), (0.0, 0.0, 1.0))
     azimuth = person_view(seen_by(camera, a_swaying_body(1)), camera).azimuth
     assert abs(float(azimuth) - math.pi / 2) < 0.05
 
 
 def orbiting(sign: float) -> Camera:
-    """A camera that goes around the origin, from the x axis to the side of `sign`, or from its mirror image."""
+    """A camera that orbits the origin towards the side of `sign`."""
     angle = sign * (0.3 + 0.02 * torch.arange(40))
     centre = torch.stack([4 * angle.cos(), 4 * angle.sin(), torch.full((40,), 1.5)], dim=-1)
     return Camera.look_at(centre, torch.tensor([0.1, 0.0, 1.0]).expand(40, 3))
@@ -195,15 +195,14 @@ def orbiting(sign: float) -> Camera:
 
 def test_mirrored_tokens_are_those_of_the_mirrored_scene():
     root = torch.stack([0.3 * torch.arange(40) / 30, 0.2 * (torch.arange(40) / 9).sin(), torch.ones(40)], dim=-1)
-    _, rot = a_swaying_body()
-    pos = a_swaying_body()[0] + (root - a_swaying_body()[0][:, :1].squeeze(1)).unsqueeze(1)
+    pos, rot = a_swaying_body()
+    pos = pos + (root - pos[:, 0]).unsqueeze(1)
     points = coco_from_bodies(pos, rot)
-    swap = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
-    image = points[:, swap] * torch.tensor([1.0, -1.0, 1.0])
+    image = points[:, COCO_MIRROR] * torch.tensor([1.0, -1.0, 1.0])
 
     def tokens(points, camera):
         confidence = torch.linspace(0.3, 1.0, 17).expand(40, 17)
-        confidence = confidence if points is not image else confidence[:, swap]
+        confidence = confidence if points is not image else confidence[:, COCO_MIRROR]
         return person_view(torch.cat([camera.project(points), confidence.unsqueeze(-1)], dim=-1), camera).tokens
 
     here, there = tokens(points, orbiting(1.0)), tokens(image, orbiting(-1.0))
@@ -219,7 +218,7 @@ def an_estimate(seed: int) -> dict[str, torch.Tensor]:
     return {"rotmat": rotmat, "contact": contact, "up": up, "uncertainty": uncertainty}
 
 
-def test_a_mirrored_estimate_exchanges_left_and_right():
+def test_mirroring_an_estimate_swaps_left_and_right():
     out = an_estimate(0)
     image = mirrored_estimate(out)
     there = joint_positions(image["rotmat"])
@@ -232,7 +231,7 @@ def test_a_mirrored_estimate_exchanges_left_and_right():
         torch.testing.assert_close(value, out[key], atol=1e-4, rtol=0)
 
 
-def test_the_mean_of_two_estimates_lies_between_them():
+def test_averaging_estimates():
     a = an_estimate(0)
     turned = a["rotmat"] @ roma.rotvec_to_rotmat(torch.tensor([0.4, 0.0, 0.0]))
     b = a | {"rotmat": turned, "contact": a["contact"] + 2}
@@ -244,10 +243,10 @@ def test_the_mean_of_two_estimates_lies_between_them():
     torch.testing.assert_close(mean["up"], a["up"])
 
 
-def test_the_estimate_of_a_mirrored_film_is_the_mirrored_estimate():
+def test_encoding_is_equivariant_to_mirroring():
     encoder, camera = small_encoder(), Camera.look_at((4.0, 0.0, 1.2), (0.0, 0.0, 1.0))
     keypoints = seen_by(camera, a_swaying_body())
-    image = keypoints[:, [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]].clone()
+    image = keypoints[:, COCO_MIRROR].clone()
     image[..., 0] = 2 * camera.K[0, 2] - image[..., 0]
     here, there = encoder.encode(keypoints, camera), encoder.encode(image, camera)
     torch.testing.assert_close(there.contact, here.contact[:, [1, 0, 3, 2]], atol=1e-3, rtol=0)
