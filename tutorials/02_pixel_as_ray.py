@@ -534,8 +534,8 @@ assert 1.7 < worse < 2.3
 # **2 · A stereo camera.** Put `second` right next to `camera`, 20 cm away. *Expect* hardly any change from one camera; the baseline has to be a substantial part of the distance.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
-beside = Camera.look_at((4.0, 1.4, 1.5), (0.0, 0.0, 0.9), focal=1500.0)
-stereo = curvature(camera, beside)
+nearby = Camera.look_at((4.0, 1.4, 1.5), (0.0, 0.0, 0.9), focal=1500.0)
+stereo = curvature(camera, nearby)
 gain = math.sqrt(one[2] / one[0]) / math.sqrt(stereo[2] / stereo[0])
 print(f"{gain:.2f} times better known")
 assert 0.95 < gain < 1.3

@@ -62,7 +62,7 @@ REAL = (DATA / "balance_cam01.mp4").is_file()
 if REAL:
     detected = KeypointTrack.load(DATA / "balance_cam01_keypoints.npz")
     camera = Camera.load(DATA / "balance_cam01_camera.json")
-    film = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)]
+    images = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)]
 else:  # a demo motion at 60 fps, seen by a portrait camera
     clip = demo_clip("wave").resample(60.0)
     camera = Camera.look_at((3.2, 1.4, 1.7), (0.0, 0.0, 0.95), focal=1680.0, image_size=(1080, 1920))
@@ -70,7 +70,7 @@ else:  # a demo motion at 60 fps, seen by a portrait camera
     detected = KeypointTrack(
         detect(points, camera, KeypointNoise(), torch.Generator().manual_seed(0)), 60.0, camera.image_size, "synthetic"
     )
-    film = []
+    images = []
 width, height = detected.image_size
 print(f"{'real' if REAL else 'synthetic'} video: {len(detected)} frames at {detected.fps:g} fps, {width}x{height}")
 
@@ -88,8 +88,8 @@ def draw_points(axes, points, colour, label=None, **style) -> None:
 
 def frame_axes(axes, frame: int, margin: float = 120.0) -> None:
     """The image of a 30 Hz frame, cropped to the person."""
-    if film:
-        axes.imshow(film[min(frame, len(film) - 1)])
+    if images:
+        axes.imshow(images[min(frame, len(images) - 1)])
     seen = keypoints[frame, :, :2]
     low, high = seen.amin(0) - margin, seen.amax(0) + margin
     axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
@@ -374,7 +374,7 @@ print(f"true height: {float(camera.centre[2]):.2f} m")
 # %%
 still = torch.zeros(len(track), 24, 3)
 kinematic = Rollout(track.name, body, body, still, torch.zeros(len(track), 69), {}, len(track), True, None)
-show(kinematic, track, [(k / 30, image) for k, image in enumerate(film) if k % 3 == 0] or None)
+show(kinematic, track, [(k / 30, image) for k, image in enumerate(images) if k % 3 == 0] or None)
 
 ankle = body.body_pos[:, 7:9]
 speed = 30 * ankle.diff(dim=0).norm(dim=-1)

@@ -296,14 +296,14 @@ def policy_loss(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: t
 
 ratio = torch.linspace(0.4, 1.8, 141)
 figure, panels = plt.subplots(1, 2, figsize=(9.5, 2.8), sharex=True, layout="constrained")
-for axes, sign, words in zip(
+for axes, sign, label in zip(
     panels, (1.0, -1.0), ("went better than expected, A = 1", "went worse, A = −1"), strict=True
 ):
     gain = torch.stack([-policy_loss(r.log()[None], torch.zeros(1), torch.tensor([sign])) for r in ratio])
     axes.plot(ratio, sign * ratio, color="0.7", linestyle="--", label="ρ A")
     axes.plot(ratio, gain, color=unit(SIMULATED), linewidth=2, label="the clipped objective")
     axes.axvspan(1 - CLIP, 1 + CLIP, color="0.93", zorder=0)
-    axes.set(title=words, xlabel="ρ: how much more likely than before")
+    axes.set(title=label, xlabel="ρ: how much more likely than before")
 panels[0].legend(frameon=False, fontsize=8)
 plt.show()
 
@@ -484,12 +484,12 @@ ran_out = ending["done"] & ~ending["failed"]
 right_way, _ = estimate(ending, trained_critic)
 wrong_way, _ = estimate(ending | {"failed": ending["done"]}, trained_critic)
 figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
-for values, colour, words in (
+for values, colour, label in (
     (right_way, SIMULATED, "truncation (correct)"),
     (wrong_way, SERIES[5], "treated as failure"),
 ):
     whole = values[:, ran_out.any(0)].mean(1)
-    axes.plot(np.arange(len(whole)) - len(whole) + 1, whole, color=unit(colour), label=words)
+    axes.plot(np.arange(len(whole)) - len(whole) + 1, whole, color=unit(colour), label=label)
 axes.axhline(0, color="0.8", linewidth=1)
 axes.set(xlabel="steps before the end of the clip", ylabel="mean advantage", title="The end of a clip is not a failure")
 axes.legend(frameon=False)

@@ -222,9 +222,9 @@ figure, axes = plt.subplots(figsize=(8, 2.6), layout="constrained")
 lambdas = np.geomspace(0.01, 1e5, 60)
 axes.loglog(lambdas, lambdas * float(imitation_gradient.norm()), color=unit(SERIES[1]), label="λ × imitation")
 axes.axhline(float(ppo_gradient.norm()), color=unit(SIMULATED), label="PPO")
-for value, words in ((0.1, "PhysHMR"), (config.ppo.imitation_coef, "the kit")):
+for value, label in ((0.1, "PhysHMR"), (config.ppo.imitation_coef, "the kit")):
     axes.axvline(value, color="0.6", linestyle=":", linewidth=1)
-    axes.text(value * 1.1, float(imitation_gradient.norm()) * 0.02, words, fontsize=8, color="0.4")
+    axes.text(value * 1.1, float(imitation_gradient.norm()) * 0.02, label, fontsize=8, color="0.4")
 axes.set(xlabel="λ", ylabel="gradient norm", title="PPO against imitation")
 axes.legend(frameon=False)
 plt.show()
@@ -308,15 +308,15 @@ if REAL:
     print(f"{adapted.samples:,} steps in {adapted.minutes:.1f} minutes")
     figure, axes = plt.subplots(figsize=(8, 2.8), layout="constrained")
     distance = {}
-    for policy, words, colour in (
+    for policy, label, colour in (
         (student, "bundled student", SERIES[3]),
         (adapted.policy, "adapted to the video", SIMULATED),
     ):
         result = simulate_track(policy, track, general)
         errors = errors_over_time(result)
-        distance[words] = float(np.nanmedian(errors["ray_distance_mm"]))
-        axes.plot(errors["seconds"], errors["ray_distance_mm"], color=unit(colour), label=words)
-        print(f"{words}: {distance[words]:.0f} mm from the rays at the median, {len(result.restarts)} reset(s)")
+        distance[label] = float(np.nanmedian(errors["ray_distance_mm"]))
+        axes.plot(errors["seconds"], errors["ray_distance_mm"], color=unit(colour), label=label)
+        print(f"{label}: {distance[label]:.0f} mm from the rays at the median, {len(result.restarts)} reset(s)")
     axes.plot(
         errors["seconds"],
         errors["estimate_ray_distance_mm"],

@@ -148,7 +148,7 @@ assert np.nanmedian(errors["estimate_ray_distance_mm"]) < 100
 figure, panels = plt.subplots(1, 4, figsize=(10, 4), layout="constrained")
 track = VisualTrack.load(out / "track.npz")  # its camera is in the world of the simulation
 shown = np.linspace(0, len(rollout) - 1, len(panels)).astype(int)
-film = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)] if REAL else []
+images = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)] if REAL else []
 drawn = [
     (track.camera.project(coco_from_bodies(state.body_pos, state.body_rot)), colour, label)
     for state, colour, label in (
@@ -157,8 +157,8 @@ drawn = [
     )
 ]
 for axes, frame in zip(panels, shown, strict=True):
-    if film:
-        axes.imshow(film[min(int(frame), len(film) - 1)])
+    if images:
+        axes.imshow(images[min(int(frame), len(images) - 1)])
     for pixels, colour, label in drawn:
         axes.scatter(*pixels[frame].T, s=9, color=unit(colour), label=label)
     low, high = drawn[0][0][frame].amin(0) - 200, drawn[0][0][frame].amax(0) + 200
@@ -213,11 +213,11 @@ def as_theirs(text: str) -> str:
     head, motion = text.split("MOTION\n")
     lines = []
     for line in head.splitlines():
-        words = line.split()
-        if words[:1] in (["ROOT"], ["JOINT"]):
-            line = line.replace(words[1], "mixamorig:" + THEIRS[words[1]])
-        elif words[:1] == ["OFFSET"]:
-            line = "OFFSET " + " ".join(f"{float(value) / 2.54:.5f}" for value in words[1:])
+        tokens = line.split()
+        if tokens[:1] in (["ROOT"], ["JOINT"]):
+            line = line.replace(tokens[1], "mixamorig:" + THEIRS[tokens[1]])
+        elif tokens[:1] == ["OFFSET"]:
+            line = "OFFSET " + " ".join(f"{float(value) / 2.54:.5f}" for value in tokens[1:])
         lines.append(line)
     frames, step, *rows = motion.splitlines()
     moved = [[float(value) for value in row.split()] for row in rows]
