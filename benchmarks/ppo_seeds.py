@@ -16,7 +16,7 @@ from physhmr_kit.utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSON, DATA = ROOT / "tutorials" / "04_ppo_by_hand.py", ROOT / "tutorials" / "data" / "ppo_by_hand.json"
-LIVE = "# ## Live, beside three recorded seeds"
+LIVE = "# ## A live run and three recorded seeds"
 SEEDS = (0, 1, 2)
 
 

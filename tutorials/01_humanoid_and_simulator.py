@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Lesson 1 · The humanoid and its simulator
 #
-# **Time:** half a minute on two CPU cores. **Needs:** nothing but the kit. Lesson 0 helps, but is not needed.
+# **Time:** half a minute on two CPU cores. **Needs:** only the kit; lesson 0 helps.
 #
-# Before anything learns, there is a body: 24 pieces, 69 hinges, 70 kilograms, a motor at every hinge. We take it apart, put it on the
+# Before learning anything we look at the body: 24 rigid bodies, 69 hinges, 70 kilograms, an actuator at every hinge. We take it apart, put it on the
 # floor, push it, drop it, and finally break its physics on purpose.
 #
 # Afterwards you will be able to
 # - name the joints and say why every joint is *three hinges in a chosen order*,
-# - predict what a PD motor does: how strong, how late, how soft,
-# - drive any simulator of the kit through one small contract,
-# - recognise the sight of a wrong integrator.
+# - predict the stiffness and lag of a PD actuator,
+# - use any simulator of the kit through one small interface,
+# - recognise a wrong integrator.
 
 # %%
 import math
@@ -48,8 +48,8 @@ humanoid = Humanoid.mean()
 # %% [markdown]
 # ## 24 joints
 #
-# The body is SMPL's: the same joints, in the same order, as in most of the field's data. In the *rest pose* the arms are stretched out; x points to the
-# body's left, y up, z forward. A joint's rotation is measured against its parent, and the tree begins at the pelvis.
+# The body uses SMPL's skeleton: the same joints, in the same order, as most data sets in the field. In the *rest pose* the arms are stretched out; x points to the
+# body's left, y up, z forward. A joint's rotation is relative to its parent; the root of the tree is the pelvis.
 
 # %%
 joints = rest_joints().numpy()
@@ -70,7 +70,7 @@ assert len(JOINT_NAMES) == 24 and NUM_DOFS == 69 == 3 * (24 - 1)
 assert math.isclose(float(humanoid.segment_masses().sum()), 70.0, rel_tol=1e-3)
 
 # %% [markdown]
-# Twenty-three joints move (the pelvis floats), three hinges each: 69 *degrees of freedom*, `dof` for short. All of them have a name.
+# Twenty-three joints move relative to their parents (the pelvis floats), with three hinges each: 69 *degrees of freedom*, `dof` for short. Each has a name.
 
 # %%
 print(dof_names()[:6], "...")
@@ -85,17 +85,17 @@ for name in ("left_hip", "left_knee", "left_shoulder", "left_elbow"):
 # %% [markdown]
 # ## Three hinges make a joint, until the middle one reaches 90°
 #
-# A joint's rotation is the product of three hinges, the first one outermost:
+# A joint's rotation is the product of three hinge rotations, outermost first:
 #
 # $$R = R_{a_1}(q_1)\,R_{a_2}(q_2)\,R_{a_3}(q_3)$$
 #
-# The inner axis is carried along by the outer ones. When the middle hinge has turned by 90°, the inner axis has come to lie on the
-# outer one: two hinges then do the same thing and one direction of turning is lost. That is *gimbal lock*. How far we are from it is told by the smallest
-# singular value $\sigma$ of the map from hinge speeds to angular velocity: 1 is perfect, 0 is locked.
+# The outer hinges carry the inner axis along. When the middle hinge reaches 90°, the inner axis coincides with the
+# outer one: two hinges then do the same thing and one direction of rotation is lost. This is *gimbal lock*. The distance from it is measured by the smallest
+# singular value $\sigma$ of the map from hinge speeds to angular velocity: 1 is ideal, 0 is locked.
 
 
 # %%
-def freedom(order: str, q: torch.Tensor) -> torch.Tensor:
+def smallest_singular_value(order: str, q: torch.Tensor) -> torch.Tensor:
     """Smallest singular value of the map from hinge speeds to angular velocity: q (N, 3) rad -> (N,)."""
     axis = {a: torch.eye(3)["xyz".index(a)] for a in "xyz"}
     outer = roma.rotvec_to_rotmat(q[:, :1] * axis[order[0]])
@@ -106,11 +106,11 @@ def freedom(order: str, q: torch.Tensor) -> torch.Tensor:
 
 angle = torch.linspace(-math.pi / 2, math.pi / 2, 181)
 q = torch.stack([torch.zeros_like(angle), angle, torch.zeros_like(angle)], dim=-1)
-sigma = freedom("xzy", q)
+sigma = smallest_singular_value("xzy", q)
 
 middle = torch.rad2deg(dof_limits()[1::3])  # the middle hinge of each of the 23 joints
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-axes.plot(torch.rad2deg(angle), sigma, color=unit(SIMULATED), linewidth=2, label="freedom σ of three hinges")
+axes.plot(torch.rad2deg(angle), sigma, color=unit(SIMULATED), linewidth=2, label="σ of three hinges")
 for k, (low, high) in enumerate(sorted(middle.tolist(), key=lambda r: r[1] - r[0])):
     axes.plot(
         [low, high],
@@ -130,11 +130,11 @@ axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.
 plt.show()
 
 assert torch.allclose(sigma, (1 - angle.sin().abs()).clamp(min=0).sqrt(), atol=1e-3), "σ² = 1 - |sin q₂|"
-assert (middle.abs() < 90).all(), "no joint of ours can lock"
+assert (middle.abs() < 90).all(), "none of our joints can lock"
 
 # %% [markdown]
-# So we choose the order: **the axis with the smallest anatomical range goes in the middle.** A hip bends forwards by 140° about x, but sideways (z) by 65° only,
-# hence `xzy`. What happens to somebody who picks `yxz`, with bending in the middle? Here is a thigh lifted from 60° to 120°, slightly turned out.
+# So we choose the order: **the axis with the smallest anatomical range goes in the middle.** A hip flexes by 140° about x, but only 65° sideways (z),
+# hence `xzy`. What happens with `yxz`, with flexion in the middle? Here is a thigh lifted from 60° to 120°, slightly turned out.
 
 # %%
 lift = torch.deg2rad(torch.linspace(60, 120, 61))
@@ -157,21 +157,21 @@ panels[0].legend(frameon=False)
 plt.show()
 
 assert torch.allclose(dof_to_rotation(rotation_to_dof(pose))[:, 0].abs(), thigh.abs(), atol=1e-4), (
-    "angles and rotation are the same thing"
+    "the angles represent the same rotation"
 )
 assert ours.diff(dim=0).abs().max() < 3 < 10 < naive.diff(dim=0).abs().max()
 
 # %% [markdown]
-# On the left a smooth lift is a smooth line. On the right two hinges whirl round by half a turn at 90°, for the very same motion. A motor cannot follow
-# that, and a network should not have to.
+# On the left a smooth lift gives smooth angles. On the right two hinges spin by half a turn at 90°, for the very same motion. No actuator can follow
+# that, and no network should have to.
 #
-# ## Motors: position, with a pull and a brake
+# ## PD actuators
 #
-# Every hinge has a *PD* motor. It is given a target angle $q^*$ and turns with
+# Every hinge has a *PD* actuator. Given a target angle $q^*$ it applies the torque
 #
 # $$\tau = k_p\,(q^* - q) - k_d\,\dot q$$
 #
-# The first part pulls towards the target like a spring, the second brakes like oil. The policy chooses $q^*$ thirty times a second; nothing else.
+# The first term is a spring towards the target, the second a damper. The policy chooses $q^*$ thirty times a second, nothing else.
 
 # %%
 print("joint            kp N·m/rad   kd N·m·s/rad   at most N·m   kd/kp s")
@@ -183,23 +183,23 @@ for name in ("left_hip", "spine1", "neck", "left_shoulder", "left_elbow", "left_
 assert torch.allclose(humanoid.kd / humanoid.kp, torch.tensor(0.1))
 
 # %% [markdown]
-# The last column deserves a thought. The brake acts on *all* speed, the wanted one too. A motor that follows a moving target falls behind until the pull
-# makes up for the brake: $k_p(q^*-q)=k_d\dot q$, that is, it trails by $k_d/k_p = 0.1$ seconds. Someone who knows the wanted speed can lead the target by just that much:
-# $q^* + \tfrac{k_d}{k_p}\dot q^*$. The expert of lesson 0 does so, by three quarters of it because a target is held for a whole control step, and we can see what it buys.
+# Note the last column. The damper acts on *all* velocity, including the desired one. An actuator with a moving target falls behind until the spring
+# balances the damper: $k_p(q^*-q)=k_d\dot q$, so it lags by $k_d/k_p = 0.1$ seconds. If the desired velocity is known, the target can lead by the same amount:
+# $q^* + \tfrac{k_d}{k_p}\dot q^*$. The expert of lesson 0 leads by three quarters of that, because a target is held for a whole control step.
 #
-# ## The simulator contract
+# ## The simulator interface
 #
 # | call | does |
 # |---|---|
 # | `make_simulator(num_envs=N)` | N copies of the humanoid on N floors |
-# | `reset(env_ids, state)` | places some of them; the others are untouched |
+# | `reset(env_ids, state)` | sets the state of some of them; the others are untouched |
 # | `step(targets)` | one control step of 1/30 s towards targets (N, 69) |
-# | `state` | poses, velocities, contact forces, torques, and whether the physics blew up |
-# | `save()`, `restore()` | everything needed to go on from here |
+# | `state` | poses, velocities, contact forces, torques, and whether the physics diverged |
+# | `save()`, `restore()` | the complete simulation state |
 #
-# No rewards, no motions: a simulator knows bodies and forces. That is why another engine fits behind the same five calls.
+# There are no rewards and no reference motions here, only bodies and forces, so any engine fits behind the same five calls.
 #
-# Two humanoids, the same elbow target, once plain and once led.
+# Two humanoids get the same desired elbow motion, one as a plain target and one with velocity lead.
 
 # %%
 library = MotionLibrary([demo_clip("stand")])
@@ -222,32 +222,34 @@ lag = float(humanoid.kd[elbow] / humanoid.kp[elbow])
 start = float(rest[0, elbow])
 
 time = torch.arange(75) * CONTROL_DT
-wish = start - 0.6 * (1 - torch.cos(2 * math.pi * 0.8 * time)) / 2
-speed = torch.gradient(wish, spacing=CONTROL_DT)[0]
+desired = start - 0.6 * (1 - torch.cos(2 * math.pi * 0.8 * time)) / 2
+speed = torch.gradient(desired, spacing=CONTROL_DT)[0]
 angles = []
 for k in range(len(time)):
     target = rest.clone()
-    target[0, elbow], target[1, elbow] = wish[k], wish[k] + lag * speed[k]
+    target[0, elbow], target[1, elbow] = desired[k], desired[k] + lag * speed[k]
     angles.append(simulator.step(target).dof_pos[:, elbow].clone())
 angles = torch.stack(angles)
 
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
-axes.plot(time, torch.rad2deg(wish), color=unit(REFERENCE), linewidth=2, label="wanted")
+axes.plot(time, torch.rad2deg(desired), color=unit(REFERENCE), linewidth=2, label="desired")
 axes.plot(time + CONTROL_DT, torch.rad2deg(angles[:, 0]), color=unit(SIMULATED), linestyle="--", label="plain target")
-axes.plot(time + CONTROL_DT, torch.rad2deg(angles[:, 1]), color=unit(SIMULATED), label="target led by kd/kp × speed")
-axes.set(xlabel="time (s)", ylabel="elbow (degrees)", title="A PD motor trails a moving target by 0.1 s")
+axes.plot(
+    time + CONTROL_DT, torch.rad2deg(angles[:, 1]), color=unit(SIMULATED), label="target leading by kd/kp × velocity"
+)
+axes.set(xlabel="time (s)", ylabel="elbow (degrees)", title="A PD actuator lags a moving target by 0.1 s")
 axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.25))
 plt.show()
 
-plain, led = (angles - wish.unsqueeze(1)).square().mean(0).sqrt().rad2deg()
+plain, led = (angles - desired.unsqueeze(1)).square().mean(0).sqrt().rad2deg()
 print(f"root mean square error: plain {plain:.1f}°, led {led:.1f}°")
 assert led < plain / 2
 
 # %% [markdown]
 # ## Stand, drop, push
 #
-# Five bodies side by side, all told to hold the same standing pose: one is left alone, one is dropped from half a metre, three are pushed forwards
-# (we give them a speed at the start; to the body that is what a push is).
+# Five bodies, all with the same standing pose as target: one is left alone, one is dropped from half a metre, three are pushed forwards
+# (by an initial velocity, which is equivalent).
 
 # %%
 CASES = ("left alone", "dropped 0.5 m", "pushed 0.3 m/s", "pushed 0.5 m/s", "pushed 1.2 m/s")
@@ -273,27 +275,27 @@ top.legend(frameon=False, ncols=3, fontsize=9)
 bottom.plot(seconds, load[:, 1] / 1000, color=unit(SERIES[1]))
 bottom.plot(seconds, load[:, 0] / 1000, color=unit(SERIES[0]))
 bottom.axhline(70 * 9.81 / 1000, color=unit(CONTACT), linestyle=":", label="70 kg × 9.81 m/s²")
-bottom.set(xlabel="time (s)", ylabel="floor pushes up (kN)", ylim=(0, None))
+bottom.set(xlabel="time (s)", ylabel="ground reaction force (kN)", ylim=(0, None))
 bottom.legend(frameon=False)
 plt.show()
 
 weight = float(load[30:, 0].mean())
-print(f"floor under the one left alone: {weight:.0f} N; 70 kg weigh {70 * 9.81:.0f} N")
-assert abs(weight / (70 * 9.81) - 1) < 0.03, "a body at rest is carried by the floor, exactly"
+print(f"ground reaction force of the body left alone: {weight:.0f} N; weight of 70 kg: {70 * 9.81:.0f} N")
+assert abs(weight / (70 * 9.81) - 1) < 0.03, "the floor carries exactly the weight of a body at rest"
 impact = float(load[:, 1].max())
 print(f"landing from half a metre: {impact / weight:.0f} times the weight")
 print(
     "height of the pelvis at the end:",
     ", ".join(f"{name} {h:.2f} m" for name, h in zip(CASES, pelvis[-1], strict=True)),
 )
-assert impact > 10 * weight and pelvis[-1, 1] > 0.8, "it lands hard, and stands"
+assert impact > 10 * weight and pelvis[-1, 1] > 0.8, "it lands hard and stays up"
 assert pelvis[-1, 0] > 0.8 and pelvis[-1, 2] > 0.8, "a gentle push is absorbed"
 assert (pelvis[-1, 3:] < 0.5).all(), "harder ones are not"
 
 # %% [markdown]
-# The dropped body feels more than ten times its weight when it lands, hops like a stick, and comes to stand: it fell straight, and nothing tipped it. Bent knees would have softened the landing,
-# but a motor told to hold still does not bend them. The pushed ones show what PD control can *not* do: it holds a pose, it knows nothing about balance. 0.3 m/s are absorbed by the length of
-# the feet, 0.5 m/s are not. Taking a step in time is exactly what a policy has to learn.
+# The dropped body feels more than ten times its weight when it lands, bounces, and comes to rest standing, because it fell straight. Bent knees would have softened the landing,
+# but an actuator holding its target does not bend them. The pushed bodies show what PD control can *not* do: it holds a pose but does not balance. A push of 0.3 m/s is absorbed by the length of
+# the feet, 0.5 m/s is not. Stepping in time is what a policy has to learn.
 
 # %%
 fallen = SimpleNamespace(
@@ -305,9 +307,9 @@ fallen = SimpleNamespace(
 filmstrip(fallen, poses=8, azimuth=-90)
 
 # %% [markdown]
-# ### The contract, checked
+# ### Determinism
 #
-# Saving and restoring gives the same future to the last bit, and a reset of one body leaves its neighbours alone. Both are what training relies on.
+# Restoring a saved state gives the same future to the last bit, and resetting one body leaves the others unchanged. Training relies on both.
 
 # %%
 saved = simulator.save()
@@ -318,17 +320,17 @@ assert torch.equal(once, simulator.step(targets).dof_pos)
 before = simulator.state.body_pos.clone()
 simulator.reset(torch.tensor([4]), standing)
 assert torch.equal(simulator.state.body_pos[:4], before[:4])
-assert simulator.state.root_pos[4, 2] > 0.8, "the fallen one stands again"
+assert simulator.state.root_pos[4, 2] > 0.8, "the fallen body stands again"
 
 # %% [markdown]
 # ## What failure looks like
 #
 # ### A wrong integrator
 #
-# Our brakes are strong and our limbs light: a hand's hinge with $k_d = 30$ and an inertia of about $I = 0.02$ kg·m² wants to lose its speed within
-# $I/k_d \approx 0.7$ ms, but a physics step lasts 8.3 ms. An *explicit* integrator brakes with the speed at the start of the step, overshoots into the opposite direction, brakes harder, and so on. The
-# `implicitfast` integrator solves for the speed at the *end* of the step and stays calm. It can do so only if the PD law is inside the model, and unclamped: once a
-# force limit cuts a motor off, its brake is gone as well, just when it is needed.
+# Our dampers are strong and our limbs light: a hand hinge with $k_d = 30$ and an inertia of about $I = 0.02$ kg·m² has a velocity time constant of
+# $I/k_d \approx 0.7$ ms, but a physics step lasts 8.3 ms. An *explicit* integrator damps with the velocity at the start of the step, overshoots to the opposite sign, damps harder, and so on. The
+# `implicitfast` integrator solves for the velocity at the *end* of the step and is stable. This works only if the PD law is part of the model and unclamped: when a
+# force limit clamps an actuator, its damping is lost just when it is needed.
 #
 # We shake three versions of the same body with the same random targets, 0.3 rad wide.
 
@@ -344,7 +346,7 @@ for name, torque in zip(
     )
 VERSIONS = {
     "implicitfast (the kit)": text,
-    "implicitfast, motors clamped": limited,
+    "implicitfast, actuators clamped": limited,
     "Euler": text.replace('integrator="implicitfast"', 'integrator="Euler"'),
 }
 
@@ -370,7 +372,7 @@ speeds = {name: shake(mjcf) for name, mjcf in VERSIONS.items()}
 for (name, speed), colour in zip(speeds.items(), (SIMULATED, REFERENCE, CONTACT), strict=True):
     axes.semilogy(np.arange(1, len(speed) + 1) / 120, speed, color=unit(colour), label=name)
 axes.axhline(200, color="0.6", linestyle=":", linewidth=1)
-axes.text(1.99, 230, "the kit calls it diverged", ha="right", fontsize=8, color="0.4")
+axes.text(1.99, 230, "divergence threshold", ha="right", fontsize=8, color="0.4")
 axes.set(xlabel="time (s)", ylabel="fastest hinge (rad/s)", title="The same body, the same targets")
 axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.95))
 plt.show()
@@ -379,12 +381,12 @@ assert speeds["implicitfast (the kit)"].max() < 200
 assert speeds["Euler"].max() > 1000
 
 # %% [markdown]
-# So how does the kit respect torque limits? It holds back the *target* before the step (`Humanoid.limit_targets`), so that no motor starts it beyond its limit, and leaves the
-# brake in place.
+# How then does the kit respect torque limits? It limits the *target* before the step (`Humanoid.limit_targets`), so that no actuator starts the step beyond its limit, and keeps the
+# damping.
 #
-# ### Not a number
+# ### NaN
 #
-# A network that went astray may ask for NaN. The simulator must not take its neighbours down with it: it raises one flag, for one body.
+# A diverged network may output NaN. That must not affect the other environments: the simulator flags only the one body.
 
 # %%
 place(simulator)
@@ -395,17 +397,17 @@ assert simulator.state.diverged.tolist() == [False, False, True, False, False]
 simulator.close()
 
 # %% [markdown]
-# | you see | it is usually |
+# | symptom | likely cause |
 # |---|---|
-# | limbs buzz, then explode | explicit integrator, or PD torques computed outside the model |
-# | the body jumps up at the start | feet placed inside the floor |
-# | arms trail behind fast motions | the 0.1 s of kd/kp: lead the target |
-# | a knee whirls round | a hinge order that locks, or angles taken on the wrong branch |
-# | `diverged` now and then in training | rare and harmless: the episode ends there; often: look at the targets |
+# | limbs vibrate, then explode | explicit integrator, or PD torques computed outside the model |
+# | the body jumps up at the start | feet initialised inside the floor |
+# | arms lag behind fast motions | the 0.1 s of kd/kp: lead the target |
+# | a knee spins | a hinge order with gimbal lock, or angles on the wrong branch |
+# | `diverged` in training | occasionally: harmless, the episode ends; often: check the targets |
 #
 # ## Exercises
 #
-# **1 · How hard a push?** Ten bodies, pushed *sideways* (`velocity[..., 1]`) with 0.1 to 1.0 m/s, watched for four seconds. Which is the first to fall? *Expect* 0.6 m/s; sideways the feet make a wider base than fore and aft, where 0.4 m/s is too much already.
+# **1 · How hard a push?** Push ten bodies *sideways* (`velocity[..., 1]`) at 0.1 to 1.0 m/s and simulate four seconds. Which is the first to fall? *Expect* 0.6 m/s; the feet make a wider base sideways than fore and aft, where 0.4 m/s is already too much.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 pushes = torch.linspace(0.1, 1.0, 10)
@@ -423,7 +425,7 @@ for axis, direction in ((1, "sideways"), (0, "forwards")):
 assert first == {"sideways": 0.6, "forwards": 0.4}
 
 # %% [markdown]
-# **2 · Heavier.** Build a `Humanoid` with another mass, `Humanoid(humanoid.offsets, mass=140.0)`, and let it stand. *Expect* about 1373 N under the feet: twice the mass, twice the load, and the same gains still hold it up.
+# **2 · A heavier body.** Build a `Humanoid` with another mass, `Humanoid(humanoid.offsets, mass=140.0)`, and let it stand. *Expect* about 1373 N under the feet: twice the mass, twice the load, and the same gains still hold it up.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 with make_simulator(humanoid=Humanoid(humanoid.offsets, mass=140.0), num_envs=1) as heavy:
@@ -434,25 +436,25 @@ print(f"{np.mean(loads[30:]):.0f} N")
 assert abs(np.mean(loads[30:]) - 140 * 9.81) < 40
 
 # %% [markdown]
-# **3 · Lead too much.** Use twice the lag in the elbow experiment. *Expect* an arm that arrives early, and an error half as large again as the plain target's.
+# **3 · Too much lead.** Use twice the lag in the elbow experiment. *Expect* an arm that arrives early, and an error half as large again as with the plain target.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
-rate = torch.gradient(wish, spacing=CONTROL_DT)[0]
-with make_simulator(num_envs=1) as eager:
-    place(eager)
-    arrived = []
+rate = torch.gradient(desired, spacing=CONTROL_DT)[0]
+with make_simulator(num_envs=1) as leading:
+    place(leading)
+    elbow_angles = []
     for k in range(len(time)):
         target = standing.dof_pos.clone()
-        target[0, elbow] = wish[k] + 2 * lag * rate[k]
-        arrived.append(float(eager.step(target).dof_pos[0, elbow]))
-twice = (torch.tensor(arrived) - wish).square().mean().sqrt().rad2deg()
+        target[0, elbow] = desired[k] + 2 * lag * rate[k]
+        elbow_angles.append(float(leading.step(target).dof_pos[0, elbow]))
+twice = (torch.tensor(elbow_angles) - desired).square().mean().sqrt().rad2deg()
 print(f"root mean square error: plain {plain:.1f}°, led by twice the lag {twice:.1f}°")
 assert 1.3 < twice / plain < 1.7
 
 # %% [markdown]
 # ## Summary
 #
-# 24 joints, three hinges each in an order that cannot lock; motors that pull, brake and trail by 0.1 s; a simulator behind five calls that is the same to the last bit every time;
-# and an integrator we had better not change.
+# 24 joints, each with three hinges in an order that avoids gimbal lock; PD actuators that lag by 0.1 s; a deterministic simulator behind five calls;
+# and an integrator that should not be changed.
 #
-# **Next:** lesson 2 leaves the body and looks through a camera: what a single pixel knows.
+# **Next:** lesson 2 turns to the camera: what a single pixel tells.

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Lesson 2 · A pixel is a ray
 #
-# **Time:** under a minute on two CPU cores. **Needs:** nothing but the kit, and a little linear algebra.
+# **Time:** under a minute on two CPU cores. **Needs:** only the kit, and a little linear algebra.
 #
-# A detector looks at a photograph and says: the left wrist is at pixel (1012, 433). Our body lives in a world of metres. How do the two talk to each other? PhysHMR's answer (arXiv 2510.02566)
-# is short: a pixel does not say *where* a joint is, only on *which line*. So we tell the policy how far each joint of its own body is from its line. This lesson derives that, one step at a time.
+# A detector looks at an image and says: the left wrist is at pixel (1012, 433). The simulated body lives in a world of metres. How do we relate the two? PhysHMR's answer (arXiv 2510.02566):
+# a pixel does not say *where* a joint is, only on *which line* it lies. So we tell the policy how far each joint of its own body is from its line. This lesson derives that, one step at a time.
 #
 # Afterwards you will be able to
 # - turn a pixel into a ray in the world, by hand and with the kit,
 # - write down the residual the policy sees, and say what it is blind to,
-# - tell how many millimetres a pixel of noise costs,
-# - recognise six classic camera mistakes by the size of their error.
+# - estimate how many millimetres a pixel of noise costs,
+# - recognise six common camera mistakes by the size of their error.
 
 # %%
 import math
@@ -41,9 +41,9 @@ torch.set_num_threads(2)
 MM = 1000.0
 
 # %% [markdown]
-# ## A body, a camera, a picture
+# ## A body, a camera, an image
 #
-# One frame of the demo motion *wave*, and a camera four metres in front of it, 1.5 m above the floor. The world has z up; a camera has, after OpenCV, **x to the right, y down, z forward**.
+# One frame of the demo motion *wave*, and a camera four metres in front of it, 1.5 m above the floor. The world is z-up; a camera follows OpenCV: **x right, y down, z forward**.
 
 # %%
 library = MotionLibrary([demo_clip("wave")])
@@ -77,7 +77,7 @@ for direction, letter, colour in zip(camera.camera_to_world.T, "xyz", (CONTACT, 
     scene.text(*(centre + 0.62 * direction).tolist(), letter, color=unit(colour), ha="center")
 scene.set(
     xlabel="x (m)",
-    title="the world, z up",
+    title="the world (z-up)",
     xlim=(-0.5, 4.5),
     ylim=(-1, 2),
     zlim=(0, 2),
@@ -95,16 +95,16 @@ plt.show()
 assert camera.is_visible(joints).all()
 
 # %% [markdown]
-# ## Step 1 · From the camera to the image: the pinhole
+# ## Step 1 · From the camera to the image: the pinhole model
 #
-# Light goes through a hole and meets the image plane. Similar triangles do the rest: twice as far, half as large. With the focal length $f$ and the image's middle $(c_x, c_y)$, in pixels,
+# By similar triangles, an object twice as far away appears half as large. With the focal length $f$ and the image centre $(c_x, c_y)$ in pixels,
 #
 # $$
 # K=\begin{bmatrix} f&0&c_x\\0&f&c_y\\0&0&1\end{bmatrix},\qquad
 # z\begin{bmatrix}u\\v\\1\end{bmatrix}=K\,\mathbf{x}_{\text{cam}}
 # $$
 #
-# The division by the depth $z$ is where the third dimension is lost.
+# Dividing by the depth $z$ is what loses the third dimension.
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
@@ -123,13 +123,13 @@ axes.set(
     aspect="equal",
     xlim=(-0.4, 3.5),
     ylim=(-0.6, 0.95),
-    title="Two arms, one image",
+    title="Two objects, one image",
 )
 axes.legend(frameon=False, fontsize=9, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# The world comes first, of course: $\mathbf{x}_{\text{cam}} = R\,\mathbf{x} + t$. By hand, and by the kit:
+# The world-to-camera transform comes first: $\mathbf{x}_{\text{cam}} = R\,\mathbf{x} + t$. By hand, and with the kit:
 
 # %%
 wrist = joints[JOINT_NAMES.index("right_wrist")]
@@ -141,14 +141,14 @@ print(f"right wrist: {in_camera[2]:.2f} m deep, pixel ({by_hand[0]:.1f}, {by_han
 assert torch.allclose(by_hand, camera.project(wrist), atol=1e-2)
 
 # %% [markdown]
-# ## Step 2 · And back: the line a pixel allows
+# ## Step 2 · Back again: the line of a pixel
 #
-# We undo one thing after the other. $K^{-1}[u, v, 1]^\top$ is a direction in the camera, all points of which have this pixel. Where is the camera? It is the world point that lands at the camera's origin:
-# $0=R\,c+t$, so $c=-R^\top t$. And $R^\top$ turns camera directions into world directions; we call it $R_{wc}$. Together:
+# We invert one step after the other. $K^{-1}[u, v, 1]^\top$ is a direction in the camera frame; all points along it project to this pixel. The camera centre is the world point that maps to the camera's origin:
+# $0=R\,c+t$, so $c=-R^\top t$. And $R^\top$ rotates camera directions into world directions; we call it $R_{wc}$. Together:
 #
 # $$\boxed{\,p = c + R_{wc}\,K^{-1}\,[u, v, 1]^\top\,}$$
 #
-# This $p$ is the point of the ray at depth 1 m. Any other point of it would do as well.
+# This $p$ is the point of the ray at depth 1 m; any other point would do as well.
 
 # %%
 u, v = by_hand
@@ -163,7 +163,7 @@ assert torch.allclose(centre + along * d, wrist, atol=1e-3), "the joint lies on 
 print(f"the wrist is {along:.2f} m along its ray")
 
 # %% [markdown]
-# The check is done forwards as well: every point of the ray has the same pixel.
+# The forward check: every point of the ray projects to the same pixel.
 
 # %%
 depths = torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0])
@@ -171,8 +171,8 @@ print(camera.project(centre + depths[:, None] * d))
 assert torch.allclose(camera.project(centre + depths[:, None] * d), by_hand.expand(5, 2), atol=0.1)
 
 # %% [markdown]
-# Twelve joints of the body become rays like this one: shoulders, elbows, wrists, hips, knees, ankles. This is the whole idea of the paper in one picture. The camera's centre, the image (drawn a metre in front of it) and the body are in one world; each pixel allows a line, and the body that belongs to the image is the one whose
-# joints all lie on theirs.
+# Twelve joints of the body become rays like this one: shoulders, elbows, wrists, hips, knees, ankles. Below are the camera centre, the image (drawn a metre in front of it) and the body in one world. Each pixel gives a line, and a body that matches the image has
+# all its joints on their lines. This is the paper's central idea.
 
 # %%
 figure = plt.figure(figsize=(9, 4.4))
@@ -186,7 +186,7 @@ space.view_init(elev=18, azim=-42)
 plt.show()
 
 # %% [markdown]
-# In the viewer the same can be turned round, and played: the rays follow the detector, which is not quite steady.
+# In the viewer you can rotate and play the scene; the rays follow the detections, which are noisy.
 
 # %%
 track = synthesize_track(wave, camera, load_encoder(), KeypointNoise(), torch.Generator().manual_seed(0))
@@ -198,11 +198,11 @@ assert track.ray_point.shape == (len(wave), 12, 3)
 # %% [markdown]
 # ## Step 3 · How far is a joint from its ray?
 #
-# Now the simulated body enters. Its joint is at $x$, the detector's ray goes through $c$ along the unit direction $d$. Let $r=x-c$. Part of $r$ goes along the ray; the rest is what we miss it by:
+# A joint of the simulated body is at $x$; its ray starts at $c$ with the unit direction $d$. Let $r=x-c$. Subtracting the part of $r$ along the ray leaves the offset:
 #
 # $$\boxed{\,e = r - (r\cdot d)\,d\,}\qquad d=\frac{p-c}{\lVert p-c\rVert}$$
 #
-# $e$ points *from the ray to the joint*, squarely, in metres. To get back onto the ray the joint has to move by $-e$. A two-dimensional cut shows it.
+# $e$ points *from the ray to the joint*, perpendicular to the ray, in metres. Moving the joint by $-e$ puts it back onto the ray. In two dimensions:
 
 # %%
 c2, d2, x2 = np.array([0.0, 0.0]), np.array([math.cos(0.35), math.sin(0.35)]), np.array([2.4, 1.4])
@@ -226,17 +226,17 @@ plt.show()
 assert abs((x2 - foot) @ d2) < 1e-12
 
 # %% [markdown]
-# Three properties follow, and they are all we need to know about $e$. We test them on the twelve joints that become rays: shoulders, elbows, wrists, hips, knees, ankles.
+# Three properties follow. We test them on the twelve joints.
 
 # %%
 x = joints[list(RAY_JOINTS)]
 c = camera.centre
 points = lift(camera.project(x), camera)
 
-# 1. zero exactly when the joint projects onto its pixel
+# 1. zero if the joint projects onto its pixel
 assert perpendicular(x, c, points).abs().max() < 1e-3
 
-# 2. moved squarely to the ray by 5 cm: a residual of just these 5 cm
+# 2. moved perpendicular to the ray by 5 cm: a residual of exactly these 5 cm
 direction = ray_direction(points, c)
 sideways = torch.nn.functional.normalize(
     torch.linalg.cross(direction, torch.tensor([0.0, 0.0, 1.0]).expand(12, 3)), dim=-1
@@ -245,16 +245,16 @@ assert torch.allclose(perpendicular(x + 0.05 * sideways, c, points), 0.05 * side
 
 # 3. moved along the ray by half a metre: no residual at all
 assert perpendicular(x + 0.5 * direction, c, points).abs().max() < 1e-3
-print("zero on the ray, metres beside it, blind along it")
+print("zero on the ray, in metres across it, blind along it")
 
 # %% [markdown]
-# ## Step 4 · Seen from the body: the heading frame
+# ## Step 4 · The heading frame
 #
-# A policy should not have to learn walking once for each compass direction. So $e$, like everything else it reads, is turned by the inverse *heading* of the simulated root: its yaw, nothing else, so that up stays up.
+# A policy should not have to learn walking once for each compass direction. So $e$, like its other observations, is rotated by the inverse *heading* of the simulated root: its yaw only, so that up stays up.
 #
 # $$e' = R_z(-\psi)\,e$$
 #
-# To see what it buys, turn everything together: body, camera and rays. The world-frame residual turns along; the one in the heading frame does not change.
+# To see the effect, rotate everything together: body, camera and rays. The world-frame residual rotates with them; the one in the heading frame does not change.
 
 # %%
 off = x + 0.08 * torch.randn(12, 3)
@@ -297,15 +297,15 @@ assert torch.allclose(seen[0][1], seen[1][1], atol=1e-4), "the policy reads the 
 assert not torch.allclose(seen[0][0], seen[1][0], atol=1e-2)
 
 # %% [markdown]
-# That is the whole observation: 12 joints × 3 numbers = 36, and beside them the detector's 12 confidences.
+# This is the whole observation: 12 joints × 3 numbers = 36, plus the detector's 12 confidences.
 #
-# ## What noise does
+# ## The effect of noise
 #
-# A pixel wrong by $\sigma$ turns the ray by about $\sigma/f$ radians, which at distance $Z$ is $\sigma Z/f$ metres. Noise of standard deviation $\sigma$ in $u$ and as much in $v$ adds up in squares,
+# A pixel error of $\sigma$ rotates the ray by about $\sigma/f$ radians, which at distance $Z$ is $\sigma Z/f$ metres. Independent noise of standard deviation $\sigma$ in $u$ and $v$ adds in quadrature:
 #
 # $$\sqrt{\overline{|e|^2}} \approx \sqrt2\,\frac{Z}{f}\,\sigma$$
 #
-# Half of the focal length or twice the distance: twice the millimetres for the same pixel. We check the law on random pixels.
+# Half the focal length or twice the distance doubles the millimetres per pixel. We check this on random pixels.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -330,8 +330,8 @@ plt.show()
 assert np.allclose(measured, law, rtol=0.05)
 
 # %% [markdown]
-# Real detectors do more than jitter: they drag on, swap left and right, lose a wrist behind the back. `KeypointNoise` imitates that. Below is a perfect body seen through the kit's default
-# detector: even when nothing is wrong with the body, the residual is not zero. This is the floor no policy can get under by looking at single frames.
+# Real detectors do more than jitter: they drift, swap left and right, lose a wrist behind the back. `KeypointNoise` imitates that. Below is a perfect body seen through the kit's default
+# detector: the residual is not zero even though the body is correct. No policy can get below this floor from single frames.
 
 # %%
 keypoints = detect(coco_from_bodies(wave.body_pos, wave.body_rot), camera, KeypointNoise(), generator)
@@ -340,10 +340,8 @@ centres = camera.centre.expand(len(wave), 3)
 residual = MM * perpendicular(wave.body_pos[:, list(RAY_JOINTS)], centres, rays).norm(dim=-1)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", width_ratios=(1, 1.5))
-draw_image(
-    left, camera.project(coco_from_bodies(body.body_pos, body.body_rot))[0], SIMULATED, "where they are", COCO_BONES
-)
-left.scatter(*keypoints[50, :, :2].T, color=unit(DETECTED), s=14, zorder=3, label="what the detector says")
+draw_image(left, camera.project(coco_from_bodies(body.body_pos, body.body_rot))[0], SIMULATED, "true", COCO_BONES)
+left.scatter(*keypoints[50, :, :2].T, color=unit(DETECTED), s=14, zorder=3, label="detected")
 left.set(xlim=(650, 1250), ylim=(1000, 120), aspect="equal", xlabel="u (pixels)", ylabel="v (pixels)")
 left.legend(frameon=False, fontsize=8, loc="lower right")
 heat = right.imshow(residual.T, aspect="auto", cmap="viridis", vmax=60, extent=(0, len(wave) / 30, 11.5, -0.5))
@@ -356,12 +354,12 @@ print(f"median residual of a perfect body: {residual.median():.0f} mm (hips: {re
 assert 3 < residual.median() < 40
 
 # %% [markdown]
-# Stripes are the constant bias each keypoint has, dark and light spells its drift. The hips stand out by design: detectors mark a hip on the body's surface, SMPL's joint lies inside. A policy has to learn such habits of its eyes.
+# The stripes are the constant bias of each keypoint, light and dark periods its drift. The hips stand out by design: detectors mark a hip on the body surface, SMPL's joint lies inside. A policy has to learn such detector biases.
 #
 # ## What a single camera cannot know
 #
-# The residual is blind along the ray. For one joint that is a whole line of equally good places. For a body of known size it is a little better: farther away it would look smaller. Let us shift the whole body, along the
-# view and to the side, and draw the mean $|e|$. Dark is good, the cross is the truth.
+# The residual is blind along the ray. For one joint that means a whole line of equally good positions. A body of known size is better constrained: farther away it would look smaller. Let us shift the whole body along the
+# viewing direction and to the side, and plot the mean $|e|$. Dark is good; the cross is the true position.
 
 # %%
 second = Camera.look_at((0.8, -3.9, 1.5), (0.0, 0.0, 0.9), focal=1500.0)
@@ -395,8 +393,8 @@ figure.colorbar(drawn, label="mean residual (mm)")
 plt.show()
 
 # %% [markdown]
-# A trench along the ray, a valley, a bowl. How much shallower is the valley along the view than across it? Minimising $\sum_j w_j|e_j|^2$ over a shift $s$ has
-# the curvature $A=\sum_j (I-d_jd_j^\top)$, and the eigenvalues of $A$ tell.
+# A trench along the ray, a valley, a bowl. How much flatter is the valley along the view than across it? Minimising $\sum_j w_j|e_j|^2$ over a shift $s$ has
+# the Hessian $A=\sum_j (I-d_jd_j^\top)$; its eigenvalues tell.
 
 # %%
 
@@ -409,13 +407,13 @@ def curvature(*cameras: Camera) -> torch.Tensor:
 
 one, two = curvature(camera), curvature(camera, second)
 print(
-    f"one camera : {one.numpy().round(2)}   depth is {math.sqrt(one[2] / one[0]):.0f} times less certain than the sides"
+    f"one camera : {one.numpy().round(2)}   depth is {math.sqrt(one[2] / one[0]):.0f} times less certain than the lateral position"
 )
 print(f"two cameras: {two.numpy().round(2)}   depth is {math.sqrt(two[2] / two[0]):.1f} times less certain")
 assert math.sqrt(one[2] / one[0]) > 4 > 2 > math.sqrt(two[2] / two[0])
 
 # %% [markdown]
-# With one camera a centimetre of noise across the view becomes many centimetres along it. And that was a body of known size! Scale it about the camera, larger and farther or smaller and nearer, and even that is gone: every residual stays zero.
+# With one camera a centimetre of noise across the view becomes many centimetres along it, even for a body of known size. If we also scale the body about the camera centre, larger and farther or smaller and nearer, all residuals stay zero.
 
 # %%
 for factor in (0.8, 1.0, 1.25):
@@ -427,29 +425,31 @@ for factor in (0.8, 1.0, 1.25):
     assert error < 1.0
 
 # %% [markdown]
-# Who settles the depth, then? Three witnesses that are no pixels: the **body** has a known size (the kit scales the world to fit it), **physics** keeps its feet on the floor and its weight over them, and the **feature** of the encoder has
-# seen how people move. The closed form below uses the first, and the floor. `place_on_rays` solves for the shift; with both feet told to stand on the floor the depth comes out better.
+# What determines the depth, then? Three sources that are not pixels: the **body** has a known size (the kit scales the world to fit it), **physics** keeps its feet on the floor and its weight over them, and the encoder's **feature** has learned
+# how people move. `place_on_rays` below is a closed-form solution for the shift that uses the first and, optionally, the floor: with both feet on it the depth is better determined.
 
 # %%
 origin = x - x[6:8].mean(0)
 noisy = lift(camera.project(x).expand(200, 12, 2) + 4.0 * torch.randn(200, 12, 2, generator=generator), camera)
 arguments = (origin.expand(200, 12, 3), c.expand(200, 3), noisy, torch.ones(200, 12))
-floor = origin[10:12, 2] - x[10:12, 2]  # where the floor is, seen from the hips: both feet stand on it
+floor = origin[10:12, 2] - x[10:12, 2]  # height of the floor below the hips: both feet stand on it
 pixels_only = place_on_rays(*arguments)
 with_floor = place_on_rays(*arguments, floor=(floor.expand(200, 2), torch.full((200, 2), 100.0)))
-for name, place in (("pixels only", pixels_only), ("and the floor", with_floor)):
+for name, place in (("pixels only", pixels_only), ("with the floor", with_floor)):
     error = MM * (place - x[6:8].mean(0))
     along, across = error @ view, error - (error @ view)[:, None] * view
     print(f"{name:14} along the view {along.std():4.0f} mm, across it {across.norm(dim=-1).mean():3.0f} mm")
 assert ((with_floor - x[6:8].mean(0)) @ view).std() < ((pixels_only - x[6:8].mean(0)) @ view).std()
 
 # %% [markdown]
-# ## The lens bends all of this
+# ## Lens distortion
 #
-# Real lenses bend straight lines, most at the edges. The kit uses OpenCV's model with five numbers $k_1,k_2,p_1,p_2,k_3$ and undoes it *before* $K^{-1}$: a ray is straight only in undistorted coordinates.
+# Real lenses bend straight lines, most at the edges. The kit uses OpenCV's five-parameter model $k_1,k_2,p_1,p_2,k_3$ and undistorts *before* applying $K^{-1}$: a ray is straight only in undistorted coordinates.
 
 # %%
-straight = Camera.look_at(position=(4.0, 1.2, 1.5), target=(0.0, -1.6, 0.9), focal=1500.0)  # it looks past our body
+straight = Camera.look_at(
+    position=(4.0, 1.2, 1.5), target=(0.0, -1.6, 0.9), focal=1500.0
+)  # the body is near the image edge
 bent = replace(straight, distortion=torch.tensor([-0.28, 0.08, 0.0, 0.0, 0.0]))
 raw = bent.project(x)
 line = torch.linspace(-0.64, 0.64, 60)
@@ -471,24 +471,24 @@ axes.plot(*raw.T, ".", color=unit(SIMULATED), label="the twelve joints")
 axes.legend(loc="lower left", framealpha=0.9)
 plt.show()
 
-assert perpendicular(x, c, lift(raw, bent)).abs().max() < 1e-3, "undone exactly by `lift`"
-forgotten = MM * perpendicular(x, c, lift(raw, straight)).norm(dim=-1)
-print(f"forgetting the lens costs {forgotten.median():.0f} mm here")
-assert forgotten.median() > 10
+assert perpendicular(x, c, lift(raw, bent)).abs().max() < 1e-3, "`lift` undistorts exactly"
+ignored = MM * perpendicular(x, c, lift(raw, straight)).norm(dim=-1)
+print(f"ignoring the lens costs {ignored.median():.0f} mm here")
+assert ignored.median() > 10
 
 # %% [markdown]
 # ## What failure looks like
 #
-# Rays fail silently: the numbers are finite and the shapes are right. But every classic mistake has its own size. Here they are on our frame, where the truth is 0 mm.
+# Rays fail silently: the numbers are finite and the shapes are right. But every common mistake has a typical size. Here they are on our frame, where the correct residual is 0 mm.
 
 # %%
 uv = camera.project(x)
 half = replace(camera, K=camera.K * torch.tensor([[0.5], [0.5], [1.0]]))
-wrong_t = replace(camera, t=camera.centre)  # somebody stored the centre as t
+wrong_t = replace(camera, t=camera.centre)  # the centre stored as t
 MISTAKES = {
     "none": (uv, camera),
     "left and right swapped": (uv[[1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]], camera),
-    "the lens forgotten": (raw, straight),
+    "lens distortion ignored": (raw, straight),
     "K of the half-size image": (uv, half),
     "(v, u) instead of (u, v)": (uv.flip(-1), camera),
     "R transposed": (uv, replace(camera, R=camera.R.T.contiguous())),
@@ -511,16 +511,16 @@ assert values[0] < 1 < values[2] < values[1] < min(values[3:])
 # %% [markdown]
 # | median residual of a body that should fit | suspect |
 # |---|---|
-# | 5 to 30 mm | nothing; that is the detector |
-# | tens of mm, worse at the image's edge | the lens |
+# | 5 to 30 mm | nothing; that is detector noise |
+# | tens of mm, worse at the image edges | the lens |
 # | about the width of a body, on limbs only | left and right |
-# | a metre and more | K of another image size, u and v exchanged; R or t transposed, inverted or of another world (y up?) |
+# | a metre and more | K of another image size; u and v swapped; R or t transposed, inverted or in another world (y-up?) |
 #
-# One thing is not a mistake but looks like one: a file full of zeros has $p=c$, a ray without direction. The kit gives it confidence 0 instead of dividing by zero.
+# A special case: a file full of zeros has $p=c$, a ray without direction. The kit gives it confidence 0 instead of dividing by zero.
 #
 # ## Exercises
 #
-# **1 · Farther, with a longer lens.** Move the camera to 8 m and double the focal length. The image hardly changes. Does the depth become better or worse known? *Expect* worse: `curvature` says about twice as uncertain; the rays are more nearly parallel.
+# **1 · Farther, with a longer lens.** Move the camera to 8 m and double the focal length. The image hardly changes. Does the depth become more or less certain? *Expect* less: about twice as uncertain by `curvature`, because the rays are closer to parallel.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 direction_to = camera.centre - torch.tensor([0.0, 0.0, 0.9])
@@ -531,11 +531,11 @@ print(f"{worse:.1f} times as uncertain")
 assert 1.7 < worse < 2.3
 
 # %% [markdown]
-# **2 · A stereo camera.** Put `second` right beside `camera`, 20 cm away. *Expect* hardly a change from one camera; a baseline has to be a fair part of the distance.
+# **2 · A stereo camera.** Put `second` right next to `camera`, 20 cm away. *Expect* hardly any change from one camera; the baseline has to be a substantial part of the distance.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
-beside = Camera.look_at((4.0, 1.4, 1.5), (0.0, 0.0, 0.9), focal=1500.0)
-stereo = curvature(camera, beside)
+nearby = Camera.look_at((4.0, 1.4, 1.5), (0.0, 0.0, 0.9), focal=1500.0)
+stereo = curvature(camera, nearby)
 gain = math.sqrt(one[2] / one[0]) / math.sqrt(stereo[2] / stereo[0])
 print(f"{gain:.2f} times better known")
 assert 0.95 < gain < 1.3
@@ -549,7 +549,7 @@ assert abs(10 / (4000 / 1500 * math.sqrt(2)) - 2.7) < 0.06
 # %% [markdown]
 # ## Summary
 #
-# $p = c + R_{wc}K^{-1}[u,v,1]^\top$ and $e = r-(r\cdot d)\,d$, turned into the heading frame: 36 numbers, zero when the body fits its picture, in metres when it does not, blind along the ray. Noise of $\sigma$ pixels costs $\sqrt2\,Z\sigma/f$, the lens is undone
-# first, and depth has to come from the body, the floor and experience.
+# $p = c + R_{wc}K^{-1}[u,v,1]^\top$ and $e = r-(r\cdot d)\,d$, rotated into the heading frame: 36 numbers, zero when the body matches its image, in metres otherwise, blind along the ray. Noise of $\sigma$ pixels costs $\sqrt2\,Z\sigma/f$, undistortion comes
+# first, and depth has to come from the body, the floor and learned priors.
 #
-# **Next:** lesson 3 takes the same way with a real video, where nobody has made the pixels right.
+# **Next:** lesson 3 does the same with a real video, where the pixels are not exact.

@@ -1,15 +1,15 @@
 # %% [markdown]
-# # Lesson 6 · Distillation: from a teacher who knows to a student who sees
+# # Lesson 6 · Distillation: from an expert with the reference to a student with a camera
 #
-# **Time:** about three minutes on two CPU cores, half of it training. **Needs:** nothing but the kit; lessons 0 and 2 help.
+# **Time:** about three minutes on two CPU cores, half of it training. **Needs:** only the kit; lessons 0 and 2 help.
 #
-# The expert is told where the body should be next. From a video nobody can tell us that. So we let the expert teach: a *student* that only sees a camera's rays and feels its own body asks, in every situation it gets into, "what would you do here?",
-# and learns the answer. The little word *it* is the whole trick, and this lesson shows why.
+# The expert knows where the body should be next, which a video does not tell. So the expert teaches a *student* that only observes camera rays and its own body: in every state that the student reaches, the expert says what it would do,
+# and the student learns the answer. That the *student* chooses the states is the key, and this lesson shows why.
 #
 # Afterwards you will be able to
-# - turn an expert's action into a label that means the same to the student,
+# - convert an expert's action into a label for the student,
 # - train a student from scratch with `DistillModule` and a Lightning `Trainer`,
-# - explain why a student with a tiny loss can fall over after a second or two (covariate shift), and why labels on the student's own states cure it (DAgger).
+# - explain why a student with a tiny loss can fall over after a second or two (covariate shift), and why labels on the student's own states prevent it (DAgger).
 
 # %%
 import logging
@@ -18,7 +18,7 @@ import time
 import warnings
 from dataclasses import replace
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: threads that wait burn no CPU seconds
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `fit`: waiting threads sleep instead of spinning
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,9 +51,9 @@ warnings.filterwarnings("ignore", module="pytorch_lightning")
 logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
 
 # %% [markdown]
-# ## Two pairs of eyes
+# ## Two observations
 #
-# Both policies feel the same body. After that they part: the expert reads the reference (one step ahead, and a preview of the next half second), the student reads what a camera and the encoder made of it.
+# Both policies observe the same body. In addition the expert reads the reference (one step ahead, and a preview of the next half second), and the student what the camera and the encoder provide.
 
 # %%
 colours = dict(zip(dict.fromkeys(STUDENT_GROUPS + EXPERT_GROUPS), SERIES, strict=True))
@@ -87,7 +87,7 @@ assert not {"reference", "preview"} & set(STUDENT_GROUPS)
 assert sum(GROUP_SIZES[g] for g in EXPERT_GROUPS) < axes.get_xlim()[1], "the whole chart is on the page"
 
 # %% [markdown]
-# For training live we keep it small: two motions, two cameras for each, a small network. (The bundled student at the end of the lesson had all motions, more cameras and more time.)
+# To train live we keep it small: two motions, two cameras each, a small network. (The bundled student at the end of the lesson had all motions, more cameras and more time.)
 
 # %%
 library = MotionLibrary([demo_clip(name) for name in ("squat", "punch")])
@@ -104,7 +104,7 @@ print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion),
 # %% [markdown]
 # ## Residual and absolute targets
 #
-# The expert corrects the reference, the student has none to correct. Their actions mean different things:
+# The expert corrects the reference; the student has none. Their actions mean different things:
 #
 # $$
 # \text{expert (residual): } q^* = q_{\text{ref}} + 0.75\,\tfrac{k_d}{k_p}\,\dot q_{\text{ref}} + \tfrac{\tau_{\text{ref}}}{k_p} + 0.5\,a
@@ -112,21 +112,21 @@ print(f"{SAMPLES:,} labelled states ({SAMPLES / 30 / 60:.0f} minutes of motion),
 # \text{student (absolute): } q^* = s\odot a
 # $$
 #
-# with one scale $s$ for each joint. The expert's second part leads the motor's lag (lesson 1), by three quarters of it; the third bears the load, with the torque that inverse dynamics says the reference needs. The bundled expert's control is called *balanced*:
-# a virtual model (lesson 5) adds what brings a leaning body back over its feet. *Doing nothing* ($a=0$) shows the difference. Residual nothing is an excellent tracker as long as both feet stay on the floor and loses the side step;
-# balanced nothing follows all three to the end. (On captured motions, and when it is pushed, it does not; that is what the expert has learnt.) Absolute nothing is the rest pose for ever. The student has a longer way to go.
+# with a scale $s$ per joint. The expert's second term compensates three quarters of the actuators' lag (lesson 1); the third compensates the load, with the torque that the reference needs by inverse dynamics. The bundled expert's control is *balanced*:
+# a virtual model (lesson 5) brings a leaning body back over its feet. A *zero action* ($a=0$) shows the difference. With residual control it tracks well as long as both feet stay on the floor, and loses the side step;
+# with balanced control it tracks all three to the end. (On captured motions and under pushes it does not; that is what the expert has learned.) With absolute control it is always the rest pose. The student has more to learn.
 
 # %%
 COLOURS = {"squat": SERIES[2], "punch": SERIES[4], "side_step": SERIES[6]}
 
 
-def nothing(obs: dict) -> torch.Tensor:
-    """The action 0 for everybody."""
+def zero_action(obs: dict) -> torch.Tensor:
+    """A zero action for every environment."""
     return torch.zeros(len(next(iter(obs.values()))), 69)
 
 
 def draw_errors(axes, rollouts: list[Rollout], **style) -> None:
-    """Mean body error over time, a cross where a clip was lost."""
+    """Mean body error over time; a cross marks where a clip was lost."""
     for rollout in rollouts:
         error = body_error(rollout.simulated.body_pos, rollout.reference.body_pos)
         axes.plot(np.arange(len(error)) / 30, error, color=unit(COLOURS[rollout.name]), label=rollout.name, **style)
@@ -138,10 +138,10 @@ three = MotionLibrary([demo_clip(name) for name in COLOURS])
 figure, panels = plt.subplots(1, 3, figsize=(10, 3), sharey=True, layout="constrained")
 outcome = {}
 for axes, control in zip(panels, ("residual", "balanced", "absolute"), strict=True):
-    idle = track_clips(nothing, three, TrackingConfig(control=control))
-    outcome[control] = {rollout.name: rollout.success for rollout in idle}
-    draw_errors(axes, idle)
-    axes.set(title=f"{control}: doing nothing", xlabel="time (s)")
+    zero_rollouts = track_clips(zero_action, three, TrackingConfig(control=control))
+    outcome[control] = {rollout.name: rollout.success for rollout in zero_rollouts}
+    draw_errors(axes, zero_rollouts)
+    axes.set(title=f"{control}: zero action", xlabel="time (s)")
 panels[0].set_ylabel("mean body error (mm)")
 panels[0].legend(frameon=False)
 plt.show()
@@ -150,13 +150,13 @@ assert outcome["residual"] == {"squat": True, "punch": True, "side_step": False}
 assert all(outcome["balanced"].values())
 
 # %% [markdown]
-# The expert's wisdom is in its *target*, so that is what we hand over: compute $q^*$ and ask which absolute action would have produced it, $a^{\text{label}} = q^*/s$. `TrackingEnv.label` does that; the motors cannot tell the difference.
+# What the expert knows is in its *target*, so that is what we transfer: compute $q^*$ and the absolute action that gives the same target, $a^{\text{label}} = q^*/s$. `TrackingEnv.label` does this; for the actuators the two are identical.
 
 
 # %%
 def make_env(control: str, num_envs: int = config.sim.num_envs) -> TrackingEnv:
-    """The environment of the distillation stage, with the actions of one control."""
-    groups = (*STUDENT_GROUPS, "reference", "preview")  # what either of them reads
+    """The environment of the distillation stage, with a given control."""
+    groups = (*STUDENT_GROUPS, "reference", "preview")  # the observations of both
     return TrackingEnv(
         library, make_simulator(num_envs=num_envs), TrackingConfig.of(config.env, groups, control), views
     )
@@ -169,22 +169,22 @@ with torch.no_grad():
 label = env.label(action, expert.control, "absolute")
 env.close()
 assert torch.allclose(env.pd_targets(action), label * absolute_scale(Humanoid.mean()), atol=1e-5)
-print(f"a label has a typical size of {label.std():.2f}, and the part that varies one of {label.std(0).mean():.2f}")
+print(f"standard deviation of the labels {label.std():.2f}, of their varying part {label.std(0).mean():.2f}")
 
 # %% [markdown]
-# ## First try: watch the master (behaviour cloning)
+# ## First attempt: behaviour cloning
 #
-# The obvious recipe: let the expert perform, write down what a student would have *seen* and what the expert *did*, and fit
+# The obvious recipe: let the expert act, record what the student would have *observed* and what the expert *did*, and fit
 #
 # $$L_{BC} = \frac1{69}\left\lVert \pi_\theta(o) - a^{\text{label}}\right\rVert^2 .$$
 #
-# No simulator needed while fitting; it is plain regression.
+# Fitting is plain regression and needs no simulator.
 
 
 # %%
 @torch.no_grad()
 def demonstrations(student: Policy, samples: int = SAMPLES, noise: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the student would have seen and what the expert did, while the expert performed, its hands shaking by `noise`."""
+    """Student observations and expert labels while the expert acts, with action noise of standard deviation `noise`."""
     env, seen, labels = make_env(expert.control), [], []
     obs, _ = env.reset(seed=0)
     for _ in range(samples // env.num_envs):
@@ -219,33 +219,33 @@ cloned = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolu
 seen, labels = demonstrations(cloned)
 cloning_loss = clone(cloned, seen, labels)
 
-guess = float((labels - labels.mean(0)).square().mean())
-print(f"loss of always saying the average: {guess:.1e}; of the clone: {np.mean(cloning_loss[-50:]):.1e}")
-assert np.mean(cloning_loss[-50:]) < guess / 20, "as regressions go, an excellent one"
+mean_loss = float((labels - labels.mean(0)).square().mean())
+print(f"loss of predicting the mean: {mean_loss:.1e}; of the clone: {np.mean(cloning_loss[-50:]):.1e}")
+assert np.mean(cloning_loss[-50:]) < mean_loss / 20, "an excellent regression"
 
 # %% [markdown]
-# Excellent. Now let it act: on the same motions, through the same cameras it was trained with.
+# A low loss. Now let the clone act, on the same motions through the same cameras as in training.
 
 # %%
-seeing = TrackingConfig.of(config.env, STUDENT_GROUPS, "absolute")  # the episode as a student sees it and acts in it
-cloned_rollouts = track_clips(cloned.eval(), library, seeing, views)
+student_episode = TrackingConfig.of(config.env, STUDENT_GROUPS, "absolute")  # the student's observations and control
+cloned_rollouts = track_clips(cloned.eval(), library, student_episode, views)
 for rollout in cloned_rollouts:
     print(f"{rollout.name}: {len(rollout)} of {rollout.length} frames")
 filmstrip(cloned_rollouts[0], poses=8, title="squat, behaviour cloning")
 
 # %% [markdown]
-# ## Second try: ask in the situations you get into (DAgger)
+# ## Second attempt: DAgger
 #
-# The clone has seen the expert's states only, where everything is nearly perfect. Its first small error puts it slightly beside them, where nobody told it what to do; there its error is larger, which takes it farther off. With $T$ steps and a chance $\epsilon$ of
-# erring on the expert's states, the expected trouble grows like $\epsilon T^2$, not $\epsilon T$ (Ross and Bagnell 2010).
+# The clone has only seen the expert's states, where everything is nearly perfect. Its first small error leads to a state slightly off these, where it has no labels; there its error is larger, which leads further away. With $T$ steps and an error probability $\epsilon$
+# on the expert's states, the expected number of errors grows like $\epsilon T^2$, not $\epsilon T$ (Ross and Bagnell 2010).
 #
-# DAgger (Ross, Gordon and Bagnell 2011) turns it round: **the student acts, the expert only labels.** In each iteration
+# DAgger (Ross, Gordon and Bagnell 2011) reverses the roles: **the student acts, the expert only labels.** In each iteration
 #
-# 1. roll out the *student* for 16 steps in 32 environments, a little noise on top;
-# 2. at every state ask the expert: what would you do *here*?
-# 3. add the pairs to the memory, fit the student to all of it, go on.
+# 1. roll out the *student* for 16 steps in 32 environments, with a little noise;
+# 2. label every state with the expert's action;
+# 3. add the pairs to a buffer and fit the student to all of it.
 #
-# That is `DistillModule`: its `minibatches` roll out, label and remember, its `training_step` is the loss above. Clips and cameras come from a data module, and one epoch of the Lightning `Trainer` is one iteration,
+# `DistillModule` implements this: `minibatches` rolls out, labels and stores, `training_step` is the loss above. Clips and cameras come from a data module, and one epoch of the Lightning `Trainer` is one iteration,
 # as in `python -m physhmr_kit.fit --stage distill`.
 
 
@@ -256,7 +256,7 @@ def degrees_apart(answer: torch.Tensor, label: torch.Tensor) -> float:
 
 
 class History(pl.Callback):
-    """After each iteration: the loss, and how far the student was from the expert on the new states, before it learnt from them."""
+    """After each iteration: the loss, and the student's distance from the expert on the new states, before learning from them."""
 
     def __init__(self):
         self.loss: list[float] = []
@@ -305,11 +305,11 @@ right.set(
 plt.show()
 
 assert np.mean(cloning_loss[-50:]) < history.loss[-1], "the clone's loss is the lower one"
-assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it answers new questions better and better"
+assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it improves on new states"
 
 # %% [markdown]
-# Look at the left picture twice. The clone's loss is far *lower*. It answers easy questions. The student's loss is on hard ones: all the states it stumbled into. On the right,
-# each iteration's states are new to the student, so this is an honest test, and it gets better at it.
+# Note the left panel: the clone's loss is far *lower*, because it is measured on easy states. The student's loss is measured on hard ones: all the states it has stumbled into. On the right,
+# each iteration's states are new to the student, so this is a fair test, and it improves.
 #
 # ## The comparison
 #
@@ -317,7 +317,7 @@ assert np.mean(history.apart[-10:]) < np.mean(history.apart[:5]) / 2, "it answer
 
 # %%
 student = module.policy.eval()
-student_rollouts = track_clips(student, library, seeing, views)
+student_rollouts = track_clips(student, library, student_episode, views)
 
 figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
 for axes, title, rollouts in zip(
@@ -339,20 +339,20 @@ filmstrip(student_rollouts[0], poses=8, title="squat, DAgger")
 # %% [markdown]
 # ## Covariate shift, measured
 #
-# We can look the culprit in the eye. Let a policy act, and at every state compare its target with the expert's at the *same* state. Three curves: the clone on the expert's states (where it was trained), the clone on its own, and the DAgger student on its own.
+# Let a policy act, and compare its target with the expert's in every state. Three curves: the clone on the expert's states (its training distribution), the clone on its own, and the DAgger student on its own.
 
 
 # %%
 @torch.no_grad()
-def disagreement(student: Policy, driver: str, steps: int = 45, num_envs: int = 16) -> np.ndarray:
+def disagreement(student: Policy, actor: str, steps: int = 45, num_envs: int = 16) -> np.ndarray:
     """Root mean square difference of PD targets, student against expert, (steps,) degrees.
 
     Episodes begin on random frames of the clips and are not stopped by failure.
 
     Args:
-        driver: 'expert' or 'student', whose actions are carried out.
+        actor: 'expert' or 'student', whose actions are executed.
     """
-    env = make_env(expert.control if driver == "expert" else "absolute", num_envs)
+    env = make_env(expert.control if actor == "expert" else "absolute", num_envs)
     env.config = replace(env.config, termination="none")
     frames = torch.linspace(0, int(library.lengths.min()) - steps - 2, num_envs).long()
     obs, _ = env.reset(seed=0, options={"clip": torch.arange(num_envs) % 2, "frame": frames})
@@ -360,7 +360,7 @@ def disagreement(student: Policy, driver: str, steps: int = 45, num_envs: int = 
     for _ in range(steps):
         answer, action = student(obs), expert(obs)
         curve.append(degrees_apart(answer, env.label(action, expert.control, "absolute")))
-        obs, *_ = env.step(action if driver == "expert" else answer)
+        obs, *_ = env.step(action if actor == "expert" else answer)
     env.close()
     return np.array(curve)
 
@@ -378,27 +378,27 @@ axes.legend(frameon=False)
 plt.show()
 
 on_expert, on_own, dagger = (curve for curve, _, _ in CURVES.values())
-assert on_own[0] < 1.5 * on_expert[0], "it begins on the same states"
+assert on_own[0] < 1.5 * on_expert[0], "it starts on the same states"
 assert on_own[-15:].mean() > 3 * on_expert[-15:].mean(), "the same network, other states"
 assert on_own[-15:].mean() > dagger[-15:].mean()
 
 # %% [markdown]
-# The dashed curve is what a test set would have shown us: all is well. The solid one of the clone begins at the same value and runs away within a fraction of a second. *The distribution of the questions has shifted, and it was the
-# student who shifted it.* The blue one stays where it is: those are the states it was asked about.
+# The dashed curve is what a test set would have shown: everything looks fine. The clone's solid curve starts at the same value and diverges within a fraction of a second. *The state distribution has shifted, and the
+# student itself has shifted it.* The blue curve stays low: these are the states it was trained on.
 #
-# ## Through new eyes
+# ## A new camera
 #
-# So far every camera was one from training. Here is one it has never seen, and the price of that. Two cameras are few; the bundled student had more.
+# So far every camera was one from training. Here is an unseen one. Two training cameras are few; the bundled student had more.
 
 # %%
-fresh = track_clips(student, library, seeing, fresh_views)
+fresh = track_clips(student, library, student_episode, fresh_views)
 display(Markdown(to_markdown(score_rollouts(fresh), summarise(fresh))))
 
 # %% [markdown]
 # ## Train or load: the bundled student
 #
-# Nobody wants to wait for a full training in a lesson, so the kit ships a student of all demo motions. The card beside its weights says by which command, on what and for how long. Where the
-# file is missing we go on with our own, which has seen two motions only, and it shows.
+# A full training takes too long for a lesson, so the kit ships a student trained on all demo motions. The card next to its weights gives the command, data and time. Without the file
+# we continue with our own student, which has seen two motions only.
 
 
 # %%
@@ -407,14 +407,14 @@ def train_or_load(name: str = "distill") -> Policy:
     path = BUNDLED / f"{name}.safetensors"
     if path.is_file():
         return load_policy(path)
-    print(f"{path.name} is not here; going on with our own student of two motions")
+    print(f"{path.name} is not here; using our own student of two motions")
     return student
 
 
 bundled = train_or_load()
 everything = MotionLibrary(demo_clips())
 all_views, all_tracks = film_library(everything, encoder, views=1, seed=99)
-final = track_clips(bundled, everything, seeing, all_views)
+final = track_clips(bundled, everything, student_episode, all_views)
 display(Markdown(to_markdown(score_rollouts(final), summarise(final))))
 
 # %%
@@ -427,15 +427,15 @@ show(final[chosen], all_tracks[chosen])
 # %% [markdown]
 # ## What failure looks like
 #
-# | you see | it is usually |
+# | symptom | likely cause |
 # |---|---|
-# | a tiny loss, and the body soon falls | labels from the wrong states: the expert was driving |
-# | a small loss, and limbs in odd places from the first frame | labels and actions in different units: `label` forgotten |
-# | the loss falls, the success does not | the expert itself fails on these motions: evaluate it first |
-# | good on trained cameras, bad on new ones | too few `views`; also look at the encoder's error |
+# | a tiny loss, but the body soon falls | labels from the wrong states: the expert was acting |
+# | a small loss, but limbs in odd places from the first frame | labels and actions in different units: `label` forgotten |
+# | the loss falls, success does not rise | the expert itself fails on these motions: evaluate it first |
+# | good on training cameras, bad on new ones | too few `views`; also check the encoder's error |
 # | arms right, balance wrong | rays are fine, proprioception is not: is the normaliser updated? |
 #
-# One of these is quickly shown: the second. Feed the expert's raw residual actions to a student of absolute ones.
+# The second one is easy to demonstrate: use the expert's residual actions as absolute ones.
 
 # %%
 env = make_env("absolute", num_envs=2)
@@ -447,62 +447,60 @@ right_target, wrong_target = (
 )
 env.close()
 gap = (right_target - wrong_target).abs()
-print(
-    f"targets wrong by {gap.mean():.0f}° on average and {gap.max():.0f}° at worst, and nothing in the loss would say so"
-)
+print(f"targets off by {gap.mean():.0f}° on average and {gap.max():.0f}° at worst, which the loss would not show")
 assert gap.max() > 20
 
 # %% [markdown]
 # ## Exercises
 #
-# Try them before you open the cell below each.
+# Try them before you open the solutions.
 #
-# **1 · How fast trouble grows.** A clone errs with probability $\epsilon$ in each step on the expert's states, and once it has erred it is beside them for good. How many steps of $T$ does it spend there on average, with $\epsilon=0.001$ and $T=60$, and how many with twice the time? And a DAgger student, which
-# is back after each error? *Expect* 1.8 and 7.0: four times as many in twice the time, $\epsilon T^2/2$, where the other one has 0.06 and 0.12, $\epsilon T$.
+# **1 · Error growth.** A clone errs with probability $\epsilon$ in each step on the expert's states, and once it has erred it never returns to them. How many of $T$ steps does it spend off the expert's states on average, with $\epsilon=0.001$ and $T=60$, and with twice the time? And a DAgger student, which
+# recovers from each error? *Expect* 1.8 and 7.0: four times as many in twice the time, $\epsilon T^2/2$, against 0.06 and 0.12, $\epsilon T$.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 chance = 0.001
-for steps, beside in ((60, 1.8), (120, 7.0)):
+for steps, expected in ((60, 1.8), (120, 7.0)):
     lost = sum(1 - (1 - chance) ** step for step in range(1, steps + 1))
     print(
-        f"{steps} steps: {lost:.1f} beside the expert's states (εT²/2 = {chance * steps**2 / 2:.1f}), DAgger {chance * steps:.2f}"
+        f"{steps} steps: {lost:.1f} off the expert's states (εT²/2 = {chance * steps**2 / 2:.1f}), DAgger {chance * steps:.2f}"
     )
-    assert abs(lost - beside) < 0.05
+    assert abs(lost - expected) < 0.05
 
 # %% [markdown]
-# **2 · The same regression, other states.** Is it the algorithm, or the states? Give `clone` the pairs that DAgger has gathered, `module.buffer.rows["obs"]` and `["label"]`, and a fresh network; a quarter of the updates will do. *Expect* a loss at least ten times the clone's, and motions that are followed several times as far: plain regression will do, if
-# the questions are those that a student runs into.
+# **2 · The same regression, other states.** Is it the algorithm, or the states? Give `clone` the pairs that DAgger collected, `module.buffer.rows["obs"]` and `["label"]`, and a new network; a quarter of the updates suffices. *Expect* a loss at least ten times the clone's, but motions tracked several times as far: plain regression works if
+# its states are those the student visits.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 torch.manual_seed(0)
 regressed = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
 gathered = module.buffer.rows
 other_loss = clone(regressed, gathered["obs"], gathered["label"], UPDATES // 4)
-other_rollouts = track_clips(regressed.eval(), library, seeing, views)
+other_rollouts = track_clips(regressed.eval(), library, student_episode, views)
 followed = sum(len(r) for r in other_rollouts)
 print(f"loss {np.mean(other_loss[-50:]):.1e}, the clone's {np.mean(cloning_loss[-50:]):.1e}")
 print(f"frames followed: {followed}, the clone {survived[0]}, DAgger {survived[1]}")
 assert np.mean(other_loss[-50:]) > 10 * np.mean(cloning_loss[-50:]) and followed > 2 * survived[0]
 
 # %% [markdown]
-# **3 · A noisy master.** Let the expert's hands shake, but keep the clean labels: `demonstrations(student, SAMPLES // 8, noise=0.1)`, with an eighth of the states and a quarter of the updates. *Expect* a loss at least ten times as high, and a clone that follows the motions several times as far as the one taught on all the clean ones. Why? The expert now shows how to come back; this is the idea of DART (Laskey
-# et al. 2017). It needs to be told how much noise, though; DAgger finds the right states by itself.
+# **3 · A noisy expert.** Add noise to the expert's actions but keep the clean labels: `demonstrations(student, SAMPLES // 8, noise=0.1)`, with an eighth of the states and a quarter of the updates. *Expect* a loss at least ten times as high, and a clone that tracks the motions several times as far as the one trained on all the clean ones, because the expert now demonstrates recovery. This is the idea of DART (Laskey
+# et al. 2017). The noise level has to be chosen, though; DAgger finds the right states by itself.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 torch.manual_seed(0)
-shaken = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
-shaken_loss = clone(shaken, *demonstrations(shaken, SAMPLES // 8, noise=0.1), UPDATES // 4)
-shaken_rollouts = track_clips(shaken.eval(), library, seeing, views)
-followed = sum(len(r) for r in shaken_rollouts)
-print(f"loss {np.mean(shaken_loss[-50:]):.1e}; frames followed: {followed}, the clone {survived[0]}")
-assert np.mean(shaken_loss[-50:]) > 10 * np.mean(cloning_loss[-50:]) and followed > 2 * survived[0]
+noisy = Policy(STUDENT_GROUPS, config.policy.hidden, config.policy.std, "absolute")
+noisy_loss = clone(noisy, *demonstrations(noisy, SAMPLES // 8, noise=0.1), UPDATES // 4)
+noisy_rollouts = track_clips(noisy.eval(), library, student_episode, views)
+followed = sum(len(r) for r in noisy_rollouts)
+print(f"loss {np.mean(noisy_loss[-50:]):.1e}; frames followed: {followed}, the clone {survived[0]}")
+assert np.mean(noisy_loss[-50:]) > 10 * np.mean(cloning_loss[-50:]) and followed > 2 * survived[0]
 
 # %% [markdown]
-# With more time: `buffer_rollouts=1`, so that each iteration learns from its own rollout only. *Whose* states are asked about turns out to matter more than how long the answers are kept. And four cameras, 300 iterations, all demo motions, which takes minutes:
+# With more time: `buffer_rollouts=1`, so that each iteration learns from its own rollout only. *Whose* states are labelled turns out to matter more than how long the labels are kept. And four cameras, 300 iterations, all demo motions, which takes minutes:
 # `python -m physhmr_kit.fit --stage distill --iterations 300 --views 4`.
 #
 # ## Summary
 #
-# Labels must mean the same to both: hand over targets, not actions. A low loss on the expert's states is worth little, because the student does not stay there. Let the student act, let the expert label, keep the old labels. That is distillation in PhysHMR.
+# Labels must mean the same to both policies: transfer targets, not actions. A low loss on the expert's states is worth little, because the student does not stay there. Let the student act, let the expert label, keep the old labels. That is distillation in PhysHMR.
 #
-# **Next:** what imitation cannot give is better physics than the expert's. Lesson 7 continues from here with rewards.
+# **Next:** imitation cannot improve on the expert's physics. Lesson 7 continues with rewards.

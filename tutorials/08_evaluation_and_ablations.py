@@ -1,23 +1,23 @@
 # %% [markdown]
-# # Lesson 8 · Evaluation: what a figure knows, and how to compare
+# # Lesson 8 · Evaluation: what a metric measures, and how to compare
 #
-# **Time:** about a minute on two CPU cores. **Needs:** nothing but the kit; lessons 0, 3 and 6 help.
+# **Time:** about a minute on two CPU cores. **Needs:** only the kit; lessons 0, 3 and 6 help.
 #
-# "31.4 mm, 12 % better than the baseline." Better at what, on which frames, by whose rule, and would it be better again tomorrow? This lesson takes tables apart: what each error is blind to, how losing the hard clips makes a method look good, what a fair ablation holds fixed, and how large a difference has to be before
-# it is one.
+# "31.4 mm, 12 % better than the baseline." Better at what, on which frames, by which rule, and would it be better again tomorrow? This lesson takes tables apart: what each error is blind to, how losing hard clips makes a method look good, what a fair ablation keeps fixed, and how large a difference has to be
+# to count.
 #
 # Afterwards you will be able to
 # - choose the metric that sees the mistake you care about,
-# - spot survivorship in a table, and avoid it in yours,
-# - compare one policy, two stages and no physics at all on the same clips,
-# - put a spread beside a mean, and read foot sliding, jitter and height variance together.
+# - spot survivorship bias in a table, and avoid it in yours,
+# - compare a single policy, two-stage and no physics on the same clips,
+# - report a standard deviation with a mean, and read foot sliding, jitter and height variance together.
 
 # %%
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: threads that wait burn no CPU seconds
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `fit`: waiting threads sleep instead of spinning
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,11 +51,11 @@ torch.set_num_threads(2)
 # %% [markdown]
 # ## Six ways to be wrong
 #
-# We take a walk and spoil it by hand, each time by one thing: everything 20 cm aside; turned by 20° about the vertical; 10 % too large; one arm bent by 60°; drifting away by 10 cm a second; or lifted by 5 cm. Then we ask five errors.
+# We corrupt a walk in six ways: shifted by 20 cm; rotated by 20° about the vertical; 10 % too large; one forearm rotated by 60°; drifting by 10 cm a second; lifted by 5 cm. Then we compute five errors.
 #
-# - **tracking** (PHC's $E_{g\text{-}mpjpe}$): distance in the world, nothing aligned.
-# - **W-MPJPE**: pieces of 100 frames, each laid onto the truth by its *first two* frames; what drifts shows. **WA-MPJPE**: laid on by all of them.
-# - **MPJPE**: hips put on top of one another in every frame. **PA-MPJPE**: moved, turned and scaled to fit in every frame.
+# - **tracking** (PHC's $E_{g\text{-}mpjpe}$): distance in the world, no alignment.
+# - **W-MPJPE**: chunks of 100 frames, each aligned by its *first two* frames, so drift shows. **WA-MPJPE**: aligned by all frames.
+# - **MPJPE**: hips aligned in every frame. **PA-MPJPE**: moved, rotated and scaled to fit in every frame.
 
 # %%
 walk = MotionLibrary([demo_clip("walk_forward")]).clip(0)
@@ -69,11 +69,11 @@ fold = roma.rotvec_to_unitquat(torch.deg2rad(torch.tensor(60.0)) * torch.tensor(
     len(true), 2, 4
 )
 bent[:, [wrist, hand]] = true[:, [elbow]] + roma.quat_action(fold, true[:, [wrist, hand]] - true[:, [elbow]])
-SPOILT = {
-    "20 cm aside": true + torch.tensor([0.0, 0.2, 0.0]),
-    "turned by 20°": root + roma.quat_action(turn, true - root),
+CORRUPTED = {
+    "shifted by 20 cm": true + torch.tensor([0.0, 0.2, 0.0]),
+    "rotated by 20°": root + roma.quat_action(turn, true - root),
     "10 % too large": root + 1.1 * (true - root),
-    "right forearm turned by 60°": bent,
+    "forearm rotated by 60°": bent,
     "drifts 10 cm/s": true + 0.1 * SECONDS[:, None, None] * torch.tensor([0.0, 1.0, 0.0]),
     "lifted by 5 cm": true + 0.05 * up,
 }
@@ -85,7 +85,8 @@ ERRORS = {
     "PA-MPJPE": F.pa_mpjpe,
 }
 seen = {
-    name: {metric: float(error(body, true).mean()) for metric, error in ERRORS.items()} for name, body in SPOILT.items()
+    name: {metric: float(error(body, true).mean()) for metric, error in ERRORS.items()}
+    for name, body in CORRUPTED.items()
 }
 display(
     Markdown(
@@ -111,30 +112,30 @@ axes.set(ylabel="mm")
 axes.legend(frameon=False, ncols=5, fontsize=8)
 plt.show()
 
-assert abs(seen["20 cm aside"]["tracking"] - 200) < 1 > seen["20 cm aside"]["MPJPE"], (
-    "a place is seen by tracking alone"
+assert abs(seen["shifted by 20 cm"]["tracking"] - 200) < 1 > seen["shifted by 20 cm"]["MPJPE"], (
+    "only tracking sees a shift"
 )
-assert seen["turned by 20°"]["MPJPE"] > 20 > 1 > seen["turned by 20°"]["PA-MPJPE"]
+assert seen["rotated by 20°"]["MPJPE"] > 20 > 1 > seen["rotated by 20°"]["PA-MPJPE"]
 assert seen["10 % too large"]["MPJPE"] > 20 > 1 > seen["10 % too large"]["PA-MPJPE"]
-assert min(seen["right forearm turned by 60°"].values()) > 10, "a pose is seen by all"
-assert seen["right forearm turned by 60°"]["W-MPJPE"] > 2 * seen["right forearm turned by 60°"]["tracking"]
+assert min(seen["forearm rotated by 60°"].values()) > 10, "all see a wrong pose"
+assert seen["forearm rotated by 60°"]["W-MPJPE"] > 2 * seen["forearm rotated by 60°"]["tracking"]
 assert seen["drifts 10 cm/s"]["W-MPJPE"] > seen["drifts 10 cm/s"]["WA-MPJPE"] > seen["drifts 10 cm/s"]["MPJPE"]
-assert seen["lifted by 5 cm"]["MPJPE"] < 1, "a body in the air has a perfect pose"
+assert seen["lifted by 5 cm"]["MPJPE"] < 1, "a floating body has a perfect pose"
 
 # %% [markdown]
-# PA-MPJPE, the one most quoted, forgives everything but the pose; whether the body is on the floor it cannot say. And W-MPJPE makes much of a wrong forearm: the first two frames, by which the whole piece is laid on, contain it. **No single column is "the error".** And the names do not settle it: PhysHMR prints another measure under "WA-MPJPE" than WHAM does, and centres its MPJPE otherwise. `metrics/functional.py` says for each formula whose it is.
+# PA-MPJPE, the one quoted most, ignores everything but the pose, including whether the body is on the floor. And W-MPJPE exaggerates a wrong forearm, because the first two frames, which align the whole chunk, contain it. **No single column is "the error".** Nor are names enough: PhysHMR's "WA-MPJPE" is another measure than WHAM's, and its MPJPE is centred differently. `metrics/functional.py` gives the source of each formula.
 #
 # ## The same clips, five methods
 #
-# An *ablation* changes one thing and holds the rest: same clips, same camera, same frames, same rules. Ours:
+# An *ablation* changes one thing and keeps the rest: same clips, same camera, same frames, same rules. Ours:
 #
-# | method | sees | physics |
+# | method | input | physics |
 # |---|---|---|
-# | told the reference | the answer (lesson 5), which no video gives | yes |
-# | no policy | the answer, and does nothing beside the kit's targets | yes |
-# | one policy | rays and features (lesson 6): PhysHMR's way | yes |
-# | two stages | the refined estimate (lesson 3), followed by the expert | yes |
-# | kinematic | the refined estimate, as it is | no |
+# | expert | the reference (lesson 5), which no video provides | yes |
+# | no policy | the reference; zero action on the kit's targets | yes |
+# | single policy | rays and features (lesson 6): PhysHMR's approach | yes |
+# | two-stage | the refined estimate (lesson 3), tracked by the expert | yes |
+# | kinematic | the refined estimate itself | no |
 
 # %%
 clips = MotionLibrary([demo_clip(name) for name in ("squat", "lunge", "turn", "walk_forward")])
@@ -146,18 +147,18 @@ expert, student, encoder = (
 views, tracks = film_library(clips, encoder, views=1, seed=7)
 
 
-def nothing(obs: dict) -> torch.Tensor:
-    """The action 0 for everybody."""
+def zero_action(obs: dict) -> torch.Tensor:
+    """A zero action for every environment."""
     return torch.zeros(len(next(iter(obs.values()))), 69)
 
 
-def acts(policy) -> TrackingConfig:
-    """The episode as a policy sees it and acts in it."""
+def episode_of(policy) -> TrackingConfig:
+    """The observations and control of a policy."""
     return TrackingConfig(groups=policy.groups, control=policy.control)
 
 
 def kinematic() -> list:
-    """The refined estimates as if they had been simulated."""
+    """The refined estimates in the form of rollouts."""
     estimates = views.estimates.library
     return [
         SimpleNamespace(
@@ -167,12 +168,12 @@ def kinematic() -> list:
     ]  # fmt: skip
 
 
-follower, believing = two_stage(expert)
+two_stage_policy, two_stage_episode = two_stage(expert)
 METHODS = {
-    "told the reference": track_clips(expert, clips, acts(expert), simulator="mujoco_cpu"),
-    "no policy": track_clips(nothing, clips, TrackingConfig(control="balanced"), simulator="mujoco_cpu"),
-    "one policy": track_clips(student, clips, acts(student), views, simulator="mujoco_cpu"),
-    "two stages": track_clips(follower, clips, believing, views, simulator="mujoco_cpu"),
+    "expert": track_clips(expert, clips, episode_of(expert), simulator="mujoco_cpu"),
+    "no policy": track_clips(zero_action, clips, TrackingConfig(control="balanced"), simulator="mujoco_cpu"),
+    "single policy": track_clips(student, clips, episode_of(student), views, simulator="mujoco_cpu"),
+    "two-stage": track_clips(two_stage_policy, clips, two_stage_episode, views, simulator="mujoco_cpu"),
     "kinematic": kinematic(),
 }
 COLUMNS = {
@@ -183,25 +184,25 @@ closing = {name: summarise(rollouts)[0] for name, rollouts in METHODS.items()}
 rows = [[name, row["outcome"], *(f"{row[key]:.1f}" for key in COLUMNS)] for name, row in closing.items()]
 display(Markdown(markdown_table(["method", "outcome", *COLUMNS.values()], rows, "llr")))
 error = {name: row["tracking_mm"] for name, row in closing.items()}
-assert error["told the reference"] < error["one policy"], "being told helps"
-assert error["no policy"] < error["told the reference"], "and here no policy at all is the most exact"
+assert error["expert"] < error["single policy"], "seeing the reference helps"
+assert error["no policy"] < error["expert"], "and here a zero action is the most accurate"
 
 # %%
-filmstrip(METHODS["one policy"][clips.names.index("lunge")], poses=8, title="lunge, one policy")
+filmstrip(METHODS["single policy"][clips.names.index("lunge")], poses=8, title="lunge, single policy")
 
 # %% [markdown]
-# Four clips of the demo motions, all of them seen in training, one camera: a look, not a result. On these the baseline without any policy is the most exact of all that simulate, because the motions were planned on this body. The real comparison of the kit has 25 captures of people it has never seen ([README](../README.md)).
+# Four demo motions, all seen in training, one camera: a demonstration, not a result. Here the baseline without a policy is the most accurate of all simulated methods, because the motions were planned on this body. The real comparison uses 25 captures of unseen people ([results](../docs/results.md#unseen-clips)).
 #
-# ## Survivorship
+# ## Survivorship bias
 #
-# "All errors over the successful clips" is common, and it has a catch: a method that *loses* its hard clips is rid of their errors. We do not even need two methods to see it. Take the same rollouts of the student, and make only the rule stricter by which a clip counts as lost.
+# Reporting "all errors over the successful clips" has a catch: a method that *loses* its hard clips does not pay for their errors. One method is enough to show it. Take the same rollouts of the student and only tighten the rule by which a clip counts as lost.
 
 # %%
 hard = MotionLibrary(
     [demo_clip(name) for name in ("stand", "squat", "wave", "punch", "lunge", "turn", "walk_in_place", "walk_forward")]
 )
 seen_from, _ = film_library(hard, encoder, views=1, seed=0)
-runs = track_clips(student, hard, acts(student), seen_from, simulator="mujoco_cpu")
+runs = track_clips(student, hard, episode_of(student), seen_from, simulator="mujoco_cpu")
 LIMITS = np.linspace(0.03, 0.5, 48)
 successes, errors = [], []
 for limit in LIMITS:
@@ -229,18 +230,18 @@ plt.show()
 
 known = [e for e in errors if np.isfinite(e)]
 print(
-    f"error over the successful clips: {known[0]:.0f} mm under the strictest rule anybody passes, {known[-1]:.0f} mm under PHC's half metre"
+    f"error over the successful clips: {known[0]:.0f} mm under the strictest rule that any clip passes, {known[-1]:.0f} mm under PHC's half metre"
 )
 assert (np.diff(successes) >= 0).all() and successes[0] < successes[-1]
-assert known[0] < known[-1], "the stricter the rule, the better it looks"
+assert known[0] < known[-1], "a stricter rule looks better"
 
 # %% [markdown]
-# Nothing moved but the rule, and the error fell. So: success *first*, then the error over all frames that were followed, on the same clips for all methods. The kit's table closes with both rows for that reason, and says which share of the frames each covers. PhysHMR leaves clips with a PA-MPJPE above 100 mm out of all its means:
-# the count belongs beside every such figure.
+# Only the rule changed, and the error fell. So report success *first*, then the error over all tracked frames, on the same clips for all methods. For this reason the kit's table ends with both rows, with the share of frames each covers. PhysHMR excludes clips with a PA-MPJPE above 100 mm from all its means:
+# such a figure needs the number of excluded clips.
 #
 # ## Seeds
 #
-# A student sees a clip through a camera that was drawn. Another draw, another figure. How much of a difference is the draw?
+# A student sees a clip through a randomly drawn camera. How much of a difference does the draw make?
 
 # %%
 SEEDS = range(3) if QUICK else range(8)
@@ -251,7 +252,7 @@ for seed in SEEDS:
     drawn.append(
         [
             score.tracking_mm
-            for score in score_clips(track_clips(student, three, acts(student), through, simulator="mujoco_cpu"))
+            for score in score_clips(track_clips(student, three, episode_of(student), through, simulator="mujoco_cpu"))
         ]
     )
 drawn = np.array(drawn)
@@ -272,15 +273,15 @@ axes.set(ylabel="tracking (mm)", ylim=(0, None), title=f"{len(drawn)} cameras, a
 plt.show()
 
 for name, m, s in zip(three.names, mean, spread, strict=True):
-    print(f"{name}: {m:.0f} ± {s:.0f} mm; the mean is known to {s / len(drawn) ** 0.5:.0f} mm")
+    print(f"{name}: {m:.0f} ± {s:.0f} mm; standard error of the mean {s / len(drawn) ** 0.5:.0f} mm")
 assert (spread > 0).all()
 
 # %% [markdown]
-# The mean of $n$ draws is known to about $s/\sqrt n$ (as long as they are few, that is itself a guess). A difference between two methods smaller than twice that, on the same draws, is none. And a camera's seed is the cheap one: the seed of the *training* spreads more, and hardly any table has several. Say how many there were.
+# The standard error of a mean of $n$ draws is about $s/\sqrt n$ (with few draws, itself a rough estimate). Treat a difference between two methods below twice that as no difference. And camera seeds are the cheap ones: *training* seeds vary more, and few papers report several. State how many there were.
 #
-# ## Plausible?
+# ## Plausibility
 #
-# Three figures ask no camera and (but for sliding) no truth. **Foot sliding**: how far sole points move while the reference's are at rest. **Jitter**: the third derivative of all joints. **Height variance**: how unsteady the lowest point is. Here are the methods of above. And, because each can be fooled alone, a cheat: the reference, lifted by 10 cm.
+# Three metrics need no camera and (except sliding) no ground truth. **Foot sliding**: motion of sole points while the reference's are at rest. **Jitter**: the third derivative of all joints. **Height variance**: unsteadiness of the lowest point. Each can be fooled on its own, so we add a cheat to the methods above: the reference, lifted by 10 cm.
 
 # %%
 cheat: dict[str, list[float]] = {}
@@ -305,15 +306,15 @@ panels[0].invert_yaxis()
 plt.show()
 
 assert np.allclose(cheat["sliding"], cheat["the reference's own"], atol=1e-3), "a floating body does not slide"
-assert max(cheat["penetration"]) == 0 and min(cheat["floating"]) > 90, "nor does it sink; floating alone tells"
+assert max(cheat["penetration"]) == 0 and min(cheat["floating"]) > 90, "nor penetrate the floor; only floating shows it"
 sliding = {name: row["foot_sliding_mm_per_frame"] for name, row in closing.items()}
-assert sliding["kinematic"] == max(sliding.values()), "nothing holds the feet of an estimate"
+assert sliding["kinematic"] == max(sliding.values()), "nothing holds the feet of the estimate"
 assert all(np.isfinite([row[key] for key in COLUMNS]).all() for row in closing.values())
 
 # %% [markdown]
-# The estimate without physics slides most: nothing holds its feet. A simulated body slides less, whoever drives it. Read them together with floating and penetration, and with an error beside them: the most plausible of all motions is to stand still.
+# The estimate without physics slides most, because nothing holds its feet. A simulated body slides less, whoever controls it. Read these metrics together with floating, penetration and an error: the most plausible of all motions is to stand still.
 #
-# **Real files.** `python -m physhmr_kit.evaluate --plausibility FOLDER` judges what any tool wrote, without a truth. Here are four motions that TRAM estimated from films of people. Watch the column *floating*: is every one of these people above the floor, or is the floor of the file not where you think? `--floor found` asks again.
+# **Real files.** `python -m physhmr_kit.evaluate --plausibility FOLDER` evaluates any tool's output without ground truth. Here are four motions estimated from videos by TRAM. Note the column *floating*: are these people all above the floor, or is the file's floor not at z = 0? `--floor found` tells.
 
 # %%
 estimates = sorted((Path(os.environ.get("PHYSHMR_DATA", "../../shared/data")) / "hmr_estimates").glob("*.npz"))[:4]
@@ -328,26 +329,26 @@ if estimates:
         display(Markdown(markdown_table(["file", "floor cm", *list(PLAUSIBLE.values())[:5]], shown, "lr")))
         floating[found] = rows[-1]["floating"]
     assert floating[True] < 5 < floating[False], (
-        "they all stand two centimetres above z = 0: the file's floor, not the people"
+        "all stand two centimetres above z = 0: the floor of the files, not the people"
     )
 else:
-    print("skipped: the estimates of real films are not here (PHYSHMR_DATA)")
+    print("skipped: the estimates from real videos are not available (PHYSHMR_DATA)")
 
 # %% [markdown]
 # ## What failure looks like
 #
-# | you see | it is usually |
+# | symptom | likely cause |
 # |---|---|
-# | a lower error and fewer successes | survivorship: take the row over all frames, or the clips both follow |
-# | an excellent PA-MPJPE, and a video that looks wrong | the body is turned, sunk or slides: look at the world |
+# | a lower error and fewer successes | survivorship bias: use the row over all frames, or the clips tracked by both |
+# | an excellent PA-MPJPE, but a video that looks wrong | the body is rotated, sunk or slides: use world metrics |
 # | a success rate near 1 and an error of 200 mm | motions on the spot; standing still succeeds (lesson 0) |
-# | two papers, one metric, figures 30 % apart | two rules: alignment, joints, frames left out |
-# | jitter of 0 | somebody smoothed the result after the fact; look at the sliding |
+# | two papers, one metric, numbers 30 % apart | two definitions: alignment, joints, excluded frames |
+# | jitter of 0 | the result was smoothed afterwards; check the sliding |
 # | a gain of 3 % from one seed | nothing yet |
 #
 # ## Exercises
 #
-# **1 · Which metric?** A method puts the body on the wrong side of the road, walking in parallel. Which of the five errors see it? *Expect* tracking alone: W- and WA-MPJPE lay the path onto the truth first.
+# **1 · Which metric?** A method puts the body on the wrong side of the road, walking in parallel. Which of the five errors see it? *Expect* tracking alone: W- and WA-MPJPE first align the path with the ground truth.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 far = true + torch.tensor([0.0, 5.0, 0.0])
@@ -356,17 +357,17 @@ print("seen by", ", ".join(noticed))
 assert noticed == ["tracking"]
 
 # %% [markdown]
-# **2 · How many seeds?** With a spread of 15 mm between cameras, how many are needed to tell methods 5 mm apart, if each is measured on cameras of its own and you ask for twice the standard error of the difference? *Expect* 72 for each. (On the *same* cameras far fewer: what the camera does to both cancels.)
+# **2 · How many seeds?** With a standard deviation of 15 mm between cameras, how many are needed to distinguish methods 5 mm apart, if each is measured on its own cameras and you require twice the standard error of the difference? *Expect* 72 each. (On the *same* cameras far fewer: the camera's effect cancels.)
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 needed = next(n for n in range(1, 1000) if 2 * 15 * (2 / n) ** 0.5 <= 5 + 1e-9)
 assert needed == 72
 
 # %% [markdown]
-# **3 · Clip by clip.** For the student of the second table, which clip has the largest tracking error, and is it the one with the largest PA-MPJPE? *Expect* the walk for the first and another clip for the second: a body that stays behind has the right shape in the wrong place.
+# **3 · Clip by clip.** For the student ("single policy") of the second table, which clip has the largest tracking error, and does it also have the largest PA-MPJPE? *Expect* the walk for the first and another clip for the second: a body that lags behind has the right pose in the wrong place.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
-by_clip = score_rollouts(METHODS["one policy"])
+by_clip = score_rollouts(METHODS["single policy"])
 worst = {}
 for key in ("tracking_mm", "pa_mpjpe_mm"):
     worst[key] = max(by_clip, key=lambda row: row[key])
@@ -376,6 +377,6 @@ assert worst["tracking_mm"]["clip"] == "walk_forward" != worst["pa_mpjpe_mm"]["c
 # %% [markdown]
 # ## Summary
 #
-# A metric is a question; ask the one that sees the mistake you fear. Success before error, errors over the same frames, baselines on the same page, a spread beside each mean, and plausibility never by itself.
+# Choose the metric that sees the mistake you care about. Success before error, errors over the same frames, baselines in the same table, a standard deviation with each mean, and plausibility never by itself.
 #
-# **Next:** lesson 9 does all of this to a video and a capture of your own.
+# **Next:** lesson 9 applies all of this to your own video and motion capture.

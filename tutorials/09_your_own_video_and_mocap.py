@@ -1,15 +1,15 @@
 # %% [markdown]
-# # Lesson 9 · Your own video, and your own mocap
+# # Lesson 9 · Your own video and motion capture
 #
-# **Time:** about forty seconds on two CPU cores. **Needs:** lessons 0, 3 and 8. With the project's real film (`PHYSHMR_DATA`) the video part is about a man who balances on one leg; without it, about keypoints of a demo motion.
+# **Time:** about forty seconds on two CPU cores. **Needs:** lessons 0, 3 and 8. With the project's real video (`PHYSHMR_DATA`) the video part shows a man balancing on one leg; without it, keypoints of a demo motion.
 #
-# Everything so far, end to end, on files that are not the kit's. First a video: from pixels to a motion in simulation, and how to tell whether to believe it. Then a capture: a BVH file as another program would write it, what the importer makes of it, and a body that follows it.
+# Everything so far, end to end, on external files. First a video: from pixels to a motion in simulation, and how to tell whether to trust it. Then motion capture: a BVH file as another program would write it, what the importer does with it, and a policy that tracks it.
 #
 # Afterwards you will be able to
 # - reconstruct a video and read its summary line by line,
-# - find in `errors.csv` the moments not to be trusted,
-# - take the result elsewhere (AMASS `.npz`, `.bvh`),
-# - bring in motion capture of your own, and understand what the importer says about it.
+# - find the moments not to trust in `errors.csv`,
+# - export the result (AMASS `.npz`, `.bvh`),
+# - import your own motion capture, and understand the importer's messages.
 
 # %%
 import csv
@@ -17,7 +17,7 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `fit` has it: threads that wait burn no CPU seconds
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `fit`: waiting threads sleep instead of spinning
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -52,16 +52,16 @@ WORK = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## A video
 #
-# With a video of your own it is one command,
+# For your own video it is one command,
 #
 # ```bash
 # python -m physhmr_kit.reconstruct my_video.mp4 --camera my_camera.json --out out/my_video
 # ```
 #
-# The detector is installed the first time, in an environment of its own. **Film it well**: one person, wholly in the picture, feet too; a camera that stands still; a flat floor; light enough that limbs are not blurred. No calibration? Leave `--camera` out, and the camera's tilt and height are estimated from the person, which costs a few degrees
-# ([docs/vision.md](../docs/vision.md)).
+# The detector is installed on first use, in its own environment. Recording tips are in [docs/own_video.md](../docs/own_video.md#recording-tips). Without a calibration, omit `--camera`: tilt and height of the camera are then estimated from the person, to within a few degrees
+# ([docs/vision.md](../docs/vision.md#uncalibrated-cameras)).
 #
-# Here the keypoints are there already (`--keypoints`), so nothing is downloaded. We choose `--method two_stage`: an expert follows the refined estimate of lesson 3. The default, `physics`, is PhysHMR's one policy, which so far knows few motions; `kinematic` is the estimate without a body.
+# Here the keypoints exist already (`--keypoints`), so nothing is downloaded. We use `--method two_stage`: an expert tracks the refined estimate of lesson 3. The default, `physics`, uses the bundled student; `kinematic` returns the estimate without physics.
 
 # %%
 if REAL:
@@ -69,7 +69,7 @@ if REAL:
         [DATA / "balance_cam01.mp4", "--keypoints", DATA / "balance_cam01_keypoints.npz"],
         DATA / "balance_cam01_camera.json",
     )
-else:  # the same, made up: a demo motion, filmed by a synthetic camera and a synthetic detector
+else:  # a demo motion, seen by a synthetic camera and a synthetic detector
     clip = demo_clip("reach")
     camera = Camera.look_at((3.2, 1.4, 1.7), (0.0, 0.0, 0.95), focal=1680.0, image_size=(1080, 1920))
     points = coco_from_bodies(*forward_kinematics(clip.root_pos, clip.joint_rot, mean_offsets()))
@@ -77,7 +77,7 @@ else:  # the same, made up: a demo motion, filmed by a synthetic camera and a sy
     KeypointTrack(seen, 30.0, camera.image_size, "reach").save(WORK / "reach_keypoints.npz")
     source, camera_file = ["--keypoints", WORK / "reach_keypoints.npz"], camera.save(WORK / "reach_camera.json")
 out = WORK / "out"
-words = [
+argv = [
     *source,
     "--camera",
     camera_file,
@@ -87,32 +87,32 @@ words = [
     out,
     *(["--no-overlay"] if os.environ.get("CI") else []),
 ]
-assert reconstruct.main([str(word) for word in words]) == 0
+assert reconstruct.main([str(argument) for argument in argv]) == 0
 
 # %% [markdown]
-# The lines before "wrote" are the summary. Read it as a list of questions:
+# The lines before "wrote" are the summary:
 #
-# | line | asks | worry when |
+# | line | question | worry if |
 # |---|---|---|
-# | the world is divided by ... | how large is the person? | it is 0.80 or 1.25, the ends of what is allowed: focal length or camera height is wrong |
-# | reprojection error | does the body meet the keypoints? | several times that of the estimate |
+# | the world is divided by ... | how large is the person? | it is 0.80 or 1.25, the allowed limits: focal length or camera height is wrong |
+# | reprojection error | does the body match the keypoints? | several times that of the estimate |
 # | distance from the rays | the same in millimetres, without depth | above 100 mm |
-# | upright in ... % of the frames, reset ... | did it stay on its feet by itself? | every reset is a cut: the motion before and after is not one |
-# | largest assistive force | was it held by a hand from above? | it is not 0 |
+# | upright in ... % of the frames, reset ... | did it stay on its feet? | every reset is a cut: the motion before and after is not continuous |
+# | largest assistive force | was it supported by an external force? | it is not 0 |
 #
-# What no line can say is how far away the person really was: one camera does not see it.
+# No line can tell how far away the person really was: one camera does not see it.
 
 # %%
 rollout = Rollout.load(out / "rollout.npz")
 files = sorted(file.name for file in out.iterdir())
 print(", ".join(files))
 assert {"errors.csv", "reconstruction.rrd", "rollout.npz", "track.npz"} <= set(files)
-filmstrip(rollout, poses=7, title="what the body did, and the estimate that it followed")
+filmstrip(rollout, poses=7, title="simulated body and the estimate that it tracked")
 
 # %% [markdown]
-# ## Which moments to believe
+# ## Which moments to trust
 #
-# `errors.csv` has a row for each frame of the film.
+# `errors.csv` has a row per frame of the video.
 
 # %%
 with open(out / "errors.csv", newline="") as file:
@@ -134,33 +134,33 @@ axes.fill_between(
     color="0.9",
     label="not upright",
 )
-axes.set(xlabel="time of the film (s)", ylabel="distance from the rays (mm)", ylim=(0, None))
+axes.set(xlabel="time of the video (s)", ylabel="distance from the rays (mm)", ylim=(0, None))
 axes.legend(frameon=False, fontsize=8)
 plt.show()
 
-assert len(table) == len(rollout), "a row for each frame"
+assert len(table) == len(rollout), "a row per frame"
 assert np.nanmedian(errors["estimate_ray_distance_mm"]) < 100
 
 # %% [markdown]
-# Where blue is close to orange, physics agrees with the estimate. Where it is far away, one of the two is wrong, and the picture tells which. On the film, here or in the viewer:
+# Where blue is close to orange, physics agrees with the estimate. Where it is far off, one of the two is wrong, and the video shows which. Overlaid on the video, here or in the viewer:
 
 # %%
 figure, panels = plt.subplots(1, 4, figsize=(10, 4), layout="constrained")
-track = VisualTrack.load(out / "track.npz")  # its camera lives in the world of the simulation
+track = VisualTrack.load(out / "track.npz")  # its camera is in the world of the simulation
 shown = np.linspace(0, len(rollout) - 1, len(panels)).astype(int)
-film = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)] if REAL else []
+images = [image for _, image in video_frames(DATA / "balance_cam01.mp4", 30.0)] if REAL else []
 drawn = [
-    (track.camera.project(coco_from_bodies(state.body_pos, state.body_rot)), colour, words)
-    for state, colour, words in (
+    (track.camera.project(coco_from_bodies(state.body_pos, state.body_rot)), colour, label)
+    for state, colour, label in (
         (rollout.reference, REFERENCE, "estimate"),
         (rollout.simulated, SIMULATED, "simulated"),
     )
 ]
 for axes, frame in zip(panels, shown, strict=True):
-    if film:
-        axes.imshow(film[min(int(frame), len(film) - 1)])
-    for pixels, colour, words in drawn:
-        axes.scatter(*pixels[frame].T, s=9, color=unit(colour), label=words)
+    if images:
+        axes.imshow(images[min(int(frame), len(images) - 1)])
+    for pixels, colour, label in drawn:
+        axes.scatter(*pixels[frame].T, s=9, color=unit(colour), label=label)
     low, high = drawn[0][0][frame].amin(0) - 200, drawn[0][0][frame].amax(0) + 200
     axes.set(
         xlim=(low[0], high[0]),
@@ -175,9 +175,9 @@ plt.show()
 show(rollout, track)
 
 # %% [markdown]
-# ## Taking it elsewhere
+# ## Export
 #
-# `reconstruction.npz` is in the convention of AMASS, `reconstruction.bvh` opens in animation programs. (A reconstruction with restarts is written in parts: `reconstruction_part1`, ...) Lengths are those of the mean shape; multiply by the scale of the summary for the person's own.
+# `reconstruction.npz` uses AMASS's format, `reconstruction.bvh` opens in animation programs. (A reconstruction with resets is written in parts: `reconstruction_part1`, ...) Lengths are those of the mean shape; multiply by the scale in the summary for the person's own.
 
 # %%
 saved = next(out.glob("reconstruction*.npz"))
@@ -190,9 +190,9 @@ assert motion.poses.shape[1] == 72 and motion.fps == 30
 assert bvh.startswith("HIERARCHY")
 
 # %% [markdown]
-# ## A capture
+# ## Motion capture
 #
-# Every program that captures or animates writes BVH, and no two alike: other names, other units, other axes, other rates. We make one such file: a squat, 60 times a second, with the joint names of a popular character library, in inches.
+# Every capture or animation program writes BVH differently: other names, units, axes, frame rates. We create such a file: a squat at 60 fps, with the joint names of a popular character library, in inches.
 
 # %%
 THEIRS = {
@@ -209,15 +209,15 @@ THEIRS = {
 
 
 def as_theirs(text: str) -> str:
-    """A BVH of the kit as somebody else's: their names, and inches for centimetres."""
+    """A BVH of the kit with other joint names, in inches."""
     head, motion = text.split("MOTION\n")
     lines = []
     for line in head.splitlines():
-        words = line.split()
-        if words[:1] in (["ROOT"], ["JOINT"]):
-            line = line.replace(words[1], "mixamorig:" + THEIRS[words[1]])
-        elif words[:1] == ["OFFSET"]:
-            line = "OFFSET " + " ".join(f"{float(value) / 2.54:.5f}" for value in words[1:])
+        tokens = line.split()
+        if tokens[:1] in (["ROOT"], ["JOINT"]):
+            line = line.replace(tokens[1], "mixamorig:" + THEIRS[tokens[1]])
+        elif tokens[:1] == ["OFFSET"]:
+            line = "OFFSET " + " ".join(f"{float(value) / 2.54:.5f}" for value in tokens[1:])
         lines.append(line)
     frames, step, *rows = motion.splitlines()
     moved = [[float(value) for value in row.split()] for row in rows]
@@ -230,7 +230,7 @@ capture.write_text(as_theirs(write_bvh(demo_clip("squat").resample(60.0), WORK /
 print("\n".join(capture.read_text().splitlines()[:12]))
 
 # %% [markdown]
-# Nothing of this is assumed, all of it is found out: joints by their role, up and facing from the motion, units from the feet. What is unusual is said, in a line each; names and inches alone are not worth one.
+# The importer assumes none of this: it identifies joints by their role, up and facing from the motion, units from the feet. Anything unusual is reported in a line; names and inches are common enough not to be.
 
 # %%
 imported = import_file(capture, cached=False)
@@ -242,14 +242,14 @@ truth = demo_clip("squat").resample(30.0)
 both = [forward_kinematics(c.root_pos, c.joint_rot, mean_offsets())[0] for c in (mine, truth)]
 count = min(map(len, both))
 off = 1000 * (both[0][:count] - both[0][:count, :1] - both[1][:count] + both[1][:count, :1]).norm(dim=-1)
-print(f"joints relative to the pelvis: {off.mean():.0f} mm from the motion that the file was made of")
+print(f"joints relative to the pelvis: {off.mean():.0f} mm from the original motion")
 assert mine.fps == 30 and off.mean() < 40
 filmstrip(mine, poses=7, title="my_capture")
 
 # %% [markdown]
-# ## A body that follows it
+# ## Tracking it
 #
-# By the expert, which knows squats but not this file, and by no policy at all. From a terminal: `python -m physhmr_kit.evaluate --stage expert --clips my_capture.bvh`, which prints both.
+# With the expert, which was trained on squats but not on this file, and with no policy. In a terminal: `python -m physhmr_kit.evaluate --stage expert --clips my_capture.bvh`, which prints both.
 
 # %%
 library = MotionLibrary([mine])
@@ -265,55 +265,55 @@ RUNS = {
 rows = [[name, *cells(score_rollouts([run])[0])[1:]] for name, run in RUNS.items()]
 display(Markdown(markdown_table(["", *list(COLUMNS.values())[1:]], rows, "lrlr")))
 assert RUNS["expert"].success
-filmstrip(RUNS["expert"], poses=7, title="my_capture, followed by the expert")
+filmstrip(RUNS["expert"], poses=7, title="my_capture, tracked by the expert")
 
 # %% [markdown]
-# To learn from many files: `python -m data_prep.pack my_mocap/ --out my_library` packs a folder once, `--clips my_library` opens it at once, and `python -m data_prep.report my_mocap/` says how well each file arrived ([docs/mocap.md](../docs/mocap.md)).
+# For many files: `python -m data_prep.pack my_mocap/ --out my_library` packs a folder once, `--clips my_library` opens it at once, and `python -m data_prep.report my_mocap/` measures how well each file was retargeted ([docs/mocap.md](../docs/mocap.md)).
 #
 # ## What failure looks like
 #
-# A file that cannot be right is refused, in one line that says what to do. What was merely unusual is mended, and said. Three broken ones: cut off in the middle of a row, a frame rate where the frame time belongs, and a thigh that nobody would call so.
+# A file that cannot be right is refused, with one line that says what to do. Minor problems are repaired and reported. Three broken files: truncated in the middle of a row, a frame rate in place of the frame time, and a thigh with a meaningless name.
 
 # %%
 text = capture.read_text()
 broken = {
-    "cut off": text[: int(0.8 * len(text))],
-    "60 for a frame time": text.replace(next(line for line in text.splitlines() if line.startswith("Frame Time")), "Frame Time: 60"),
+    "truncated": text[: int(0.8 * len(text))],
+    "60 as frame time": text.replace(next(line for line in text.splitlines() if line.startswith("Frame Time")), "Frame Time: 60"),
     "a thigh called Bone07": text.replace("LeftUpLeg", "Bone07"),
 }  # fmt: skip
-answers = {}
+messages = {}
 for name, content in broken.items():
     path = WORK / "broken.bvh"
     path.write_text(content)
     found = import_file(path, cached=False)
-    answers[name] = found.refusal or "; ".join(found.notes)
-    print(f"{name}: {answers[name]}")
-assert all(answers.values()), "each is refused, or said"
+    messages[name] = found.refusal or "; ".join(found.notes)
+    print(f"{name}: {messages[name]}")
+assert all(messages.values()), "each is refused or reported"
 
 # %% [markdown]
-# | you see | it is usually |
+# | symptom | likely cause |
 # |---|---|
-# | the body hovers or sinks, rays are fine | the camera's height; `python -m physhmr_kit.doctor --track out/track.npz` |
-# | many resets, always at the same moment | the estimate asks for what no body can do there: look at the orange bones |
-# | somebody else is followed | several people: `--box X Y W H --at SECONDS` |
-# | everything in slow motion | keypoints of another rate than the film (`--fps`) |
-# | "doubted: off by ..." of a capture | joint names that mean something else; look at it with `view` before training on it |
-# | feet slide in the imported clip | a path in other units than the skeleton, or a treadmill |
+# | the body floats or sinks, rays are fine | the camera height; `python -m physhmr_kit.doctor --track out/track.npz` |
+# | many resets, always at the same moment | the estimate is physically infeasible there: look at the orange body |
+# | the wrong person is tracked | several people: `--box X Y W H --at SECONDS` |
+# | everything in slow motion | the keypoints' frame rate differs from the video's (`--fps`) |
+# | "doubted: off by ..." for a capture | joint names that mean something else; check it with `view` before training on it |
+# | feet slide in the imported clip | path and skeleton in different units, or a treadmill |
 #
 # ## Exercises
 #
-# **1 · Without physics.** Reconstruct again with `--method kinematic`, and compare the median distance from the rays. *Expect* it to be that of the estimate exactly: there is no body that could be elsewhere.
+# **1 · Without physics.** Reconstruct again with `--method kinematic`, and compare the median distance from the rays. *Expect* exactly the estimate's, because there is no simulated body.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 kinematic = WORK / "kinematic"
-words = [*source, "--camera", camera_file, "--method", "kinematic", "--out", kinematic, "--no-overlay"]
-assert reconstruct.main([str(word) for word in words]) == 0
+argv = [*source, "--camera", camera_file, "--method", "kinematic", "--out", kinematic, "--no-overlay"]
+assert reconstruct.main([str(argument) for argument in argv]) == 0
 with open(kinematic / "errors.csv", newline="") as file:
     rays = [float(row["ray_distance_mm"]) for row in csv.DictReader(file) if row["ray_distance_mm"]]
 assert abs(np.median(rays) - np.nanmedian(errors["estimate_ray_distance_mm"])) < 0.5
 
 # %% [markdown]
-# **2 · There and back.** Write the imported capture with `write_bvh` and import that file. *Expect* the same motion, within a centimetre: the kit reads what it writes.
+# **2 · Round trip.** Write the imported capture with `write_bvh` and import that file. *Expect* the same motion, within a centimetre: the kit reads what it writes.
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 (again,) = import_file(write_bvh(mine, WORK / "again.bvh"), cached=False).clips
@@ -326,6 +326,6 @@ assert difference < 10
 # %% [markdown]
 # ## Summary
 #
-# One command turns a video into a motion that has weight, and its summary and `errors.csv` say how far to trust it. A capture comes in whatever its maker called the joints, and what was found out about it is said. What comes out opens elsewhere.
+# One command turns a video into a physical motion; its summary and `errors.csv` say how far to trust it. A capture is imported whatever its joints are called, with a report of what was found. The results open in other programs.
 #
-# **Next:** lesson 10 is about doing all of this thousands of times as fast.
+# **Next:** lesson 10 does all of this thousands of times as fast.
