@@ -1,7 +1,7 @@
-"""What `run.py` breaks: one line at a time, and the tests that must notice.
+"""The mutations of `run.py`, and the tests that must fail.
 
-(file under physhmr_kit/, tests under tests/) -> [(fragment as it stands, once, in the file; what it becomes), ...]. Where it takes
-several files of tests, or some tests of a file, they are separated by blanks.
+(file under physhmr_kit/, tests under tests/) -> [(fragment that occurs once in the file, its replacement), ...]. Several test
+files, or tests of a file, are separated by spaces.
 """
 
 from __future__ import annotations
