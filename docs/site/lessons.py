@@ -17,14 +17,19 @@ def lesson_pages(notebooks: Path, out: Path, kept: Path, execute: bool) -> dict[
     Returns:
         title -> file name of the page, in the order of the lessons.
     """
+    from nbconvert import MarkdownExporter
+
     out.mkdir(parents=True, exist_ok=True)
-    titles = {}
+    exporter, titles = MarkdownExporter(), {}
     for source in sorted(notebooks.glob("[0-9]*.ipynb")):
         notebook = _executed(source, kept, execute)
-        text, pictures = _markdown(notebook)
+        notebook.metadata.setdefault(
+            "language_info", {"name": "python"}
+        )  # of code fences; jupytext leaves it to the kernel
+        text, resources = exporter.from_notebook_node(notebook)
         if not any(cell.get("outputs") for cell in notebook["cells"]):
             text += "\n\n!!! note\n    This page was built without running the lesson. `make site` runs it and includes its outputs.\n"
-        for name, data in pictures.items():
+        for name, data in resources.get("outputs", {}).items():
             (out / f"{source.stem}_{name}").write_bytes(data)
             text = text.replace(f"]({name})", f"]({source.stem}_{name})")
         text += f"\n\nRun it: `make lab`, then open `notebooks/{source.name}`.\n"
@@ -53,16 +58,6 @@ def _executed(source: Path, kept: Path, execute: bool):
         kept.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, before)
     return notebook
-
-
-def _markdown(notebook) -> tuple[str, dict[str, bytes]]:
-    from nbconvert import MarkdownExporter
-
-    notebook.metadata.setdefault(
-        "language_info", {"name": "python"}
-    )  # for code fences; jupytext leaves it to the kernel
-    text, resources = MarkdownExporter().from_notebook_node(notebook)
-    return text, resources.get("outputs", {})
 
 
 def _title(text: str, fallback: str) -> str:

@@ -12,14 +12,14 @@ import torch
 from PIL import Image, ImageDraw
 
 from physhmr_kit.body.skeleton import mean_offsets
-from physhmr_kit.motion.clip import Clip
-from physhmr_kit.motion.kinematics import forward_kinematics
+from physhmr_kit.motion.clip import CONTROL_FPS, Clip
+from physhmr_kit.motion.library import states_of
 from physhmr_kit.motion.state import BodyState
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.files import atomic
 from physhmr_kit.viewer.frames import frames_at
-from physhmr_kit.viewer.overlay import BodyOverlay
-from physhmr_kit.viewer.palette import BACKGROUND, DETECTED, GRID, MIN_SHOWN
+from physhmr_kit.viewer.overlay import BodyOverlay, is_shown
+from physhmr_kit.viewer.palette import BACKGROUND, DETECTED, GRID
 from physhmr_kit.viewer.track_picture import floor_lines
 from physhmr_kit.viewer.viewpoint import ray_tips, viewpoint
 from physhmr_kit.vision.camera import Camera
@@ -67,25 +67,17 @@ def animate(
     pictures = [_side_by_side(row) for row in zip(*panels, strict=True)]
     options = {"quality": 70, "method": 4} if path.suffix == ".webp" else {"optimize": True}
     with atomic(path) as part:
-        pictures[0].save(
-            part,
-            KINDS[path.suffix],
-            save_all=True,
-            append_images=pictures[1:],
-            duration=round(1000 / fps),
-            loop=0,
-            **options,
-        )
+        first, *others = pictures
+        duration = round(1000 / fps)
+        first.save(part, KINDS[path.suffix], save_all=True, append_images=others, duration=duration, loop=0, **options)
     return path
 
 
 def _body(motion) -> tuple[BodyState, float]:
     """The simulated body of a rollout, or the body of a clip, and its frames per second."""
-    if not isinstance(motion, Clip):
-        return motion.simulated, motion.fps
-    pos, rot = forward_kinematics(motion.root_pos, motion.joint_rot, mean_offsets())
-    still, dofs = torch.zeros_like(pos), torch.zeros(len(motion), 69)
-    return BodyState(pos, rot, still, still, dofs, dofs), motion.fps
+    if isinstance(motion, Clip):
+        return states_of(motion, mean_offsets()), CONTROL_FPS
+    return motion.simulated, motion.fps
 
 
 def _camera_panels(body: BodyState, track, frames: np.ndarray, video, height: int) -> Iterator[list[Image.Image]]:
@@ -94,11 +86,11 @@ def _camera_panels(body: BodyState, track, frames: np.ndarray, video, height: in
     camera = _crop(track.camera, box)
     keypoints = track.keypoints - torch.tensor([*box[:2], 0.0])
     width, tall = camera.image_size
-    sheet = BodyOverlay(body, camera, max(2, round(height * min(1.0, width / tall))), keypoints)
-    size = round(height * sheet.size[0] / sheet.size[1]), height
-    images = _background(video, track, frames, box, sheet.size)
+    overlay = BodyOverlay(body, camera, max(2, round(height * min(1.0, width / tall))), keypoints)
+    size = round(height * overlay.size[0] / overlay.size[1]), height
+    images = _background(video, track, frames, box, overlay.size)
     pictures = [
-        (sheet.keypoints_over(image, frame), sheet.over(image, frame))
+        (overlay.draw_keypoints(image, frame), overlay.draw(image, frame))
         for frame, image in zip(frames.tolist(), images, strict=True)
     ]
     for panel in zip(*pictures, strict=True):
@@ -107,7 +99,7 @@ def _camera_panels(body: BodyState, track, frames: np.ndarray, video, height: in
 
 def person_box(keypoints: torch.Tensor) -> tuple[int, int, int, int]:
     """Left, top, right and bottom, in pixels, of all visible keypoints (T, 17, 3), with a margin."""
-    seen = keypoints[(keypoints[..., 2] > MIN_SHOWN) & keypoints.isfinite().all(-1)][:, :2]
+    seen = keypoints[is_shown(keypoints)][:, :2]
     low, high = seen.amin(0), seen.amax(0)
     margin = _MARGIN * float((high - low).max())
     (left, top), (right, bottom) = (low - margin).int().tolist(), (high + margin).int().tolist()
@@ -129,56 +121,47 @@ def _background(video, track, frames: np.ndarray, box, size: tuple[int, int]) ->
         yield from (plain for _ in frames)
         return
     for image in frames_at(video, (track.first + frames) / track.fps, track.fps):
-        if image is None:
-            yield plain
-            continue
-        if image.shape[1::-1] != tuple(track.image_size):
+        if image is not None and image.shape[1::-1] != tuple(track.image_size):
             raise KitError(f"{video}: {image.shape[1]}x{image.shape[0]}, but the track is of a video of another size")
-        yield Image.fromarray(image).crop(box).resize(size, Image.Resampling.BILINEAR)
+        yield plain if image is None else Image.fromarray(image).crop(box).resize(size, Image.Resampling.BILINEAR)
 
 
 def _simulation(body: BodyState, track, frames: np.ndarray, height: int) -> list[Image.Image]:
     """The body in the world, seen from the side, with floor, camera and rays."""
     root = body.root_pos.numpy()
-    centre = None if track is None else np.asarray(track.centre).reshape(-1, 3).mean(0)
-    position, target = viewpoint(root if centre is not None else root[[0, -1]], centre)
+    centre = None if track is None else np.asarray(track.centre).mean(0)
+    position, target = viewpoint(root, centre)
     if centre is None:  # the viewpoint is fixed: move it back until it shows the whole path
         reach = float(np.ptp(root, axis=0).max())
         target = (root.min(0) + root.max(0)) / 2
         position = target + (1 + 0.5 * reach) * (position - root[0])
     size = round(_ASPECT * height / 2) * 2, height
     camera = Camera.look_at(position, target, focal=height / (2 * np.tan(np.deg2rad(21))), image_size=size)
-    sheet = BodyOverlay(body, camera, height)
-    ground = Image.new("RGB", sheet.size, BACKGROUND)
+    overlay = BodyOverlay(body, camera, height)
+    ground = Image.new("RGB", overlay.size, BACKGROUND)
     draw = ImageDraw.Draw(ground)
     for line in floor_lines(camera, torch.tensor(root.mean(0))):
-        draw.line([tuple(p) for p in line.tolist()], fill=GRID)
+        draw.line(line.flatten().tolist(), fill=GRID)
     if track is None:
-        return [sheet.over(ground, frame) for frame in frames.tolist()]
-    return [sheet.over(_with_rays(ground, camera, track, body, frame), frame) for frame in frames.tolist()]
+        return [overlay.draw(ground, frame) for frame in frames.tolist()]
+    return [overlay.draw(_with_rays(ground, camera, track, body, frame), frame) for frame in frames.tolist()]
 
 
 def _with_rays(ground: Image.Image, camera: Camera, track, body: BodyState, frame: int) -> Image.Image:
     """Draw the video's camera as a frustum and its rays through the keypoints over a picture of the floor."""
     picture = ground.copy()
-    draw, film = ImageDraw.Draw(picture), track.camera.at(frame)
-    centre = film.centre
-    tips, seen = ray_tips(
-        centre[None],
-        track.ray_point[frame : frame + 1],
-        track.ray_confidence[frame : frame + 1],
-        body.root_pos[frame : frame + 1],
-    )
-    width, height = film.image_size
+    draw, film, now = ImageDraw.Draw(picture), track.camera.at(frame), slice(frame, frame + 1)
+    centre, (width, height) = film.centre, film.image_size
+    tips, shown = ray_tips(centre[None], track.ray_point[now], track.ray_confidence[now], body.root_pos[now])
     corners = torch.tensor([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
     depth = 0.2 * (body.root_pos[frame] - centre).norm()
     corners = film.unproject(corners, depth.expand(4))
-    lines = [(centre, tip) for tip in torch.as_tensor(tips[0])[torch.as_tensor(seen[0])]]
-    lines += [(centre, corner) for corner in corners] + list(zip(corners, corners.roll(1, 0), strict=True))
+    lines = [(centre, end) for end in (*torch.from_numpy(tips[shown]), *corners)]
+    lines += zip(corners, corners.roll(1, 0), strict=True)
     for ends in lines:
-        points = torch.stack([torch.as_tensor(end, dtype=torch.float32) for end in ends])
+        points = torch.stack(ends)
         if (camera.to_camera(points)[:, 2] > 0.1).all():
-            draw.line([tuple(p) for p in camera.project(points).tolist()], fill=DETECTED)
+            draw.line(camera.project(points).flatten().tolist(), fill=DETECTED)
     return picture
 
 

@@ -78,8 +78,8 @@ def write_overlay(
     """
     import av
 
-    sheets = [BodyOverlay(part.body, part.camera, lines, part.keypoints) for part in parts]
-    size, image_size = sheets[0].size, parts[0].camera.image_size
+    overlays = [BodyOverlay(part.body, part.camera, lines, part.keypoints) for part in parts]
+    size, image_size = overlays[0].size, parts[0].camera.image_size
     end = max(part.first + len(part.body) for part in parts)
     try:
         with atomic(out) as part_file, av.open(str(part_file), "w", format="mp4") as container:
@@ -92,11 +92,11 @@ def write_overlay(
             for seconds, picture in decode_frames(video, fps, size, image_size):
                 if round(seconds * fps) >= end:
                     break
-                for part, sheet in zip(parts, sheets, strict=True):
+                for part, overlay in zip(parts, overlays, strict=True):
                     frame = round(seconds * fps) - part.first
                     if 0 <= frame < len(part.body):
                         since = (seconds - (part.first + m) / fps for m in part.marked)
-                        picture = sheet.over(picture, frame, any(0 <= s < MARK_SECONDS for s in since))
+                        picture = overlay.draw(picture, frame, any(0 <= s < MARK_SECONDS for s in since))
                 image = av.VideoFrame.from_image(picture)
                 last = max(round(1000 * seconds), last + 1)
                 image.pts, image.time_base = last, _MILLISECOND
@@ -125,14 +125,14 @@ class BodyOverlay:
         self.shrink = torch.tensor([self.size[0] / width, self.size[1] / full])
         self.body, self.camera, self.keypoints = body, camera, keypoints
 
-    def over(self, picture: Image.Image, frame: int, framed: bool = False) -> Image.Image:
+    def draw(self, picture: Image.Image, frame: int, framed: bool = False) -> Image.Image:
         """A picture of `size` with one frame of the body drawn over it, and a red border if `framed`."""
-        sheet = picture.copy()
-        draw = ImageDraw.Draw(sheet)
+        opaque = picture.copy()
+        draw = ImageDraw.Draw(opaque)
         for outline, shade in self.polygons(frame):
             colour = tuple(round(c + (255 - c) * shade) for c in SIMULATED)
             draw.polygon(outline, fill=colour, outline=tuple(round(0.6 * c) for c in colour))
-        out = Image.blend(picture, sheet, OPACITY)
+        out = Image.blend(picture, opaque, OPACITY)
         if self.keypoints is not None:
             draw = ImageDraw.Draw(out)
             self._draw_distances(draw, frame, self.keypoints[frame])
@@ -142,7 +142,7 @@ class BodyOverlay:
             ImageDraw.Draw(out).rectangle((0, 0, self.size[0] - 1, self.size[1] - 1), outline=CONTACT, width=edge)
         return out
 
-    def keypoints_over(self, picture: Image.Image, frame: int) -> Image.Image:
+    def draw_keypoints(self, picture: Image.Image, frame: int) -> Image.Image:
         """A picture of `size` with the keypoints of one frame, without the body."""
         assert self.keypoints is not None
         out = picture.copy()
@@ -151,7 +151,7 @@ class BodyOverlay:
 
     def _draw_keypoints(self, draw: ImageDraw.ImageDraw, keypoints: torch.Tensor) -> None:
         """Draw keypoints (17, 3) and the bones between them, coloured by confidence."""
-        at, width, seen = (keypoints[:, :2] * self.shrink).tolist(), self._line_width, _are_seen(keypoints)
+        at, width, seen = (keypoints[:, :2] * self.shrink).tolist(), self._line_width, is_shown(keypoints)
         colours = [tuple(colour) for colour in by_confidence(keypoints[:, 2].numpy()).tolist()]
         for a, b in COCO_BONES:
             if seen[a] and seen[b]:
@@ -167,7 +167,7 @@ class BodyOverlay:
         camera = self.camera.at(frame)
         joints = self.body.body_pos[frame, list(RAY_JOINTS)]
         in_front = camera.to_camera(joints)[:, 2] > 0.05
-        at, seen = (keypoints[:, :2] * self.shrink).tolist(), _are_seen(keypoints)
+        at, seen = (keypoints[:, :2] * self.shrink).tolist(), is_shown(keypoints)
         for k, point, shown in zip(RAY_COCO, (camera.project(joints) * self.shrink).tolist(), in_front, strict=True):
             if seen[k] and shown:
                 draw.line((*at[k], *point), fill=CONTACT, width=self._line_width)
@@ -194,8 +194,9 @@ class BodyOverlay:
                     yield outline, 0.45 * (1 - (middle[k] - middle.min()) / span)
 
 
-def _are_seen(keypoints: torch.Tensor) -> torch.Tensor:
-    return (keypoints[:, 2] > MIN_SHOWN) & keypoints.isfinite().all(-1)
+def is_shown(keypoints: torch.Tensor) -> torch.Tensor:
+    """Whether keypoints (..., 3) u, v, confidence are drawn."""
+    return (keypoints[..., 2] > MIN_SHOWN) & keypoints.isfinite().all(-1)
 
 
 def _hull(points: np.ndarray) -> list[tuple[float, float]]:

@@ -15,11 +15,10 @@ from physhmr_kit.viewer.serve import serve
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SOFTWARE_RENDERING = (
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-background-networking",
-    "--disable-component-update", "--js-flags=--liftoff-only --wasm-lazy-compilation",
+    "--disable-component-update",
 )  # fmt: skip
-"""Without a GPU; the viewer is 30 MB of WebAssembly, of which only the functions that are called are compiled, unoptimised."""
 WIDTH, HEIGHT = 800, 450
-TIMEOUT = 900
+TIMEOUT = 240  # seconds; about eight on two idle cores
 
 
 def shows_the_body(image: np.ndarray) -> bool:

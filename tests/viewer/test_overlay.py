@@ -127,8 +127,10 @@ def test_visible_keypoints_and_their_distances_from_the_body_are_drawn():
     keypoints = torch.cat([pixels, torch.ones(2, 17, 1)], -1)
     keypoints[:, 10, :2] = torch.tensor([20.0, 40.0])  # the right wrist is detected at the upper left
     keypoints[:, 9, 2] = 0.0  # the left one is not seen
-    sheet = BodyOverlay(body, camera, keypoints=keypoints)
-    plain, drawn = (np.array(s.over(Image.new("RGB", s.size, "white"), 0)) for s in (BodyOverlay(body, camera), sheet))
+    overlay = BodyOverlay(body, camera, keypoints=keypoints)
+    plain, drawn = (
+        np.array(o.draw(Image.new("RGB", o.size, "white"), 0)) for o in (BodyOverlay(body, camera), overlay)
+    )
     changed = (plain != drawn).any(-1)
     (u, v), (wrist_u, wrist_v) = keypoints[0, 10, :2].int().tolist(), pixels[0, 10].int().tolist()
     assert tuple(drawn[v, u]) == DETECTED
@@ -141,8 +143,8 @@ def test_moving_cameras_are_followed():
     body = a_body(2)
     centre = torch.tensor([[4.0, 0.0, 0.9], [0.0, 4.0, 0.9]])
     camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 0.9]).expand(2, 3), focal=288.0, image_size=SIZE)
-    sheet = BodyOverlay(body, camera)
-    width = [np.ptp([u for outline, _ in sheet.polygons(k) for u, _ in outline]) for k in (0, 1)]
+    overlay = BodyOverlay(body, camera)
+    width = [np.ptp([u for outline, _ in overlay.polygons(k) for u, _ in outline]) for k in (0, 1)]
     assert width[0] > 1.5 * width[1]  # from the front the arms are spread, from the side they are not
 
 
