@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torchmetrics.classification import BinaryF1Score
 
 from data_prep.sources import load_clips
@@ -83,23 +84,18 @@ def hidden_camera(encoder, library: MotionLibrary, clips: list[int], guess_focal
 
 def plot(path: Path, curves: dict[str, list[dict[str, float]]]) -> None:
     """Plot errors against noise, with the target value of each."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     panels = {
-        "root_deg": "root orientation, deg",
-        "mpjpe_mm": "MPJPE, mm",
-        "pa_mpjpe_mm": "PA-MPJPE, mm",
-        "contact_f1": "contact F1",
+        "root_deg": ("root orientation, deg", 12),
+        "mpjpe_mm": ("MPJPE, mm", 65),
+        "pa_mpjpe_mm": ("PA-MPJPE, mm", 45),
+        "contact_f1": ("contact F1", 0.85),
     }
-    aims = {"root_deg": 12, "mpjpe_mm": 65, "pa_mpjpe_mm": 45, "contact_f1": 0.85}
-    figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
-    for axis, (key, label) in zip(axes, panels.items(), strict=True):
+    figure = Figure(figsize=(13, 3.2), layout="constrained")
+    axes = figure.subplots(1, 4)
+    for axis, (key, (label, target)) in zip(axes, panels.items(), strict=True):
         for (name, rows), style in zip(curves.items(), ("-o", "--s"), strict=True):
             axis.plot(LEVELS, [row[key] for row in rows], style, label=name, markersize=4)
-        axis.axhline(aims[key], color="grey", linewidth=0.8, linestyle=":", label="aim, at 1 x")
+        axis.axhline(target, color="grey", linewidth=0.8, linestyle=":", label="target at 1 x")
         axis.set(xlabel="detector noise, times the default", title=label)
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)

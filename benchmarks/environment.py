@@ -40,6 +40,8 @@ import mujoco
 import mujoco.rollout
 import numpy as np
 
+from physhmr_kit.utils.markdown import markdown_table
+
 CORES = os.cpu_count() or 1
 PARTS = ("engine", "peers", "sizes", "startup")
 SIZES = (16, 64, 256, 1024, 4096)
@@ -306,21 +308,15 @@ def peers(options) -> None:
     model = next(iter(ours.values())).env.simulator.model
     sizes = {name: (m.nv, m.nu, skip, m.opt.timestep) for name, (_, _, m, skip) in kinds.items()}
     sizes |= dict.fromkeys(ours, (model.nv, model.nu, 4, model.opt.timestep))
-    print("\n| environment | processes | nv | nu | physics steps each | of ms | steps/s | " + " | ".join(
-        f"{name} is faster by" for name in ours
-    ) + " |")  # fmt: skip
-    print("|---|---:|---:|---:|---:|---:|---:|" + "---:|" * len(ours))
+    rows = []
     for name in runs:
         nv, nu, skip, timestep = sizes[name]
         gains = [
             "" if name in ours else spread([a / b for a, b in zip(rates[o], rates[name], strict=True)]) for o in ours
         ]
-        print(
-            f"| {name} | {best.get(name, 1)} | {nv} | {nu} | {skip} | {1000 * timestep:.1f} | {rate(rates[name])} | "
-            + " | ".join(gains)
-            + " |",
-            flush=True,
-        )
+        rows.append([name, best.get(name, 1), nv, nu, skip, f"{1000 * timestep:.1f}", rate(rates[name]), *gains])
+    heads = ["environment", "processes", "nv", "nu", "physics steps each", "of ms", "steps/s"]
+    print("\n" + markdown_table([*heads, *(f"{name} is faster by" for name in ours)], rows, "lr"), flush=True)
     for one in runs.values():
         one.close()
 

@@ -44,11 +44,11 @@ def log_camera(rec: rr.RecordingStream, path: str, times: Times, camera: Camera,
         color=DETECTED,
     )
     rec.log(path, pinhole, static=True)
-    pose = {"translation": camera.centre.numpy(), "mat3x3": camera.camera_to_world.numpy()}
+    centre, rot = camera.centre.numpy(), camera.camera_to_world.numpy()
     if camera.batch_shape:
-        rec.send_columns(path, times.columns(), rr.Transform3D.columns(**pose))
+        rec.send_columns(path, times.columns(), rr.Transform3D.columns(translation=centre, mat3x3=rot))
     else:
-        rec.log(path, rr.Transform3D(**pose), static=True)
+        rec.log(path, rr.Transform3D(translation=centre, mat3x3=rot), static=True)
 
 
 def log_images(rec: rr.RecordingStream, path: str, times: Times, images: Iterable, camera: Camera) -> None:

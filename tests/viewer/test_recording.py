@@ -11,7 +11,7 @@ from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.viewer import record_clip, record_rollout
 from physhmr_kit.viewer.blueprint import chart_range
 from physhmr_kit.viewer.plots import Chart
-from physhmr_kit.viewer.recording import record, record_comparison
+from physhmr_kit.viewer.recording import record_comparison
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
 
@@ -149,8 +149,3 @@ def test_a_recording_that_fails_halfway_leaves_nothing_behind(tmp_path, rollout,
         record_rollout(target, rollout)
     assert [p.name for p in tmp_path.iterdir()] == (["r.rrd"] if there_before else [])
     assert not there_before or target.read_bytes() == b"the old one"
-
-
-def test_record_takes_clips_and_rollouts_alike(tmp_path, rollout, clip, recorded):
-    assert "world/reference/Pelvis" in recorded(record(tmp_path / "c.rrd", clip)).entities
-    assert "world/simulated/Pelvis" in recorded(record(tmp_path / "r.rrd", rollout)).entities
