@@ -29,35 +29,34 @@ from physhmr_kit.stages.views import film_library
 from physhmr_kit.utils.files import write_text
 from physhmr_kit.utils.markdown import markdown_table
 from physhmr_kit.vision.pretrained import load_encoder
-from physhmr_kit.vision.refinement import refined_clip
 
 ROWS = ("kinematic", "no policy", "before", "after")
 
 
-def follow(policy, config, library: MotionLibrary, track) -> dict:
+def follow(policy, config, library: MotionLibrary, visual: VisualLibrary) -> dict:
     """Frames followed, success, and the mean error over these frames, by the rules of `evaluate`."""
-    score = score_clips(track_clips(policy, library, config, VisualLibrary([[track]], library.lengths)))[0]
+    score = score_clips(track_clips(policy, library, config, visual))[0]
     return {"followed": score.followed, "success": score.success, "mm": score.tracking_mm}
 
 
-def run_clip(name: str, library: MotionLibrary, track, policy, config, options) -> dict:
-    """The results of all `ROWS` on one clip."""
-    truth, estimate = library.clip(0).body_pos, MotionLibrary([refined_clip(track)]).clip(0).body_pos
+def run_clip(library: MotionLibrary, visual: VisualLibrary, track, policy, config, options) -> dict:
+    """The results of all `ROWS` on a library of one clip, its view, and the same view as a track."""
+    truth, estimate = library.clip(0).body_pos, visual.estimates.library.clip(0).body_pos
     lost = F.fail_frame(estimate, truth)
     followed = len(truth) if lost is None else max(lost, 1)
     mm = float(F.e_g_mpjpe(estimate[:followed], truth[:followed]).mean())
-    before = follow(policy, config, library, track)
+    before = follow(policy, config, library, visual)
     row = {
-        "clip": name,
+        "clip": library.names[0],
         "frames": len(truth),
         "kinematic": {"followed": followed, "success": lost is None, "mm": mm},
-        "no policy": follow(lambda obs: torch.zeros(1, 69), config, library, track),
+        "no policy": follow(lambda obs: torch.zeros(1, 69), config, library, visual),
         "before": before,
         "after": before,
     }
     if options.all or not before["success"]:
         adapted = adapt(policy, track, options.minutes)
-        row["after"] = follow(adapted.policy, config, library, track) | {"samples": adapted.samples}
+        row["after"] = follow(adapted.policy, config, library, visual) | {"samples": adapted.samples}
     return row
 
 
@@ -104,8 +103,8 @@ def main(argv: list[str] | None = None) -> None:
         row = json.loads(file.read_text()) if file.exists() else {}
         if row.get("asked") != asked:
             clip = library.only([j == i for j in range(library.num_clips)])
-            (track,) = film_library(clip, encoder, 1, options.seed)[1]
-            row = run_clip(name, clip, track, policy, config, options) | {"asked": asked}
+            visual, (track,) = film_library(clip, encoder, 1, options.seed)
+            row = run_clip(clip, visual, track, policy, config, options) | {"asked": asked}
             write_text(file, json.dumps(row))
         rows.append(row)
         print(row, flush=True)

@@ -23,8 +23,11 @@ def test_only_failures_are_adapted_to_unless_all_are_requested(monkeypatch, tmp_
         adaptation.main(["--clips", "demo:squat", "--out", str(tmp_path / out), *options])
         return capsys.readouterr().out
 
+    library = MotionLibrary([demo_clip("squat").cut(0, 12)])
+    filmed = adaptation.film_library(library, adaptation.load_encoder(), 1, 0)
+    monkeypatch.setattr(adaptation, "load_library", lambda specs: library)
+    monkeypatch.setattr(adaptation, "film_library", lambda *_: filmed)
     monkeypatch.setattr(adaptation, "adapt", adapt)
-    monkeypatch.setattr(adaptation, "load_library", lambda specs: MotionLibrary([demo_clip("squat").cut(0, 12)]))
     assert "| before | 1/1 | 100 %" in run("a") and not adapted
     report = run("b", "--all", "--minutes", "3")
     assert adapted == [(12, 3.0)] and "1 clips adapted, 100 control steps each" in report
