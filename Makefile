@@ -62,7 +62,7 @@ weights: $(VENV)/.installed ## train every bundled weights file from nothing: a 
 site: $(VENV)/.installed-dev ## build the site into build/site; read it with: python3 -m http.server --directory build/site
 	$(BIN)/python docs/site/build.py $(if $(EXECUTE),--execute)
 
-site-test: site ## open every page of the site in Chromium
+site-test: site ## check links and images of every page, and open some in Chromium
 	PHYSHMR_SITE=build/site $(BIN)/python -m pytest --numprocesses auto tests/site $(TEST_ARGS)
 
 constraints: ## after a change of the dependencies: resolve them anew and pin what came out

@@ -1,17 +1,17 @@
-"""The paper's ablations: what a student reads, how it is trained, what its actions mean, each beside two stages and no policy.
+"""The paper's ablations of inputs, training and control, beside a two-stage baseline, the kinematic estimate and no policy.
 
     python benchmarks/ablations.py --budget quick              short trainings, on motions the kit makes
     python benchmarks/ablations.py --budget full --clips demo ../shared/data/cmu --unseen ../shared/data/cmu_more
     python benchmarks/ablations.py --budget full --only training --seeds 5
 
-Parts: *inputs* (students of stage distill that read more and more), *training* (RL only, distilled only, distilled + RL) and *control*
-(PhysHMR's absolute targets, or corrections to the refined estimate). A seed decides the cameras, the first weights and the
-exploration. Every variant of a seed is trained on the same views and scored on the training clips through cameras it was not
-trained on, and on clips that it was not trained on.
+Parts: *inputs* (distilled students with more and more observation groups), *training* (RL only, distilled only, distilled + RL)
+and *control* (PhysHMR's absolute PD targets, or corrections to the refined estimate). The seed determines cameras, initial
+weights and exploration. All variants of a seed are trained on the same views, and evaluated on the training clips from other
+cameras and on unseen clips.
 
-A trained and scored variant is a file in OUT/cells and is not run again, so a killed command is repeated until all are done; under the budget
-'full' an interrupted training goes on at its last checkpoint. Tables, and the paper's claims with what came out, go to
-standard output and OUT/ablations.md.
+Results of a finished variant are stored in OUT/cells and reused, so repeat an interrupted command to continue; with the budget
+'full', training resumes from its last checkpoint. Tables, and the paper's claims with our results, are printed and written to
+OUT/ablations.md.
 """
 
 from __future__ import annotations
@@ -73,28 +73,28 @@ UNSEEN = ("16_*", "27_*", "32_*", "35_0*", "49_1*")
 
 @dataclass(frozen=True)
 class Budget:
-    """What a variant is trained on, and for how long."""
+    """Training data and length of training."""
 
     clips: tuple[str, ...]
     unseen: tuple[str, ...]
     views: int
-    """Cameras for each clip."""
+    """Cameras per clip."""
     num_envs: int
     hidden: tuple[int, ...]
     optim: Distillation
     distill: int
-    """Iterations of a distillation."""
+    """Iterations of distillation."""
     finetune: int
-    """Iterations of the fine-tuning that follows."""
+    """Iterations of fine-tuning after distillation."""
     critic_warmup: int
     minibatch_size: int
     """Of PPO."""
     checkpoint_every: int | None
-    """Iterations between two checkpoints; null for none."""
+    """Iterations between checkpoints; None for no checkpoints."""
 
     @property
     def rl_only(self) -> int:
-        """Iterations of RL alone, which see as many samples as distillation and fine-tuning together."""
+        """Iterations of RL from scratch, with as many samples as distillation and fine-tuning together."""
         return self.finetune + round(self.distill * self.optim.horizon / FinetunePPO.horizon)
 
 
@@ -111,7 +111,7 @@ FULL = Budget(
 
 
 def budget(name: str) -> Budget:
-    """'quick' or 'full'; the latter takes the captured clips of the folder in PHYSHMR_DATA where there is one."""
+    """The budget 'quick' or 'full'; the latter uses the motion capture in the folder PHYSHMR_DATA if it is set."""
     data = os.environ.get("PHYSHMR_DATA")
     if name == "quick" or not data:
         return QUICK if name == "quick" else FULL
@@ -125,12 +125,12 @@ def budget(name: str) -> Budget:
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to come by a policy."""
+    """How a policy is obtained."""
 
     training: str = "distilled"
-    """'distilled', 'rl' (from an untrained student) or 'distilled_rl' (from the distilled one of the same seed)."""
+    """'distilled', 'rl' (from an untrained student) or 'distilled_rl' (from the distilled student of the same seed)."""
     groups: tuple[str, ...] = ()
-    """Of a 'paper' student; empty: PhysHMR's."""
+    """Observation groups of a 'paper' student; empty: those of PhysHMR."""
     student: str = "paper"
 
 
@@ -145,8 +145,7 @@ VARIANTS = {
     "distilled_rl": Variant("distilled_rl"),
     "estimate": Variant(student="estimate"),
 }
-"""By the name of their cells. The inputs are those of PhysHMR's released variants 77, 360, 66, 359 and 358 (humanoid_im.py), with 12 rays
-and their confidences."""
+"""The inputs are those of PhysHMR's released variants 77, 360, 66, 359 and 358 (humanoid_im.py), with 12 rays and their confidences."""
 
 BASELINES = {
     "two_stage": "two stages: the expert on the refined estimate",
@@ -166,7 +165,7 @@ PARTS = {
     "training": {"rl": "RL only", "all": "distilled only", "distilled_rl": "distilled + RL"},
     "control": {"all": "paper: absolute targets", "estimate": "estimate: corrections to the refined estimate"},
 }
-"""Tables and their rows."""
+"""Rows of each table: variant -> label."""
 
 MEASURES = {
     "success": "success %", "frames": "frames followed %", "mpjpe_mm": "MPJPE mm", "pa_mpjpe_mm": "PA-MPJPE mm",
@@ -180,7 +179,7 @@ SETS = {"seen": "training clips, other cameras", "unseen": "unseen clips"}
 
 @dataclass(frozen=True)
 class Claim:
-    """Something the paper says, and the comparisons that bear on it: (better, worse, measure)."""
+    """A claim of the paper, and comparisons (better, worse, measure) that test it."""
 
     words: str
     pairs: tuple[tuple[str, str, str], ...]
@@ -211,67 +210,67 @@ CLAIMS = (
 )
 
 NOTES = (
-    "Mean and sample standard deviation over seeds; a seed has its own cameras, first weights and exploration, and the baselines have its cameras.",
-    "Errors, sliding, variance, jitter and power cover the frames until a body was lost (kinematic: until it is 0.5 m off); whoever is lost early shows the easy beginnings.",
-    "success: the mean distance of 20 bodies never above 0.5 m (PHC). A T-pose is within that of some motions. samples: control steps trained on.",
-    "Unseen clips were kept from the students; the expert that labels, and the encoder, are the bundled ones and may have been trained on them (their cards say).",
+    "Mean and sample standard deviation over seeds; each seed has its own cameras, initial weights and exploration. The baselines use the same cameras.",
+    "Errors, sliding, variance, jitter and power cover the frames until failure (kinematic: until it is 0.5 m off); a policy that fails early is measured on the easier first frames only.",
+    "success: the mean distance of 20 bodies never exceeds 0.5 m (PHC), which a T-pose satisfies on some motions. samples: control steps of training.",
+    "Unseen clips were not used to train the students; the bundled expert and encoder may have been trained on them (see their cards).",
 )
 
 
-# ---- what a seed shows
+# ---- data
 
 
 class Films:
-    """The clips of a budget through the cameras of one seed, filmed when first asked for."""
+    """The clips of a budget seen by the cameras of one seed; computed on first access."""
 
     def __init__(self, budget: Budget, seed: int):
         self.budget, self.seed, self.encoder = budget, seed, load_encoder(None)
 
     @cached_property
     def unseen(self) -> MotionLibrary:
-        """The clips that no student is trained on."""
+        """Clips that no student is trained on."""
         return load_library(list(self.budget.unseen))
 
     @cached_property
     def training(self) -> FilmedMotionDataModule:
-        """Clips and views to train on."""
+        """Clips and views for training."""
         library = load_library(list(self.budget.clips))
         wanted = [name not in self.unseen.names for name in library.names]
         if not any(wanted):
-            raise KitError("every clip is among the unseen ones; give more --clips or fewer --unseen")
+            raise KitError("all --clips are among --unseen; give more --clips or fewer --unseen")
         library = library.only(wanted)
         return FilmedMotionDataModule(library, film_library(library, self.encoder, self.budget.views, self.seed)[0])
 
     @cached_property
     def sets(self) -> dict[str, tuple[MotionLibrary, VisualLibrary]]:
-        """What policies are scored on, through one camera for each clip that is not among those trained on."""
+        """Clips and views for evaluation: one camera per clip, which is not used for training."""
         libraries = {"seen": self.training.library, "unseen": self.unseen}
         seed = self.seed + VALIDATION_SEED
         return {name: (clips, film_library(clips, self.encoder, 1, seed)[0]) for name, clips in libraries.items()}
 
 
-# ---- figures
+# ---- evaluation
 
 
 def score(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
-    """Every measure of `MEASURES`, pooled over the frames that were followed; None where there is none."""
+    """All `MEASURES`, pooled over the frames that were followed; None where undefined."""
     whole = summarise(list(rollouts))[0]
     figures = {key: float(whole[key]) for key in MEASURES if key in whole}
     figures["frames"] = 100 * whole["scored"] / whole["frames"]
     watts = [
         power(r.dof_torque[: frames_followed(r)[0]], r.simulated.dof_vel[: frames_followed(r)[0]]) for r in rollouts
     ]
-    figures["power_w"] = float(torch.cat([w[1:] for w in watts]).mean())  # nothing has moved before the first step
+    figures["power_w"] = float(torch.cat([w[1:] for w in watts]).mean())  # the first frame has no torques
     return {key: value if math.isfinite(value) else None for key, value in figures.items()}
 
 
-def followed(policy: Callable, config: TrackingConfig, films: Films) -> dict[str, dict]:
-    """Score a policy on both sets."""
+def evaluate(policy: Callable, config: TrackingConfig, films: Films) -> dict[str, dict]:
+    """Measures of a policy on both sets."""
     return {name: score(track_clips(policy, library, config, visual)) for name, (library, visual) in films.sets.items()}
 
 
 def kinematic(library: MotionLibrary, visual: VisualLibrary) -> list[Rollout]:
-    """The refined estimates in place of simulated bodies; they need no torques."""
+    """Rollouts that consist of the refined estimates, without torques."""
     found = []
     for clip, name in enumerate(library.names):
         true, estimate = library.clip(clip), visual.estimates.library.clip(clip)
@@ -281,27 +280,27 @@ def kinematic(library: MotionLibrary, visual: VisualLibrary) -> list[Rollout]:
     return found
 
 
-def zero(obs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The action of no policy."""
-    some = next(iter(obs.values()))
-    return some.new_zeros(len(some), 69)
+def zero_action(obs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Zero actions, i.e. no policy."""
+    group = next(iter(obs.values()))
+    return group.new_zeros(len(group), 69)
 
 
 def baseline(name: str, expert: Policy, films: Films) -> dict[str, dict]:
-    """Score a baseline of `BASELINES` on both sets."""
+    """Measures of a baseline of `BASELINES` on both sets."""
     if name == "kinematic":
         return {key: score(kinematic(*part)) for key, part in films.sets.items()}
     if name == "t_pose":
-        return followed(zero, TrackingConfig(groups=("proprioception",), control="absolute"), films)
+        return evaluate(zero_action, TrackingConfig(groups=("proprioception",), control="absolute"), films)
     policy, config = two_stage(expert)
-    return followed(policy if name == "two_stage" else zero, config, films)
+    return evaluate(policy if name == "two_stage" else zero_action, config, films)
 
 
 # ---- training
 
 
 def fit(stage: PolicyStage, data: FilmedMotionDataModule, checkpoint: Path, every: int | None) -> None:
-    """Train a stage, from its checkpoint where an interrupted run has left one."""
+    """Train a stage; resumes from the checkpoint of an interrupted run, if there is one."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     trainer = pl.Trainer(
         accelerator=accelerator_of(choose_simulator(stage.config.sim.simulator).name), devices=1,
@@ -316,8 +315,8 @@ def fit(stage: PolicyStage, data: FilmedMotionDataModule, checkpoint: Path, ever
         stage.teardown("fit")
 
 
-def looked_around(student: Policy, config: FinetuneConfig, data: FilmedMotionDataModule) -> Policy:
-    """An untrained student whose normaliser has seen one rollout: fine-tuning keeps the one that a student comes with."""
+def with_normaliser(student: Policy, config: FinetuneConfig, data: FilmedMotionDataModule) -> Policy:
+    """An untrained student with observation statistics from one rollout: fine-tuning does not update them."""
     stage = FinetuneModule(config, None, student)
     device = "cpu" if accelerator_of(choose_simulator(config.sim.simulator).name) == "cpu" else "cuda"
     stage.to(device).open(data, device)
@@ -329,10 +328,10 @@ def looked_around(student: Policy, config: FinetuneConfig, data: FilmedMotionDat
 def stage_of(
     variant: Variant, budget: Budget, seed: int, expert: Policy, films: Films, distilled: Path
 ) -> DistillModule | FinetuneModule:
-    """A variant ready to be trained.
+    """The stage that trains a variant.
 
     Args:
-        distilled: weights that 'distilled_rl' starts from.
+        distilled: initial weights of 'distilled_rl'.
     """
     sim = Simulation(num_envs=budget.num_envs)
     student = StudentPolicy(variant.student, groups=variant.groups, hidden=budget.hidden)
@@ -342,24 +341,20 @@ def stage_of(
     if variant.training == "distilled_rl":
         config = FinetuneConfig(budget.finetune, seed, sim=sim, policy=replace(student, std=0.02), ppo=ppo)
         return FinetuneModule(config, expert, load_policy(distilled))
-    # from nothing: PPO as the expert is trained with, and PhysHMR's spread exp(-2.9)
+    # from scratch: the expert's PPO settings, and PhysHMR's standard deviation exp(-2.9)
     ppo = replace(
         ppo, imitation_coef=0.0, epochs=PPO.epochs, learning_rate=PPO.learning_rate, desired_kl=PPO.desired_kl
     )
     config = FinetuneConfig(budget.rl_only, seed, sim=sim, policy=replace(student, std=math.exp(-2.9)), ppo=ppo)
     torch.manual_seed(seed)
-    return FinetuneModule(config, None, looked_around(fresh_student(config.policy), config, films.training))
+    return FinetuneModule(config, None, with_normaliser(fresh_student(config.policy), config, films.training))
 
 
 class Study:
-    """All cells of a budget, kept in a folder.
-
-    Args:
-        budget: clips and lengths.
-        out: the folder.
+    """Trains and evaluates variants; a cell is the result of one variant and seed, stored in OUT/cells.
 
     Raises:
-        KitError: a cell in the folder was made with other settings or other weights.
+        KitError: a stored cell was made with other settings or other weights.
     """
 
     def __init__(self, budget: Budget, out: Path):
@@ -370,7 +365,7 @@ class Study:
         self.expert = read_policy("expert", None)
 
     def cell(self, name: str, seed: int) -> dict:
-        """A finished cell, run if it is not there: samples, seconds, and the figures of both sets."""
+        """Samples, seconds and measures of a variant and seed; trains it unless the result is stored."""
         path = self.cells / f"{name}_seed{seed}.json"
         if not path.is_file():
             write_text(path, json.dumps(self._run(name, seed) | {"made_with": self.made_with}, indent=1))
@@ -395,24 +390,24 @@ class Study:
         return {"samples": samples, "seconds": seconds, "sets": sets}
 
     def _train(self, name: str, seed: int) -> tuple[int, dict]:
-        """Train a variant, leave its weights, and score it."""
+        """Train a variant, save its weights, and evaluate it."""
         weights, checkpoint = (self.cells / f"{name}_seed{seed}{end}" for end in (".safetensors", ".ckpt"))
         distilled = self.cells / f"all_seed{seed}.safetensors"
         stage = stage_of(VARIANTS[name], self.budget, seed, self.expert, self.films, distilled)
         fit(stage, self.films.training, checkpoint, self.budget.checkpoint_every)
         save_policy(stage.policy, weights, stage.name)
         policy = load_policy(weights)
-        sets = followed(policy, TrackingConfig(groups=policy.groups, control=policy.control), self.films)
+        sets = evaluate(policy, TrackingConfig(groups=policy.groups, control=policy.control), self.films)
         checkpoint.unlink(missing_ok=True)
         before = json.loads(distilled.with_suffix(".json").read_text())["samples"] if name == "distilled_rl" else 0
         return before + stage.samples, sets
 
 
-# ---- words
+# ---- report
 
 
 def spread(values: Sequence[float | None], digits: int = 1) -> str:
-    """'12.3 ± 0.4': mean and sample standard deviation of what is known; '-' where nothing is."""
+    """'12.3 ± 0.4': mean and sample standard deviation of the values that are not None; '-' if there are none."""
     known = [v for v in values if v is not None]
     if not known:
         return "-"
@@ -421,12 +416,12 @@ def spread(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def table(rows: dict[str, str], cells: dict[str, list[dict]], part: str) -> str:
-    """One row for each variant and baseline on one set.
+    """A table with a row for each variant and baseline.
 
     Args:
-        rows: cell -> words.
-        cells: cell -> what each seed found.
-        part: 'seen' or 'unseen'.
+        rows: variant -> label.
+        cells: variant -> results of each seed.
+        part: set of clips, 'seen' or 'unseen'.
     """
     lines = []
     for name, words in (rows | BASELINES).items():
@@ -437,7 +432,7 @@ def table(rows: dict[str, str], cells: dict[str, list[dict]], part: str) -> str:
 
 
 def outcome(claim: Claim, cells: dict[str, list[dict]], labels: dict[str, str]) -> list[str]:
-    """A claim, and for each comparison and set in how many seeds the figures agree with it."""
+    """A claim, and for each comparison and set the number of seeds that agree with it."""
     lines, verdicts = [], []
     for better, worse, measure in claim.pairs:
         for part, set_name in SETS.items():
@@ -460,29 +455,29 @@ def outcome(claim: Claim, cells: dict[str, list[dict]], labels: dict[str, str]) 
 
 
 def report(parts: Sequence[str], cells: dict[str, list[dict]], title: str, notes: Sequence[str]) -> str:
-    """Tables of these parts and the claims that their cells bear on, as Markdown."""
+    """Tables of some parts, and the claims that these results can test, as Markdown."""
     lines = [f"# {title}", "", *(f"- {note}" for note in (*notes, *NOTES)), ""]
     for part in parts:
         for key, words in SETS.items():
             lines += [f"## {part.capitalize()}: {words}", "", table(PARTS[part], cells, key), ""]
     labels = {name: words for part in PARTS.values() for name, words in part.items()} | BASELINES
     labels |= {"all": "distilled, all inputs", "two_stage": "two stages"}
-    told = [claim for claim in CLAIMS if all({better, worse} <= cells.keys() for better, worse, _ in claim.pairs)]
-    if told:
-        lines += ["## What the paper claims, and what came out", ""]
-        lines += [line for claim in told for line in outcome(claim, cells, labels)]
+    tested = [claim for claim in CLAIMS if all({better, worse} <= cells.keys() for better, worse, _ in claim.pairs)]
+    if tested:
+        lines += ["## The paper's claims and our results", ""]
+        lines += [line for claim in tested for line in outcome(claim, cells, labels)]
     return "\n".join([*lines, ""])
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = cli.make_parser("ablations", __doc__)
-    parser.add_argument("--budget", choices=("quick", "full"), required=True, help="how long everything is trained")
-    parser.add_argument("--only", choices=tuple(PARTS), help="one of the parts")
-    parser.add_argument("--seeds", type=int, default=3, help="how many runs of every variant")
-    parser.add_argument("--clips", nargs="+", help="motions to train on; by default demo, with 'full' more")
-    parser.add_argument("--unseen", nargs="+", help="motions to keep out of training and to score on as well")
-    parser.add_argument("--out", type=Path, help="folder of cells and tables; runs/ablations/BUDGET by default")
+    parser.add_argument("--budget", choices=("quick", "full"), required=True, help="length of training")
+    parser.add_argument("--only", choices=tuple(PARTS), help="run one part only")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds per variant")
+    parser.add_argument("--clips", nargs="+", help="motions for training; default: demo, with 'full' more")
+    parser.add_argument("--unseen", nargs="+", help="motions excluded from training and used for evaluation")
+    parser.add_argument("--out", type=Path, help="output folder; default: runs/ablations/BUDGET")
     args = parser.parse_args(argv)
     if args.seeds < 1:
         raise KitError(f"--seeds is {args.seeds}; at least 1 is needed")

@@ -1,11 +1,11 @@
-"""`python benchmarks/build_weights.py`: train every bundled weights file from nothing, one after the other (`make weights`).
+"""Train all bundled weights from scratch, one after the other (`make weights`).
 
-    python benchmarks/build_weights.py --list                  the commands and their hours
-    python benchmarks/build_weights.py --only encoder          one of them
-    python benchmarks/build_weights.py --short                 a rehearsal of minutes
+    python benchmarks/build_weights.py --list                  print the commands and their duration
+    python benchmarks/build_weights.py --only encoder          train one of them
+    python benchmarks/build_weights.py --short                 a test run of minutes
 
-Each is a run in runs/STAGE/NAME. One that was killed is resumed where it stopped, one that is complete is left as it is, so the
-command can be repeated until all are done. The files end up in the folder --out; the kit's own are not touched.
+Each is a run in runs/STAGE/NAME. Interrupted runs are resumed and finished ones skipped, so repeat the command until all are
+done. The weights are copied to the folder --out; the bundled files are not changed.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from physhmr_kit.weights import average
 
 MOTIONS = "--clips demo {data}/cmu {data}/cmu_more"
 LEFT_OUT = "16_ 27_ 32_ 35_0 49_1"
-"""Clips by which the tables of unseen motion are measured, by the beginnings of their names."""
+"""Name prefixes of the clips that are kept for evaluation on unseen motion."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training run: its name, stage, options, and about how many hours it takes on two cores."""
+    """A training run: name, stage, options, and approximate hours on two cores."""
 
     name: str
     stage: str
     options: str
     hours: float
 
-    def words(self, data: Path, runs: Path) -> list[str]:
-        """The command line of `fit`."""
+    def arguments(self, data: Path, runs: Path) -> list[str]:
+        """The arguments of `fit`."""
         paths = {"data": data, "runs": runs}
         return ["--stage", self.stage, "--name", self.name, "--runs", str(runs), *self.options.format(**paths).split()]
 
@@ -80,27 +80,27 @@ RUNS = (
         1.0,
     ),
 )
-"""In the order in which they build on one another."""
+"""In the order of their dependencies."""
 
 
 def finished(run: Run, runs: Path) -> bool:
-    """Whether a run has left its weights."""
+    """Whether a run has written its weights."""
     return (runs / run.stage / run.name / "weights.safetensors").is_file()
 
 
 def train(run: Run, data: Path, runs: Path, short: bool) -> None:
-    """Begin a run, or resume it where it stopped.
+    """Start or resume a run.
 
     Raises:
-        KitError: the run was stopped; the command resumes it.
+        KitError: the run stopped early; repeat the command to resume it.
     """
     folder = runs / run.stage / run.name
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        words = ["--stage", run.stage, "--resume", str(folder)]
+        arguments = ["--stage", run.stage, "--resume", str(folder)]
     else:
-        words = [*run.words(data, runs), *(_SHORT[run.stage] if short else [])]
-    print(f"python -m physhmr_kit.fit {' '.join(words)}", flush=True)
-    if fit.main(words) != 0 or not finished(run, runs):
+        arguments = [*run.arguments(data, runs), *(_SHORT[run.stage] if short else [])]
+    print(f"python -m physhmr_kit.fit {' '.join(arguments)}", flush=True)
+    if fit.main(arguments) != 0 or not finished(run, runs):
         raise KitError(f"{folder}: stopped; repeat the command to resume")
 
 
@@ -111,25 +111,24 @@ _SHORT = {
     "distill": [*_TINY, "--num_envs", "8", "--views", "1"],
     "finetune": [*_TINY, "--num_envs", "8", "--views", "1", "--minibatch_size", "64"],
 }
-"""What a rehearsal changes."""
+"""Options of a test run."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = cli.make_parser("weights.build", __doc__)
-    parser.add_argument("--only", choices=[run.name.removeprefix("weights_") for run in RUNS], help="one of them")
+    parser.add_argument("--only", choices=[run.name.removeprefix("weights_") for run in RUNS], help="train one of them")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of cmu/ and cmu_more/")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    parser.add_argument("--out", type=Path, default=Path("runs/weights"), help="where the files go")
-    parser.add_argument("--short", action="store_true", help="a rehearsal of minutes, on two motions")
+    parser.add_argument("--out", type=Path, default=Path("runs/weights"), help="output folder of the weights")
+    parser.add_argument("--short", action="store_true", help="a test run of minutes, on two motions")
     parser.add_argument("--list", action="store_true", help="print the commands and stop")
     args = parser.parse_args(argv)
     wanted = [run for run in RUNS if args.only in (None, run.name.removeprefix("weights_"))]
     if args.list:
         for run in wanted:
-            print(
-                f"# about {run.hours:g} hours on two cores\npython -m physhmr_kit.fit {' '.join(run.words(args.data, args.runs))}"
-            )
+            print(f"# about {run.hours:g} hours on two cores")
+            print(f"python -m physhmr_kit.fit {' '.join(run.arguments(args.data, args.runs))}")
         return 0
     for run in wanted:
         if run.stage in ("distill", "finetune") and not (args.runs / "expert.safetensors").is_file():

@@ -1,19 +1,19 @@
-"""How fast TrackingEnv is: against the engine alone, against gymnasium's usual way, by number of environments; and start-up.
+"""Speed of TrackingEnv compared with the bare engine and with gymnasium's AsyncVectorEnv, its scaling, and start-up time.
 
     python benchmarks/environment.py                              everything, about ten minutes
-    python benchmarks/environment.py --quick                      does it run? (figures of no worth)
+    python benchmarks/environment.py --quick                      a test run; the numbers mean nothing
     python benchmarks/environment.py --envs 256 --skip peers sizes startup
 
 Four parts, each a Markdown table:
 
-engine   TrackingEnv's steps (actions, observations, rewards, terminations, resets) beside a bare `mujoco.rollout.Rollout`
-         that is handed the very same states and controls, on the same threads. Blocks alternate; ratios are of neighbours.
-peers    TrackingEnv beside the same episode as a single gymnasium.Env (single_env.py) under AsyncVectorEnv, and beside
-         gymnasium's Humanoid-v5 under AsyncVectorEnv, each with the number of processes that suits it best. They alternate too.
-sizes    16 to 4096 environments, each in a process of its own: steps/s, and memory by which an environment more is dearer.
-startup  seconds until `python -m physhmr_kit.fit --help` has answered.
+engine   TrackingEnv (actions, observations, rewards, terminations, resets) and a bare `mujoco.rollout.Rollout` with the same
+         states, controls and threads. Blocks alternate; ratios are of neighbouring blocks.
+peers    TrackingEnv, the same episode as a single gymnasium.Env (single_env.py) under AsyncVectorEnv, and gymnasium's
+         Humanoid-v5 under AsyncVectorEnv, each with its best number of processes. Blocks alternate.
+sizes    16 to 4096 environments, each in a process of its own: steps/s, and memory per additional environment.
+startup  seconds that `python -m physhmr_kit.fit --help` takes.
 
-Actions are 0.05 x normal noise on the residual targets of the expert: most bodies track their clip, some fall, as in training.
+Actions are residuals of 0.05 x normal noise: most bodies track their clip, some fall, as in training.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "PASSIVE"
-)  # as `fit` has it: torch's threads must not spin while MuJoCo's work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `fit`: torch's threads must not spin while MuJoCo's work
 
 import mujoco
 import mujoco.rollout
 import numpy as np
+
+from physhmr_kit.utils.markdown import markdown_table
 
 CORES = os.cpu_count() or 1
 PARTS = ("engine", "peers", "sizes", "startup")
@@ -48,11 +48,11 @@ SIZES = (16, 64, 256, 1024, 4096)
 NOISE = 0.05
 
 
-# ---- what is measured
+# ---- environments and engines
 
 
 def tracking_env(num_envs: int, clips: tuple[str, ...]):
-    """TrackingEnv with the expert's settings, its episodes at all ages."""
+    """TrackingEnv with the settings of `single_env.EPISODE`."""
     import torch
     from single_env import EPISODE
 
@@ -67,7 +67,7 @@ def tracking_env(num_envs: int, clips: tuple[str, ...]):
 
 @functools.cache
 def library(clips: tuple[str, ...]):
-    """The motions to follow."""
+    """The reference motions."""
     from data_prep.sources import load_clips
     from physhmr_kit.motion.library import MotionLibrary
 
@@ -75,20 +75,20 @@ def library(clips: tuple[str, ...]):
 
 
 class Actions:
-    """Small random actions, drawn beforehand: drawing them is not the environment's work."""
+    """Small random actions, drawn in advance so that drawing is not timed."""
 
     def __init__(self, num_envs: int, width: int, scale: float = NOISE, seed: int = 0):
         draw = np.random.default_rng(seed)
-        self._some = (scale * draw.standard_normal((16, num_envs, width))).astype(np.float32)
+        self._actions = (scale * draw.standard_normal((16, num_envs, width))).astype(np.float32)
         self._next = 0
 
     def __call__(self) -> np.ndarray:
-        self._next = (self._next + 1) % len(self._some)
-        return self._some[self._next]
+        self._next = (self._next + 1) % len(self._actions)
+        return self._actions[self._next]
 
 
 class Tracking:
-    """TrackingEnv and the actions it is given."""
+    """TrackingEnv with random actions."""
 
     def __init__(self, num_envs: int, clips: tuple[str, ...]):
         self.env, self.num_envs = tracking_env(num_envs, clips), num_envs
@@ -111,7 +111,7 @@ class Async:
         from gymnasium.vector import AsyncVectorEnv
 
         self.num_envs = num_envs
-        # forked where there is such a thing: workers share the task's arrays, and are up at once
+        # forked workers share the arrays of the task and start at once
         self.env = AsyncVectorEnv([make] * num_envs, context="fork" if hasattr(os, "fork") else None)
         self.env.reset(seed=0)
         self._actions = Actions(num_envs, self.env.single_action_space.shape[0], scale)
@@ -125,16 +125,16 @@ class Async:
 
 
 class Recorder:
-    """Stands in for a simulator's Rollout: passes every call on and keeps what it was given.
+    """Wraps a simulator's Rollout and records its calls.
 
-    A step may be made of several calls (a simulator may split its batch); `steps` puts them together again.
+    A simulator may split the batch of a control step into several calls; `steps` joins them.
     """
 
     def __init__(self, pool):
         self._pool = pool
         self.calls: list[tuple[np.ndarray, np.ndarray, int, np.ndarray | None, np.ndarray]] = []
         self.seconds = 0.0
-        """Time spent on copies, which is ours and not the environment's."""
+        """Time spent on recording, to subtract from the environment's."""
 
     def rollout(self, models, scratch, physics, control, **options):
         began = time.perf_counter()
@@ -154,8 +154,8 @@ class Recorder:
         self.calls, self.seconds = [], 0.0
 
     def steps(self, num_envs: int) -> list[tuple[np.ndarray, np.ndarray, int, np.ndarray | None, np.ndarray]]:
-        """What each control step handed to the engine, all environments in one batch: states, controls, physics steps,
-        warm starts, and the states it ended in."""
+        """The inputs of each control step, all environments in one batch: states, controls, physics steps, warm starts; and the
+        states at its end."""
         whole, parts = [], []
         for call in self.calls:
             parts.append(call)
@@ -173,7 +173,7 @@ class Recorder:
 
 
 class Bare:
-    """`mujoco.rollout.Rollout` with nothing around it: outputs allocated once, checks skipped."""
+    """A bare `mujoco.rollout.Rollout`: outputs allocated once, checks skipped."""
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, substeps: int):
         threads = min(CORES, num_envs)
@@ -195,7 +195,7 @@ class Bare:
         self._pool.close()
 
 
-# ---- how it is measured
+# ---- measurements
 
 
 def timed(work: Callable, *args) -> float:
@@ -205,7 +205,7 @@ def timed(work: Callable, *args) -> float:
 
 
 def block_steps(one, seconds: float) -> int:
-    """Steps that take about `seconds`, found by trying; warms up on the way."""
+    """Number of steps that take about `seconds`, found by trial, which also warms up."""
     one.run(2)
     steps, took = 2, timed(one.run, 2)
     while took < seconds / 8 and steps < 4096:
@@ -224,7 +224,7 @@ def rate(values: list[float]) -> str:
 
 
 def engine(options) -> None:
-    """Part 1: the share of the bare engine's speed that is left."""
+    """Part 1: speed relative to the bare engine."""
     print(f"\n## Beside the bare engine ({CORES} threads each)\n")
     print("| environments | TrackingEnv steps/s | bare rollout steps/s | TrackingEnv / bare, median (range) | blocks |")
     print("|---:|---:|---:|---:|---|")
@@ -249,7 +249,7 @@ def engine(options) -> None:
 
             bare_rates.append(block * num_envs / timed(replay))
             if not np.array_equal(bare.state[:, -1], steps[-1][-1]):
-                raise SystemExit("error: the bare engine went somewhere else than the environment's")
+                raise SystemExit("error: the bare engine and the environment reached different states")
         ratios = [a / b for a, b in zip(env_rates, bare_rates, strict=True)]
         print(
             f"| {num_envs} | {rate(env_rates)} | {rate(bare_rates)} | {spread(ratios)} | {len(ratios)} x {block} steps |",
@@ -261,7 +261,7 @@ def engine(options) -> None:
 
 
 def peers(options) -> None:
-    """Part 2: beside environments that live one in a process."""
+    """Part 2: comparison with single environments in processes."""
     from single_env import EPISODE, SingleEnv, make_task
 
     task = make_task(library(options.clips), EPISODE)
@@ -271,10 +271,10 @@ def peers(options) -> None:
     try:
         from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
     except ImportError as fault:
-        print(f"\nHumanoid-v5 is left out: {fault} (pip install 'gymnasium[mujoco]')")
+        print(f"\nHumanoid-v5 is skipped: {fault} (pip install 'gymnasium[mujoco]')")
     else:
         one = HumanoidEnv()
-        # drawn from a tenth of its range, +-0.4; it falls all the same, as it does early in training
+        # a tenth of its range of +-0.4; it falls, as it does early in training
         kinds["gymnasium Humanoid-v5"] = (HumanoidEnv, 0.04, one.model, one.frame_skip)
 
     print(f"\n## Beside one environment a process (AsyncVectorEnv, {CORES} cores)\n")
@@ -292,7 +292,7 @@ def peers(options) -> None:
         best[name] = max(tried, key=tried.get)
         print(f"| {name} | " + " | ".join(f"{r:,.0f}" for r in tried.values()) + " |", flush=True)
 
-    # processes are forked before TrackingEnv's threads exist
+    # fork the processes before TrackingEnv starts threads
     runs = {name: Async(make, best[name], scale) for name, (make, scale, _, _) in kinds.items()}
     ours = {f"TrackingEnv, {n}": Tracking(n, options.clips) for n in options.envs}
     for one in ours.values():
@@ -308,30 +308,24 @@ def peers(options) -> None:
     model = next(iter(ours.values())).env.simulator.model
     sizes = {name: (m.nv, m.nu, skip, m.opt.timestep) for name, (_, _, m, skip) in kinds.items()}
     sizes |= dict.fromkeys(ours, (model.nv, model.nu, 4, model.opt.timestep))
-    print("\n| environment | processes | nv | nu | physics steps each | of ms | steps/s | " + " | ".join(
-        f"{name} is faster by" for name in ours
-    ) + " |")  # fmt: skip
-    print("|---|---:|---:|---:|---:|---:|---:|" + "---:|" * len(ours))
+    rows = []
     for name in runs:
         nv, nu, skip, timestep = sizes[name]
         gains = [
             "" if name in ours else spread([a / b for a, b in zip(rates[o], rates[name], strict=True)]) for o in ours
         ]
-        print(
-            f"| {name} | {best.get(name, 1)} | {nv} | {nu} | {skip} | {1000 * timestep:.1f} | {rate(rates[name])} | "
-            + " | ".join(gains)
-            + " |",
-            flush=True,
-        )
+        rows.append([name, best.get(name, 1), nv, nu, skip, f"{1000 * timestep:.1f}", rate(rates[name]), *gains])
+    heads = ["environment", "processes", "nv", "nu", "physics steps each", "of ms", "steps/s"]
+    print("\n" + markdown_table([*heads, *(f"{name} is faster by" for name in ours)], rows, "lr"), flush=True)
     for one in runs.values():
         one.close()
 
 
 def sizes(options) -> None:
-    """Part 3: from few environments to many."""
+    """Part 3: scaling with the number of environments."""
     print("\n## By number of environments (a process each)\n")
-    bases = 1 if options.quick else 3  # like processes differ by a megabyte or so; we want to know by how much
-    with ThreadPoolExecutor(2 if options.quick else 1) as one_by_one:  # --quick has no figures to spoil
+    bases = 1 if options.quick else 3  # to see how much equal processes differ
+    with ThreadPoolExecutor(2 if options.quick else 1) as one_by_one:  # in parallel only if timing does not matter
         results = [one_by_one.submit(_child, n, options) for n in (*[1] * bases, *options.sizes)]
         alone = [r.result()["resident"] for r in results[:bases]]
         base, doubt = statistics.median(alone), max(alone) - min(alone)
@@ -345,8 +339,8 @@ def sizes(options) -> None:
                 flush=True,
             )
     print(
-        f"\nMemory: resident after ten steps, less that of a process with one environment ({base / 1e6:.0f} MB, median of "
-        f"{bases}); ± is how far those lie apart."
+        f"\nMemory: resident after ten steps, minus that of a process with one environment ({base / 1e6:.0f} MB, median of "
+        f"{bases}); ± is the range of these."
     )
 
 
@@ -360,7 +354,7 @@ def _child(num_envs: int, options) -> dict:
 
 
 def child(num_envs: int, options) -> None:
-    """What a process of part 3 does: ten steps, look at its memory, then time blocks."""
+    """A process of part 3: run ten steps, measure memory, then time blocks."""
     ours = Tracking(num_envs, options.clips)
     ours.run(10)
     gc.collect()
@@ -374,7 +368,7 @@ def child(num_envs: int, options) -> None:
 
 
 def resident() -> int:
-    """Resident memory of this process, bytes; its peak where the system does not tell the present."""
+    """Resident memory of this process, bytes; the peak on systems that do not report the current value."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(row for row in status.read_text().splitlines() if row.startswith("VmRSS"))
@@ -386,7 +380,7 @@ def resident() -> int:
 
 
 def startup(options) -> None:
-    """Part 4: the command's first answer."""
+    """Part 4: start-up time of the command."""
     print("\n## Start-up\n")
     print("| command | seconds, median (range) |")
     print("|---|---:|")
@@ -402,7 +396,7 @@ def startup(options) -> None:
 
 
 def about() -> str:
-    """One line on the machine and the versions, for the top of a table."""
+    """One line that describes the machine and the versions."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -415,18 +409,22 @@ def about() -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--envs", type=int, nargs="+", default=[64, 256, 1024], help="of the parts engine and peers")
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="of the part sizes; more than 1 each")
+    parser.add_argument(
+        "--envs", type=int, nargs="+", default=[64, 256, 1024], help="numbers of environments in engine and peers"
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=list(SIZES), help="numbers of environments in sizes, above 1"
+    )
     parser.add_argument(
         "--workers", type=int, nargs="+", default=sorted({CORES, 2 * CORES, 64}), help="of AsyncVectorEnv"
     )
-    parser.add_argument("--clips", nargs="+", default=["demo"], help="what to follow")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each row")
-    parser.add_argument("--block", type=float, default=1.0, help="seconds of one block; neighbours are compared")
-    parser.add_argument("--settle", type=int, default=40, help="steps before anything is timed")
-    parser.add_argument("--starts", type=int, default=5, help="of each command in the part startup")
+    parser.add_argument("--clips", nargs="+", default=["demo"], help="reference motions")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of each row")
+    parser.add_argument("--block", type=float, default=1.0, help="seconds per block")
+    parser.add_argument("--settle", type=int, default=40, help="steps before timing starts")
+    parser.add_argument("--starts", type=int, default=5, help="repetitions in startup")
     parser.add_argument("--skip", nargs="+", choices=PARTS, default=[], help="parts to leave out")
-    parser.add_argument("--quick", action="store_true", help="a few small blocks of each part, 20 s: does it run?")
+    parser.add_argument("--quick", action="store_true", help="a test run of 20 s")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.quick:

@@ -1,15 +1,13 @@
-"""How fast mujoco_gpu is on this machine's card: the bare simulator, TrackingEnv on top, and a whole PPO iteration.
+"""Speed of mujoco_gpu on this GPU: the bare simulator, TrackingEnv on top of it, and whole PPO iterations.
 
     python benchmarks/gpu.py                    1024, 4096 and 8192 environments
-    python benchmarks/gpu.py 512                as many as you say
+    python benchmarks/gpu.py 512                another number
 
-Prints one row for each number of environments, each measured in a process of its own so that memory is counted from nothing:
-control steps/s of all environments together (30 of them are a second of motion), at 4 physics steps (120 Hz, as the kit
-trains) and 5 (150 Hz); samples/s of an iteration of the expert stage, rollout and updates; and what building the simulator
-takes from the card for each environment, its recorded graph included. Where there is no CUDA device it says so.
+Prints one row for each number of environments, measured in a process of its own so that memory starts at zero: control steps/s
+of all environments together (30 are a second of motion), with 4 physics steps (120 Hz, as in training) and 5 (150 Hz);
+samples/s of the expert stage, rollout and updates; and GPU memory of the simulator per environment, including its CUDA graph.
 
-Bodies start in frames of the demo motions and hold the pose they start in, so most of them fall and lie on the floor: more
-contacts than in training.
+Bodies start in poses of the demo motions and hold them, so most fall and lie on the floor: more contacts than in training.
 """
 
 from __future__ import annotations
@@ -34,17 +32,17 @@ from physhmr_kit.stages.settings import PPO, ExpertConfig, Simulation
 SIZES = (1024, 4096, 8192)
 WARM, STEPS = 20, 100
 ITERATIONS = 5
-NOISE = 0.05  # on the residual targets, as the untrained expert has it
+NOISE = 0.05  # standard deviation of the residual actions, as of the untrained expert
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def rate(step, device: torch.device, each: int, warm: int = WARM, steps: int = STEPS) -> float:
-    """`each` per call of `step`, per second."""
+    """Items per second, of `each` items per call of `step`."""
     for _ in range(warm):
         step()
     wait(device)
@@ -56,7 +54,7 @@ def rate(step, device: torch.device, each: int, warm: int = WARM, steps: int = S
 
 
 def bare(simulator: Simulator, library: MotionLibrary):
-    """A control step of the simulator alone, towards the poses its bodies started in."""
+    """A control step of the simulator alone, towards the initial poses."""
     everyone = torch.arange(simulator.num_envs, device=simulator.device)
     start = library.frames(everyone % library.num_clips, torch.zeros_like(everyone))
     simulator.reset(everyone, start)
@@ -76,7 +74,7 @@ class Clock(pl.Callback):
     """Seconds of the last `ITERATIONS` iterations."""
 
     def on_train_epoch_start(self, trainer, module) -> None:
-        if trainer.current_epoch == 1:  # the first fills the normaliser and finds its kernels
+        if trainer.current_epoch == 1:  # the first iteration fills the normaliser and compiles kernels
             wait(module.device)
             self.began = time.perf_counter()
 
@@ -86,7 +84,7 @@ class Clock(pl.Callback):
 
 
 def ppo_rate(config: ExpertConfig, library: MotionLibrary, accelerator: str) -> float:
-    """Samples/s of whole iterations of the expert stage."""
+    """Samples/s of iterations of the expert stage."""
     clock = Clock()
     pl.Trainer(
         accelerator=accelerator, devices=1, max_epochs=ITERATIONS + 1, limit_val_batches=0, callbacks=[clock], logger=False,
@@ -96,10 +94,10 @@ def ppo_rate(config: ExpertConfig, library: MotionLibrary, accelerator: str) -> 
 
 
 def row(num_envs: int) -> str:
-    """A line of the table."""
+    """A row of the table."""
     device = torch.device("cuda", torch.cuda.current_device())
     library = MotionLibrary(load_clips(["demo"]), device=device)
-    make_simulator("mujoco_gpu", num_envs=1).close()  # contexts and kernels, which do not grow with the environments
+    make_simulator("mujoco_gpu", num_envs=1).close()  # context and kernels, whose memory does not depend on num_envs
     wait(device)
     before = torch.cuda.mem_get_info(device)[0]
     simulator = make_simulator("mujoco_gpu", num_envs=num_envs)
@@ -118,7 +116,7 @@ def row(num_envs: int) -> str:
 
 def main(arguments: list[str]) -> int:
     if not torch.cuda.is_available():
-        print("no CUDA device here: nothing measured")
+        print("no CUDA device: nothing to measure")
         return 0
     if arguments[:1] == ["--row"]:
         print(row(int(arguments[1])))

@@ -1,11 +1,11 @@
-"""How import and libraries scale: frames imported a second, bytes a frame, time to open, on clips repeated to hours.
+"""How import and motion libraries scale: frames imported per second, bytes per frame and time to open, for hours of motion.
 
     python benchmarks/library_scale.py ../shared/data/cmu/asfamc --hours 0.17 1 10
 
-Prints a Markdown table. The libraries are written into a temporary folder (0.22 GB an hour) and opened in a process of their own, which
-looks up 4096 random frames 100 times, works out previews and PD targets of every frame, as training does at its start, and counts
-failures of 20 episodes. "memory" is what that process holds for itself afterwards, "mapped" what of the files the system keeps in
-memory and takes back when it needs room.
+Repeats the clips to libraries in a temporary folder (0.22 GB per hour) and prints a Markdown table. Each library is opened in a
+process of its own, which looks up 4096 random frames 100 times, computes the previews and PD targets of every frame, as at the
+start of training, and counts failures of 20 episodes. "memory" is anonymous memory of that process afterwards, "mapped" the
+resident part of the memory-mapped files, which the system can reclaim.
 """
 
 import argparse
@@ -60,7 +60,7 @@ print(opened, looked, ready, 1e3 * counted, held("RssAnon") - private, held("Rss
 
 
 def import_all(paths: list[Path]) -> tuple[list[Clip], float]:
-    """The clips of all files, read anew on one core, and the frames imported a second."""
+    """The clips of all files, imported without cache on one core, and the frames imported per second."""
     torch.set_num_threads(1)
     began = time.process_time()
     clips = [clip for path in paths for clip in import_file(path, cached=False).clips]
@@ -68,7 +68,7 @@ def import_all(paths: list[Path]) -> tuple[list[Clip], float]:
 
 
 def write_repeated(folder: Path, clips: list[Clip], hours: float) -> LibraryIndex:
-    """A library of so many hours out of the clips, again and again."""
+    """Write a library of the given hours that repeats the clips."""
     each = [states_of(clip, mean_offsets()) for clip in clips]
     once = [states.pack().numpy() for states in each]
     torques = [reference_torques(states, Humanoid.mean()).numpy() for states in each]
@@ -97,10 +97,10 @@ def main() -> None:
     options = parser.parse_args()
     clips, rate = import_all([file for path in options.paths for file in find_motion_files(path)])
     print(
-        f"{len(clips)} clips, {sum(map(len, clips))} frames at 30 fps: {rate:.0f} frames a second and core imported\n"
+        f"{len(clips)} clips, {sum(map(len, clips))} frames at 30 fps: {rate:.0f} frames imported per second and core\n"
     )
-    heads = ["hours", "clips", "on disk, bytes a frame", "opened, s", "100 x 4096 frames, s", "ready to train, s"]
-    heads += ["failures of a step, ms", "memory, MB", "mapped, MB"]
+    heads = ["hours", "clips", "on disk, bytes per frame", "opened, s", "100 x 4096 frames, s", "ready to train, s"]
+    heads += ["counting failures, ms", "memory, MB", "mapped, MB"]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for hours in options.hours:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,11 @@
-"""How far a body follows motions with no policy at all, for several PD targets and rotor inertias.
+"""How far motions are followed without a policy, for several PD targets and rotor inertias.
 
     python benchmarks/open_loop.py demo ../shared/data/cmu/asfamc/02
 
-The action is held at zero, so what is compared is the targets and the physics alone. Prints one row for each combination:
-the share of every clip followed before the mean body distance passes 0.5 m (mean over clips), the share of all frames, clips followed to their end, the tracking
-error (E_g-mpjpe) over the frames followed, the mean body error in the first 25 frames, and the swing of the vertical load there (standard deviation from one control step to the
-next; a body at rest should show little). Half a minute on two cores.
+Actions are zero, so that only targets and physics differ. Prints one row for each combination: the share of a clip followed
+before the mean body distance exceeds 0.5 m (mean over clips), the share of all frames, the clips followed to the end, the
+tracking error (E_g-mpjpe) over the frames followed, the mean body error in the first 25 frames, and the standard deviation of
+the vertical contact force there (small for a body at rest). Half a minute on two cores.
 """
 
 import sys
@@ -23,7 +23,7 @@ EARLY = 25
 
 
 def targets(lead: bool, torque: bool):
-    """`actions.reference_targets` with some of its parts left out."""
+    """`actions.reference_targets` without some of its terms."""
 
     def choose(dof_pos, dof_vel, tau, body):
         return reference_targets(dof_pos, dof_vel * lead, tau * torque, body)
@@ -33,7 +33,7 @@ def targets(lead: bool, torque: bool):
 
 def main(specs: list[str]) -> None:
     library = MotionLibrary(load_clips(specs))
-    nothing = torch.zeros(library.num_clips, 69)
+    no_action = torch.zeros(library.num_clips, 69)
     print(f"{library.num_clips} clips: {', '.join(specs)}\n")
     print(
         "| targets | rotor inertia kg m² | share followed | frames followed | clips to the end | tracking mm | early error mm | load swing N |"
@@ -49,8 +49,8 @@ def main(specs: list[str]) -> None:
         humanoid.ARMATURE = armature
         for name, (lead, torque, control) in whole.items():
             feedforward.reference_targets = targets(lead, torque)
-            feedforward._TARGETS.clear()  # it keeps the targets of a library it has met
-            rollouts = track_clips(lambda obs: nothing, library, TrackingConfig(control=control))
+            feedforward._TARGETS.clear()  # a cache of the targets of each library
+            rollouts = track_clips(lambda obs: no_action, library, TrackingConfig(control=control))
             share = sum(len(r) / r.length for r in rollouts) / len(rollouts)
             frames = sum(map(len, rollouts)) / sum(r.length for r in rollouts)
             early = [(r.simulated.body_pos - r.reference.body_pos)[:EARLY].norm(dim=-1).mean() for r in rollouts]

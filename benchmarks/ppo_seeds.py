@@ -1,8 +1,8 @@
-"""The recorded runs of lesson 4: three seeds of its PPO, by the functions that the lesson itself defines.
+"""Records the runs that lesson 4 shows: three seeds of PPO, with the functions that the lesson defines.
 
     python benchmarks/ppo_seeds.py
 
-Runs the lesson's cells up to the live run, trains each seed, and writes `tutorials/data/ppo_by_hand.json`.
+Runs the cells of the lesson up to its live training, trains each seed, and writes `tutorials/data/ppo_by_hand.json`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SEEDS = (0, 1, 2)
 
 
 def main() -> None:
-    """Train and write."""
+    """Train all seeds and write the file."""
     matplotlib.use("Agg")
     lesson: dict = {"__name__": "lesson"}
     before, _ = LESSON.read_text(encoding="utf-8").split(LIVE)
@@ -30,7 +30,7 @@ def main() -> None:
     for seed in SEEDS:
         *_, history = lesson["train"](seed)
         seeds[str(seed)] = [{name: round(value, 4) for name, value in row.items()} for row in history]
-        print(f"seed {seed}: an episode lasts {history[-1]['steps_to_end']:.0f} steps at last")
+        print(f"seed {seed}: episodes last {history[-1]['steps_to_end']:.0f} steps at the end")
     data = {"command": "python benchmarks/ppo_seeds.py", "seeds": seeds}
     write_text(DATA, json.dumps(data, indent=1) + "\n")
     print(f"wrote {DATA.relative_to(ROOT)}")

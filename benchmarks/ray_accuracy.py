@@ -1,10 +1,10 @@
-"""How exact are rays and lens? Rays of one joint from two synthetic views must meet, and a pixel must survive the lens.
+"""Numerical accuracy of rays and lens distortion.
 
     python benchmarks/ray_accuracy.py [CAMERA.json ...]
 
-Films the demo motions with pairs of random cameras without noise and prints how far apart the two rays of each joint pass, and
-how far their meeting point is from the joint. Then takes pixels all over the image through undistortion and back, for
-random lenses and for each calibration given.
+Films the demo motions with pairs of random cameras without noise, and prints the distance between the two rays of a joint and
+the distance of their midpoint from the joint. Then undistorts and distorts pixels all over the image, for random lenses and for
+each given calibration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from physhmr_kit.vision.rays import lift, ray_direction
 
 
 def meeting(a: tuple, b: tuple) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distance of two bundles of rays (centre (3,), direction (..., 3)) and the points half-way between them: (...,), (..., 3) m."""
+    """Distance between two sets of rays (centre (3,), direction (..., 3)) and their midpoints: (...,), (..., 3) m."""
     (ca, da), (cb, db) = ((c.double(), d.double()) for c, d in (a, b))
     between = ca - cb
     cos = (da * db).sum(-1)
@@ -35,7 +35,7 @@ def meeting(a: tuple, b: tuple) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def views(pairs: int = 10) -> tuple[float, float]:
-    """Largest distance between two rays of one joint and of their meeting from the joint, mm, over demo motions and pairs of cameras."""
+    """Largest distance between two rays of a joint, and of their midpoint from the joint, mm, over demo motions and cameras."""
     library = MotionLibrary(load_clips(["demo"]))
     generator = torch.Generator().manual_seed(0)
     apart, off = 0.0, 0.0
@@ -48,7 +48,9 @@ def views(pairs: int = 10) -> tuple[float, float]:
                 camera = replace(camera, distortion=torch.tensor([-0.05, 0.1, 0.0006, 0.0007, 0.0]))
                 point = lift(camera.project(points), camera)
                 rays.append((camera.centre, ray_direction(point, camera.centre.expand(len(point), 3))))
-            slanted = (rays[0][1] * rays[1][1]).sum(-1).abs() < 0.98  # rays along each other meet anywhere
+            slanted = (rays[0][1] * rays[1][1]).sum(
+                -1
+            ).abs() < 0.98  # the midpoint of nearly parallel rays is ill-conditioned
             gap, where = meeting(*rays)
             if slanted.any():
                 apart = max(apart, 1000 * float(gap[slanted].max()))
@@ -57,7 +59,7 @@ def views(pairs: int = 10) -> tuple[float, float]:
 
 
 def round_trip(camera: Camera) -> float:
-    """Largest error of pixels all over the image after undistorting and distorting again, pixels."""
+    """Largest error in pixels after undistorting and distorting pixels all over the image."""
     width, height = camera.image_size
     u, v = torch.meshgrid(torch.linspace(0, width - 1, 60), torch.linspace(0, height - 1, 60), indexing="ij")
     pixels = torch.stack([u, v], dim=-1).reshape(-1, 2)
@@ -67,7 +69,7 @@ def round_trip(camera: Camera) -> float:
 
 
 def one_to_one(lens: torch.Tensor, reach: float = 1.0) -> bool:
-    """Whether a lens (5,) takes larger radii to clearly larger ones, up to tan(angle) = reach; else no inverse exists."""
+    """Whether the distortion of a lens (5,) increases with the radius up to tan(angle) = reach, i.e. has an inverse."""
     r2 = torch.linspace(0, reach, 100).square()
     k1, k2, _, _, k3 = lens
     return bool((1 + r2 * (3 * k1 + r2 * (5 * k2 + r2 * 7 * k3)) > 0.2).all())

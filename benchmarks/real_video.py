@@ -1,10 +1,11 @@
-"""A real video: how far the estimates are from the keypoints, from the true joints, and from the camera withheld.
+"""Accuracy on a real video: reprojection errors, errors against triangulated joints, and the estimate of a hidden camera.
 
     python benchmarks/real_video.py ../shared/data/video/balance_cam01_keypoints.npz ../shared/data/video/balance_cam01_camera.json \\
         --truth ../shared/data/video/balance_cam01_truth.npz
 
-The truth are COCO keypoints triangulated from several cameras; projected, they are what a perfect detector would find. Add `--rollout out/rollout.npz`, written
-by `physhmr_kit.reconstruct`, to measure the simulated body the same way; `benchmarks/refinement.py` has the ablation.
+The ground truth are COCO keypoints triangulated from several cameras; projected, they are the output of a perfect detector. Add
+`--rollout out/rollout.npz`, written by `physhmr_kit.reconstruct`, to measure the simulated body as well. For an ablation of the
+refinement see `benchmarks/refinement.py`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from physhmr_kit.vision.uncalibrated import estimate_camera
 
 
 def compare(name: str, state, track, truth: torch.Tensor) -> str:
-    """Errors of the limbs against true joints (T, 17, 3) m at the track's rate."""
+    """Errors of the limbs against ground-truth joints (T, 17, 3) m at the frame rate of the track."""
     limbs = track.scale * coco_from_bodies(state.body_pos, state.body_rot)[:, RAY_COCO]
     off = {key: float(value.mean()) for key, value in limb_errors(limbs, truth[: len(limbs), RAY_COCO]).items()}
     return f"{name}, from the truth: MPJPE {off['mpjpe']:.0f} mm, PA-MPJPE {off['pa_mpjpe']:.0f} mm, world {off['world']:.0f} mm"
 
 
 def pixels(state, track) -> str:
-    """Median and mean distance of limb keypoints in the image."""
+    """Median and mean reprojection error of the limb keypoints."""
     off = reprojection_error(state.body_pos, state.body_rot, track.keypoints, track.camera)
     box = person_size(track.keypoints)
     middle = off.nanmedian()
@@ -49,8 +50,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("keypoints", type=Path)
     parser.add_argument("camera", type=Path)
-    parser.add_argument("--truth", type=Path, help=".npz with the true COCO-17 joints (frames, 17, 3) m and their fps")
-    parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
+    parser.add_argument(
+        "--truth", type=Path, help=".npz with ground-truth COCO-17 joints (frames, 17, 3) m and their fps"
+    )
+    parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; default: the bundled one")
     parser.add_argument(
         "--rollout", type=Path, metavar="rollout.npz", help="of reconstruct, with the same camera and scale"
     )

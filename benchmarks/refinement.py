@@ -1,13 +1,13 @@
-"""The estimate refined over time against the truth, and what each of its terms does: one row for each term left out.
+"""Accuracy of the temporal refinement, with an ablation of its terms.
 
     python benchmarks/refinement.py --clips ../shared/data/cmu_more/bvh_motionbuilder/{16_*,27_01,32_01,35_0*,49_1*} \\
         --video ../shared/data/video/balance_cam01
 
-Films each clip from one random camera with the default noise, as a student's training does (`stages.views.film_library`), and
-compares with the clip: MPJPE about the hips, PA-MPJPE, error in the world, the share of frames that are off by more than 0.5 m on
-average (which ends an episode of a tracker), the largest step of the pelvis between two frames, acceleration error, foot sliding.
-For a video, `NAME_keypoints.npz`, `NAME_camera.json` and `NAME_truth.npz` are read, and the 12 limb joints compared. The last
-column is the time of the refinement, times real time, on one thread. What the settings were tuned on must not be measured here.
+Films each clip from one random camera with the default noise, as for training students (`stages.views.film_library`), and
+compares with the clip: MPJPE relative to the hips, PA-MPJPE, error in the world, the share of frames with a mean error above 0.5 m
+(which ends a tracking episode), the largest step of the pelvis between frames, acceleration error, foot sliding. For a video,
+the 12 limb joints are compared. The last column is the speed of the refinement relative to real time, on one thread. Do not
+use clips here on which the settings were tuned.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ LEFT_OUT = {
 
 
 def smoothed(track: VisualTrack) -> Clip:
-    """The estimate before there was a refinement: median of the pelvis over 15 frames, then a Gaussian of two frames."""
+    """A simple baseline: median of the pelvis over 15 frames, then a Gaussian of two frames."""
     clip = encoder_clip(track)
     root = torch.from_numpy(median_filter(clip.root_pos.numpy(), (15, 1), mode="nearest"))
     rot = track.joint_rot.clone()
@@ -74,8 +74,8 @@ def smoothed(track: VisualTrack) -> Clip:
 
 
 def on_clips(motions: list[Clip], truth: list[BodyState]) -> list[str]:
-    """Pooled over frames: MPJPE, PA-MPJPE, world in mm; frames lost in per cent; largest step in m; acceleration in m/s^2;
-    foot sliding in mm/frame."""
+    """Pooled over frames: MPJPE, PA-MPJPE and world error in mm; frames lost in %; largest step in m; acceleration error in
+    m/s^2; foot sliding in mm/frame."""
     rows, steps, slides = [], [], []
     for motion, true in zip(motions, truth, strict=True):
         pos, rot = forward_kinematics(motion.root_pos, motion.joint_rot, mean_offsets())
@@ -84,28 +84,15 @@ def on_clips(motions: list[Clip], truth: list[BodyState]) -> list[str]:
         soles = (sole_corners(p, r).flatten(1, -2) for p, r in ((pos, rot), (true.body_pos, true.body_rot)))
         slides.append(F.foot_sliding(*soles))
         steps.append(pos[:, 0].diff(dim=0).norm(dim=-1).max())
-        columns = (
-            F.mpjpe(pos, true.body_pos),
-            F.pa_mpjpe(pos, true.body_pos),
-            1000 * off,
-            100.0 * (off > LOST_M),
-            acceleration,
-        )
-        rows.append(torch.stack(columns, dim=-1))
+        columns = [F.mpjpe(pos, true.body_pos), F.pa_mpjpe(pos, true.body_pos), 1000 * off, 100.0 * (off > LOST_M)]
+        rows.append(torch.stack([*columns, acceleration], dim=-1))
     mpjpe, pa, world, lost, acceleration = torch.cat(rows).nanmean(0).tolist()
-    return [
-        f"{mpjpe:.1f}",
-        f"{pa:.1f}",
-        f"{world:.1f}",
-        f"{lost:.2f} %",
-        f"{max(steps):.2f}",
-        f"{acceleration:.1f}",
-        f"{torch.cat(slides).mean():.1f}",
-    ]
+    errors = f"{mpjpe:.1f}", f"{pa:.1f}", f"{world:.1f}", f"{lost:.2f} %"
+    return [*errors, f"{max(steps):.2f}", f"{acceleration:.1f}", f"{torch.cat(slides).mean():.1f}"]
 
 
 def on_video(motion: Clip, track: VisualTrack, truth: torch.Tensor) -> str:
-    """MPJPE / PA-MPJPE / world of the 12 limb joints, mm: truth (T, 17, 3) m at the track's rate."""
+    """MPJPE / PA-MPJPE / world error of the 12 limb joints, mm: truth (T, 17, 3) m at the frame rate of the track."""
     bodies = forward_kinematics(motion.root_pos, motion.joint_rot, mean_offsets())
     limbs = track.scale * coco_from_bodies(*bodies)[:, RAY_COCO]
     errors = F.limb_errors(limbs, truth[: len(limbs), RAY_COCO])
@@ -113,7 +100,7 @@ def on_video(motion: Clip, track: VisualTrack, truth: torch.Tensor) -> str:
 
 
 def read_video(stem: Path, encoder) -> tuple[VisualTrack, torch.Tensor]:
-    """Track of a video and its true joints at 30 fps."""
+    """Visual track of a video, and its ground-truth joints at the frame rate of the track."""
     files = [stem.with_name(f"{stem.name}_{part}") for part in ("keypoints.npz", "camera.json", "truth.npz")]
     track = track_from_keypoints(KeypointTrack.load(files[0]), Camera.load(files[1]), encoder, None)
     with np.load(files[2]) as truth:
@@ -125,12 +112,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--clips", nargs="+", required=True)
     parser.add_argument(
-        "--video", type=Path, metavar="STEM", help="of STEM_keypoints.npz, STEM_camera.json, STEM_truth.npz"
+        "--video", type=Path, metavar="STEM", help="reads STEM_keypoints.npz, STEM_camera.json and STEM_truth.npz"
     )
-    parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
+    parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; default: the bundled one")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--noise", choices=NOISES, default="default", help="of the synthetic detector")
-    parser.add_argument("--no-terms", action="store_true", help="without the rows that leave a term out")
+    parser.add_argument("--noise", choices=NOISES, default="default", help="noise of the synthetic detector")
+    parser.add_argument("--no-terms", action="store_true", help="skip the ablation of terms")
     options = parser.parse_args()
     torch.set_num_threads(1)
     encoder, library = load_encoder(options.encoder), MotionLibrary(load_clips(options.clips))
@@ -140,7 +127,7 @@ def main() -> None:
         _, as_detected = film_library(library, encoder, 1, options.seed, filming)
     _, tracks = film_library(library, encoder, 1, options.seed, filming)
     swapped = sum(int(find_swaps(t.keypoints).sum()) for t in as_detected)
-    print(f"{len(tracks)} clips, {library.num_frames / 30:.0f} s; limb pairs put right in {swapped} frames")
+    print(f"{len(tracks)} clips, {library.num_frames / 30:.0f} s; swapped limbs corrected in {swapped} frames")
     film = read_video(options.video, encoder) if options.video else None
     rows = []
 
@@ -155,22 +142,11 @@ def main() -> None:
     measure("encoder, placed frame by frame", lambda views: [encoder_clip(t) for t in views])
     measure("the same, median and Gaussian", lambda views: [smoothed(t) for t in views])
     measure("**refined**", refined_clips)
-    measure("without undoing exchanged limbs", refined_clips, as_detected)
+    measure("without correcting swapped limbs", refined_clips, as_detected)
     for name, settings in ({} if options.no_terms else LEFT_OUT).items():
         measure(name, lambda views, settings=settings: refined_clips(views, settings))
-    heads = [
-        "estimate",
-        "MPJPE",
-        "PA",
-        "world",
-        "lost",
-        "step",
-        "accel",
-        "sliding",
-        "video: MPJPE / PA / world",
-        "x real time",
-    ]
-    print(markdown_table(heads, rows, "lr"))
+    heads = ["estimate", "MPJPE", "PA", "world", "lost", "step", "accel", "sliding"]
+    print(markdown_table([*heads, "video: MPJPE / PA / world", "x real time"], rows, "lr"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Kill a training again and again and resume it: does it end with the weights of a run that nobody disturbed?
+"""Kills a training run repeatedly, resumes it, and compares its final weights with those of an undisturbed run.
 
     python benchmarks/resume.py                 20 kills
     python benchmarks/resume.py --kills 2       under a minute on an idle machine
 
-Two tiny runs of the expert stage with the same settings and seed, each a `python -m physhmr_kit.fit` of its own. One is left
-alone. The other is killed with SIGKILL at a random moment after the first checkpoint of each session, and resumed with `--resume`.
-At the end `weights.safetensors` of both are compared tensor by tensor, bit by bit. Exit code 1 when they differ.
+Two tiny runs of the expert stage (`python -m physhmr_kit.fit`) have the same settings and seed. One runs undisturbed; the other
+is killed with SIGKILL at a random time after the first checkpoint of each session, and resumed with `--resume`. The final
+`weights.safetensors` must be equal bit by bit; the exit code is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from safetensors.numpy import load_file
 
 FIT = [sys.executable, "-m", "physhmr_kit.fit"]
 ITERATIONS = 10
-"""For each kill: between two kills a run must get on, and it must not end before the last one."""
+"""Per kill: enough that the run makes progress between kills and does not end before the last one."""
 
 
 def new_run(folder: Path, iterations: int, seed: int) -> list[str]:
-    """The command that trains a run in `folder`, runs/expert/NAME: four bodies, a checkpoint every other iteration."""
+    """The command that trains a run in `folder` (runs/expert/NAME): four environments, a checkpoint every other iteration."""
     options = {
         "stage": "expert", "runs": folder.parent.parent, "name": folder.name, "iterations": iterations, "seed": seed,
         "clips": "[demo:squat]", "simulator": "mujoco_cpu", "num_envs": 4, "horizon": 8, "minibatch_size": 16,
@@ -43,14 +43,14 @@ def start(command: list[str]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> None:
-    """Wait for a session that is to reach its end."""
+    """Wait for a session and check that it succeeded."""
     _, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"error: a session failed with code {process.returncode}:\n{errors}")
 
 
 def kill_while_training(command: list[str], checkpoint: Path, longest_delay: float) -> bool:
-    """Start a session, wait for its first checkpoint and a random time more, and kill it; False where it had ended before."""
+    """Start a session and kill it a random time after its first checkpoint; False if it ended before."""
     before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
     process = start(command)
     while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
@@ -65,7 +65,7 @@ def kill_while_training(command: list[str], checkpoint: Path, longest_delay: flo
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """Tensors that two weights files do not share bit by bit."""
+    """Names of tensors that differ between two weights files."""
     a, b = load_file(one), load_file(other)
     same = lambda k: k in a and k in b and a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k])  # noqa: E731
     return [name for name in sorted(a.keys() | b.keys()) if not same(name)]
@@ -74,8 +74,10 @@ def differing(one: Path, other: Path) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--longest_delay", type=float, default=0.5, help="seconds from a session's first checkpoint")
-    parser.add_argument("--seed", type=int, default=0, help="of the training and of the moments")
+    parser.add_argument(
+        "--longest_delay", type=float, default=0.5, help="seconds after the first checkpoint of a session"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the training and the delays")
     options = parser.parse_args(argv)
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,13 @@
-"""One humanoid, one gymnasium.Env: the same episode as `TrackingEnv`, written the way CPU environments usually are.
+"""The episode of `TrackingEnv` as a single gymnasium.Env, written as CPU environments usually are: the baseline of environment.py.
 
-`mujoco.mj_step`, then NumPy for observation, reward and termination. It is the yardstick of benchmarks/environment.py,
-where gymnasium's AsyncVectorEnv runs many of them in processes of their own; tests/env/test_single_env.py holds its
-numbers against TrackingEnv's. It is written with care, or the comparison would flatter us: rotations are the matrices MuJoCo
-has computed anyway, each quantity of all 24 bodies is one array operation, and a worker imports no torch.
+One humanoid, `mujoco.mj_step`, and NumPy for observation, reward and termination. benchmarks/environment.py runs many of them
+with gymnasium's AsyncVectorEnv; tests/env/test_single_env.py compares their values with TrackingEnv's. For a fair comparison it
+is optimised: it uses the rotation matrices that MuJoCo computes anyway, handles all 24 bodies in one array operation, and
+workers import no torch.
 
-Three liberties, all in its favour: starts are drawn from all clips alike (TrackingEnv prefers clips that fail, and a reset
-costs time), the observation is one flat array (a dict of two would be copied in two pieces), and MuJoCo's solver begins each
-step where the last one ended (TrackingEnv begins afresh, so that a saved state is enough to go on to the same bits).
-Under AsyncVectorEnv's default autoreset a step that only resets counts as a step, too.
+Three differences are in its favour: starts are drawn uniformly (TrackingEnv prefers clips that fail, and resets take time), the
+observation is one flat array (copying a dict of two is slower), and MuJoCo's solver is warm-started (TrackingEnv is not, so that
+a saved state is enough to continue bit-exactly). Under AsyncVectorEnv's default autoreset a step that only resets counts, too.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ import numpy as np
 from physhmr_kit.env.settings import EXPERT_REWARD, TrackingConfig
 
 EPISODE = TrackingConfig(failure_weighted_prob=0.7, reward=EXPERT_REWARD)
-"""The expert's episode without a preview, a virtual model, and starts before failures: what is written here once more."""
+"""The expert's episode without preview, virtual model and starts before failures, which this file implements."""
 
 BODIES, DOFS, WIDTH = 24, 69, 358 + 576
-TRACKED = [j for j in range(BODIES) if j not in (7, 8, 10, 11)]  # ankles and toes may be where they like
+TRACKED = [j for j in range(BODIES) if j not in (7, 8, 10, 11)]  # all but ankles and toes
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that an episode needs, as arrays and numbers. F frames of all clips end to end; world frame, SMPL's order.
+    """The data of an episode as NumPy arrays. F frames of all clips, concatenated; world frame, SMPL order.
 
     Attributes:
-        mjcf, substeps, qpos_of, qvel_of, ctrl_of, body_of: the model and the places of the kit's dofs and bodies in it.
-        kp, kd, torque_limit: (69,) of the drives.
+        mjcf, substeps, qpos_of, qvel_of, ctrl_of, body_of: the model, and the addresses of our DoFs and bodies in it.
+        kp, kd, torque_limit: (69,) of the PD controllers.
         starts, lengths: (C,) first frame and number of frames of each clip.
         pos, rot, mat, lin, ang: (F, 24, 3), (F, 24, 4) xyzw, (F, 24, 3, 3), (F, 24, 3), (F, 24, 3) of the reference.
-        dof_pos, dof_vel, target: (F, 69) of the reference and the PD targets that follow it.
-        weights: of the terms position, rotation, velocity, angular_velocity, power.
-        distance, episode_length, residual_scale: when an episode ends, and radians for an action of 1.
+        dof_pos, dof_vel, target: (F, 69) of the reference, and its PD targets.
+        weights: of the reward terms position, rotation, velocity, angular_velocity, power.
+        distance, episode_length: termination distance (m) and truncation (steps). residual_scale: rad for an action of 1.
     """
 
     mjcf: str
@@ -71,7 +70,7 @@ def make_task(library, config, humanoid=None, substeps: int = 4) -> Task:
     """The task of a `MotionLibrary` and a `TrackingConfig` (residual control, termination 'any').
 
     Raises:
-        ValueError: the configuration asks for something that is not written here.
+        ValueError: the configuration uses something that is not implemented here.
     """
     import roma
 
@@ -82,9 +81,9 @@ def make_task(library, config, humanoid=None, substeps: int = 4) -> Task:
     from physhmr_kit.env.feedforward import library_targets
     from physhmr_kit.simulation.contract import CONTROL_DT
 
-    written = (config.groups, config.control, config.termination, config.start)
-    if written != (("proprioception", "reference"), "residual", "any", "random"):
-        raise ValueError(f"single_env knows the expert's episode only, not {written}")
+    given = (config.groups, config.control, config.termination, config.start)
+    if given != (("proprioception", "reference"), "residual", "any", "random"):
+        raise ValueError(f"single_env supports the expert's episode only, not {given}")
     reward = config.reward
     if reward.balance or reward.foot_contact:
         raise ValueError("single_env has no balance and no foot_contact reward")
@@ -112,9 +111,9 @@ def make_task(library, config, humanoid=None, substeps: int = 4) -> Task:
 
 
 class SingleEnv(gym.Env):
-    """A humanoid that follows a clip: the expert's episode of `TrackingEnv`, one at a time.
+    """A humanoid that follows a clip, as in the expert's episode of `TrackingEnv`.
 
-    Observation (934,) float32: the groups proprioception and reference end to end. Action (69,): residual of the PD targets.
+    Observation (934,) float32: the groups proprioception and reference, concatenated. Action (69,): residual of the PD targets.
     """
 
     metadata = {"render_modes": [], "render_fps": 30}
@@ -131,7 +130,7 @@ class SingleEnv(gym.Env):
         self._matrices = self._positions = self._quaternions = self._linear = self._angular = None
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        """Begin at a random frame of a random clip, or at options {'clip': id, 'frame': id}."""
+        """Start at a random frame of a random clip, or at options {'clip': id, 'frame': id}."""
         super().reset(seed=seed)
         task, options = self.task, options or {}
         self.clip = int(options.get("clip", self.np_random.integers(len(task.lengths))))
@@ -144,7 +143,7 @@ class SingleEnv(gym.Env):
         data.qpos[3:7] = task.rot[row, 0, [3, 0, 1, 2]]
         data.qpos[task.qpos_of] = task.dof_pos[row]
         data.qvel[:3] = task.lin[row, 0]
-        data.qvel[3:6] = task.ang[row, 0] @ task.mat[row, 0]  # a free joint turns in its own frame
+        data.qvel[3:6] = task.ang[row, 0] @ task.mat[row, 0]  # MuJoCo's free joint has a local angular velocity
         data.qvel[task.qvel_of] = task.dof_vel[row]
         self.read_bodies()
         return self.observation(), {}
@@ -153,7 +152,7 @@ class SingleEnv(gym.Env):
         """One control step of 1/30 s."""
         task, data = self.task, self.data
         target = task.target[self._row(1)] + task.residual_scale * action
-        # no drive starts the step beyond its torque limit (Humanoid.limit_targets)
+        # no joint starts the step beyond its torque limit (Humanoid.limit_targets)
         neutral = data.qpos[task.qpos_of] + self._lag * data.qvel[task.qvel_of]
         data.ctrl[task.ctrl_of] = np.clip(target, neutral - self._reach, neutral + self._reach)
         due = data.time + task.substeps * self.model.opt.timestep
@@ -161,7 +160,7 @@ class SingleEnv(gym.Env):
         self.frame += 1
         self.steps += 1
         self.read_bodies()
-        # a body that explodes is put back by MuJoCo without a word; its clock gives it away
+        # MuJoCo resets a diverged simulation silently, which the clock reveals
         diverged = abs(data.time - due) > 0.5 * self.model.opt.timestep or not np.isfinite(data.qpos).all()
         row = self._row(0)
         reward = 0.0 if diverged else self.reward(row)
@@ -171,10 +170,10 @@ class SingleEnv(gym.Env):
         return self.observation(), reward, terminated, bool(at_end and not terminated), {}
 
     def read_bodies(self) -> None:
-        """Poses and velocities of all bodies at the present qpos and qvel.
+        """Update poses and velocities of all bodies from the current qpos and qvel.
 
-        `mj_step` leaves those of the last physics step's beginning behind, hence the second look. `cvel` is taken at the
-        centre of mass of the whole tree; the body's own velocity follows from it as for any rigid body.
+        `mj_step` leaves those from the beginning of the last physics step. `cvel` is taken at the centre of mass of the whole
+        tree and is transferred to the body as for any rigid body.
         """
         model, data, order = self.model, self.data, self.task.body_of
         mujoco.mj_kinematics(model, data)
@@ -196,7 +195,7 @@ class SingleEnv(gym.Env):
         columns = mat[:, :, :2].transpose(0, 2, 1)  # each body's first two axes, as rows
         ref_columns = ref_mat[:, :, :2].transpose(0, 2, 1)
         relative = pos - pos[0]
-        # everything that is turned into the heading frame, in one product: 11 vectors for each body
+        # everything that is rotated to the heading frame, in one product: 11 vectors for each body
         vectors = np.concatenate(
             [
                 relative[:, None], columns, lin[:, None], ang[:, None],
@@ -220,7 +219,7 @@ class SingleEnv(gym.Env):
         return obs
 
     def reward(self, row: int) -> float:
-        """The weighted terms of env/rewards.py against packed frame `row` of the reference."""
+        """The weighted terms of env/rewards.py with respect to frame `row` of the reference."""
         task = self.task
         position, rotation, velocity, angular_velocity, power = task.weights
         mine, theirs = self._quaternions, task.rot[row][:, [3, 0, 1, 2]]
@@ -242,7 +241,7 @@ class SingleEnv(gym.Env):
         return int(task.starts[self.clip] + min(self.frame + ahead, task.lengths[self.clip] - 1))
 
     def _heading(self) -> np.ndarray:
-        """(3, 3) matrix that turns row vectors by minus the heading of the root (`kinematics.heading`)."""
+        """(3, 3) matrix that rotates row vectors by minus the heading of the root (`kinematics.heading`)."""
         w, x, y, z = self._quaternions[0]
         # the twist about the vertical of root * conjugate(STANDING), STANDING = (1, 1, 1, 1) / 2, up to a common factor
         up, real = z - w - x + y, w + x + y + z
@@ -252,7 +251,7 @@ class SingleEnv(gym.Env):
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross products of rows: np.cross without its overhead, which is most of its time on 24 rows."""
+    """Cross products of rows, without the overhead of np.cross, which dominates for 24 rows."""
     ax, ay, az = a.T
     bx, by, bz = b.T
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)

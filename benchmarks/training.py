@@ -1,11 +1,11 @@
-"""How fast the expert stage trains, beside the environment alone, and how its time is shared between collecting and updating.
+"""Training speed of the expert stage compared with the environment alone, and the shares of collecting and updating.
 
     python benchmarks/training.py                     one process, 256 environments
-    python benchmarks/training.py --processes 1 2     one process and two (DDP on gloo), the environments divided among them
-    python benchmarks/training.py --quick             does it run? (figures of no worth)
+    python benchmarks/training.py --processes 1 2     one process and two (DDP on gloo), which share the environments
+    python benchmarks/training.py --quick             a test run; the numbers mean nothing
 
-Lightning's Trainer drives `ExpertModule` as `fit` does, without loggers and checkpoints. After each iteration a second
-environment repeats the same steps with nothing around them, so ratios are of neighbours. Numbers of processes take turns.
+Trains `ExpertModule` as `fit` does, without loggers and checkpoints. After each iteration a second environment replays the same
+steps alone, so that ratios are of neighbouring measurements. Numbers of processes alternate.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from physhmr_kit.stages.settings import PPO, ExpertConfig, Simulation
 
 
 class Clock(pl.Callback):
-    """Seconds of each iteration but the first, of its collecting, and of the same steps in the environment alone."""
+    """Seconds of each iteration after the first, of its rollout, and of the same steps in the environment alone."""
 
     def __init__(self):
         self.rows: list[tuple[float, float, float]] = []
@@ -44,11 +44,11 @@ class Clock(pl.Callback):
     def on_train_epoch_start(self, trainer, module) -> None:
         if trainer.current_epoch > 1:
             self.on_train_end(trainer, module)
-        if trainer.current_epoch:  # the first iteration resets, and rolls out twice for the normaliser
+        if trainer.current_epoch:  # the first iteration resets, and collects twice for the normaliser
             self.state, self.began = module.env.state_dict(), time.perf_counter()
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        if batch_idx == 0:  # the first minibatch is there: the rollout has been collected
+        if batch_idx == 0:  # before the first minibatch: the rollout is complete
             self.collected = time.perf_counter()
 
     def on_train_end(self, trainer, module) -> None:
@@ -58,11 +58,11 @@ class Clock(pl.Callback):
         for action in module.collector.batch.action:
             self.twin.step(action)
         self.rows.append((now - self.began, self.collected - self.began, time.perf_counter() - began))
-        assert torch.equal(self.twin.frame_ids, module.env.frame_ids), "the replay went somewhere else"
+        assert torch.equal(self.twin.frame_ids, module.env.frame_ids), "the replay diverged"
 
 
 def measure(processes: int, options) -> None:
-    """One turn: prints the rows of `Clock` as JSON. Lightning starts the other processes with the same command."""
+    """One measurement: prints the rows of `Clock` as JSON. Lightning starts the other processes with the same command."""
     warnings.filterwarnings("ignore")
     torch.set_num_threads(max(1, usable_cores() // processes))
     sim, ppo = Simulation("mujoco_cpu", options.envs // processes), PPO(minibatch_size=2048 // processes)
@@ -79,11 +79,11 @@ def measure(processes: int, options) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
-    parser.add_argument("--envs", type=int, default=256, help="of all processes together")
-    parser.add_argument("--iterations", type=int, default=8, help="to time in a turn, after one to warm up")
+    parser.add_argument("--envs", type=int, default=256, help="number of environments, over all processes")
+    parser.add_argument("--iterations", type=int, default=8, help="timed iterations per turn, after one for warm-up")
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--clips", nargs="+", default=["demo"], help="what to follow")
-    parser.add_argument("--quick", action="store_true", help="two small iterations: does it run?")
+    parser.add_argument("--clips", nargs="+", default=["demo"], help="reference motions")
+    parser.add_argument("--quick", action="store_true", help="a test run of two small iterations")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.quick:

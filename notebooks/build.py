@@ -3,7 +3,7 @@
     python notebooks/build.py            write
     python notebooks/build.py --check    exit 1 and say which notebook is stale, missing or left over
 
-Cell ids are numbered, not random, and outputs are left out, so a lesson always gives the same bytes.
+Cells have numbered instead of random ids and no outputs, so that a lesson always gives the same bytes.
 """
 
 import sys
@@ -19,7 +19,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def build(lesson: Path) -> str:
-    """The notebook of one lesson, as the text of an .ipynb file."""
+    """The notebook of a lesson as the text of an .ipynb file."""
     notebook = jupytext.read(lesson, fmt="py:percent")
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -30,7 +30,7 @@ def build(lesson: Path) -> str:
 
 
 def stale(tutorials: Path, notebooks: Path) -> dict[Path, str | None]:
-    """Notebooks that do not match their lesson: path -> the right text, or None where the lesson is gone."""
+    """Notebooks that do not match their lesson: path -> the right text, or None if the lesson is gone."""
     wanted = {notebooks / f"{p.stem}.ipynb": build(p) for p in sorted(tutorials.glob("*.py"))}
     found = {p: p.read_text(encoding="utf-8") for p in notebooks.glob("*.ipynb")}
     changed = {p: text for p, text in wanted.items() if found.get(p) != text}
@@ -38,7 +38,7 @@ def stale(tutorials: Path, notebooks: Path) -> dict[Path, str | None]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the stale notebooks, or with --check only name them."""
+    """Write the stale notebooks, or list them with --check."""
     changes = stale(ROOT / "tutorials", ROOT / "notebooks")
     if arguments == ["--check"]:
         for path in changes:

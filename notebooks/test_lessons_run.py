@@ -1,8 +1,9 @@
-"""Every lesson runs from top to bottom, and every cell that promises a picture leaves one.
+"""Every lesson runs without errors, and every cell that should show a picture does.
 
     make notebooks-run
 
-What they print and draw is kept in build/lessons, where the site finds it. A cell promises a picture when it calls `plt.show()` or when its last line is a `filmstrip(...)`.
+A cell should show a picture if it calls `plt.show()` or ends with `filmstrip(...)`. The executed notebooks are stored in
+build/lessons for the site.
 """
 
 import ast
@@ -13,16 +14,13 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
-KEPT = FOLDER.parent / "build" / "lessons"
-"""Executed notebooks, for the site."""
-SECONDS = 600
-"""Longest time of a cell."""
-LONG = ("05", "06", "07")
-"""Lessons of several minutes."""
+EXECUTED = FOLDER.parent / "build" / "lessons"
+TIMEOUT = 600  # seconds per cell
+LONG = ("05", "06", "07")  # lessons that take several minutes
 
 
-def promises_picture(source: str) -> bool:
-    """Whether a code cell promises a picture."""
+def should_show_picture(source: str) -> bool:
+    """Whether a code cell should show a picture."""
     tree = ast.parse(source)
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     last = tree.body[-1] if tree.body else None
@@ -30,12 +28,12 @@ def promises_picture(source: str) -> bool:
 
 
 def pictures(cell) -> int:
-    """How many pictures a cell left."""
+    """Number of pictures in the outputs of a cell."""
     return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
 def lessons() -> list[Path]:
-    """The long ones first, a short one after each: processes that share them out begin with two each."""
+    """Long and short lessons alternate: pytest-xdist deals them to its processes in pairs, and the long ones start first."""
     long, short = [], []
     for path in sorted(FOLDER.glob("*.ipynb")):
         (long if path.name.startswith(LONG) else short).append(path)
@@ -44,15 +42,15 @@ def lessons() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", lessons(), ids=lambda p: p.stem)
-def test_a_lesson_runs_and_shows_the_pictures_it_promises(path, monkeypatch):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # lessons that run side by side do not burn each other's cores
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # so that the kernel draws as it does for a reader
+def test_a_lesson_runs_and_shows_its_pictures(path, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # parallel lessons must not spin on each other's cores
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # so that the kernel draws as for a reader
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": FOLDER}}).execute()
+    NotebookClient(notebook, timeout=TIMEOUT, resources={"metadata": {"path": FOLDER}}).execute()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    promised = [cell for cell in code if promises_picture(cell.source)]
-    assert promised, "a lesson without a picture"
-    missing = [cell.source for cell in promised if not pictures(cell)]
-    KEPT.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, KEPT / path.name)
+    drawing = [cell for cell in code if should_show_picture(cell.source)]
+    assert drawing, "a lesson without a picture"
+    missing = [cell.source for cell in drawing if not pictures(cell)]
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, EXECUTED / path.name)
     assert not missing, "no picture under this cell:\n" + "\n\n".join(missing)

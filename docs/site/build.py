@@ -1,7 +1,7 @@
-"""Build the site: `python docs/site/build.py [--execute] [--out build/site]`. `make site` installs what it needs and calls it.
+"""Build the site: `python docs/site/build.py [--execute] [--out build/site]`. `make site` installs what it needs and runs it.
 
-Pages are the Markdown files of docs/, the lessons, and what `reference.py` reads off the code. They are gathered in build/site-pages
-and handed to MkDocs. What is built asks the network for nothing, and needs a server of files only for its search:
+Pages are the Markdown files of docs/, the lessons, and those that `reference.py` generates from the code. They are collected in
+build/site-pages and built by MkDocs. The site makes no network requests and needs a file server only for its search:
 `python -m http.server --directory build/site`.
 """
 
@@ -29,11 +29,11 @@ NAV = [
     ("Results", ["results", "benchmarks", "metrics", "performance"]),
     ("Reference", ["commands", "settings", "glossary", "contributing", "lab_notes"]),
 ]
-"""Sections and their pages, in order; a page that does not exist is left out, one that is not listed is appended to the guides."""
+"""Sections and their pages, in order; missing pages are skipped, unlisted ones are appended to the guides."""
 
 
 def gather(pages: Path, execute: bool) -> list:
-    """Write every page into a folder; returns MkDocs' navigation."""
+    """Write every page to a folder and return the navigation for MkDocs."""
     texts = {f"docs/{file.name}": file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md"))}
     texts["docs/contributing.md"] = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").replace("](docs/", "](")
     texts |= {"docs/commands.md": commands_page(), "docs/settings.md": settings_page()}
@@ -68,7 +68,7 @@ def gather(pages: Path, execute: bool) -> list:
 
 
 def navigation(stems: set[str], lessons: dict[str, str], rooms: list[str]) -> list:
-    """MkDocs' navigation out of the pages that exist."""
+    """The navigation for MkDocs, of the pages that exist."""
     listed = {stem for _, section in NAV for stem in section}
     nav: list = []
     for title, section in NAV:
@@ -87,10 +87,8 @@ def navigation(stems: set[str], lessons: dict[str, str], rooms: list[str]) -> li
 def main() -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--execute", action="store_true", help="run the lessons whose outputs are not kept in build/lessons"
-    )
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="folder of the site")
+    parser.add_argument("--execute", action="store_true", help="run the lessons whose outputs are not in build/lessons")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="output folder")
     options = parser.parse_args()
     pages = ROOT / "build" / "site-pages"
     shutil.rmtree(pages, ignore_errors=True)
@@ -100,7 +98,7 @@ def main() -> int:
     written = ROOT / "build" / "mkdocs.yml"
     written.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--clean", "--config-file", str(written)]
-    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # material's notice of its successor, which is no warning about these pages
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # material announces its successor, which --strict counts as a warning
     return subprocess.call(command, env={**os.environ, **quiet})
 
 

@@ -1,7 +1,7 @@
-"""A Mermaid flowchart as SVG, for pages that are read without a network: Mermaid itself is a script of several megabytes.
+"""Renders Mermaid flowcharts as SVG, so that pages need no network and no script of several megabytes.
 
-Only what the kit's own diagrams use is understood: nodes `A[text]`, `A["text"]`, edges `-->`, `<-->`, `-->|text|`, chains of
-them, and `<br>` in texts; subgraphs are drawn without their frame.
+Supports the syntax that our diagrams use: nodes `A[text]`, `A["text"]`, edges `-->`, `<-->`, `-->|text|`, chains of edges, and
+`<br>` in texts; subgraphs are drawn without their frame.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from html import escape
 
 _NODE = re.compile(r'\s*(\w+)(?:\["([^"]*)"\]|\[([^\]]*)\])?\s*')
 _EDGE = re.compile(r'\s*(<?-->)(?:\|"?([^|"]*)"?\|)?')
-_CHARACTER, _LINE, _PAD, _GAP = 6.6, 16, 10, 46  # pixels: width and height of text, around it, and between boxes
+_CHARACTER, _LINE, _PAD, _GAP = 6.6, 16, 10, 46  # pixels: width and height of text, padding, gap between boxes
 
 
 def flowchart(source: str) -> tuple[str, dict[str, str], list[tuple[str, str, str, bool]]]:
     """Direction ('LR' or 'TD'), node -> text, and edges (from, to, text, both ways) of a flowchart.
 
     Raises:
-        ValueError: a line that is not understood.
+        ValueError: unsupported syntax.
     """
     head, *lines = [line.strip() for line in source.strip().splitlines()]
     direction, texts, edges = head.split()[1], {}, []
@@ -29,7 +29,7 @@ def flowchart(source: str) -> tuple[str, dict[str, str], list[tuple[str, str, st
         while at < len(line):
             node = _NODE.match(line, at)
             if not node:
-                raise ValueError(f"not understood: {line}")
+                raise ValueError(f"unsupported line in flowchart: {line}")
             name, text = node[1], node[2] if node[2] is not None else node[3]
             texts[name] = text if text is not None else texts.get(name, name)
             if arrow:
@@ -37,13 +37,13 @@ def flowchart(source: str) -> tuple[str, dict[str, str], list[tuple[str, str, st
             before, at = name, node.end()
             arrow = _EDGE.match(line, at)
             if not arrow and at < len(line):
-                raise ValueError(f"not understood: {line}")
+                raise ValueError(f"unsupported line in flowchart: {line}")
             at = arrow.end() if arrow else at
     return direction, texts, edges
 
 
 def layers(nodes, edges) -> dict[str, int]:
-    """Layer of each node: one more than that of the last node with an edge to it; edges that close a circle do not count."""
+    """Layer of each node, one more than that of its deepest predecessor; edges that close a cycle are ignored."""
     after: dict[str, list[str]] = {node: [] for node in nodes}
     for a, b, *_ in edges:
         if a != b and a not in _reached(b, after):
@@ -67,7 +67,7 @@ def _reached(start: str, after: dict[str, list[str]]) -> set[str]:
 
 
 def to_svg(source: str) -> str:
-    """The flowchart as an SVG that takes its colours from the page's text."""
+    """The flowchart as an SVG in the text colour of the page."""
     direction, texts, edges = flowchart(source)
     lines = {node: re.split(r"<br/?>", text) for node, text in texts.items()}
     size = {
@@ -76,7 +76,7 @@ def to_svg(source: str) -> str:
     }
     depth = layers(texts, edges)
     rows = [[n for n in texts if depth[n] == k] for k in range(1 + max(depth.values()))]
-    for k, row in enumerate(rows[1:], 1):  # near what leads to it
+    for k, row in enumerate(rows[1:], 1):  # near its predecessors
         place = {node: i for i, node in enumerate(rows[k - 1])}
         row.sort(key=lambda n: _mean([place[a] for a, b, *_ in edges if b == n and a in place]))
     along = 0 if direction == "LR" else 1
@@ -112,7 +112,7 @@ def _box(x: float, y: float, width: float, height: float, rows: list[str]) -> st
         for k, row in enumerate(rows)
     )
     shape = f'<rect x="{x - width / 2:.0f}" y="{y - height / 2:.0f}" width="{width:.0f}" height="{height:.0f}" rx="6"'
-    ground = f'{shape} style="fill:var(--md-default-bg-color, white)"/>'  # lines that pass behind a box stay behind it
+    ground = f'{shape} style="fill:var(--md-default-bg-color, white)"/>'  # hides lines behind the box
     return f'{ground}{shape} fill="#0072b2" fill-opacity="0.12" stroke="currentColor"/>{words}'
 
 

@@ -1,4 +1,4 @@
-"""The lessons as pages: notebooks to Markdown, with what their cells print and draw if they are executed."""
+"""Converts the lesson notebooks to Markdown pages, with outputs if they have been executed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ def lesson_pages(notebooks: Path, out: Path, kept: Path, execute: bool) -> dict[
     """Write a page for each notebook.
 
     Args:
-        notebooks: folder of the .ipynb. out: folder for the pages and their pictures.
-        kept: folder of executed notebooks; one whose cells are those of the lesson is taken from there. execute: run the others.
+        notebooks: folder of the .ipynb files. out: folder for the pages and their pictures.
+        kept: folder of executed notebooks, which are used if their cells match the lesson. execute: run the others.
 
     Returns:
-        title -> name of the page, in the order of the lessons.
+        title -> file name of the page, in the order of the lessons.
     """
+    from nbconvert import MarkdownExporter
+
     out.mkdir(parents=True, exist_ok=True)
-    titles = {}
+    exporter, titles = MarkdownExporter(), {}
     for source in sorted(notebooks.glob("[0-9]*.ipynb")):
         notebook = _executed(source, kept, execute)
-        text, pictures = _markdown(notebook)
-        if notebook is None or not any(cell.get("outputs") for cell in notebook["cells"]):
-            text += "\n\n!!! note\n    This page was built without running the lesson. `make site` runs it and shows pictures and tables.\n"
-        for name, data in pictures.items():
+        notebook.metadata.setdefault(
+            "language_info", {"name": "python"}
+        )  # of code fences; jupytext leaves it to the kernel
+        text, resources = exporter.from_notebook_node(notebook)
+        if not any(cell.get("outputs") for cell in notebook["cells"]):
+            text += "\n\n!!! note\n    This page was built without running the lesson. `make site` runs it and includes its outputs.\n"
+        for name, data in resources.get("outputs", {}).items():
             (out / f"{source.stem}_{name}").write_bytes(data)
             text = text.replace(f"]({name})", f"]({source.stem}_{name})")
         text += f"\n\nRun it: `make lab`, then open `notebooks/{source.name}`.\n"
@@ -34,7 +39,7 @@ def lesson_pages(notebooks: Path, out: Path, kept: Path, execute: bool) -> dict[
 
 
 def _executed(source: Path, kept: Path, execute: bool):
-    """The notebook, with outputs where there are any."""
+    """The notebook, with outputs if it has been executed."""
     import nbformat
 
     notebook, before = nbformat.read(source, as_version=4), kept / source.name
@@ -46,21 +51,13 @@ def _executed(source: Path, kept: Path, execute: bool):
         from nbclient import NotebookClient
 
         print(f"running {source.name}", file=sys.stderr, flush=True)
-        # pictures in place of the interactive viewer, and plots under the cells that draw them
+        # pictures instead of the interactive viewer, and plots inline
         environment = {**os.environ, "CI": "true", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
         place = {"metadata": {"path": str(source.parent)}}
         NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=place).execute(env=environment)
         kept.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, before)
     return notebook
-
-
-def _markdown(notebook) -> tuple[str, dict[str, bytes]]:
-    from nbconvert import MarkdownExporter
-
-    notebook.metadata.setdefault("language_info", {"name": "python"})  # of the fences; jupytext leaves it to the kernel
-    text, resources = MarkdownExporter().from_notebook_node(notebook)
-    return text, resources.get("outputs", {})
 
 
 def _title(text: str, fallback: str) -> str:

@@ -1,4 +1,4 @@
-"""What pages written for a repository need before they are pages of a site: links, formulas and diagrams that work offline."""
+"""Converts links, formulas and diagrams of the repository's Markdown for a site that works offline."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 def with_diagrams(text: str) -> str:
-    """Mermaid blocks become SVG."""
+    """Replace Mermaid blocks by SVG."""
     return _MERMAID.sub(lambda block: f'\n<div class="diagram">{to_svg(block[1])}</div>\n', text)
 
 
 def with_formulas(text: str) -> str:
-    """LaTeX between dollars becomes MathML, which browsers draw themselves."""
+    """Replace LaTeX between dollar signs by MathML, which browsers render without a script."""
     from latex2mathml.converter import convert
 
     def change(part: str) -> str:
@@ -46,16 +46,17 @@ def with_formulas(text: str) -> str:
 
 
 def _one_line(markup: str) -> str:
-    # Markdown would read these between tags
+    # Markdown would interpret these characters between tags
     return " ".join(markup.split()).replace("*", "&#42;").replace("_", "&#95;")
 
 
 def with_links(text: str, page: str, pages: Collection[str], moved: dict[str, str]) -> str:
-    """Links within the repository become links within the site; one to a file that is no page becomes its text.
+    """Convert links within the repository to links within the site; links to files that are not pages become plain text.
 
     Args:
         page: path of the text in the repository, e.g. 'docs/vision.md'.
-        pages: paths in the repository -> in `moved` where a page has another place in the site.
+        pages: paths in the repository that are part of the site.
+        moved: path in the repository -> path in the site, if it differs.
     """
     here = PurePosixPath(page).parent
     home = PurePosixPath(moved.get(page, page)).parent
@@ -66,7 +67,7 @@ def with_links(text: str, page: str, pages: Collection[str], moved: dict[str, st
             return link[0]
         path = os.path.normpath(here / target).replace(os.sep, "/")
         if path not in pages:
-            return link[2] if link[2].startswith("`") else f"{link[2]}"
+            return link[2]
         there = os.path.relpath(moved.get(path, path), home).replace(os.sep, "/")
         return f"{link[1]}[{link[2]}]({there}{'#' + anchor if anchor else ''})"
 
@@ -74,7 +75,7 @@ def with_links(text: str, page: str, pages: Collection[str], moved: dict[str, st
 
 
 def outside_links(text: str, change: Callable[[re.Match], str]) -> str:
-    """Apply `change` to every link that is not in a fenced block; the text of a link may hold code."""
+    """Apply `change` to every link outside fenced blocks; the text of a link may contain code."""
     parts, at = [], 0
     for code in _FENCE.finditer(text):
         parts += [_LINK.sub(change, text[at : code.start()]), code[0]]

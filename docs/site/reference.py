@@ -1,11 +1,12 @@
-"""Pages that are generated from the code: commands, settings and the public functions of every room."""
+"""Pages generated from the code: commands, settings and the public functions of every package."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import io
 import os
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -18,12 +19,12 @@ from physhmr_kit.utils.markdown import markdown_table
 
 
 def commands_page() -> str:
-    """Every command's own `--help`."""
+    """The `--help` of every command."""
     listed = {f"physhmr_kit.{name}": line for name, line in COMMANDS.items()}
     listed |= {f"data_prep.{name}": line for name, line in DATA_COMMANDS.items()}
     parts = [
         "# Commands",
-        "Each is a module and a word of the console script: `python -m physhmr_kit.fit` is `physhmr fit`, `python -m data_prep.pack` is `physhmr data pack`. The settings of `fit` have [a page of their own](settings.md).",
+        "Every command is a module and a subcommand of the console script: `python -m physhmr_kit.fit` is `physhmr fit`, `python -m data_prep.pack` is `physhmr data pack`. The settings of `fit` are on [their own page](settings.md).",
     ]
     for module, line in listed.items():
         parts += [f"## `{module}`", f"{line[0].upper()}{line[1:]}.", f"```text\n{_help(module)}\n```"]
@@ -31,18 +32,22 @@ def commands_page() -> str:
 
 
 def _help(module: str) -> str:
-    words = [sys.executable, "-m", module, "--help"]
-    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"})
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} failed: {done.stderr}")
-    return done.stdout.strip()
+    os.environ["COLUMNS"] = "100"  # width of the text
+    out = io.StringIO()
+    try:
+        with redirect_stdout(out):  # in this process: torch is imported once, not for every command
+            importlib.import_module(module).main(["--help"])
+    except SystemExit as exit:
+        if exit.code:
+            raise
+    return out.getvalue().strip()
 
 
 def settings_page() -> str:
-    """Every setting of every stage, from the dataclasses that `fit` reads."""
+    """The settings of every stage, from the dataclasses that `fit` reads."""
     parts = [
         "# Settings",
-        "Options of `python -m physhmr_kit.fit --stage STAGE`, and the layout of a run's `config.yaml`. The last part of a name is enough where it is unique in the stage: `--clip_range 0.1` for `--ppo.clip_range 0.1`.",
+        "Options of `python -m physhmr_kit.fit --stage STAGE`, and the layout of a run's `config.yaml`. The last part of a name is enough if it is unique in the stage: `--clip_range 0.1` for `--ppo.clip_range 0.1`.",
     ]
     for stage, kind in CONFIGS.items():
         parts += [f"## {stage}", (parse_from_object(kind).short_description or "").strip()]
@@ -74,7 +79,7 @@ def _plain(value) -> str:
 
 
 def room_pages(package: Path) -> dict[str, str]:
-    """Room -> page: its modules with their public classes and functions, read without importing them."""
+    """Package -> page with the public classes and functions of its modules, read without importing them."""
     pages = {}
     for room in sorted(p for p in package.iterdir() if (p / "__init__.py").is_file()):
         files = sorted(p for p in room.rglob("*.py") if p.name != "__init__.py" and p.stem[0] != "_")
@@ -103,7 +108,7 @@ def _module(file: Path, root: Path) -> list[str]:
 
 
 def _text(node) -> str:
-    """A docstring as it is written: its columns have a meaning."""
+    """The docstring as a text block, which keeps its layout."""
     text = ast.get_docstring(node)
     return f"```text\n{text}\n```" if text else ""
 

@@ -1,7 +1,9 @@
-"""What we look at: Rerun recordings with their layout inside, and still pictures.
+"""Visualisation: Rerun recordings that carry their layout, overlays on video, animations and still pictures.
 
-Start with `recording.py`; `palette.py` holds the two colours that mean "reference" and "simulated" everywhere.
+Start with `recording.py`; `palette.py` defines the colours, which mean the same in every picture.
 """
+
+from importlib import import_module
 
 from physhmr_kit.viewer.palette import REFERENCE, SIMULATED
 
@@ -13,9 +15,7 @@ _HOMES = {
 
 
 def __getattr__(name: str):
-    # Rerun and matplotlib take a second to import; a training that records nothing should not wait for them
+    # Rerun and matplotlib take a second to import; a training run that records nothing should not wait for them
     if name in _HOMES:
-        from importlib import import_module
-
         return getattr(import_module(f"physhmr_kit.viewer.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The curves of a training run, as a picture."""
+"""Plots the validation curves of a training run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from physhmr_kit.viewer.picture import save_figure
 
 _SHARES = (("success", "clips tracked", 0), ("covered", "frames followed", 2))
 _ERRORS = (("followed_mm", "all frames followed", 2), ("success_mm", "successful clips", 0))
-"""Figure of `Totals`, what it is called, its colour in `SERIES`."""
+"""Field of `Totals`, label, index of the colour in `SERIES`."""
 
 
 def training_curves(milestones: Sequence, path: str | os.PathLike | None = None, title: str = "") -> Figure:
@@ -21,21 +21,18 @@ def training_curves(milestones: Sequence, path: str | os.PathLike | None = None,
     Args:
         milestones: in order, each with `samples`, `minutes` and `totals` (success, covered: shares; followed_mm,
             success_mm: mm, NaN leaves a gap), see `stages.history.Milestone`.
-        path: where to write the picture, whole or not at all; None to keep the figure only.
-        title: words above.
-
-    Returns:
-        the matplotlib figure.
+        path: file to write (.png, .svg or .pdf), atomically; None to return the figure only.
+        title: above the plots.
     """
     figure = Figure(figsize=(8.5, 5), layout="constrained")
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
-    across = [m.samples / 1e6 for m in milestones], [m.minutes for m in milestones]
+    x_values = [m.samples / 1e6 for m in milestones], [m.minutes for m in milestones]
     for row, curves in enumerate((_SHARES, _ERRORS)):
-        for column, at in enumerate(across):
+        for column, x in enumerate(x_values):
             axes = panels[row][column]
             for key, label, colour in curves:
                 values = [getattr(m.totals, key) * (1 if row else 100) for m in milestones]
-                axes.plot(at, values, ".-", color=unit(SERIES[colour]), label=label, linewidth=1.8, markersize=5)
+                axes.plot(x, values, ".-", color=unit(SERIES[colour]), label=label, linewidth=1.8, markersize=5)
             axes.grid(color=unit(GRID), linewidth=0.5)
             axes.spines[["top", "right"]].set_visible(False)
         panels[row][0].legend(frameon=False, fontsize=9)

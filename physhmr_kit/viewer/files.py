@@ -1,36 +1,32 @@
-"""Which of the kit's files is this: a clip, a rollout, a recording?"""
+"""Loads what the kit can show: a clip, a rollout or a recording."""
 
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from physhmr_kit.motion.clip import Clip
 from physhmr_kit.utils.errors import KitError
+from physhmr_kit.utils.files import read_arrays
+
+if TYPE_CHECKING:
+    from physhmr_kit.env.rollout import Rollout
 
 
-def load_motion(path: str | os.PathLike):
-    """The `Rollout` or `Clip` in an .npz, by what it holds; an .rrd stays a `Path`, for Rerun to read.
+def load_motion(path: str | os.PathLike) -> Rollout | Clip | Path:
+    """The `Rollout` or `Clip` in an .npz, depending on its arrays; an .rrd stays a `Path`, for Rerun to read.
 
     Raises:
-        KitError: missing, unreadable or of another kind.
+        KitError: a missing or damaged file, or one of another kind.
     """
     path = Path(path)
     if not path.is_file():
         raise KitError(f"{path}: no such file")
     if path.suffix == ".rrd":
         return path
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            names = set(data.files)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, AttributeError) as fault:
-        raise KitError(f"{path}: not a readable .npz ({fault})") from fault
-    if "simulated/body_pos" in names:
-        from physhmr_kit.env.rollout import Rollout
+    if not read_arrays(path, "clip", {"simulated/body_pos"}):
+        return Clip.load(path)
+    from physhmr_kit.env.rollout import Rollout  # which imports the simulators
 
-        return Rollout.load(path)
-    from physhmr_kit.motion.clip import Clip
-
-    return Clip.load(path)
+    return Rollout.load(path)

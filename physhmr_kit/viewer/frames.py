@@ -1,9 +1,9 @@
-"""Upright frames of a video, through PyAV."""
+"""Reads upright frames of a video with PyAV."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +14,18 @@ from physhmr_kit.utils.errors import KitError
 if TYPE_CHECKING:
     from PIL import Image
 
-_TIMESTAMP_ERROR = 1e-3  # seconds; containers round time stamps to a millisecond
+_TIMESTAMP_ERROR = 1e-3  # seconds; containers round time stamps to milliseconds
 
 
 def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[float, np.ndarray]]:
-    """Some frames of a video, turned upright by its metadata.
+    """Frames of a video, rotated as its metadata says.
 
     Args:
-        path: any file PyAV reads.
-        fps: frames per second to keep; a slower video gives all of its frames.
+        path: any file that PyAV reads.
+        fps: frames per second to keep, at most.
 
     Yields:
-        seconds from the first frame, (H, W, 3) uint8 RGB.
+        seconds since the first frame, (H, W, 3) uint8 RGB.
 
     Raises:
         KitError: no such file, or not a video.
@@ -39,19 +39,38 @@ def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[f
         raise KitError(f"{path}: not a readable video ({fault})") from fault
 
 
+def frames_at(path: str | os.PathLike, seconds: Iterable[float], fps: float) -> Iterator[np.ndarray | None]:
+    """The frame of a video at each of some increasing times: the latest that starts by then, within half a frame of `fps`.
+
+    Before the first frame it is None. Errors as in `video_frames`.
+    """
+    frames = video_frames(path, fps)
+    shown: np.ndarray | None = None
+    start, image = next(frames, (np.inf, None))
+    for when in seconds:
+        while start <= when + 0.5 / fps:
+            shown = image
+            start, image = next(frames, (np.inf, None))
+        yield shown
+
+
 def decode_frames(
-    path: str | os.PathLike, fps: float, size: tuple[int, int] | None = None, of: tuple[int, int] | None = None
+    path: str | os.PathLike,
+    fps: float,
+    size: tuple[int, int] | None = None,
+    expected_size: tuple[int, int] | None = None,
 ) -> Iterator[tuple[float, Image.Image]]:
-    """Upright frames of a video as images, one at a time, at most `fps` a second.
+    """Upright frames of a video as images, at most `fps` per second.
 
     Args:
-        size: (width, height) to scale to; its own when omitted. of: (width, height) that the upright video must have.
+        size: (width, height) to scale to; default: unscaled.
+        expected_size: (width, height) that the upright video must have.
 
     Yields:
-        seconds from the first picture, and the picture.
+        seconds since the first frame, and the image.
 
     Raises:
-        KitError: no such file, no video in it, or a video of another size than `of`.
+        KitError: no such file, no video stream in it, or a video of another size than `expected_size`.
         av.FFmpegError: a file that PyAV cannot read.
     """
     import av
@@ -65,12 +84,14 @@ def decode_frames(
         container.streams.video[0].thread_type = "AUTO"
         first, wanted = None, 0
         for frame in container.decode(video=0):
-            quarter = round(getattr(frame, "rotation", 0) / 90) % 4  # phones store the sensor's orientation as metadata
+            quarter = (
+                round(getattr(frame, "rotation", 0) / 90) % 4
+            )  # phones store the orientation of the sensor as metadata
             if first is None:
                 first = frame.time
                 found = (frame.height, frame.width) if quarter % 2 else (frame.width, frame.height)
-                if of is not None and found != of:
-                    (a, b), (c, d) = found, of
+                if expected_size is not None and found != expected_size:
+                    (a, b), (c, d) = found, expected_size
                     raise KitError(f"{path}: {a}x{b}, but the camera's image is {c}x{d}; use the video it belongs to")
             seconds = frame.time - first
             if (seconds + _TIMESTAMP_ERROR) * fps < wanted:

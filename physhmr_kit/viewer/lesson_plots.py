@@ -1,4 +1,4 @@
-"""Pictures of the lessons whose drawing would hide the idea of the cell."""
+"""Plotting code that would distract in a lesson."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import RAY_JOINTS
 from physhmr_kit.vision.rays import lift
 
-_BEYOND = 1.08  # rays end a little behind the joint nearest to them
+_BEYOND = 1.08  # length of a ray, as a multiple of the distance to its joint
 
 
 def draw_rays(axes, camera: Camera, joints: torch.Tensor, pixels: torch.Tensor, plane: float = 1.0) -> None:
-    """A body, its image and the rays between them, in matplotlib's 3-D axes.
+    """Draw a body, its image and the rays between them in 3-D.
 
     Args:
-        axes: with projection '3d'.
+        axes: matplotlib axes with projection '3d'.
         camera: fixed.
         joints: (24, 3) m, world.
-        pixels: (12, 2) of `RAY_JOINTS`, detected or projected; each gives a ray.
-        plane: depth at which the image is drawn, m.
+        pixels: (12, 2) of `RAY_JOINTS`, detected or projected.
+        plane: depth of the drawn image, m.
     """
     centre = camera.centre
     width, height = camera.image_size

@@ -1,8 +1,8 @@
-"""The simulated body drawn over the video it was reconstructed from, and the keypoints that it followed.
+"""Draws the simulated body and the detected keypoints over the video.
 
-Each shape of the humanoid is convex, so its image is (up to lens distortion) the convex hull of a few of its surface points:
-24 polygons, drawn far to near and blended with the frame. A ray is seen end-on by its own camera, as the keypoint itself; what
-the policy observes of it, the distance of the simulated joint from the ray, is a line from the keypoint to the joint's image.
+Each collision shape is convex, so its image is (up to lens distortion) the convex hull of the projections of a few surface
+points: 24 polygons, drawn far to near and blended with the frame. In its own camera a ray is a point, the keypoint; the
+distance of the simulated joint from the ray is drawn as a line from the keypoint to the projected joint.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_BONES, RAY_COCO, RAY_JOINTS
 
 OPACITY = 0.72
-"""Of the body; the person stays visible behind it."""
-
-_MILLISECOND = Fraction(1, 1000)
+"""Opacity of the body; the person stays visible behind it."""
 
 MARK_SECONDS = 0.5
-"""Seconds for which a marked frame has a red border."""
+"""Duration of the red border after a marked frame."""
+
+_MILLISECOND = Fraction(1, 1000)
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A body over part of a video.
+    """A body to draw over part of a video.
 
     Attributes:
-        body: T frames in the world of `camera`. camera: fixed, or moving with batch shape (T,).
-        first: number of the video's frame, at the body's rate, over which the body's first row is drawn.
-        marked: body frames (restarts) from which a red border is shown for half a second.
-        keypoints: (T, 17, 3) u px, v px, confidence, drawn over the body; None to leave them out.
+        body: T frames in the world frame of `camera`. camera: fixed, or moving with batch shape (T,).
+        first: video frame, counted at the rate of the body, at which the body starts.
+        marked: body frames (restarts) that start a red border of `MARK_SECONDS`.
+        keypoints: (T, 17, 3) u px, v px, confidence, drawn over the body; None to omit them.
     """
 
     body: BodyState
@@ -63,24 +63,23 @@ def write_overlay(
     fps: float = 30.0,
     lines: int = 720,
 ) -> Path:
-    """Write an .mp4 of the video with bodies over it; the file appears whole or not at all.
+    """Write an .mp4 of the video with bodies drawn over it, atomically.
 
-    Every video frame shows the body's frame that is nearest in time, whatever the two rates; between the parts it shows the
-    picture alone, and the overlay ends with the last part. Of a faster video only as many frames are kept as the bodies
-    have: more would show the same pose twice.
+    Each video frame shows the body frame that is nearest in time, or no body between the parts; the overlay ends with the last
+    part. Of a video with a higher rate than the bodies only as many frames are kept as the bodies have.
 
     Args:
-        video: any file PyAV reads; turned upright by its metadata.
-        parts: bodies in the order of time, seen by cameras of one image size. fps: of the bodies.
-        lines: pixels of the shorter side; a larger video is made smaller, a smaller one is not made larger.
+        video: any file that PyAV reads; rotated as its metadata says.
+        parts: bodies in temporal order; all cameras have the same image size. fps: of the bodies.
+        lines: pixels of the shorter side, at most; larger videos are downscaled.
 
     Raises:
-        KitError: not a readable video, or one of another size than the cameras' image.
+        KitError: not a readable video, or one of another size than the cameras' images.
     """
     import av
 
-    sheets = [BodyOverlay(part.body, part.camera, lines, part.keypoints) for part in parts]
-    size, image_size = sheets[0].size, parts[0].camera.image_size
+    overlays = [BodyOverlay(part.body, part.camera, lines, part.keypoints) for part in parts]
+    size, image_size = overlays[0].size, parts[0].camera.image_size
     end = max(part.first + len(part.body) for part in parts)
     try:
         with atomic(out) as part_file, av.open(str(part_file), "w", format="mp4") as container:
@@ -93,30 +92,30 @@ def write_overlay(
             for seconds, picture in decode_frames(video, fps, size, image_size):
                 if round(seconds * fps) >= end:
                     break
-                for part, sheet in zip(parts, sheets, strict=True):
+                for part, overlay in zip(parts, overlays, strict=True):
                     frame = round(seconds * fps) - part.first
                     if 0 <= frame < len(part.body):
                         since = (seconds - (part.first + m) / fps for m in part.marked)
-                        picture = sheet.over(picture, frame, any(0 <= s < MARK_SECONDS for s in since))
+                        picture = overlay.draw(picture, frame, any(0 <= s < MARK_SECONDS for s in since))
                 image = av.VideoFrame.from_image(picture)
                 last = max(round(1000 * seconds), last + 1)
                 image.pts, image.time_base = last, _MILLISECOND
                 container.mux(stream.encode(image))
             container.mux(stream.encode())
     except av.FFmpegError as fault:
-        raise KitError(f"{video}: cannot be drawn over ({fault})") from fault
+        raise KitError(f"{video}: cannot draw over this video ({fault})") from fault
     return Path(out)
 
 
 class BodyOverlay:
-    """Draws one body frame over a picture.
+    """Draws single frames of a body over pictures.
 
     Args:
-        body: T frames. camera: of the video in full size. lines: shorter side of the pictures at most, pixels.
-        keypoints: (T, 17, 3) u px and v px in full size, confidence; or None.
+        body: T frames. camera: of the video at full size. lines: pixels of the shorter side of the pictures, at most.
+        keypoints: (T, 17, 3) u px and v px at full size, confidence; or None.
 
     Attributes:
-        size: (width, height) of the frames, pixels; even numbers, as video codecs require.
+        size: (width, height) of the pictures, pixels; even, as video codecs require.
     """
 
     def __init__(self, body: BodyState, camera: Camera, lines: int = 720, keypoints: torch.Tensor | None = None):
@@ -126,14 +125,14 @@ class BodyOverlay:
         self.shrink = torch.tensor([self.size[0] / width, self.size[1] / full])
         self.body, self.camera, self.keypoints = body, camera, keypoints
 
-    def over(self, picture: Image.Image, frame: int, framed: bool = False) -> Image.Image:
-        """The picture (of `size`) with the body's frame over it, and a red edge if it is to be framed."""
-        sheet = picture.copy()
-        draw = ImageDraw.Draw(sheet)
+    def draw(self, picture: Image.Image, frame: int, framed: bool = False) -> Image.Image:
+        """A picture of `size` with one frame of the body drawn over it, and a red border if `framed`."""
+        opaque = picture.copy()
+        draw = ImageDraw.Draw(opaque)
         for outline, shade in self.polygons(frame):
             colour = tuple(round(c + (255 - c) * shade) for c in SIMULATED)
             draw.polygon(outline, fill=colour, outline=tuple(round(0.6 * c) for c in colour))
-        out = Image.blend(picture, sheet, OPACITY)
+        out = Image.blend(picture, opaque, OPACITY)
         if self.keypoints is not None:
             draw = ImageDraw.Draw(out)
             self._draw_distances(draw, frame, self.keypoints[frame])
@@ -143,20 +142,20 @@ class BodyOverlay:
             ImageDraw.Draw(out).rectangle((0, 0, self.size[0] - 1, self.size[1] - 1), outline=CONTACT, width=edge)
         return out
 
-    def keypoints_over(self, picture: Image.Image, frame: int) -> Image.Image:
-        """The picture (of `size`) with the frame's keypoints alone."""
-        assert self.keypoints is not None  # given at construction
+    def draw_keypoints(self, picture: Image.Image, frame: int) -> Image.Image:
+        """A picture of `size` with the keypoints of one frame, without the body."""
+        assert self.keypoints is not None
         out = picture.copy()
         self._draw_keypoints(ImageDraw.Draw(out), self.keypoints[frame])
         return out
 
     def _draw_keypoints(self, draw: ImageDraw.ImageDraw, keypoints: torch.Tensor) -> None:
-        """Keypoints (17, 3) and their bones, green as far as they are confident."""
-        at, width, seen = (keypoints[:, :2] * self.shrink).tolist(), self._line_width, _are_seen(keypoints)
+        """Draw keypoints (17, 3) and the bones between them, coloured by confidence."""
+        at, width, seen = (keypoints[:, :2] * self.shrink).tolist(), self._line_width, is_shown(keypoints)
         colours = [tuple(colour) for colour in by_confidence(keypoints[:, 2].numpy()).tolist()]
         for a, b in COCO_BONES:
             if seen[a] and seen[b]:
-                draw.line((*at[a], *at[b]), fill=max(colours[a], colours[b]), width=width)  # the paler one
+                draw.line((*at[a], *at[b]), fill=max(colours[a], colours[b]), width=width)  # the less confident one
         for k, (u, v) in enumerate(at):
             if seen[k]:
                 draw.ellipse(
@@ -164,12 +163,12 @@ class BodyOverlay:
                 )
 
     def _draw_distances(self, draw: ImageDraw.ImageDraw, frame: int, keypoints: torch.Tensor) -> None:
-        """A line from each ray, seen end-on as its keypoint, to the simulated joint."""
-        camera = self.camera[frame] if self.camera.batch_shape else self.camera
+        """Draw a line from each keypoint that has a ray to the projected simulated joint."""
+        camera = self.camera.at(frame)
         joints = self.body.body_pos[frame, list(RAY_JOINTS)]
-        before = camera.to_camera(joints)[:, 2] > 0.05
-        at, seen = (keypoints[:, :2] * self.shrink).tolist(), _are_seen(keypoints)
-        for k, point, shown in zip(RAY_COCO, (camera.project(joints) * self.shrink).tolist(), before, strict=True):
+        in_front = camera.to_camera(joints)[:, 2] > 0.05
+        at, seen = (keypoints[:, :2] * self.shrink).tolist(), is_shown(keypoints)
+        for k, point, shown in zip(RAY_COCO, (camera.project(joints) * self.shrink).tolist(), in_front, strict=True):
             if seen[k] and shown:
                 draw.line((*at[k], *point), fill=CONTACT, width=self._line_width)
 
@@ -178,11 +177,11 @@ class BodyOverlay:
         return max(1, min(self.size) // 200)
 
     def polygons(self, frame: int) -> Iterator[tuple[list[tuple[float, float]], float]]:
-        """Outline (pixels of the picture) and shade 0..1 of each shape in front of the camera, far ones first."""
+        """Outline (pixels of the picture) and shade 0..1 of each shape in front of the camera, far to near."""
         points, owner = surface_points()
         pos, rot = self.body.body_pos[frame, owner], self.body.body_rot[frame, owner]
         world = pos + roma.quat_action(rot, points)
-        camera = self.camera[frame] if self.camera.batch_shape else self.camera
+        camera = self.camera.at(frame)
         depth = camera.to_camera(world)[..., 2]
         pixels = (camera.project(world) * self.shrink).numpy()
         nearest = [float(depth[owner == k].amin()) for k in range(24)]
@@ -195,8 +194,9 @@ class BodyOverlay:
                     yield outline, 0.45 * (1 - (middle[k] - middle.min()) / span)
 
 
-def _are_seen(keypoints: torch.Tensor) -> torch.Tensor:
-    return (keypoints[:, 2] > MIN_SHOWN) & keypoints.isfinite().all(-1)
+def is_shown(keypoints: torch.Tensor) -> torch.Tensor:
+    """Whether keypoints (..., 3) u, v, confidence are drawn."""
+    return (keypoints[..., 2] > MIN_SHOWN) & keypoints.isfinite().all(-1)
 
 
 def _hull(points: np.ndarray) -> list[tuple[float, float]]:
@@ -208,7 +208,7 @@ def _hull(points: np.ndarray) -> list[tuple[float, float]]:
 
 @cache
 def surface_points() -> tuple[torch.Tensor, torch.Tensor]:
-    """Points on the humanoid's shapes in the frames of their bodies (N, 3) m, and which body each belongs to (N,)."""
+    """Surface points of the collision shapes (N, 3) m, in the frame of their body, and the index of that body (N,)."""
     clouds = [_surface(shape) for shape in humanoid_shapes()]
     owner = torch.tensor([k for k, cloud in enumerate(clouds) for _ in cloud])
     return torch.from_numpy(np.concatenate(clouds)).float(), owner

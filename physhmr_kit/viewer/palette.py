@@ -1,7 +1,7 @@
-"""The colours of every picture and scene of the kit, as (red, green, blue) 0..255.
+"""The colours of every picture and scene, as (red, green, blue) 0..255.
 
-Two fixed colours tell the two bodies apart, with or without colour vision: they differ in brightness as well as in hue.
-All are from Okabe and Ito, "Color Universal Design" (2008), except the greys.
+Reference and simulated body differ in brightness as well as in hue, so that colour-blind readers can tell them apart.
+All colours are from Okabe and Ito, "Color Universal Design" (2008), except the greys.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 REFERENCE = (230, 159, 0)
-"""The motion to follow, or an estimate of it: orange."""
+"""The reference motion, or an estimate of it: orange."""
 GHOST = (*REFERENCE, 110)
-"""The same as a translucent body: where it shows, the simulated one is elsewhere."""
+"""The reference as a translucent body, visible where the simulated body deviates from it."""
 SIMULATED = (0, 114, 178)
-"""The body in the simulator: blue."""
+"""The simulated body: blue."""
 CONTACT = (213, 94, 0)
-"""Forces from the floor: vermilion."""
+"""Contact forces: vermilion."""
 DETECTED = (0, 158, 115)
 """Confident detections and their rays: green; low confidence fades to `UNDETECTED`."""
 UNDETECTED = (205, 205, 205)
@@ -25,19 +25,19 @@ MIN_SHOWN = 0.05
 GRID = (196, 200, 204)
 BACKGROUND = (246, 247, 248)
 SERIES = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (120, 120, 120))
-"""Curves of a plot, in order."""
+"""Curves of a plot, in this order."""
 
 
 def by_confidence(confidence: np.ndarray) -> np.ndarray:
-    """Colour of a detection: confidence (...) in 0..1 -> (..., 3) uint8, from pale grey to green.
+    """Colour of detections: confidence (...) in 0..1 -> (..., 3) uint8, from pale grey to green.
 
-    Opaque, because Rerun draws lines and points of low opacity dark instead of faint.
+    Opaque, because Rerun draws translucent lines and points dark instead of faint.
     """
     share = np.clip(np.nan_to_num(np.asarray(confidence, np.float64)), 0, 1)[..., None]
     return ((1 - share) * np.array(UNDETECTED) + share * np.array(DETECTED)).round().astype(np.uint8)
 
 
 def unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """The same colour in 0..1, as matplotlib expects it."""
+    """A colour with channels in 0..1, as matplotlib expects it."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255

@@ -1,4 +1,4 @@
-"""Still pictures of motion with matplotlib: the film strip of READMEs, run folders and lessons."""
+"""Still pictures of motion with matplotlib: the film strip in READMEs, run folders and lessons."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from physhmr_kit.viewer.palette import GRID, REFERENCE, SIMULATED, unit
 
 _INCHES_PER_METRE = 1.45
 _HEAD_RADIUS, _HEAD = 0.09, JOINT_NAMES.index("head")
-# Width of the limb that ends in a joint, metres; the rest is trunk.
+# width of the limb that ends in a joint, metres; the rest is trunk
 _LIMBS = {"knee": 0.105, "ankle": 0.085, "foot": 0.07, "elbow": 0.075, "wrist": 0.06, "hand": 0.05, "head": 0.07}
 _TRUNK, _BONE = 0.13, 0.022
 
 
 class _Shown(Figure):
-    """A figure that a notebook shows even before pyplot has set up its backend there."""
+    """A figure that notebooks can show before pyplot has set up its backend."""
 
     def _repr_png_(self) -> bytes:
         with io.BytesIO() as png:
@@ -43,18 +43,15 @@ def filmstrip(
     azimuth: float = -60.0,
     title: str | None = None,
 ) -> Figure:
-    """Figures at even times, side by side: the simulated body in blue, the bones of the reference in orange on top.
+    """Draw poses at even intervals side by side: the simulated body in blue, the skeleton of the reference over it in orange.
 
     Args:
-        motion: a rollout (simulated body and perhaps a reference) or a `Clip`.
-        path: where to write the picture (.png, .svg or .pdf), whole or not at all; None to keep the figure only.
-        poses: number of figures.
-        azimuth: degrees from the direction the body faces at the start to the viewpoint, anticlockwise from above:
-            0 shows its front, -90 its right side.
-        title: above the figures; the motion's name when omitted, none when empty.
-
-    Returns:
-        the matplotlib figure.
+        motion: a rollout or a `Clip`.
+        path: file to write (.png, .svg or .pdf), atomically; None to return the figure only.
+        poses: number of poses.
+        azimuth: degrees from the initial facing direction to the viewpoint, anticlockwise seen from above: 0 shows the front,
+            -90 the right side.
+        title: above the poses; default: the name of the motion.
     """
     simulated, reference, fps = _joints(motion)
     layers = [] if simulated is None else [(simulated, _body, SIMULATED)]
@@ -62,7 +59,7 @@ def filmstrip(
         layers.append((reference, _bones if layers else _body, REFERENCE))
     lead = layers[0][0]
     at = np.linspace(0, len(lead) - 1, min(poses, len(lead))).round().astype(int)
-    # world points are drawn at (right, up); every figure is shifted to its own place on the floor line
+    # world points are drawn at (right, up), each pose shifted to its own column
     yaw = _facing(lead[0]) + np.deg2rad(azimuth)
     right, towards = np.array([-np.sin(yaw), np.cos(yaw), 0.0]), np.array([np.cos(yaw), np.sin(yaw), 0.0])
     across = lead[at] @ right
@@ -90,19 +87,19 @@ def filmstrip(
     return figure
 
 
-def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
-    """Write a figure; the file appears whole or not at all."""
+def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 160) -> Path:
+    """Write a figure as .png, .svg or .pdf, atomically."""
     path = Path(path)
     kind = path.suffix.lstrip(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise KitError(f"{path}: unknown kind of picture '{path.suffix}'; use .png, .svg or .pdf")
     with atomic(path) as part:
-        figure.savefig(part, format=kind, dpi=160, facecolor="white")
+        figure.savefig(part, format=kind, dpi=dpi, facecolor="white")
     return path
 
 
 def _joints(motion) -> tuple[np.ndarray | None, np.ndarray | None, float]:
-    """Simulated and reference joints (T, 24, 3) m, either may be None, and frames per second."""
+    """Simulated and reference joints (T, 24, 3) m, one of them perhaps None, and frames per second."""
     if isinstance(motion, Clip):
         return None, forward_kinematics(motion.root_pos, motion.joint_rot, mean_offsets())[0].numpy(), motion.fps
     simulated = np.asarray(motion.simulated.body_pos)
@@ -113,13 +110,13 @@ def _joints(motion) -> tuple[np.ndarray | None, np.ndarray | None, float]:
 
 
 def _facing(joints: np.ndarray) -> float:
-    """Yaw of the direction a body faces, rad, from its hips: joints (24, 3)."""
+    """Yaw of the facing direction, rad, from the hips: joints (24, 3)."""
     left = joints[1] - joints[2]
     return float(np.arctan2(-left[0], left[1]))
 
 
 def _canvas(left: float, right: float, low: float, high: float):
-    """A figure whose axes are metres at a fixed scale, with a floor line."""
+    """A figure with axes in metres at a fixed scale, and a floor line."""
     figure = _Shown(figsize=((right - left) * _INCHES_PER_METRE, (high - low) * _INCHES_PER_METRE))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set(xlim=(left, right), ylim=(low, high))
@@ -129,7 +126,7 @@ def _canvas(left: float, right: float, low: float, high: float):
 
 
 def _body(axes, points: np.ndarray, near: np.ndarray, colour) -> None:
-    """A full body, every limb as wide as it is; what lies behind the pelvis is drawn first and paler."""
+    """Draw a solid body with limbs of realistic width; parts behind the pelvis are drawn first and paler."""
     for parent, joint in sorted(BONES.tolist(), key=lambda bone: near[bone].mean()):
         name = JOINT_NAMES[joint].removeprefix("left_").removeprefix("right_")
         width = _LIMBS.get(name, _TRUNK) * _INCHES_PER_METRE * 72
@@ -140,13 +137,13 @@ def _body(axes, points: np.ndarray, near: np.ndarray, colour) -> None:
 
 
 def _paler(colour, near: float) -> np.ndarray:
-    """A colour mixed with white, up to 45 % at 15 cm behind the pelvis: near in metres towards the onlooker."""
+    """A colour mixed with white, up to 45 % at 15 cm behind the pelvis: near in metres towards the viewer."""
     share = 0.45 * np.clip(-(near + 0.02) / 0.13, 0.0, 1.0)
     return (1 - share) * np.asarray(colour) + share
 
 
 def _bones(axes, points: np.ndarray, near: np.ndarray, colour) -> None:
-    """A skeleton of thin bones with its joints."""
+    """Draw a skeleton of thin bones and joints."""
     width = _BONE * _INCHES_PER_METRE * 72
     for pair in BONES:
         axes.plot(*points[pair].T, color=colour, linewidth=width, solid_capstyle="round", zorder=3)

@@ -1,4 +1,4 @@
-"""Curves beside the scene: reward terms and the errors of the simulated body."""
+"""Logs curves to a recording: reward terms and errors of the simulated body."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Chart:
     """Curves that share a chart.
 
     Attributes:
-        origin: the entity above them, 'errors', 'rewards' or 'costs'.
-        curves: how many. largest: the largest value.
+        origin: their parent entity, 'errors', 'rewards' or 'costs'.
+        curves: number of curves. largest: the largest value.
     """
 
     origin: str
@@ -27,13 +27,13 @@ class Chart:
 
 
 def body_error(simulated, reference) -> np.ndarray:
-    """Mean distance of the 24 bodies from where they should be: two (T, 24, 3) m, world -> (T,) millimetres."""
+    """Mean distance of the 24 bodies from the reference: two (T, 24, 3) m, world -> (T,) millimetres."""
     gap = np.asarray(simulated, np.float64) - np.asarray(reference, np.float64)
     return 1000 * np.linalg.norm(gap, axis=-1).mean(-1)
 
 
 def log_curve(rec: rr.RecordingStream, path: str, times: Times, values, name: str, colour) -> None:
-    """One curve: values (T,); values that are not finite leave a gap."""
+    """Log a curve: values (T,); values that are not finite leave a gap."""
     values = np.asarray(values, np.float64)
     rec.log(path, rr.SeriesLines(colors=[colour], names=[name], widths=[1.5]), static=True)
     columns = rr.Scalars.columns(scalars=values[np.isfinite(values)]).partition(np.isfinite(values).astype(int))
@@ -41,13 +41,13 @@ def log_curve(rec: rr.RecordingStream, path: str, times: Times, values, name: st
 
 
 def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.ndarray], colours=None) -> list[Chart]:
-    """One curve for each error: name -> (T,) millimetres, at errors/<name>.
+    """Log one curve for each error, name -> (T,) millimetres, at errors/<name>.
 
     Args:
-        colours: name -> colour; blue, and green for the rays, when omitted.
+        colours: name -> colour; default: blue, green for 'rays'.
 
     Returns:
-        their chart, if there are any.
+        their chart; empty without errors.
     """
     for name, values in errors.items():
         colour = (colours or {"rays": DETECTED}).get(name, SIMULATED)
@@ -56,10 +56,10 @@ def log_errors(rec: rr.RecordingStream, times: Times, errors: Mapping[str, np.nd
 
 
 def log_rewards(rec: rr.RecordingStream, times: Times, rewards: Mapping[str, object]) -> list[Chart]:
-    """One curve for each reward term: name -> (T,).
+    """Log one curve for each reward term, name -> (T,).
 
-    Terms between 0 and 1 are at rewards/<name>; others (power in watts, say) would flatten them and are at costs/<name>.
-    No step leads to the first frame, so it has no reward.
+    Terms within 0..1 are logged at rewards/<name>, the others (power in watts, say) at costs/<name>, so that they have a scale
+    of their own. The first frame has no reward, because no step leads to it.
 
     Returns:
         the charts, rewards first.

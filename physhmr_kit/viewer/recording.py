@@ -1,4 +1,4 @@
-"""`record_rollout`, `record_clip` and `record_comparison`: motions in one .rrd file."""
+"""Writes clips, rollouts and comparisons of rollouts as Rerun recordings (.rrd)."""
 
 from __future__ import annotations
 
@@ -24,36 +24,30 @@ from physhmr_kit.viewer.palette import GHOST, REFERENCE, SIMULATED
 from physhmr_kit.viewer.shapes import humanoid_shapes
 
 FOLLOWED = "world/followed"
-"""The entity that the eye follows."""
+"""The entity that the viewpoint follows."""
 APPLICATION = "physhmr_kit"
-"""Rerun's name for the source of our recordings."""
+"""Rerun's application id of our recordings."""
 
 
 def record_rollout(path: str | os.PathLike, rollout, track=None, images: Iterable | None = None) -> Path:
-    """Write a rollout as an .rrd with its layout inside; the file appears whole or not at all.
+    """Write a rollout as an .rrd with its layout, atomically.
 
     Args:
-        path: where to.
-        rollout: simulated body, reference, rewards and contacts, see `env.rollout.Rollout`; reference, rewards,
-            contact_force and success may be None.
-        track: what the policy observed, see `vision.track.VisualTrack`; times are then those of its film.
+        path: the file to write.
+        rollout: an `env.rollout.Rollout`; reference, rewards, contact_force and success may be None.
+        track: the `vision.track.VisualTrack` that the policy observed; times are then those of the video.
         images: pairs (seconds, (H, W, 3) uint8) of the video, e.g. `frames.video_frames(path)`.
     """
     return _write(path, rollout.name, lambda rec: log_rollout(rec, rollout, track, images))
 
 
 def record_clip(path: str | os.PathLike, clip: Clip) -> Path:
-    """Write a clip as an .rrd with its layout inside; the file appears whole or not at all."""
+    """Write a clip as an .rrd with its layout, atomically."""
     return _write(path, clip.name, lambda rec: log_clip(rec, clip))
 
 
 def record_comparison(path: str | os.PathLike, rollouts: Mapping[str, Any], track=None) -> Path:
-    """Write several rollouts of one motion side by side; the file appears whole or not at all.
-
-    Args:
-        rollouts: label -> rollout, in the order of the views; the labels become entity names.
-        track: what they followed, see `record_rollout`.
-    """
+    """Write several rollouts of one motion side by side as an .rrd, atomically; arguments as in `log_comparison`."""
     return _write(path, " / ".join(rollouts), lambda rec: log_comparison(rec, rollouts, track))
 
 
@@ -63,11 +57,11 @@ def record(path: str | os.PathLike, motion, track=None, images: Iterable | None 
 
 
 def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable | None = None) -> rrb.Blueprint:
-    """Log a rollout into an open recording and return its layout; arguments as in `record_rollout`."""
+    """Log a rollout to an open recording and return its layout; arguments as in `record_rollout`."""
     reference, rewards = rollout.reference, rollout.rewards or {}
     count = len(rollout.simulated) if reference is None else min(len(rollout.simulated), len(reference))
     first = 0 if track is None else track.first
-    times, simulated = bodies.Times.steady(count, rollout.fps, first), rollout.simulated[:count]
+    times, simulated = bodies.Times.uniform(count, rollout.fps, first), rollout.simulated[:count]
     errors, centre, shapes = {}, None, humanoid_shapes()
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(rec, "world/simulated", times, simulated.body_pos, simulated.body_rot, shapes, SIMULATED)
@@ -96,37 +90,30 @@ def log_rollout(rec: rr.RecordingStream, rollout, track=None, images: Iterable |
 
 
 def log_clip(rec: rr.RecordingStream, clip: Clip) -> rrb.Blueprint:
-    """Log a clip, as the reference it is, into an open recording and return its layout."""
-    times = bodies.Times.steady(len(clip), clip.fps)
+    """Log a clip, as a reference motion, to an open recording and return its layout."""
+    times = bodies.Times.uniform(len(clip), clip.fps)
     humanoid = Humanoid.mean()
     pos, rot = forward_kinematics(clip.root_pos, clip.joint_rot, humanoid.offsets)
     rec.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     bodies.log_solid(rec, "world/reference", times, pos, rot, humanoid_shapes(humanoid), REFERENCE)
     bodies.log_path(rec, "world/path/reference", clip.root_pos, REFERENCE)
     bodies.log_follow_target(rec, FOLLOWED, times, clip.root_pos)
-    _log_about(
-        rec,
-        clip.name,
-        ["world/reference", "world/path"],
-        f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s.",
-    )
+    note = f"{len(clip)} frames at {clip.fps:g} fps, {clip.duration:.1f} s."
+    _log_about(rec, clip.name, ["world/reference", "world/path"], note)
     return make_blueprint(clip.root_pos.numpy(), FOLLOWED, fps=clip.fps)
 
 
 def _log_track(rec, times: bodies.Times, track, simulated, images) -> np.ndarray:
-    """Camera, keypoints and rays; returns the distance of the body from the rays, (T,) mm, NaN past the end of the track."""
+    """Log camera, images, keypoints and rays; returns the distance of the body from the rays, (T,) mm, NaN after the track ends."""
     count = min(len(times), len(track.keypoints))
     track_times = bodies.Times(times.seconds[:count], times.fps)
-    camera = track.camera[:count] if track.camera.batch_shape else track.camera
-    pos = simulated.body_pos[:count]
+    camera, pos = track.camera.at(slice(count)), simulated.body_pos[:count]
     centre, point, confidence = track.centre[:count], track.ray_point[:count], track.ray_confidence[:count]
-    away = float(np.linalg.norm(np.asarray(pos[:, 0]) - np.asarray(centre), axis=-1).mean())
-    camera_view.log_camera(rec, "world/camera", track_times, camera, size=0.25 * away)
+    distance = float(np.linalg.norm(np.asarray(pos[:, 0]) - np.asarray(centre), axis=-1).mean())
+    camera_view.log_camera(rec, "world/camera", track_times, camera, size=0.25 * distance)
     if images is not None:
         camera_view.log_images(rec, "world/camera/image", track_times, images, camera)
-    camera_view.log_keypoints(
-        rec, "world/camera/keypoints", track_times, track.keypoints[:count], camera_view.image_scale(camera)
-    )
+    camera_view.log_keypoints(rec, "world/camera/keypoints", track_times, track.keypoints[:count], camera)
     camera_view.log_overlay(rec, "world/camera/simulated", track_times, camera, pos, SIMULATED)
     camera_view.log_rays(rec, "world/rays", track_times, centre, point, confidence, pos[:, 0])
     error = np.full(len(times), np.nan)
@@ -150,7 +137,7 @@ def _outcome(rollout, count: int, errors: dict[str, np.ndarray]) -> str:
 def _write(path: str | os.PathLike, name: str, log: Callable[[rr.RecordingStream], rrb.Blueprint]) -> Path:
     rec = rr.RecordingStream(APPLICATION)
     rec.send_recording_name(name)
-    layout = log(rec)  # kept in memory until there is a file, so that the layout comes first in it
+    layout = log(rec)  # buffered until the file is opened, so that the layout comes first in it
     with atomic(path) as part:
         try:
             rec.save(part, default_blueprint=layout)

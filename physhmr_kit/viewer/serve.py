@@ -1,4 +1,4 @@
-"""Rerun's own programs, for a recording on disk: a window, or a page served on this machine only."""
+"""Opens a recording in Rerun's viewer: in a window, or in a browser through a server on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from pathlib import Path
 from physhmr_kit.utils.errors import KitError
 
 LOCALHOST = "127.0.0.1"
+_START_SECONDS = 30.0  # for the server to start
 
 
 @dataclass
 class Page:
-    """A running server of one recording. Stop it with `close`, or use it in a `with` statement.
+    """A running web viewer of one recording. Stop it with `close`, or use it in a `with` statement.
 
     Attributes:
-        url: what to open in a browser.
-        ports: of the page and of its data.
+        url: to open in a browser.
+        ports: of the page and of the data.
+        process: the server.
     """
 
     url: str
@@ -47,32 +49,19 @@ class Page:
             self.process.wait()
 
 
-def serve(path: Path, wait: float = 30.0) -> Page:
-    """Serve a recording on two free ports of 127.0.0.1; never reachable from another machine.
-
-    Args:
-        path: an .rrd.
-        wait: seconds to give the server to start.
+def serve(path: Path) -> Page:
+    """Serve an .rrd on two free ports of 127.0.0.1, which other machines cannot reach.
 
     Raises:
-        KitError: the server did not start.
+        KitError: the server did not start within 30 s.
     """
     page, data = _free_ports(2)
-    command = [
-        _program(),
-        "--serve-web",
-        "--bind",
-        LOCALHOST,
-        "--web-viewer-port",
-        str(page),
-        "--port",
-        str(data),
-        str(path),
-    ]
-    process = subprocess.Popen(command, env=_quietly(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [_program(), "--serve-web", "--bind", LOCALHOST, "--web-viewer-port", str(page), "--port", str(data)]
+    command.append(str(path))
+    process = subprocess.Popen(command, env=_quiet_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     served = Page(f"http://{LOCALHOST}:{page}/?url=rerun%2Bhttp://{LOCALHOST}:{data}/proxy", (page, data), process)
-    until = time.monotonic() + wait
-    while process.poll() is None and time.monotonic() < until:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
         if _answers(page) and _answers(data):
             return served
         time.sleep(0.1)
@@ -82,16 +71,13 @@ def serve(path: Path, wait: float = 30.0) -> Page:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Leave the block through its `finally` clauses when the process is told to end or its terminal closes.
+    """Turn SIGTERM and SIGHUP into `SystemExit`, so that `finally` clauses run and no server process is left behind."""
 
-    Without this, Python ends at once on SIGTERM and SIGHUP and what it serves lives on.
-    """
-
-    def leave(number: int, _) -> None:
+    def exit_on(number: int, _) -> None:
         raise SystemExit(128 + number)
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, leave) for number in numbers}
+    before = {number: signal.signal(number, exit_on) for number in numbers}
     try:
         yield
     finally:
@@ -100,17 +86,17 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def open_window(path: Path) -> int:
-    """Open a recording in Rerun's window and wait until it is closed; the exit code."""
-    return subprocess.call([_program(), str(path)], env=_quietly())
+    """Open a recording in Rerun's window, wait until it is closed, and return the exit code."""
+    return subprocess.call([_program(), str(path)], env=_quiet_env())
 
 
 def has_display() -> bool:
-    """Whether a window could appear: on Linux, an X or Wayland display; elsewhere always."""
+    """Whether windows can be opened: on Linux, with an X or Wayland display; elsewhere always."""
     return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _program() -> str:
-    """Rerun's executable itself: its Python wrapper would leave it running when it is stopped."""
+    """Rerun's executable, without the Python wrapper, which would leave it running when stopped."""
     import rerun_cli
 
     folder = Path(rerun_cli.__file__).parent
@@ -120,7 +106,7 @@ def _program() -> str:
     raise KitError(f"{folder}: no rerun executable; pip install --force-reinstall rerun-sdk==0.41.0")
 
 
-def _quietly() -> dict[str, str]:
+def _quiet_env() -> dict[str, str]:
     return {**os.environ, "RUST_LOG": os.environ.get("RUST_LOG", "error")}
 
 

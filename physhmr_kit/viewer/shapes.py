@@ -1,4 +1,4 @@
-"""The humanoid's shapes, read from its MJCF: what is drawn is what collides."""
+"""Collision shapes of the humanoid, read from its MJCF, for drawing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Shape:
 
     Attributes:
         kind: 'box', 'capsule' or 'sphere'.
-        centre: (3,) of a box or sphere; of a capsule, one end of its axis.
-        size: box: (3,) half lengths; sphere: (1,) radius; capsule: (1,) radius.
-        end: (3,) other end of a capsule's axis.
+        centre: (3,) of a box or sphere; one end of the axis of a capsule.
+        size: (3,) half lengths of a box; (1,) radius of a sphere or capsule.
+        end: (3,) other end of the axis of a capsule.
     """
 
     kind: str
@@ -29,7 +29,7 @@ class Shape:
 
 
 def humanoid_shapes(humanoid: Humanoid | None = None) -> list[Shape]:
-    """The 24 shapes of a humanoid (the mean shape when omitted), SMPL order."""
+    """The 24 shapes of a humanoid (default: the mean shape), SMPL order."""
     tree = ElementTree.fromstring((humanoid or Humanoid.mean()).mjcf())
     bodies = {body.get("name"): body for body in tree.iter("body")}
     return [_shape(bodies[name].findall("geom")[0]) for name in BODY_NAMES]
@@ -44,13 +44,4 @@ def _shape(geom: ElementTree.Element) -> Shape:
 
 
 def _numbers(text: str) -> np.ndarray:
-    return np.array([float(v) for v in text.split()])
-
-
-def from_z(direction: np.ndarray) -> np.ndarray:
-    """The shortest turn that takes +z to a direction: (3,), not zero -> quaternion xyzw."""
-    x, y, z = direction / np.linalg.norm(direction)
-    if z < -1 + 1e-9:
-        return np.array([1.0, 0.0, 0.0, 0.0])
-    quat = np.array([-y, x, 0.0, 1.0 + z])
-    return quat / np.linalg.norm(quat)
+    return np.array(text.split(), float)

@@ -1,4 +1,4 @@
-"""A visual track in one figure: keypoints, the encoder's body, the horizon and the floor over a few pictures of the video."""
+"""Draws a visual track for inspection: keypoints, body, horizon and floor over a few frames of the video."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from matplotlib.figure import Figure
 
 from physhmr_kit.motion.state import BodyState
-from physhmr_kit.utils.files import atomic
-from physhmr_kit.viewer.frames import video_frames
+from physhmr_kit.viewer.frames import frames_at
 from physhmr_kit.viewer.palette import CONTACT, DETECTED, GRID, SIMULATED, unit
+from physhmr_kit.viewer.picture import save_figure
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import COCO_BONES, coco_from_bodies
 from physhmr_kit.vision.track import VisualTrack
 
-_REACH = 2  # metres of floor around the person
+_REACH = 2  # metres; half the side of the drawn floor
 
 
 def track_picture(
@@ -30,21 +30,23 @@ def track_picture(
     """Draw a track.
 
     Args:
-        body: T frames, e.g. of `reconstruction.track_check`. video: drawn beneath, if given.
-        path: where to write the picture, whole or not at all; None to keep the figure only. frames: how many, at even times.
+        body: T frames, e.g. of `reconstruction.track_check`.
+        video: drawn in the background.
+        path: file to write (.png, .svg or .pdf), atomically; None to return the figure only.
+        frames: number of frames, at even intervals.
 
     Returns:
-        the matplotlib figure: keypoints green, the body blue, the horizon red, the floor a grid of metres around the person.
+        keypoints in green, the body in blue, the horizon in red, the floor around the person as a grid of metres.
 
     Raises:
         KitError: a video that cannot be read.
     """
     at = np.unique(np.linspace(0, len(track) - 1, frames).round().astype(int))
-    pictures = _pictures(video, at / track.fps) if video else [None] * len(at)
+    pictures = frames_at(video, at / track.fps, track.fps) if video else [None] * len(at)
     width, height = track.image_size
     figure = Figure(figsize=(3.2 * len(at) * min(1.6, width / height) + 0.2, 3.6), layout="constrained")
     for axes, frame, picture in zip(figure.subplots(1, len(at), squeeze=False)[0], at, pictures, strict=True):
-        camera = track.camera[int(frame)] if track.camera.batch_shape else track.camera
+        camera = track.camera.at(int(frame))
         if picture is not None:
             axes.imshow(picture, extent=(0, width, height, 0))
         for line in floor_lines(camera, body.root_pos[frame]):
@@ -59,13 +61,12 @@ def track_picture(
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[])
         axes.set_title(f"{frame / track.fps:.1f} s", fontsize=9)
     if path is not None:
-        with atomic(path) as part:
-            figure.savefig(part, dpi=110)
+        save_figure(figure, path, dpi=110)
     return figure
 
 
 def floor_lines(camera: Camera, around: torch.Tensor) -> list[np.ndarray]:
-    """A grid of metres on the floor around a point (3,) m, in the image: polylines (K, 2) pixels, the parts in front of the camera."""
+    """Project a grid of metres on the floor around a point (3,) m: polylines (K, 2) pixels, only what is in front of the camera."""
     middle = around[:2].round()
     steps = torch.arange(-_REACH, _REACH + 1).float()
     fine = torch.linspace(-_REACH, _REACH, 17)
@@ -81,11 +82,8 @@ def floor_lines(camera: Camera, around: torch.Tensor) -> list[np.ndarray]:
 
 
 def horizon_line(camera: Camera) -> np.ndarray | None:
-    """Where points at the camera's height and infinitely far away lie in the image: (2, 2) pixels, or None if out of view.
-
-    The lens is left out: a horizon is straight only in undistorted coordinates.
-    """
-    up = camera.R[:, 2]  # the world's up in the camera's axes
+    """The horizon of a camera as two points of the image (2, 2) pixels, or None if out of view; without lens distortion."""
+    up = camera.R[:, 2]  # world up in the camera frame
     a, b, c = (torch.linalg.inv(camera.K).T @ up).tolist()  # a u + b v + c = 0
     width, height = camera.image_size
     if abs(b) > abs(a):
@@ -97,16 +95,3 @@ def horizon_line(camera: Camera) -> np.ndarray | None:
     else:
         return None
     return ends if inside else None
-
-
-def _pictures(video: str | os.PathLike, seconds: np.ndarray) -> list[np.ndarray | None]:
-    """The last picture at or before each of some rising times; None after the video's end."""
-    found: list[np.ndarray | None] = [None] * len(seconds)
-    wanted = 0
-    for when, image in video_frames(video, 1000.0):
-        while wanted < len(seconds) and when >= seconds[wanted] - 1e-3:
-            found[wanted] = image
-            wanted += 1
-        if wanted == len(seconds):
-            break
-    return found

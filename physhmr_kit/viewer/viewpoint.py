@@ -1,4 +1,4 @@
-"""Where a scene is looked at from, and how far rays are drawn: the same in recordings and in moving pictures."""
+"""Viewpoint of a scene and length of drawn rays, the same in recordings and animations."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import numpy as np
 
 from physhmr_kit.viewer.palette import MIN_SHOWN
 
-_FARTHEST = 5.0  # largest distance of body and camera, m, that the viewpoint adapts to
+_FARTHEST = 5.0  # m; of a camera farther from the body, the viewpoint shows only the rays
 
 
 def viewpoint(root: np.ndarray, camera_centre: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Position of the eye and the point it looks at, (3,) m each: two metres in front of the body at the start and to its side.
+    """Position of the viewpoint and its target, (3,) m each: two metres from the initial body, in front and to the side.
 
-    With a camera in the scene: at the side, and just far enough away to show the camera and the whole path.
+    With a camera in the scene: at the side, far enough away to show the camera and the whole path.
 
     Args:
-        root: (T, 3) m, pelvis in the world. camera_centre: (3,) m, world.
+        root: (T, 3) m, world, of the pelvis. camera_centre: (3,) m, world.
     """
     if camera_centre is None:
         return root[0] + np.array([1.75, -1.3, 0.4]), root[0]
     middle = (root.min(0) + root.max(0)) / 2
     towards = np.asarray(camera_centre, np.float64) - middle
-    # of a camera farther away only its rays are shown
     towards *= min(1.0, _FARTHEST / max(float(np.linalg.norm(towards)), 1e-6))
-    turn = np.deg2rad(100)  # beside the camera's line of sight, so that body, rays and frustum stand apart
+    turn = np.deg2rad(100)  # from the camera's line of sight, so that body, rays and frustum do not overlap
     cos, sin = np.cos(turn), np.sin(turn)
     away = np.array([cos * towards[0] - sin * towards[1], sin * towards[0] + cos * towards[1], 0.0])
     away /= max(float(np.linalg.norm(away)), 1e-6)
@@ -32,10 +31,10 @@ def viewpoint(root: np.ndarray, camera_centre: np.ndarray | None = None) -> tupl
 
 
 def ray_tips(centre, ray_point, confidence, root) -> tuple[np.ndarray, np.ndarray]:
-    """Where drawn rays end, just behind the body, and which of them are drawn.
+    """End points of drawn rays, just behind the body, and which rays are drawn.
 
     Args:
-        centre: (T, 3), ray_point: (T, J, 3) m, world. confidence: (T, J). root: (T, 3) m, world, the body's pelvis.
+        centre: (T, 3), ray_point: (T, J, 3) m, world. confidence: (T, J). root: (T, 3) m, world, of the pelvis.
 
     Returns:
         (T, J, 3) m, and (T, J) bool.

@@ -135,6 +135,10 @@ class Camera:
         shift = torch.as_tensor(shift).to(self.t)
         return replace(self, R=R, t=self.t - (R @ shift.unsqueeze(-1)).squeeze(-1))
 
+    def at(self, frames) -> Camera:
+        """The camera at some frames: rows of a moving camera, a fixed one as it is."""
+        return self[frames] if self.batch_shape else self
+
     def __getitem__(self, rows) -> Camera:
         """A subset of a batch."""
         return replace(self, **{key: getattr(self, key)[rows] for key in _TENSORS})

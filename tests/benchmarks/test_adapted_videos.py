@@ -1,42 +1,44 @@
-"""The benchmark of adaptation: only what is lost is adapted to, a finished clip is not run again, totals follow from the rows."""
+"""The adaptation benchmark adapts only where the policy fails, does not repeat finished clips, and pools its totals over frames."""
 
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
+from physhmr_kit.motion.demo import demo_clip
+from physhmr_kit.motion.library import MotionLibrary
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import adaptation
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """Frames and minutes of what was adapted to; the policy stays as it is."""
-    tracks = []
+def test_only_failures_are_adapted_to_unless_all_are_requested(monkeypatch, tmp_path, capsys):
+    adapted = []
 
     def adapt(policy, track, minutes):
-        tracks.append((len(track), minutes))
+        adapted.append((len(track), minutes))
         return SimpleNamespace(policy=policy, samples=100)
 
+    def run(out: str, *options: str) -> str:
+        adaptation.main(["--clips", "demo:squat", "--out", str(tmp_path / out), *options])
+        return capsys.readouterr().out
+
+    library = MotionLibrary([demo_clip("squat").cut(0, 12)])
+    filmed = adaptation.film_library(library, adaptation.load_encoder(), 1, 0)
+    monkeypatch.setattr(adaptation, "load_library", lambda specs: library)
+    monkeypatch.setattr(adaptation, "film_library", lambda *_: filmed)
     monkeypatch.setattr(adaptation, "adapt", adapt)
-    return tracks
-
-
-def test_only_what_is_lost_is_adapted_to_unless_all_is_asked_for(asked, tmp_path, capsys):
-    adaptation.main(["--clips", "demo:squat", "--out", str(tmp_path / "a")])
-    assert not asked and "| before | 1/1 | 100 %" in capsys.readouterr().out
-    adaptation.main(["--clips", "demo:squat", "--all", "--minutes", "3", "--out", str(tmp_path / "b")])
-    said = capsys.readouterr().out
-    assert asked == [(196, 3.0)] and "1 clips adapted, 100 control steps each" in said and "after, 3 min each" in said
+    assert "| before | 1/1 | 100 %" in run("a") and not adapted
+    report = run("b", "--all", "--minutes", "3")
+    assert adapted == [(12, 3.0)] and "1 clips adapted, 100 control steps each" in report
+    assert "after, 3 min each" in report
     for minutes, runs in (("3", 1), ("4", 2)):
-        adaptation.main(["--clips", "demo:squat", "--all", "--minutes", minutes, "--out", str(tmp_path / "b")])
-        assert len(asked) == runs, "a finished clip is run again with other options only"
+        run("b", "--all", "--minutes", minutes)
+        assert len(adapted) == runs, "a finished clip is run again only with other options"
 
 
 def test_totals_are_pooled_over_frames():
     row = {name: {"followed": 10, "success": True, "mm": 20.0} for name in adaptation.ROWS}
     lost = {name: {"followed": 30, "success": False, "mm": 60.0} for name in adaptation.ROWS}
-    said = adaptation.report([{"clip": "a", "frames": 10} | row, {"clip": "b", "frames": 90} | lost], 2)
-    assert "| before | 1/2 | 40 % | 50.0 |" in said and "| b | 33 %, 60 mm |" in said
+    text = adaptation.report([{"clip": "a", "frames": 10} | row, {"clip": "b", "frames": 90} | lost], 2)
+    assert "| before | 1/2 | 40 % | 50.0 |" in text and "| b | 33 %, 60 mm |" in text

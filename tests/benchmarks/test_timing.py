@@ -1,4 +1,4 @@
-"""The benchmarks' own bookkeeping: control steps put together from the engine's calls."""
+"""The benchmarks' recorder assembles control steps from calls of the simulation engine."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ import environment
 
 
 class Pool:
-    """A Rollout that ends where it began plus one."""
+    """A fake Rollout that adds one to every state."""
 
     def rollout(self, models, scratch, physics, control, *, nstep, state, **options):
         state[:, -1] = physics + 1
@@ -27,7 +27,7 @@ def call(recorder, physics, **options):
     physics[:] = state[:, -1]
 
 
-def test_a_step_split_over_several_calls_is_put_together_again():
+def test_a_step_split_over_several_calls_is_reassembled():
     recorder = environment.Recorder(Pool())
     assert recorder.close() == "closed"
     physics = np.arange(8.0).reshape(4, 2)
@@ -36,14 +36,14 @@ def test_a_step_split_over_several_calls_is_put_together_again():
         call(recorder, physics[:1])
         call(recorder, physics[1:])
     first, second = recorder.steps(4)
-    np.testing.assert_array_equal(first[0], begin)  # what was handed over, not what the arrays hold by now
+    np.testing.assert_array_equal(first[0], begin)  # a copy, not the array that has changed since
     np.testing.assert_array_equal(first[1], begin[:, None])
     np.testing.assert_array_equal(second[0], begin + 1)
     np.testing.assert_array_equal(second[4], begin + 2)
     assert first[2] == 4 and first[3] is None
 
 
-def test_warm_starts_are_kept_and_half_a_step_is_refused():
+def test_warm_starts_are_recorded_and_partial_steps_are_refused():
     recorder = environment.Recorder(Pool())
     physics = np.zeros((2, 2))
     call(recorder, physics, initial_warmstart=np.ones((2, 3)))

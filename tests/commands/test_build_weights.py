@@ -30,7 +30,7 @@ def build():
 
 def test_every_command_is_one_that_fit_understands(build, tmp_path):
     for made in build.RUNS:
-        options, settings, _ = fit._settings(made.words(tmp_path / "data", tmp_path / "runs"))
+        options, settings, _ = fit._settings(made.arguments(tmp_path / "data", tmp_path / "runs"))
         assert (options.stage, options.name) == (made.stage, made.name)
         assert settings.iterations > 100 and str(tmp_path / "data" / "cmu") in " ".join(settings.data.clips)
 

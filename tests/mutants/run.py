@@ -1,13 +1,13 @@
-"""Mutation testing: break the kit one line at a time and see that the tests named for that line fail.
+"""Mutation testing: change the kit one line at a time and check that the tests listed for that line fail.
 
     make mutants                                   all of `mutants.py`
-    python tests/mutants/run.py --only ppo         those whose file or fragment contains a word
+    python tests/mutants/run.py --only ppo         only those whose file or fragment contains a word
 
-Exits with 1 if fewer than 95 % of the mutants are killed, with 2 if the list itself is at fault: a fragment that does not occur
-exactly once in its file, a mutant that does not compile, tests that fail on the unbroken kit or do not run.
+Exits with 1 if fewer than 95 % of the mutants are killed, and with 2 if the list is invalid: a fragment that does not occur
+exactly once in its file, a mutant that does not compile, tests that fail on the unmodified kit or do not run.
 
-No file is touched. Each mutant runs in a forked process in which an import hook compiles the broken source, so the named tests
-must exercise the kit within their own process (a test that starts `python -m physhmr_kit...` would see the unbroken one).
+No file is changed. Each mutant runs in a forked process in which an import hook compiles the mutated source, so the listed tests
+must use the kit in their own process (a test that starts `python -m physhmr_kit...` would run the original).
 """
 
 from __future__ import annotations
@@ -26,28 +26,19 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARE = 0.95  # of the mutants that must die
-TIMEOUT = 180  # s for one mutant's tests; one that hangs is noticed, and counts as killed
-_HEAVY = (
-    "torch",
-    "pytorch_lightning",
-    "torchmetrics.classification",
-    "mujoco",
-    "gymnasium",
-    "roma",
-    "scipy.stats",
-    "pytest",
-)
+MIN_KILLED = 0.95
+TIMEOUT = 180  # s for the tests of one mutant; one that hangs counts as killed
+_PRELOADED = ("torch", "pytorch_lightning", "torchmetrics.classification", "mujoco", "gymnasium", "roma", "scipy.stats", "pytest")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One thing broken.
+    """A mutation of the source.
 
     Attributes:
-        edits: (file, old fragment, new fragment) each, file relative to the repository's root.
-        tests: pytest's words for the tests that must notice, e.g. 'tests/learning/test_ppo.py::test_kl_equals_that_of_torch'.
-        reason: why it may survive, where it does.
+        edits: (file, old fragment, new fragment), files relative to the root of the repository.
+        tests: pytest arguments of the tests that must fail, e.g. 'tests/learning/test_ppo.py::test_kl_equals_that_of_torch'.
+        reason: why it may survive.
     """
 
     edits: tuple[tuple[str, str, str], ...]
@@ -60,10 +51,10 @@ class Mutant:
         return f"{file.removeprefix('physhmr_kit/')}: {old.strip()}  ->  {new.strip() or '(nothing)'}{more}"
 
     def sources(self) -> dict[str, str]:
-        """The broken text of each file it touches.
+        """The mutated text of each file.
 
         Raises:
-            ValueError: a fragment does not occur exactly once, or what comes out is no Python.
+            ValueError: a fragment does not occur exactly once, or the mutated text is not valid Python.
         """
         sources: dict[str, str] = {}
         for file, old, new in self.edits:
@@ -75,7 +66,7 @@ class Mutant:
             try:
                 compile(text, file, "exec")
             except SyntaxError as fault:
-                raise ValueError(f"{file}: not Python any more ({fault}): {self}") from fault
+                raise ValueError(f"{file}: invalid Python ({fault}): {self}") from fault
         return sources
 
 
@@ -93,8 +84,8 @@ def listed() -> list[Mutant]:
     return one + [Mutant(tuple(edit(*e) for e in edits), named(tests)) for edits, tests in mutants.TOGETHER]
 
 
-class _Broken(SourceFileLoader):
-    """Loads one module from a text instead of its file, past the bytecode cache."""
+class _TextLoader(SourceFileLoader):
+    """Loads a module from a text instead of its file, without the bytecode cache."""
 
     def __init__(self, name: str, path: str, text: str):
         super().__init__(name, path)
@@ -113,11 +104,11 @@ class _Hook:
     def find_spec(self, name, path=None, target=None):
         if name not in self.texts:
             return None
-        return spec_from_file_location(name, self.texts[name][0], loader=_Broken(name, *self.texts[name]))
+        return spec_from_file_location(name, self.texts[name][0], loader=_TextLoader(name, *self.texts[name]))
 
 
 def _run(tests: tuple[str, ...], sources: dict[str, str], output: Path) -> None:
-    """In a process of its own: run tests on a kit in which these files have another text; exit with pytest's code."""
+    """In a forked process: run tests with other sources of some files, and exit with pytest's code."""
     log = os.open(output, os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -131,7 +122,7 @@ def _run(tests: tuple[str, ...], sources: dict[str, str], output: Path) -> None:
 
 
 def _all(jobs: list[tuple[tuple[str, ...], dict[str, str]]], processes: int, done) -> None:
-    """Run (tests, sources) jobs side by side; `done(number, exit code or None for a timeout, output)` as each ends."""
+    """Run (tests, sources) jobs in parallel; calls `done(number, exit code or None on timeout, output)` as each ends."""
     fork, waiting = multiprocessing.get_context("fork"), list(enumerate(jobs))[::-1]
     running: dict[int, tuple] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -160,13 +151,13 @@ def _fail(*lines: str) -> int:
 
 
 def _killer(output: str) -> str:
-    """Name of the test that failed."""
+    """Name of the first test that failed."""
     failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return failed[0].split(" - ")[0].split("::")[-1] if failed else "a failure"
 
 
 def check(mutants: list[Mutant], processes: int) -> int:
-    """Run all mutants and say what became of them; returns the exit code."""
+    """Run all mutants, report the results, and return the exit code."""
     sources, faults = [], []
     for mutant in mutants:
         try:
@@ -174,9 +165,9 @@ def check(mutants: list[Mutant], processes: int) -> int:
         except (ValueError, OSError) as fault:
             faults.append(str(fault))
     if faults or not mutants:
-        return _fail(f"{len(faults)} of {len(mutants)} mutants cannot be made:", *faults)
+        return _fail(f"{len(faults)} of {len(mutants)} mutants are invalid:", *faults)
 
-    for name in _HEAVY:  # once, before forking: what is not the kit need not be imported for each mutant
+    for name in _PRELOADED:  # once, before forking, instead of for each mutant
         importlib.import_module(name)
     began = time.monotonic()
     wanted = sorted({test for mutant in mutants for test in mutant.tests})
@@ -184,10 +175,8 @@ def check(mutants: list[Mutant], processes: int) -> int:
     parts = [tuple(wanted[k::processes]) for k in range(processes) if wanted[k::processes]]
     _all([(part, {}) for part in parts], processes, lambda _, code, text: code == 0 or broken.append(text))
     if broken:
-        return _fail("the named tests do not all pass on the unbroken kit:", *broken)
-    print(
-        f"{len(wanted)} tests or files of tests pass on the unbroken kit, {time.monotonic() - began:.0f} s", flush=True
-    )
+        return _fail("some of the listed tests fail on the unmodified kit:", *broken)
+    print(f"{len(wanted)} tests or test files pass on the unmodified kit, {time.monotonic() - began:.0f} s", flush=True)
 
     survivors: list[Mutant] = []
 
@@ -199,24 +188,23 @@ def check(mutants: list[Mutant], processes: int) -> int:
             survivors.append(mutant)
             print(f"SURVIVED  {mutant}", flush=True)
         else:
-            print(f"killed    {mutant}  [{'it hangs' if code is None else _killer(text)}]", flush=True)
+            print(f"killed    {mutant}  [{'timeout' if code is None else _killer(text)}]", flush=True)
 
     _all([(mutant.tests, text) for mutant, text in zip(mutants, sources, strict=True)], processes, done)
     if broken:
         return _fail(f"the tests of {len(broken)} mutants did not run:", *broken)
     killed = len(mutants) - len(survivors)
-    print(
-        f"\n{killed} of {len(mutants)} mutants killed ({100 * killed / len(mutants):.1f} %), {time.monotonic() - began:.0f} s"
-    )
+    share = f"{killed} of {len(mutants)} mutants killed ({100 * killed / len(mutants):.1f} %)"
+    print(f"\n{share}, {time.monotonic() - began:.0f} s")
     for mutant in survivors:
-        print(f"survived: {mutant}\n          {mutant.reason or 'NO REASON GIVEN: write the test that is missing'}")
-    return 0 if killed >= SHARE * len(mutants) else 1
+        print(f"survived: {mutant}\n          {mutant.reason or 'NO REASON GIVEN: add a test'}")
+    return 0 if killed >= MIN_KILLED * len(mutants) else 1
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants tested in parallel")
     parser.add_argument("--only", default="", help="only mutants whose file or fragment contains this word")
     given = parser.parse_args(arguments)
 

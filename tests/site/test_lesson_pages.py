@@ -1,4 +1,4 @@
-"""A lesson becomes a page, with what its cells print and draw once it has been run."""
+"""A lesson becomes a page, with the outputs of its cells if it has been executed."""
 
 import sys
 from pathlib import Path
@@ -28,14 +28,14 @@ def write(folder, code):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "00_dots.ipynb")
 
 
-def test_a_lesson_that_was_not_run_says_so(folders):
+def test_a_page_without_outputs_says_so(folders):
     notebooks, pages, kept = folders
     assert lesson_pages(notebooks, pages, kept, execute=False) == {"Lesson 0 · Dots": "00_dots.md"}
     text = (pages / "00_dots.md").read_text("utf-8")
     assert "```python" in text and "without running the lesson" in text and not kept.exists()
 
 
-def test_a_lesson_is_run_once_and_its_pictures_are_kept(folders):
+def test_a_lesson_is_executed_once_and_its_outputs_are_kept(folders):
     pytest.importorskip("ipykernel", reason="part of the dev and site extras")
     notebooks, pages, kept = folders
     lesson_pages(notebooks, pages, kept, execute=True)
@@ -47,4 +47,6 @@ def test_a_lesson_is_run_once_and_its_pictures_are_kept(folders):
     assert "42 true" in (again / "00_dots.md").read_text("utf-8")
     write(notebooks, "print(1)")
     lesson_pages(notebooks, again, kept, execute=False)
-    assert "without running the lesson" in (again / "00_dots.md").read_text("utf-8"), "another lesson has other outputs"
+    assert "without running the lesson" in (again / "00_dots.md").read_text("utf-8"), (
+        "outputs of changed cells are dropped"
+    )

@@ -1,4 +1,4 @@
-"""What pages go through before they are built: links, diagrams, formulas; and what they claim about the code."""
+"""Links, diagrams and formulas are converted for the site; functions and files that pages mention exist."""
 
 import ast
 import re
@@ -24,14 +24,14 @@ NAMED = sorted(
 )
 
 
-def test_the_method_names_a_function_for_every_symbol():
+def test_the_method_page_names_a_function_for_every_symbol():
     rows = [line for line in (ROOT / "docs/method.md").read_text("utf-8").splitlines() if line.startswith("| ")]
     assert len(rows) > 25 and len(NAMED) > 30
     assert all(re.search(r"\.py:\w", row) for row in rows[1:])
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_a_page_names_is_in_the_code(name):
+def test_functions_named_on_pages_exist(name):
     file, _, dotted = name.partition(":")
     body = ast.parse((ROOT / file).read_text("utf-8")).body
     for part in dotted.split("."):
@@ -41,13 +41,13 @@ def test_what_a_page_names_is_in_the_code(name):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_what_a_page_links_to_is_in_the_repository(page):
+def test_link_targets_exist_in_the_repository(page):
     for target in re.findall(r"\]\(([^)#\s]+)", outside_code(page.read_text("utf-8"), str)):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_links_follow_pages_and_lose_what_is_no_page():
+def test_links_to_pages_are_rewritten_and_others_become_text():
     pages = {"docs/a.md", "docs/b.md", "CONTRIBUTING.md"}
     text = "[b](b.md#here), [code](../setup.py), [far](https://example.org), ![p](b.md)\n```\n[b](c.md)\n```\n"
     changed = with_links(text, "docs/a.md", pages, {"CONTRIBUTING.md": "docs/contributing.md"})
@@ -58,18 +58,18 @@ def test_links_follow_pages_and_lose_what_is_no_page():
     )
 
 
-def test_code_is_left_alone():
+def test_code_is_unchanged():
     assert outside_code("a `a` a\n```\na\n```\na", lambda part: part.replace("a", "b")) == "b `a` b\n```\na\n```\nb"
 
 
-def test_a_flowchart_is_read_and_laid_out_along_its_edges():
+def test_a_flowchart_is_parsed_and_layered_along_its_edges():
     direction, texts, edges = flowchart(
         'flowchart LR\n  A["one<br>two"] -->|x| B[three] --> C\n  C <--> B\n  subgraph s\n  end'
     )
     assert direction == "LR" and texts == {"A": "one<br>two", "B": "three", "C": "C"}
     assert edges == [("A", "B", "x", False), ("B", "C", "", False), ("C", "B", "", True)]
     assert layers(texts, edges) == {"A": 0, "B": 1, "C": 2}
-    with pytest.raises(ValueError, match="not understood"):
+    with pytest.raises(ValueError, match="unsupported line"):
         flowchart("flowchart TD\n A ==> B")
 
 

@@ -1,5 +1,6 @@
-"""A walk, a rollout that follows it badly, and a camera that sees both."""
+"""A walking clip, a rollout that deviates from it, and a visual track of it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ FRAMES = 45
 
 @pytest.fixture(autouse=True)
 def strict():
-    """Wrong arguments to Rerun raise here; outside tests they only warn."""
+    """Wrong arguments to Rerun raise in tests; otherwise they only warn."""
     rr.set_strict_mode(True)
     yield
     rr.set_strict_mode(False)
@@ -37,15 +38,16 @@ def body_state(clip, shift) -> BodyState:
     return BodyState(pos, rot, still, still, dofs, dofs)
 
 
-@pytest.fixture
-def rollout(clip):
-    """The simulated body walks 30 mm beside the reference and loses it at the end."""
+@pytest.fixture(scope="session")
+def make_rollout(clip):
+    """The simulated body walks 30 mm beside the reference and fails at the end."""
     force = torch.zeros(FRAMES, 24, 3)
-    force[:, 7, 2], force[:, 8, 2] = 500.0, 5.0  # the right foot touches too lightly to be drawn
-    return SimpleNamespace(
+    force[:, 7, 2], force[:, 8, 2] = 500.0, 5.0  # the force on the right foot is too small to be drawn
+    reference, simulated = body_state(clip, (0.0, 0.0, 0.0)), body_state(clip, (0.0, 0.03, 0.0))
+    return lambda: SimpleNamespace(
         name="walk",
-        reference=body_state(clip, (0.0, 0.0, 0.0)),
-        simulated=body_state(clip, (0.0, 0.03, 0.0)),
+        reference=reference,
+        simulated=simulated,
         contact_force=force,
         rewards={"pose": torch.linspace(0, 1, FRAMES), "power": torch.ones(FRAMES)},
         success=False,
@@ -55,17 +57,22 @@ def rollout(clip):
 
 
 @pytest.fixture
-def track(rollout):
-    """A perfect detector behind a lens that bends, two keypoints unseen."""
+def rollout(make_rollout):
+    return make_rollout()
+
+
+@pytest.fixture(scope="session")
+def make_track(make_rollout):
+    """Perfect keypoints through a lens with distortion; the first two are undetected."""
     camera = Camera.look_at((4.0, -3.0, 1.5), (0.5, 0.0, 0.9), focal=1400.0)
-    camera = Camera(camera.K, camera.R, camera.t, torch.tensor([-0.1, 0.02, 0.0, 0.0, 0.0]), camera.image_size)
-    seen = rollout.reference
-    pixels = camera.project(coco_from_bodies(seen.body_pos, seen.body_rot).flatten(0, 1)).unflatten(0, (FRAMES, 17))
+    camera = replace(camera, distortion=torch.tensor([-0.1, 0.02, 0.0, 0.0, 0.0]))
+    seen = make_rollout().reference
+    pixels = camera.project(coco_from_bodies(seen.body_pos, seen.body_rot))
     keypoints = torch.cat([pixels, torch.ones(FRAMES, 17, 1)], dim=-1)
     keypoints[:, :2, 2] = 0.0
-    return SimpleNamespace(
-        keypoints=keypoints,
-        ray_point=lift(keypoints[:, RAY_COCO, :2].flatten(0, 1), camera).unflatten(0, (FRAMES, 12)),
+    return lambda: SimpleNamespace(
+        keypoints=keypoints.clone(),
+        ray_point=lift(keypoints[:, RAY_COCO, :2], camera),
         ray_confidence=keypoints[:, RAY_COCO, 2],
         centre=camera.centre.expand(FRAMES, 3),
         camera=camera,
@@ -74,8 +81,13 @@ def track(rollout):
     )
 
 
+@pytest.fixture
+def track(make_track):
+    return make_track()
+
+
 class Recorded:
-    """What an .rrd holds, entity by entity."""
+    """The contents of an .rrd by entity."""
 
     def __init__(self, path):
         from rerun.chunk import RrdReader
@@ -93,7 +105,7 @@ class Recorded:
         return {t for c in self.chunks for t in c.timeline_names}
 
     def static(self, entity: str, component: str):
-        """A value that holds for all times."""
+        """The value of a static component."""
         for chunk in self.chunks:
             batch = chunk.to_record_batch()
             names = [n for n in batch.schema.names if n.endswith(f":{component}")]
@@ -102,7 +114,7 @@ class Recorded:
         raise KeyError(f"{entity}: no static {component}")
 
     def column(self, entity: str, component: str) -> list:
-        """Values over time: a list with one list of instances for each row, ordered by frame."""
+        """Values over time: for each row, ordered by frame, a list of instances."""
         rows = {}
         for chunk in self.chunks:
             if chunk.entity_path.strip("/") != entity or chunk.is_static:
@@ -115,10 +127,10 @@ class Recorded:
         return [rows[frame] for frame in sorted(rows)]
 
     def array(self, entity: str, component: str) -> np.ndarray:
-        """The same as an array, for columns with equally many instances in every row."""
+        """`column` as an array, if every row has the same number of instances."""
         return np.array(self.column(entity, component), np.float64)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recorded():
     return Recorded

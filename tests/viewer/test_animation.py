@@ -1,4 +1,4 @@
-"""The moving picture: as many panels and pictures as there should be, small, whole or not there."""
+"""Animations have the right panels and number of frames, and are written whole or not at all."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def share_like(image, colour, distance=40) -> float:
 
 @pytest.fixture
 def short(rollout, track):
-    """Ten frames, and what was seen."""
+    """Ten frames of a rollout and its track."""
     rollout.simulated, rollout.reference = rollout.simulated[:10], rollout.reference[:10]
 
     class Track(SimpleNamespace):
@@ -41,7 +41,7 @@ def short(rollout, track):
     return rollout, Track(**{**vars(track), "keypoints": track.keypoints[:10], "image_size": track.camera.image_size})
 
 
-def test_a_rollout_and_what_it_followed_are_three_panels(tmp_path, short):
+def test_a_rollout_with_a_track_has_three_panels(tmp_path, short):
     rollout, track = short
     frames = pictures(animate(tmp_path / "a.webp", rollout, track, height=120))
     assert len(frames) == 5  # ten frames at 30 a second, shown at 15
@@ -54,7 +54,7 @@ def test_a_rollout_and_what_it_followed_are_three_panels(tmp_path, short):
     assert (tmp_path / "a.webp").stat().st_size < 200_000 and not list(tmp_path.glob("*.part*"))
 
 
-def test_the_film_lies_beneath_the_keypoints(tmp_path, short):
+def test_the_video_is_behind_the_keypoints(tmp_path, short):
     rollout, track = short
     shot = film(tmp_path / "v.mp4", [np.full((1080, 1920, 3), (200, 60, 200), np.uint8)] * 10)
     frames = pictures(animate(tmp_path / "a.webp", rollout, track, shot, height=120))
@@ -65,12 +65,12 @@ def test_the_film_lies_beneath_the_keypoints(tmp_path, short):
     assert not (tmp_path / "b.webp").exists()
 
 
-def test_a_clip_is_one_panel_and_a_gif_will_do(tmp_path, clip):
+def test_a_clip_has_one_panel_and_can_be_a_gif(tmp_path, clip):
     frames = pictures(animate(tmp_path / "c.gif", clip.cut(0, 8), height=100))
     assert len(frames) == 4 and frames[0].shape == (100, 160, 3) and share_like(frames[0], CONTACT) == 0
     assert share_like(frames[0], SIMULATED, 90) > 0.01
 
 
-def test_other_kinds_are_refused(tmp_path, clip):
+def test_other_suffixes_are_refused(tmp_path, clip):
     with pytest.raises(KitError, match=r"use \.webp or \.gif"):
         animate(tmp_path / "c.mp4", clip)

@@ -1,4 +1,4 @@
-"""What the camera saw lies in the recording where the camera saw it."""
+"""Keypoints, images, overlay and rays of a camera are in the right place in a recording."""
 
 import dataclasses
 import io
@@ -12,13 +12,14 @@ from physhmr_kit.viewer.bodies import BONES
 from physhmr_kit.viewer.camera_view import image_scale
 
 
-@pytest.fixture
-def file(tmp_path, rollout, track, recorded):
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, make_rollout, make_track, recorded):
     images = ((frame / 10, np.full((540, 960, 3), 10 * frame, np.uint8)) for frame in range(40))
-    return recorded(record_rollout(tmp_path / "r.rrd", rollout, track, images))
+    path = tmp_path_factory.mktemp("camera") / "r.rrd"
+    return recorded(record_rollout(path, make_rollout(), make_track(), images))
 
 
-def test_keypoints_are_scaled_with_the_image_and_the_unseen_left_out(file, track):
+def test_keypoints_are_scaled_with_the_image_and_undetected_ones_omitted(file, track):
     drawn = file.array("world/camera/keypoints", "positions")
     assert image_scale(track.camera) == 720 / 1080
     assert np.allclose(drawn, track.keypoints[:, 2:, :2] * 2 / 3, atol=1e-3)
@@ -27,13 +28,13 @@ def test_keypoints_are_scaled_with_the_image_and_the_unseen_left_out(file, track
 
 def test_video_frames_are_small_jpegs_up_to_the_end_of_the_body(file):
     blobs = file.column("world/camera/image", "blob")
-    assert len(blobs) == 15  # the body has 45 frames, the images come at 10 a second and go on for longer
+    assert len(blobs) == 15  # the body has 45 frames at 30 fps, the images come at 10 fps and continue for longer
     last = Image.open(io.BytesIO(bytes(blobs[14][0])))
     assert last.format == "JPEG" and last.size == (1280, 720)
     assert np.allclose(np.asarray(last), 140, atol=2)
 
 
-def test_the_overlay_is_the_simulated_body_seen_through_the_lens(file, rollout, track):
+def test_the_overlay_is_the_simulated_body_projected_with_distortion(file, rollout, track):
     pixels = track.camera.project(rollout.simulated.body_pos.flatten(0, 1)).unflatten(0, (45, 24)).numpy() * 2 / 3
     assert np.allclose(file.array("world/camera/simulated", "strips"), pixels[:, BONES], atol=1e-2)
 
@@ -66,7 +67,7 @@ def test_a_moving_camera_moves_in_the_recording(tmp_path, rollout, track, record
     assert np.allclose(file.array("world/camera", "translation")[:, 0], still.centre, atol=1e-5)
 
 
-def test_a_track_shorter_than_the_rollout_leaves_the_rest_unseen(tmp_path, rollout, track, recorded):
+def test_a_track_shorter_than_the_rollout_leaves_gaps(tmp_path, rollout, track, recorded):
     track.keypoints = track.keypoints[:30]
     file = recorded(record_rollout(tmp_path / "s.rrd", rollout, track))
     assert len(file.column("world/rays", "strips")) == 30

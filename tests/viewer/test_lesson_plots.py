@@ -1,4 +1,4 @@
-"""The pictures of the lessons show what they say."""
+"""The plots of the lessons are drawn correctly."""
 
 import matplotlib.pyplot as plt
 import torch

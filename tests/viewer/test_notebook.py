@@ -1,7 +1,8 @@
-"""`show` puts something under a notebook cell, and keeps out of the way elsewhere."""
+"""`show` displays a motion under a notebook cell and does nothing elsewhere."""
 
 import base64
 import builtins
+import subprocess
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ from physhmr_kit.viewer import notebook, record_clip, show
 
 @pytest.fixture
 def shown(monkeypatch):
-    """A pretended notebook: what `display` is given ends up in the list."""
+    """A fake notebook: collects the objects passed to `display`."""
     objects = []
     display = pytest.importorskip("IPython.display", reason="IPython comes with the notebooks and dev extras")
     monkeypatch.delenv("CI", raising=False)
@@ -35,11 +36,11 @@ def no_widget(monkeypatch):
 
 
 def bundle(shown) -> dict:
-    """What the last cell hands to the page."""
+    """The MIME bundle of the last cell."""
     return shown[-1]._repr_mimebundle_()[0]
 
 
-def test_under_ci_the_picture_remains(monkeypatch, shown, clip, tmp_path):
+def test_ci_shows_only_the_picture(monkeypatch, shown, clip, tmp_path):
     monkeypatch.setenv("CI", "true")
     show(clip)
     assert base64.b64decode(bundle(shown)["image/png"]).startswith(b"\x89PNG") and not any(
@@ -76,12 +77,12 @@ def test_without_the_widget_a_film_strip_is_drawn(shown, no_widget, clip, rollou
     assert [o.widget for o in shown] == [None, None] and all("image/png" in o._repr_mimebundle_()[0] for o in shown)
 
 
-@pytest.mark.parametrize("sign", ["SSH_CONNECTION", "JUPYTERHUB_API_URL"])
-def test_a_kernel_elsewhere_sends_the_viewer_along(monkeypatch, sign):
+@pytest.mark.parametrize("variable", ["SSH_CONNECTION", "JUPYTERHUB_API_URL"])
+def test_a_remote_kernel_is_recognised(monkeypatch, variable):
     for name in notebook._REMOTE:
         monkeypatch.delenv(name, raising=False)
     assert not notebook.kernel_is_remote()
-    monkeypatch.setenv(sign, "something")
+    monkeypatch.setenv(variable, "something")
     assert notebook.kernel_is_remote()
 
 
@@ -90,13 +91,11 @@ def test_without_the_widget_a_recording_cannot_be_shown(shown, no_widget, clip, 
         show(record_clip(tmp_path / "c.rrd", clip))
 
 
-def test_a_file_that_is_not_there_is_named(shown, tmp_path):
+def test_a_missing_file_is_refused(shown, tmp_path):
     with pytest.raises(KitError, match=r"nothing\.npz: no such file"):
         show(tmp_path / "nothing.npz")
 
 
-def test_the_viewer_is_not_imported_before_it_is_needed():
-    import subprocess
-
+def test_rerun_and_matplotlib_are_imported_lazily():
     code = "import sys, physhmr_kit.viewer; sys.exit(any(m in sys.modules for m in ('rerun', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

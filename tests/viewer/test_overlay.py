@@ -1,4 +1,4 @@
-"""The body over the video: where it projects, at its time, on an upright picture; and nowhere else."""
+"""The overlay shows the body where it projects, at its time, over an upright video."""
 
 import sys
 from pathlib import Path
@@ -68,18 +68,14 @@ def test_the_body_is_drawn_where_it_projects_and_nowhere_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
 
 
-def test_every_surface_point_lies_within_its_outline():
-    body, camera = a_body(2), a_camera()
-    sheet = BodyOverlay(body, camera)
-    outlines = list(sheet.polygons(0))
+def test_every_shape_has_an_outline():
+    outlines = list(BodyOverlay(a_body(2), a_camera()).polygons(0))
     assert len(outlines) == 24 and all(0 <= shade <= 0.45 for _, shade in outlines)
     points, owner = surface_points()
     assert len(points) == len(owner) and set(owner.tolist()) == set(range(24))
-    drawn = np.array(sheet.over(Image.new("RGB", sheet.size, "white"), 0))
-    assert tuple(drawn[5, 5]) == (255, 255, 255)
 
 
-def test_a_picture_shows_the_frame_of_its_time_at_any_rate(tmp_path):
+def test_a_video_frame_shows_the_nearest_body_frame_at_any_rate(tmp_path):
     body, camera = a_body(31, speed=1.0), a_camera()
     sixty = film(tmp_path / "60.mp4", white(60), fps=60)
     seen, times = pictures(write_overlay(sixty, tmp_path / "o60.mp4", [Drawn(body, camera)]))
@@ -93,12 +89,12 @@ def test_a_picture_shows_the_frame_of_its_time_at_any_rate(tmp_path):
         assert abs(columns.mean() - u) < 8
 
 
-def test_the_film_ends_with_the_body(tmp_path):
+def test_the_overlay_ends_with_the_body(tmp_path):
     out = write_overlay(film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", [Drawn(a_body(10), a_camera())])
     assert len(pictures(out)[0]) == 10
 
 
-def test_marked_moments_are_framed_for_half_a_second(tmp_path):
+def test_marked_frames_start_a_red_border_of_half_a_second(tmp_path):
     out = write_overlay(
         film(tmp_path / "v.mp4", white(30)), tmp_path / "o.mp4", [Drawn(a_body(30), a_camera(), marked=[10])]
     )
@@ -106,7 +102,7 @@ def test_marked_moments_are_framed_for_half_a_second(tmp_path):
     assert framed == [10 <= k < 25 for k in range(30)]
 
 
-def test_between_the_parts_the_picture_stays_as_it_is(tmp_path):
+def test_frames_between_the_parts_are_unchanged(tmp_path):
     parts = [Drawn(a_body(5), a_camera(), 3), Drawn(a_body(10), a_camera(), 15)]
     seen, _ = pictures(write_overlay(film(tmp_path / "v.mp4", white(40)), tmp_path / "o.mp4", parts))
     assert [bool(is_blue(p).any()) for p in seen] == [3 <= k < 8 or k >= 15 for k in range(25)]
@@ -119,20 +115,22 @@ def test_phone_videos_are_turned_upright(tmp_path):
     assert seen[0].shape == (240, 160, 3) and is_blue(seen[0])[at(camera, body, 0, 0)]
 
 
-def test_large_videos_are_made_smaller(tmp_path):
+def test_large_videos_are_downscaled():
     camera = a_camera((320, 481))
     assert BodyOverlay(a_body(2), camera, lines=160).size == (160, 240)
     assert BodyOverlay(a_body(2), camera, lines=720).size == (320, 480)
 
 
-def test_keypoints_and_the_way_from_their_rays_are_drawn_where_they_are_seen():
+def test_visible_keypoints_and_their_distances_from_the_body_are_drawn():
     body, camera = a_body(2), a_camera()
     pixels = camera.project(coco_from_bodies(body.body_pos, body.body_rot))
     keypoints = torch.cat([pixels, torch.ones(2, 17, 1)], -1)
-    keypoints[:, 10, :2] = torch.tensor([20.0, 40.0])  # the right wrist is detected far up at the left edge
+    keypoints[:, 10, :2] = torch.tensor([20.0, 40.0])  # the right wrist is detected at the upper left
     keypoints[:, 9, 2] = 0.0  # the left one is not seen
-    sheet = BodyOverlay(body, camera, keypoints=keypoints)
-    plain, drawn = (np.array(s.over(Image.new("RGB", s.size, "white"), 0)) for s in (BodyOverlay(body, camera), sheet))
+    overlay = BodyOverlay(body, camera, keypoints=keypoints)
+    plain, drawn = (
+        np.array(o.draw(Image.new("RGB", o.size, "white"), 0)) for o in (BodyOverlay(body, camera), overlay)
+    )
     changed = (plain != drawn).any(-1)
     (u, v), (wrist_u, wrist_v) = keypoints[0, 10, :2].int().tolist(), pixels[0, 10].int().tolist()
     assert tuple(drawn[v, u]) == DETECTED
@@ -145,16 +143,16 @@ def test_moving_cameras_are_followed():
     body = a_body(2)
     centre = torch.tensor([[4.0, 0.0, 0.9], [0.0, 4.0, 0.9]])
     camera = Camera.look_at(centre, torch.tensor([0.0, 0.0, 0.9]).expand(2, 3), focal=288.0, image_size=SIZE)
-    sheet = BodyOverlay(body, camera)
-    width = [np.ptp([u for outline, _ in sheet.polygons(k) for u, _ in outline]) for k in (0, 1)]
+    overlay = BodyOverlay(body, camera)
+    width = [np.ptp([u for outline, _ in overlay.polygons(k) for u, _ in outline]) for k in (0, 1)]
     assert width[0] > 1.5 * width[1]  # from the front the arms are spread, from the side they are not
 
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("missing", "no such video"), ("text", "cannot be drawn over"), ("size", "100x80, but the camera")],
+    [("missing", "no such video"), ("text", "cannot draw over"), ("size", "100x80, but the camera")],
 )
-def test_what_cannot_be_drawn_over_is_told_and_leaves_nothing(what, words, tmp_path):
+def test_unusable_videos_are_refused_and_leave_no_file(what, words, tmp_path):
     path = tmp_path / "v.mp4"
     if what == "text":
         path.write_text("not a video")

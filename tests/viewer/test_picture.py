@@ -1,4 +1,4 @@
-"""A film strip shows what was asked for, at scale, and is whole or not there."""
+"""A film strip shows the right bodies and poses, at scale, and is written whole or not at all."""
 
 import numpy as np
 import pytest
@@ -27,12 +27,12 @@ def test_a_clip_has_the_colour_of_a_reference(tmp_path, clip):
     assert share(tmp_path / "p.png", SIMULATED) == 0.0
 
 
-def test_there_are_as_many_figures_as_asked_for(rollout):
+def test_the_number_of_poses_can_be_chosen(rollout):
     labels = [t.get_text() for t in filmstrip(rollout, poses=4).axes[0].texts]
     assert [t for t in labels if t.endswith(" s")] == ["0.0 s", "0.5 s", "1.0 s", "1.5 s"]
 
 
-def test_figures_stand_apart_and_upright(clip):
+def test_poses_are_apart_and_upright(clip):
     axes = filmstrip(clip, poses=5).axes[0]
     heads = sorted((p.center for p in axes.patches), key=lambda c: c[0])
     assert len(heads) == 5
@@ -40,8 +40,8 @@ def test_figures_stand_apart_and_upright(clip):
     assert np.diff([x for x, _ in heads]).min() > 0.5
 
 
-def test_an_onlooker_at_the_right_side_sees_a_walk_go_right(clip):
-    # all figures have their own place, so look at the feet: toes point the way the body walks
+def test_seen_from_the_right_side_a_walk_goes_right(clip):
+    # every pose has its own column, so look at the feet: toes point in the walking direction
     axes = filmstrip(clip, poses=1, azimuth=-90.0).axes[0]
     head = axes.patches[0].center[0]
     points = np.concatenate([np.array(line.get_xydata()) for line in axes.lines[1:]])

@@ -1,13 +1,12 @@
-"""What is drawn is what collides, in colours that everyone can tell apart."""
+"""Drawn shapes are MuJoCo's collision geoms, in colours that everyone can tell apart."""
 
 import mujoco
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import BODY_NAMES
 from physhmr_kit.viewer.palette import DETECTED, REFERENCE, SIMULATED, UNDETECTED, by_confidence
-from physhmr_kit.viewer.shapes import from_z, humanoid_shapes
+from physhmr_kit.viewer.shapes import humanoid_shapes
 
 KINDS = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -29,12 +28,6 @@ def test_shapes_are_mujocos_geoms():
         assert np.allclose(geom.pos, centre, atol=1e-6) and np.allclose(geom.size[: len(size)], size, atol=1e-6)
 
 
-def test_from_z_turns_z_to_the_direction():
-    for direction in np.vstack([np.random.default_rng(0).normal(size=(20, 3)), [[0, 0, 1], [0, 0, -2]]]):
-        turned = Rotation.from_quat(from_z(direction)).apply([0, 0, 1])
-        assert np.allclose(turned, direction / np.linalg.norm(direction))
-
-
 def luminance(colour) -> float:
     linear = (np.array(colour) / 255) ** 2.2
     return float(linear @ [0.2126, 0.7152, 0.0722])
@@ -45,7 +38,7 @@ def test_the_two_bodies_differ_in_brightness_too():
     assert (bright + 0.05) / (dark + 0.05) > 2  # a grey print still tells them apart
 
 
-def test_doubt_fades_a_detection():
+def test_low_confidence_fades_the_colour():
     colours = by_confidence(np.array([0.0, 0.5, 1.0, np.nan]))
     assert colours.dtype == np.uint8 and colours.shape == (4, 3)
     assert colours[0].tolist() == list(UNDETECTED) and colours[2].tolist() == list(DETECTED)

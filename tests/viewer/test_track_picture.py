@@ -1,4 +1,4 @@
-"""The picture of a track: the horizon where infinitely far things lie, the floor where it projects, and what is wrong in words."""
+"""The picture of a track has the horizon and the floor in the right place; the track check warns of wrong cameras."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ CAMERA = Camera.look_at((3.5, -1.5, 1.6), (0.0, 0.0, 0.9), focal=1400.0, roll=0.
 
 
 def a_track(camera=CAMERA, frames=12) -> VisualTrack:
-    """A standing body that glides along x, with its pose and contact told exactly."""
+    """A standing body that glides along x, with ground-truth pose and contact."""
     rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 24, 1)
     rot[:, 0] = torch.tensor(STANDING)
     at = 0.01 * torch.arange(frames)
@@ -32,8 +32,8 @@ def a_track(camera=CAMERA, frames=12) -> VisualTrack:
     return replace(track, joint_rot=rot, contact=torch.ones(frames, 4))
 
 
-def told(track: VisualTrack, camera: Camera) -> VisualTrack:
-    """The track as a wrong camera would have made it, pose kept."""
+def with_camera(track: VisualTrack, camera: Camera) -> VisualTrack:
+    """The track of the same keypoints with a wrong camera, but the same pose."""
     seen = build_track(track.keypoints, camera, VisionEncoder(width=32, layers=1, heads=2))
     return replace(seen, joint_rot=track.joint_rot, contact=track.contact)
 
@@ -46,7 +46,7 @@ def test_a_good_track_has_no_warnings_and_its_figures_are_right():
     assert found.figures["person"].startswith("3.8") and "1.00 times" in found.figures["person"]
 
 
-def test_wrong_cameras_and_tracks_are_noticed():
+def test_wrong_cameras_and_tracks_give_warnings():
     track = a_track()
     flipped = replace(CAMERA, R=CAMERA.R @ torch.diag(torch.tensor([1.0, -1.0, -1.0])))
     below = CAMERA.in_world(torch.eye(3), (0.0, 0.0, -3.0))
@@ -58,10 +58,10 @@ def test_wrong_cameras_and_tracks_are_noticed():
     doubtful = track.keypoints.clone()
     doubtful[..., 2] = 0.1
     cases = {
-        "far from the keypoints": told(track, flipped),
-        "below the floor": told(track, below),
-        "soles in contact miss": told(track, lifted),
-        "rolled by more": told(track, sideways),
+        "far from the keypoints": with_camera(track, flipped),
+        "below the floor": with_camera(track, below),
+        "soles in contact miss": with_camera(track, lifted),
+        "rolled by more": with_camera(track, sideways),
         "turns round within a frame, 1 time": replace(track, joint_rot=turned),
         "fewer than half": replace(track, keypoints=doubtful),
         "faster than anybody": replace(track, ray_point=_jumping(track)),
@@ -72,14 +72,14 @@ def test_wrong_cameras_and_tracks_are_noticed():
 
 
 def _jumping(track: VisualTrack) -> torch.Tensor:
-    """Ray points as if the person were somewhere else from frame 6 on."""
+    """Ray points of a person who jumps elsewhere at frame 6."""
     point = track.ray_point.clone()
     turn = roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, 0.3]))
     point[6:] = (point[6:] - track.centre[6:, None]) @ turn.mT + track.centre[6:, None]
     return point
 
 
-def test_the_horizon_is_where_far_things_at_eye_level_are():
+def test_the_horizon_is_where_distant_points_at_camera_height_project():
     line = horizon_line(CAMERA)
     forward = CAMERA.camera_to_world[:, 2]
     flat = torch.nn.functional.normalize(forward * torch.tensor([1.0, 1.0, 0.0]), dim=0)
@@ -99,7 +99,7 @@ def test_the_floor_is_a_grid_of_metres_in_front_of_the_camera():
     assert floor_lines(CAMERA, torch.tensor([40.0, -20.0, 0.0])) == []  # behind it
 
 
-def test_the_picture_is_written_whole(tmp_path):
+def test_the_picture_is_written_atomically(tmp_path):
     track = a_track()
     figure = track_picture(track, check_track(track).body, None, tmp_path / "t.png", frames=3)
     assert len(figure.axes) == 3 and (tmp_path / "t.png").stat().st_size > 5000
