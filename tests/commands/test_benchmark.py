@@ -1,12 +1,13 @@
-"""`evaluate --benchmark`: from a downloaded set to its tables, with policies that know nothing."""
+"""`evaluate --benchmark`: from a downloaded data set to its tables, with untrained policies."""
 
 import json
 
 import benchmark_layouts as layouts
 import pytest
 from full_size_model import write_models
-from material import rest_clip, weights
 from material import run as command
+from material import weights
+from motions import rest_clip
 
 from data_prep import emdb, human36m
 from data_prep.own_shape import FOLDER
@@ -46,16 +47,8 @@ def test_the_kinematic_estimate_on_a_mesh_by_physhmr_s_rules(given, tmp_path, ca
 def test_human36m_has_no_bodies_to_track(given, tmp_path, capsys):
     scene = layouts.scene(50.0, moving=False, frames=40, size=(1000, 1002))
     human36m.SET.prepare(layouts.write_human36m(tmp_path / "raw", scene), tmp_path / "set", "test", limit=1)
-    argv = [
-        "--benchmark",
-        "human36m",
-        "--data",
-        tmp_path / "set",
-        "--encoder",
-        given["encoder"],
-        "--out",
-        tmp_path / "out",
-    ]
+    argv = ["--benchmark", "human36m", "--data", tmp_path / "set", "--encoder", given["encoder"]]
+    argv += ["--out", tmp_path / "out"]
     assert command(evaluate.main, *argv, "--method", "kinematic", "--protocol", "phc") == 2
     assert "take --protocol wham" in capsys.readouterr().err
     assert command(evaluate.main, *argv, "--method", "kinematic") == 0
@@ -69,7 +62,7 @@ def test_a_set_prepared_with_other_keypoints_is_not_taken_for_these(given, tmp_p
     assert "prepare it anew" in capsys.readouterr().err
 
 
-def test_what_is_asked_for_wrongly_is_told_in_one_line(given, tmp_path, capsys):
+def test_wrong_options_are_refused_with_one_line(given, tmp_path, capsys):
     assert command(evaluate.main, "--benchmark", "emdb1") == 2
     assert "--data" in capsys.readouterr().err
     argv = ["--benchmark", "3dpw", "--data", given["emdb"], "--method", "kinematic", "--out", tmp_path]
