@@ -185,7 +185,8 @@ def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, e
         raise KitError(f"--trainer.max_time is '{trainer.max_time}'; write DD:HH:MM:SS, e.g. 00:02:30:00") from fault
     callbacks = [timer, *progress_bar(options.progress), NanGuard(last, resume_command), *evaluations]
     if config.validate_every:
-        callbacks.append(BestCheckpoint(checkpoints / "best.ckpt", *data.monitor, config.validate_every))
+        monitor, mode = data.monitor
+        callbacks.append(BestCheckpoint(checkpoints / "best.ckpt", monitor, mode, config.validate_every))
     callbacks.append(LastCheckpoint(last, config.checkpoint_every))  # it holds the state of the callbacks before it
     return pl.Trainer(
         accelerator=_accelerator(trainer.accelerator, getattr(config, "sim", None) and config.sim.simulator),
