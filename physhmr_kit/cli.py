@@ -1,4 +1,4 @@
-"""The console script `physhmr`, and what every command shares: one line on bad input, and a parser that keeps to it."""
+"""The console script `physhmr`, and helpers of all commands: one-line errors, argument parsers, progress bars."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from contextlib import contextmanager
 from physhmr_kit.utils.errors import KitError
 
 COMMANDS = {
-    "fit": "train a stage and leave a run folder behind",
-    "evaluate": "how well a policy follows motions, clip by clip",
-    "reconstruct": "the motion of a person in a video, in simulation",
-    "view": "a clip, a rollout, a run or a recording",
-    "doctor": "what works here, what is missing, and the command that fixes it",
+    "fit": "train a stage and write a run folder",
+    "evaluate": "evaluate a policy on motions, clip by clip",
+    "reconstruct": "reconstruct the motion of a person in a video, in simulation",
+    "view": "show a clip, a rollout, a run or a recording",
+    "doctor": "check the installation, with the command that fixes what is missing",
 }
-"""The modules of physhmr_kit that are commands; the lines stand here so that the list costs no import."""
+"""The modules of physhmr_kit that are commands, described here so that listing them needs no import."""
 
 DATA_COMMANDS = {
-    "video": "a video becomes one person's keypoints",
+    "video": "extract one person's keypoints from a video",
     "detect": "run a 2-D detector on a video, in the detector's own environment",
-    "camera_track": "a moving camera from odometry",
-    "gvhmr": "GVHMR's output folder as a visual track",
-    "tram": "TRAM's output folder as a visual track",
-    "wham": "WHAM's output as a visual track",
-    "threedpw": "3DPW as a benchmark",
-    "emdb": "EMDB as a benchmark",
-    "human36m": "Human3.6M as a benchmark",
-    "aistpp": "AIST++ as a benchmark",
-    "pack": "many motion files become one library that opens at once",
-    "report": "how well captured motion arrives",
+    "camera_track": "convert the visual odometry of a moving camera",
+    "gvhmr": "convert the output folder of GVHMR to a visual track",
+    "tram": "convert the output folder of TRAM to a visual track",
+    "wham": "convert the output of WHAM to a visual track",
+    "threedpw": "prepare 3DPW as a benchmark",
+    "emdb": "prepare EMDB as a benchmark",
+    "human36m": "prepare Human3.6M as a benchmark",
+    "aistpp": "prepare AIST++ as a benchmark",
+    "pack": "pack many motion files into one library that opens at once",
+    "report": "compare imported motion with its source",
 }
 """The modules of data_prep that are commands."""
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Run a command's `main` and turn what the user can fix into one line on stderr.
+    """Run a command's `main`, and print errors that the user can fix as one line on stderr.
 
     Returns:
         the exit code: main's own (None counts as 0), 2 for a `KitError`, 130 when interrupted from the keyboard.
-        Anything else is a fault of the kit and keeps its traceback.
+        Any other exception is a bug in the kit and keeps its traceback.
     """
-    # torch's threads must not spin while MuJoCo's work; OpenMP looks at this when torch is first imported
+    # torch's threads must not spin while MuJoCo's run; OpenMP reads this when torch is first imported
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return main() or 0
@@ -56,8 +56,8 @@ def run(main: Callable[[], int | None]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The console script: `physhmr fit ...` does what `python -m physhmr_kit.fit ...` does, `physhmr data pack ...` what
-    `python -m data_prep.pack ...` does; without a command, or with `--help`, it lists them.
+    """The console script: `physhmr fit ...` is `python -m physhmr_kit.fit ...`, `physhmr data pack ...` is
+    `python -m data_prep.pack ...`; without a command, or with `--help`, it lists the commands.
 
     Returns:
         the exit code, see `run`; 2 for a command that does not exist.
@@ -81,17 +81,17 @@ def _dispatch(argv: list[str]) -> int | None:
 def _usage() -> str:
     lines = COMMANDS | {f"data {name}": line for name, line in DATA_COMMANDS.items()}
     listed = "\n".join(f"  {name:<18} {line}" for name, line in lines.items())
-    return f"usage: physhmr COMMAND ...   (physhmr COMMAND --help tells more)\n\n{listed}"
+    return f"usage: physhmr COMMAND ...   (for details: physhmr COMMAND --help)\n\n{listed}"
 
 
 def one_line(message: object) -> str:
-    """The message with its line breaks and runs of blanks closed up."""
+    """The message on one line, with single spaces."""
     return " ".join(str(message).split())
 
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that leaves no trace; hands out what to call with (steps done, steps in all)."""
+    """A transient progress bar on stderr; yields a function of (steps done, all steps) that updates it."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -101,12 +101,12 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]
 
 
 def make_parser(name: str, description: str, **options):
-    """A jsonargparse parser for `python -m physhmr_kit.<name>` whose faults are `KitError`s, so that `run` tells them.
+    """A jsonargparse parser for `python -m physhmr_kit.<name>` that raises `KitError`, which `run` prints.
 
     Args:
         name: the command, e.g. 'view'.
-        description: the opening of `--help`; line breaks are kept.
-        options: passed on to `jsonargparse.ArgumentParser`.
+        description: text at the top of `--help`; line breaks are kept.
+        options: passed to `jsonargparse.ArgumentParser`.
     """
     from argparse import RawDescriptionHelpFormatter
 
@@ -130,7 +130,7 @@ def make_parser(name: str, description: str, **options):
 
 
 def spelled_as_known(word: str, known: set[str]) -> str:
-    """An option with its dashes and underscores as the parser knows it: `--held-out=5` becomes `--held_out=5`."""
+    """Replace dashes by underscores, or the reverse, to match a known option: `--held-out=5` becomes `--held_out=5`."""
     option, equals, value = word.partition("=")
     if not option.startswith("--") or option in known:
         return word

@@ -1,13 +1,13 @@
-"""`python -m physhmr_kit.evaluate --stage expert --clips demo PATH...`: how well a policy follows motions, clip by clip.
+"""`python -m physhmr_kit.evaluate --stage expert --clips demo PATH...`: evaluates how well a policy tracks motions, clip by clip.
 
-Every clip is followed once from its first frame by the mean action, all clips side by side. A student sees
-each clip through a synthetic camera and a synthetic detector, drawn with the seed: the same seed gives the same views.
+Each clip is one rollout from its first frame with the mean action, all clips in parallel. A student observes each clip
+through a synthetic camera and a synthetic detector; the same seed gives the same views.
 
-With --push N it is the push test instead: every clip several times, each time one push of N newtons at the chest, in a random
-horizontal direction at a random moment; the table says how often the body stayed up and came back.
+With --push N it runs a push test: several rollouts of every clip, each with one push of N newtons at the chest, in a random
+horizontal direction at a random time; the table shows how often the body stayed up and recovered.
 
-With --benchmark NAME --data FOLDER it is a data set of filmed people with the truth, by the rules of a family of papers, and with
---plausibility FOLDER it scores the motions of any tool without a truth (docs/benchmarks.md).
+With --benchmark NAME --data FOLDER it evaluates on a video data set with ground truth, by the protocol of a family of papers.
+With --plausibility FOLDER it scores the motions of any tool without ground truth (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ STAGES = ("expert", "distill", "finetune")
 """Stages that end in a policy."""
 
 METHODS = ("physics", "two_stage", "kinematic")
-"""What makes a motion of a video: a student, an expert on the refined estimate, that estimate itself. Each one's baselines come after it."""
+"""Methods to reconstruct a video: a student, an expert on the refined estimate, that estimate. The baselines of each come after it."""
 
 STUDENT = "finetune"
-"""Stage of the student that follows videos where none is named: the better one on motions that neither was trained on (docs/results.md)."""
+"""Default stage of the student for videos: the better one on motions that neither was trained on (docs/results.md)."""
 
 
 def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig, dict]:
-    """A stage's policy (from a file, a run folder, or the bundled one), the episode it acts in, and the settings in its file.
+    """Load a stage's policy (a file, a run folder, or the bundled one); returns it, its episode settings and the header of its file.
 
     Raises:
-        KitError: no weights, not weights, or those of another stage.
+        KitError: no weights, not weights, or weights of another stage.
     """
     from physhmr_kit.learning.storage import read_weights
     from physhmr_kit.stages.build import find_weights, read_policy
@@ -55,27 +55,26 @@ def find_policy(stage: str, given: Path | None) -> tuple[Policy, TrackingConfig,
     path = find_weights(stage, given)
     settings = read_weights(path)[1]
     if settings.get("stage", stage) != stage:
-        raise KitError(
-            f"{path}: weights of stage '{settings['stage']}', not of '{stage}'; take --stage {settings['stage']}"
-        )
+        found = settings["stage"]
+        raise KitError(f"{path}: weights of stage '{found}', not of '{stage}'; use --stage {found}")
     policy = read_policy(stage, path)
     return policy, TrackingConfig(groups=policy.groups, control=policy.control), settings
 
 
 def two_stage(policy: Policy) -> tuple[Policy, TrackingConfig]:
-    """An expert that follows the refined estimate instead of the reference: PhysHMR's two-stage baseline.
+    """An expert that tracks the refined estimate instead of the reference: PhysHMR's two-stage baseline.
 
     Raises:
-        KitError: the policy is a student, which knows no reference.
+        KitError: the policy is a student, which does not observe a reference.
     """
     if "reference" not in policy.groups:
-        raise KitError("two stages are an expert that follows the refined estimate; take --stage expert")
+        raise KitError("two stages are an expert that tracks the refined estimate; use --stage expert")
     policy = policy.reading([ESTIMATES.get(group, group) for group in policy.groups])
     return policy, TrackingConfig(groups=policy.groups, control=policy.control)
 
 
 def student_stage(weights: Path | None) -> str:
-    """The stage that a student's weights come from; `STUDENT` where none are given.
+    """The stage of a student's weights; `STUDENT` if none are given.
 
     Raises:
         KitError: no weights, or not weights.
@@ -88,7 +87,7 @@ def student_stage(weights: Path | None) -> str:
 
 
 def find_follower(method: str, stage: str | None, weights: Path | None) -> tuple[Policy, TrackingConfig, dict] | None:
-    """The policy by which a method follows a video, its episode and the settings in its file; None for the refined estimate alone.
+    """The policy of a method for videos, its episode settings and the header of its file; None for 'kinematic'.
 
     Args:
         stage: of the student, for 'physics'; that of its weights when None. weights: of the student or, for 'two_stage', the expert.
@@ -110,7 +109,7 @@ def evaluate(
     substeps: int = 4,
     device: str | None = None,
 ) -> list[Rollout]:
-    """Follow every clip once, with a progress bar on stderr."""
+    """One rollout of every clip, with a progress bar on stderr."""
     from physhmr_kit.env import track_clips
 
     with cli.progress_bar(f"{library.num_clips} clips", int(library.lengths.max())) as progress:
@@ -118,7 +117,7 @@ def evaluate(
 
 
 def no_policy(rollouts: list[Rollout]) -> str:
-    """The baseline of a table in one line: the same targets with every action at zero."""
+    """The baseline of a table in one line: the same PD targets with zero actions."""
     from physhmr_kit.metrics import summarise
 
     whole, successful = summarise(rollouts)
@@ -136,7 +135,7 @@ def evaluate_pushed(
     substeps: int = 4,
     device: str | None = None,
 ) -> tuple[list[Rollout], list[Recovery]]:
-    """Follow every clip several times, pushed once each time, with a progress bar on stderr; see `push_clips`."""
+    """Several rollouts of every clip with one push each, with a progress bar on stderr; see `push_clips`."""
     from physhmr_kit.env.recovery import push_clips
 
     with cli.progress_bar(f"{library.num_clips} clips x {test.pushes} pushes", int(library.lengths.max())) as progress:
@@ -144,7 +143,7 @@ def evaluate_pushed(
 
 
 def _zero(obs):
-    """The action of no policy, whatever it observes."""
+    """A policy whose actions are zero."""
     some = next(iter(obs.values()))
     return some.new_zeros(len(some), 69)
 
@@ -156,7 +155,7 @@ def _views(tracks: list[VisualTrack] | None, library: MotionLibrary):
 
 
 def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, str]:
-    """Print the table (drawn in a terminal, Markdown elsewhere) and return it as Markdown and CSV."""
+    """Print the table (with rich in a terminal, else as Markdown) and return it as Markdown and CSV."""
     from physhmr_kit.metrics import score_rollouts, summarise, to_csv, to_markdown
     from physhmr_kit.metrics.table import NOTES, rich_table
 
@@ -177,7 +176,7 @@ def report(rollouts: list[Rollout], title: str, notes: list[str]) -> tuple[str, 
 
 
 def report_pushes(recoveries: list[Recovery], test: PushTest, title: str, notes: list[str]) -> tuple[str, str]:
-    """Print the push test's table, one row for each clip, and return it as Markdown, and every push as CSV."""
+    """Print the table of the push test, one row for each clip; returns it as Markdown, and every push as CSV."""
     from physhmr_kit.env.recovery import BACK_DISTANCE, CLOSE_DISTANCE
     from physhmr_kit.metrics import to_csv
     from physhmr_kit.utils.markdown import markdown_table
@@ -190,10 +189,10 @@ def report_pushes(recoveries: list[Recovery], test: PushTest, title: str, notes:
     words = [
         f"{100 * share:.0f} % recover. Each push: {test.force:g} N for {test.steps / 30:.2f} s at the chest (spine3), random "
         f"horizontal direction, between 0.5 s and 1 s before the end; seed {test.seed}.",
-        "stayed up: mean distance of 20 bodies never above 0.5 m (PHC). recovered: and over the last 0.5 s below "
-        f"{BACK_DISTANCE:g} m on average. unpushed: whether the clip is tracked, adrift or lost by these rules without a push.",
+        "stayed up: mean distance of 20 bodies never above 0.5 m (PHC). recovered: also below "
+        f"{BACK_DISTANCE:g} m on average over the last 0.5 s. unpushed: the clip is tracked, adrift or lost by these rules without a push.",
         f"back within: seconds from the end of a push until that distance stays below {CLOSE_DISTANCE:g} m, mean and slowest of "
-        "those that recovered. largest: the largest such distance after a push, mean and worst of the same.",
+        "those that recovered. largest: the largest such distance after a push, mean and maximum of the same.",
         *notes,
     ]
     heads = ("clip", "unpushed", "pushes", "stayed up", "recovered", "back within s", "largest mm")
@@ -218,10 +217,7 @@ def _push_row(name: str, found: list[Recovery]) -> list[str]:
 
 
 def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, folder: Path) -> None:
-    """Write <clip>.npz for `view`, and <clip>_track.npz where the policy has a camera.
-
-    Rollouts of one clip follow one another, as many for each track.
-    """
+    """Write <clip>.npz for `view`, and <clip>_track.npz if there are tracks; each track has equally many rollouts in a row."""
     for i, rollout in enumerate(rollouts):
         rollout.save(folder / f"{rollout.name}.npz")
         if tracks:
@@ -230,82 +226,46 @@ def save_rollouts(rollouts: list[Rollout], tracks: list[VisualTrack] | None, fol
 
 def _parser():
     parser = cli.make_parser("evaluate", __doc__)
-    parser.add_argument(
-        "--stage",
-        choices=STAGES,
-        help="which stage's policy; with --benchmark the student's, by default that of --weights or finetune",
+    add = parser.add_argument
+    stage = "stage of the policy; with --benchmark of the student, by default that of --weights, or finetune"
+    add("--stage", choices=STAGES, help=stage)
+    add("--weights", type=Path, help="a .safetensors file or a run folder; the bundled weights by default")
+    two_stage = "let an expert observe the refined estimate through a synthetic camera instead of the reference"
+    add("--two_stage", action="store_true", help=two_stage)
+    clips = "'demo', 'demo:NAME', files (.npz, .bvh, .amc), folders or packed libraries"
+    add("--clips", nargs="+", default=["demo"], help=clips)
+    add("--strict", action="store_true", help="stop at the first file of a folder that is refused; skipped by default")
+    unsupported = "exclude and list the clips that sit, climb or hang on objects, which are not simulated"
+    add("--skip_unsupported", action="store_true", help=unsupported)
+    held_out = "evaluate only the clips that `fit --held_out N` excludes from training; 0 for all"
+    add("--held_out", type=int, default=0, help=held_out)
+    add("--fold", type=int, default=0, help="which of the N parts, as in `fit --fold`")
+    add("--simulator", choices=SIMULATORS, default="auto", help="simulator")
+    add("--device", help="device of the simulator; its own choice by default")
+    add("--encoder", type=Path, help="weights of the encoder (.safetensors); the bundled ones by default")
+    add("--seed", type=int, default=0, help="seed of synthetic cameras, detector noise and pushes")
+    add("--push", type=float, help="run the push test with this force at the chest, N")
+    add("--push_seconds", type=float, default=0.1, help="duration of a push")
+    add("--pushes", type=int, default=8, help="rollouts of each clip, with one push each")
+    add("--benchmark", choices=NAMES, help="evaluate on a video data set with ground truth instead of --clips")
+    add("--data", type=Path, help="for --benchmark: the data set as downloaded, or as written by its data_prep command")
+    add("--method", choices=METHODS, default="physics", help="for --benchmark; its baselines are evaluated as well")
+    add(
+        "--protocol",
+        choices=PROTOCOL_NAMES,
+        help="for --benchmark: protocol, by default the usual ones of the data set",
     )
-    parser.add_argument(
-        "--weights", type=Path, help="a .safetensors file or a run folder; the bundled weights by default"
-    )
-    parser.add_argument(
-        "--two_stage",
-        action="store_true",
-        help="show an expert the refined estimate through a synthetic camera instead of the reference",
-    )
-    parser.add_argument(
-        "--clips",
-        nargs="+",
-        default=["demo"],
-        help="'demo', 'demo:NAME', files (.npz, .bvh, .amc), folders or packed libraries",
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="stop at a folder's first file that is refused; it is skipped otherwise"
-    )
-    parser.add_argument(
-        "--skip_unsupported",
-        action="store_true",
-        help="leave out and list the clips that sit, climb or hang on what is not there",
-    )
-    parser.add_argument(
-        "--held_out",
-        type=int,
-        default=0,
-        help="only the clips that `fit --held_out N` keeps out of training; 0 for all",
-    )
-    parser.add_argument("--fold", type=int, default=0, help="which of the N parts, as in `fit --fold`")
-    parser.add_argument("--simulator", choices=SIMULATORS, default="auto", help="which simulator")
-    parser.add_argument("--device", help="where it computes; its own choice by default")
-    parser.add_argument("--encoder", type=Path, help="an encoder's .safetensors; the bundled one by default")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the synthetic cameras, the detector's noise and the pushes"
-    )
-    parser.add_argument(
-        "--push", type=float, help="the push test: newtons at the chest, in a random horizontal direction"
-    )
-    parser.add_argument("--push_seconds", type=float, default=0.1, help="how long a push lasts")
-    parser.add_argument("--pushes", type=int, default=8, help="rollouts of each clip, one push in each")
-    parser.add_argument("--benchmark", choices=NAMES, help="a set of filmed people with the truth, in place of --clips")
-    parser.add_argument(
-        "--data", type=Path, help="of --benchmark: the set as downloaded, or as its data_prep command wrote it"
-    )
-    parser.add_argument(
-        "--method", choices=METHODS, default="physics", help="of --benchmark; its baselines come with it"
-    )
-    parser.add_argument(
-        "--protocol", choices=PROTOCOL_NAMES, help="of --benchmark: whose rules; the set's usual ones by default"
-    )
-    parser.add_argument(
-        "--keypoints", type=Path, help="of --benchmark: a detector's, NAME.npz for each, in place of the set's own"
-    )
-    parser.add_argument(
-        "--pictures", action="store_true", help="of --benchmark: a picture of each sequence beside its motion"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="of --benchmark: results and tables, taken up again after a stop; out/NAME by default"
-    )
-    parser.add_argument(
-        "--plausibility", type=Path, help="score these motions without a truth: a file, a folder, a tool's output"
-    )
-    parser.add_argument(
-        "--floor",
-        choices=("zero", "found"),
-        default="zero",
-        help="of --plausibility: at z = 0, or where each body stands",
-    )
-    parser.add_argument("--csv", type=Path, help="write every measure of every clip here")
-    parser.add_argument("--markdown", type=Path, help="write the table here")
-    parser.add_argument("--save", type=Path, help="write the rollouts into this folder, to be viewed")
+    add("--keypoints", type=Path, help="for --benchmark: NAME.npz of a detector for each, instead of those of the set")
+    add("--pictures", action="store_true", help="for --benchmark: also draw a picture of each sequence")
+    out = "for --benchmark: folder of results and tables, where a stopped run continues; out/NAME by default"
+    add("--out", type=Path, help=out)
+    plausibility = "score these motions without ground truth: a file, a folder, the output of a tool"
+    add("--plausibility", type=Path, help=plausibility)
+    floor = "for --plausibility: floor at z = 0, or found for each motion"
+    add("--floor", choices=("zero", "found"), default="zero", help=floor)
+    add("--csv", type=Path, help="write all metrics of every clip to this file")
+    add("--markdown", type=Path, help="write the table to this file")
+    add("--save", type=Path, help="write the rollouts to this folder, for `view`")
     return parser
 
 
@@ -316,7 +276,7 @@ def _library(args) -> MotionLibrary:
     library = load_library(args.clips, args.strict, args.skip_unsupported)
     wanted = [not args.held_out or is_held_out(name, args.held_out, args.fold) for name in library.names]
     if not any(wanted):
-        raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; nothing to evaluate")
+        raise KitError(f"none of the clips is in part {args.fold} of {args.held_out}; there is nothing to evaluate")
     return library.only(wanted)
 
 
@@ -326,7 +286,9 @@ def _benchmark(args) -> int:
     from physhmr_kit.vision.pretrained import BUNDLED
 
     if args.data is None:
-        raise KitError("--benchmark needs --data: the set's folder, as downloaded or as its data_prep command wrote it")
+        raise KitError(
+            "--benchmark needs --data: the data set's folder, as downloaded or as written by its data_prep command"
+        )
     followers, weights = {}, {"encoder": args.encoder or BUNDLED}
     for method in METHODS[METHODS.index(args.method) :]:
         given = args.weights if method == args.method else None
@@ -377,7 +339,7 @@ def main(argv: list[str] | None = None) -> int:
         markdown, table = report_pushes(recoveries, test, f"{title}, pushed", notes)
     else:
         rollouts = evaluate(policy, config, library, *world)
-        if config.control != "absolute":  # zero actions follow its targets
+        if config.control != "absolute":  # then zero actions track as well
             notes.append(no_policy(evaluate(_zero, config, library, *world)))
         markdown, table = report(rollouts, title, notes)
     if args.csv:

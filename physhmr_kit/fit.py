@@ -1,4 +1,4 @@
-"""`python -m physhmr_kit.fit --stage encoder|expert|distill|finetune`: train a stage and leave a run folder behind.
+"""`python -m physhmr_kit.fit --stage encoder|expert|distill|finetune`: train a stage and write a run folder.
 
     python -m physhmr_kit.fit --stage distill                      distil the bundled expert on the demo motions
     python -m physhmr_kit.fit --stage expert --clips demo walk.bvh --iterations 400
@@ -6,11 +6,11 @@
     python -m physhmr_kit.fit --stage expert --resume runs/expert/mine
     torchrun --nproc_per_node 4 -m physhmr_kit.fit --stage expert --trainer.devices 4
 
-A setting's last word is enough where it is unique: --clip_range for --ppo.clip_range; dashes work like underscores.
+The last part of a setting's name is enough where it is unique: --clip_range for --ppo.clip_range; dashes work like underscores.
 
-A run leaves runs/<stage>/<name>/ with config.yaml, metrics/ (CSV), tensorboard/, checkpoints/{last,best}.ckpt,
+A run writes runs/<stage>/<name>/ with config.yaml, metrics/ (CSV), tensorboard/, checkpoints/{last,best}.ckpt,
 weights.safetensors, before.json, rollout.npz, rollout.rrd, rollout.png and table.md. With --validate_every N all
-clips are followed every N iterations: evaluations.csv, clips.md, curves.png, worst.rrd, and best.ckpt is the best of them.
+clips are evaluated every N iterations: evaluations.csv, clips.md, curves.png, worst.rrd, and best.ckpt with the best weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass, fields
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from physhmr_kit import cli
 from physhmr_kit.utils.errors import KitError
 
 STAGES = ("encoder", "expert", "distill", "finetune")
-
 LOGGERS = ("csv", "tensorboard", "wandb")
 
 _SHORT_CLIPS = ["--data.clips=[demo:stand, demo:squat]"]
@@ -41,7 +39,7 @@ _SHORT = {
     "distill": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", *_SHORT_CLIPS],
     "finetune": ["--iterations=10", "--sim.num_envs=32", "--cameras.views=1", "--ppo.critic_warmup=3", *_SHORT_CLIPS],
 }
-"""Options that `--short` stands for: a run of seconds that goes through every part, for tests and CI."""
+"""What `--short` sets: a run of seconds through every part, for tests and CI."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +47,28 @@ class TrainerOptions:
     """Options of the Lightning Trainer."""
 
     accelerator: str = "auto"
-    """'cpu' or 'gpu'; by default where the simulator computes."""
+    """'cpu' or 'gpu'; by default the device of the simulator."""
     devices: int = 1
     """Processes on this machine, each with its own environments (distributed data parallel)."""
     num_nodes: int = 1
     """Machines."""
     strategy: str = "auto"
-    """How processes work together, e.g. 'ddp'; 'auto' is ddp for several devices."""
+    """Distributed strategy, e.g. 'ddp'; 'auto' is ddp for several devices."""
     precision: str = "32-true"
-    """Of the updates, e.g. 'bf16-mixed'."""
+    """Precision of the updates, e.g. 'bf16-mixed'."""
     max_time: str | None = None
-    """Stop after this time of training, DD:HH:MM:SS; earlier sessions of a resumed run count."""
+    """Stop after this much training time, DD:HH:MM:SS; a resumed run counts its earlier sessions."""
 
 
 _OPTIONS = (
     "stage", "name", "runs", "resume", "ckpt_path", "progress", "logger", "patience", "short", "config", "print_config",
     "help", *(f"trainer.{f.name}" for f in fields(TrainerOptions)),
 )  # fmt: skip
-"""Options of fit that are not settings of a stage."""
+"""Options that are not settings of a stage."""
 
 
 def _first(argv: list[str]) -> argparse.Namespace:
-    """The options that decide which parser is built."""
+    """Parse the options that decide which parser is built."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--stage")
     first.add_argument("--resume", type=Path)
@@ -94,19 +92,18 @@ def _parser(stage: str | None):
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = cli.make_parser("fit", __doc__, print_config=None)
-    parser.add_argument("--stage", choices=STAGES, required=stage is None, default=stage, help="which stage to train")
-    parser.add_argument("--name", help="of the run; the time of day by default")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    parser.add_argument("--resume", type=Path, help="run folder to resume where it stopped, bit-exactly")
-    parser.add_argument("--ckpt_path", type=Path, help="start a new run from a checkpoint of another one")
-    parser.add_argument("--config", type=Path, help="a YAML file with any of these settings, e.g. a run's config.yaml")
-    parser.add_argument("--print_config", action="store_true", help="print the resulting config.yaml and stop")
-    parser.add_argument("--progress", choices=("rich", "tqdm", "none"), default="rich", help="progress bar")
-    parser.add_argument("--logger", type=list[str], default=["csv", "tensorboard"], help="csv, tensorboard, wandb")
-    parser.add_argument(
-        "--patience", type=int, default=3, help="bad validations in a row that stop a collapsed run; 0 never stops"
-    )
-    parser.add_argument("--short", action="store_true", help="a run of seconds through every part")
+    add = parser.add_argument
+    add("--stage", choices=STAGES, required=stage is None, default=stage, help="the stage to train")
+    add("--name", help="name of the run; date and time by default")
+    add("--runs", type=Path, default=Path("runs"), help="parent folder of all runs")
+    add("--resume", type=Path, help="folder of a run to resume, bit-exactly")
+    add("--ckpt_path", type=Path, help="start a new run from a checkpoint of another run")
+    add("--config", type=Path, help="YAML file with any of these settings, e.g. the config.yaml of a run")
+    add("--print_config", action="store_true", help="print the resulting config.yaml and exit")
+    add("--progress", choices=("rich", "tqdm", "none"), default="rich", help="progress bar")
+    add("--logger", type=list[str], default=["csv", "tensorboard"], help="csv, tensorboard, wandb")
+    add("--patience", type=int, default=3, help="bad validations in a row that stop a collapsed run; 0 never stops it")
+    add("--short", action="store_true", help="a run of seconds through every part, to test the installation")
     if stage is not None:
         from physhmr_kit.stages.settings import CONFIGS
 
@@ -116,7 +113,7 @@ def _parser(stage: str | None):
 
 
 def _settings(argv: list[str]):
-    """Command line and files to (options, stage settings); later words win: --short, the files, then what was typed."""
+    """(options, stage settings, trainer options); the command line overrides the config files, which override --short."""
     from physhmr_kit.runs.settings_file import expand, leaves, words_of, words_of_file
 
     first = _first(argv)
@@ -144,7 +141,7 @@ def _settings(argv: list[str]):
 
 
 def _as_yaml(settings, options, trainer: TrainerOptions, command: str) -> str:
-    """config.yaml: where the run comes from, everything that a resumed run needs again, and every setting."""
+    """Content of config.yaml: provenance, every setting, and the options that a resumed run needs again."""
     import yaml
 
     from physhmr_kit.runs.settings_file import provenance
@@ -158,7 +155,7 @@ def _loggers(folder: Path, options) -> list:
     from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
     loggers: list = []
-    if "csv" in options.logger:  # a file for each session: see runs.history.read_metrics
+    if "csv" in options.logger:  # one file for each session, see runs.history.read_metrics
         loggers.append(CSVLogger(folder, name="metrics", flush_logs_every_n_steps=10))
     if "tensorboard" in options.logger:
         loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
@@ -172,28 +169,25 @@ def _loggers(folder: Path, options) -> list:
     return loggers
 
 
-def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, callbacks: list):
-    """The Lightning Trainer of a run."""
+def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, evaluations: list):
+    """The Lightning Trainer of a run; `evaluations` holds its `ClipEvaluation`, if it has one."""
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+    from pytorch_lightning.callbacks import Timer
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    from physhmr_kit.runs.callbacks import LastCheckpoint, NanGuard, progress_bar
+    from physhmr_kit.runs.callbacks import BestCheckpoint, LastCheckpoint, NanGuard, progress_bar
 
     config, checkpoints = stage.config, folder / "checkpoints"
     last = checkpoints / "last.ckpt"
-    limit = None if trainer.max_time is None else _duration(trainer.max_time)
-    callbacks = [
-        Timer(limit, interval="epoch"), *progress_bar(options.progress), NanGuard(last, resume_command), *callbacks,
-        LastCheckpoint(last, config.checkpoint_every),
-    ]  # fmt: skip
+    try:
+        timer = Timer(trainer.max_time, interval="epoch")
+    except MisconfigurationException as fault:
+        raise KitError(f"--trainer.max_time is '{trainer.max_time}'; write DD:HH:MM:SS, e.g. 00:02:30:00") from fault
+    callbacks = [timer, *progress_bar(options.progress), NanGuard(last, resume_command), *evaluations]
     if config.validate_every:
         monitor, mode = data.monitor
-        callbacks.append(
-            ModelCheckpoint(
-                checkpoints, "best", monitor=monitor, mode=mode, every_n_epochs=config.validate_every,
-                save_on_train_epoch_end=True, enable_version_counter=False,
-            )
-        )  # fmt: skip
+        callbacks.append(BestCheckpoint(checkpoints / "best.ckpt", monitor, mode, config.validate_every))
+    callbacks.append(LastCheckpoint(last, config.checkpoint_every))  # it holds the state of the callbacks before it
     return pl.Trainer(
         accelerator=_accelerator(trainer.accelerator, getattr(config, "sim", None) and config.sim.simulator),
         devices=trainer.devices,
@@ -213,10 +207,10 @@ def _trainer(folder: Path, stage, data, options, trainer, resume_command: str, c
 
 
 def _accelerator(asked: str, simulator: str | None) -> str:
-    """Where networks live: by default where the simulator computes (None for a stage without one).
+    """Accelerator of the networks: by default that of the simulator (None for a stage without one).
 
     Raises:
-        KitError: a device that is not there, or on which the simulator does not compute.
+        KitError: a missing device, or one that the simulator does not support.
     """
     import torch
 
@@ -224,37 +218,22 @@ def _accelerator(asked: str, simulator: str | None) -> str:
 
     name = None if simulator is None else choose_simulator(simulator).name
     if asked == "gpu" and name == "mujoco_cpu":
-        raise KitError(
-            "mujoco_cpu computes on the CPU; take --simulator mujoco_gpu, or leave out --trainer.accelerator"
-        )
+        raise KitError("mujoco_cpu runs on the CPU; use --simulator mujoco_gpu, or omit --trainer.accelerator")
     if asked == "gpu" and not torch.cuda.is_available():
-        raise KitError("--trainer.accelerator gpu was asked for, but there is no CUDA device; leave it out")
+        raise KitError("--trainer.accelerator gpu needs a CUDA device, and there is none; omit the option")
     if asked != "auto" or name is None:
         return asked
     if name == "mujoco_gpu" and not torch.cuda.is_available():
         raise KitError(
-            "mujoco_gpu: there is no CUDA device; take --simulator mujoco_cpu (or --trainer.accelerator cpu, which is slow)"
+            "mujoco_gpu: there is no CUDA device; use --simulator mujoco_cpu (or --trainer.accelerator cpu, which is slow)"
         )
     return accelerator_of(name)
 
 
 def _strategy(trainer: TrainerOptions) -> str:
-    """Fine-tuning leaves the actor out of its first updates, so processes must look for unused parameters."""
+    """DDP has to look for unused parameters: fine-tuning leaves the actor out of its first updates."""
     several = trainer.devices * trainer.num_nodes > 1
     return "ddp_find_unused_parameters_true" if several and trainer.strategy in ("auto", "ddp") else trainer.strategy
-
-
-def _duration(text: str) -> timedelta:
-    """'DD:HH:MM:SS' as a duration.
-
-    Raises:
-        KitError: written otherwise.
-    """
-    parts = text.split(":")
-    if len(parts) != 4 or not all(part.isdigit() for part in parts):
-        raise KitError(f"--trainer.max_time is '{text}'; write DD:HH:MM:SS, e.g. 00:02:30:00")
-    days, hours, minutes, seconds = map(int, parts)
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -276,45 +255,43 @@ def main(argv: list[str] | None = None) -> int:
     from physhmr_kit.stages.build import build_stage
     from physhmr_kit.utils.files import write_text
 
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no hints, no hardware list
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no device summary
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # Lightning with torch 2.13
-    torch.set_num_threads(usable_cores())
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", usable_cores())))
     pl.seed_everything(settings.seed, verbose=False)
-    # processes that the Trainer starts find the folder of the first one
+    # processes that the Trainer starts write to the folder of the first one
     name = os.environ.setdefault("PHYSHMR_RUN_NAME", options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))
     folder = options.resume or options.runs / options.stage / (options.name or name)
     main_process = int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0
     if options.resume is None and main_process and (folder / "checkpoints").exists():
-        raise KitError(f"{folder}: there is a run of this name already; choose another --name, or --resume {folder}")
+        raise KitError(f"{folder}: a run of this name exists; choose another --name, or --resume {folder}")
     if options.stage != "encoder" and main_process:
         print(choose_simulator(settings.sim.simulator))
     print(f"stage {options.stage}: loading clips, weights and views")
     stage, data = build_stage(settings)
     resume_command = f"python -m physhmr_kit.fit --stage {options.stage} --resume {folder}"
     last = folder / "checkpoints" / "last.ckpt"
-    evaluations = ClipEvaluation(folder, options.patience) if options.stage != "encoder" else None
-    trainer = _trainer(
-        folder, stage, data, options, trainer_options, resume_command, [evaluations] if evaluations else []
-    )
+    evaluations = [ClipEvaluation(folder, options.patience)] if options.stage != "encoder" else []
+    trainer = _trainer(folder, stage, data, options, trainer_options, resume_command, evaluations)
     stage.trainer, before = trainer, None
-    if trainer.is_global_zero:  # nothing is left behind by a run that cannot begin
+    if trainer.is_global_zero:  # nothing is written before here, so a run that cannot start leaves no folder
         before = evaluate_before(stage, data, folder, resumed=options.resume is not None)
         write_text(folder / "config.yaml", _as_yaml(settings, options, trainer_options, command))
     try:
         trainer.fit(stage, datamodule=data, ckpt_path=last if options.resume else options.ckpt_path, weights_only=True)
     except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C is exit(1)
+        if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning exits with 1 on Ctrl-C
             raise
         if last.is_file():
-            print(f"stopped; resume with: {resume_command}")
+            print(f"interrupted; resume with: {resume_command}")
         return 130
     except SimulatorError as fault:
         raise SimulatorError(f"{fault}; resume with: {resume_command}" if last.is_file() else str(fault)) from fault
     finally:
-        stage.teardown("fit")  # Lightning calls it only at the end of a run that went well
+        stage.teardown("fit")  # Lightning does not call it when a fit fails
         os.environ.pop("PHYSHMR_RUN_NAME", None)
     if trainer.is_global_zero:
-        close_run(stage, data, folder, before, command, evaluations)
+        close_run(stage, data, folder, before, command, *evaluations)
     return 0
 
 

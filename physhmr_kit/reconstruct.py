@@ -1,8 +1,8 @@
 """`python -m physhmr_kit.reconstruct VIDEO --camera C.json`: the motion of a person in a video, in simulation.
 
-A detector finds keypoints, keypoints become rays and features, and a policy that observes only those drives the humanoid. The
-simulated motion is written to files. Without --camera, its tilt and height are estimated from the person. There is no ground
-truth here: the figures compare the body with the detected keypoints.
+A detector finds keypoints, these become rays and features, and a policy that observes only those drives the humanoid. The
+simulated motion is written to files. Without --camera, the camera's tilt and height are estimated from the person. There is no
+ground truth: the printed errors compare the body with the detected keypoints.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:  # whatever needs torch is imported where it is used, so that 
 
 
 GVHMR = "gvhmr"
-"""What --encoder is called when it is no file but GVHMR (`data_prep.gvhmr_run`)."""
+"""Value of --encoder that selects GVHMR (`data_prep.gvhmr_run`) instead of a file."""
 
 
 def find_video(keypoints: Path) -> Path | None:
-    """The video beside a keypoint file or folder, if there is one: walk_keypoints.npz, walk.npz or walk_json/ -> walk.mp4."""
+    """The video next to a keypoint file or folder, if any: walk_keypoints.npz, walk.npz or walk_json/ -> walk.mp4."""
     found = keypoints.with_name(_stem(keypoints) + ".mp4")
     return found if found.is_file() else None
 
@@ -46,7 +46,7 @@ def _stem(path: Path) -> str:
 
 
 def check_video(track: KeypointTrack, video: Path) -> None:
-    """Raise a KitError unless the keypoints can have been detected on this video: frames, size and rate agree."""
+    """Raise a KitError if image size, frame rate or number of frames show that the keypoints are of another video."""
     info = read_video_info(video)
     if info.image_size != track.image_size:
         (a, b), (c, d) = track.image_size, info.image_size
@@ -58,9 +58,8 @@ def check_video(track: KeypointTrack, video: Path) -> None:
                 f"{track.name}: {found:.2f} s of keypoints, {video} lasts {expected:.2f} s; detect on the same video"
             )
         return
-    nth = (
-        max(1, round(info.fps / track.fps)) if info.fps else 1
-    )  # of a fast film, a detector looks at every nth picture
+    # detectors skip frames of fast videos, and look at every nth
+    nth = max(1, round(info.fps / track.fps)) if info.fps else 1
     track.check_video(-(-info.frames // nth), video)
     if info.fps and abs(info.fps - nth * track.fps) > 0.02 * info.fps:
         raise KitError(
@@ -68,19 +67,19 @@ def check_video(track: KeypointTrack, video: Path) -> None:
         )
 
 
-# The steps
+# Steps
 
 
 @contextmanager
 def step(name: str):
-    """Report on stderr how long a step took."""
+    """Print the duration of a step to stderr."""
     started = time.monotonic()
     yield
     print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
-    """Keypoints, from a file or from a detector, and the video they belong to."""
+    """Keypoints, from a file or from a detector, and their video."""
     from data_prep.detect import Place
     from data_prep.keypoint_files import read_keypoints
     from physhmr_kit.metrics.reprojection import MIN_CONFIDENCE
@@ -98,35 +97,32 @@ def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
         track = keypoints_of(video, args.detector, args.person, weights=args.detector_weights, place=place)
     if not (track.confidence[:, RAY_COCO] >= MIN_CONFIDENCE).any():
         raise KitError(
-            f"{track.name}: no limb keypoint reaches a confidence of {MIN_CONFIDENCE}; there is nobody to follow"
+            f"{track.name}: no limb keypoint has a confidence of {MIN_CONFIDENCE}; there is nobody to follow"
         )
     if len(track.resample(30.0)) < 2:
         raise KitError(f"{track.name}: 1 frame at 30 fps; a motion needs at least two")
     return track, video
 
 
-HOW_IT_MOVES = "--camera or --lens with a pose for each frame at 30 fps, of GVHMR's or another tool's visual odometry"
+MOVING_CAMERA = "--camera or --lens with a pose for each frame at 30 fps, from GVHMR's or another visual odometry"
 
 
 def check_stillness(
-    video: Path | None, keypoints: KeypointTrack, camera: Camera | None, remedy: str = HOW_IT_MOVES
+    video: Path | None, keypoints: KeypointTrack, camera: Camera | None, remedy: str = MOVING_CAMERA
 ) -> None:
-    """Say on stderr that the camera moves where it is taken for a fixed one. A film with cuts is not looked at."""
+    """Warn on stderr if the camera moves but is assumed fixed. Videos with cuts are not checked."""
     from data_prep.moving_camera import MOVES, background_path, drift
 
     if video is None or keypoints.cuts or (camera is not None and camera.batch_shape):
         return
     moved = drift(background_path(video, keypoints))
     if moved > MOVES:
-        print(
-            f"warning: the camera moves (the background shifts by {100 * moved:.0f} % of the picture's width) but is taken for a fixed "
-            f"one; give {remedy}",
-            file=sys.stderr,
-        )
+        shift = f"the background shifts by {100 * moved:.0f} % of the image width"
+        print(f"warning: the camera moves ({shift}) but is assumed to be a fixed one; give {remedy}", file=sys.stderr)
 
 
 def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
-    """The camera of a file, checked against the keypoints; None without a file."""
+    """Load the camera and check it against the keypoints; None without a file."""
     from physhmr_kit.vision.camera import Camera
 
     if path is None:
@@ -139,7 +135,7 @@ def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
 def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> list[VisualTrack]:
     """The person's track in each span of the film that shows the person (`vision.presence`).
 
-    A shot has one camera: the calibrated one, or one estimated from the person (`vision.uncalibrated`).
+    The camera of each shot is the calibrated one, or is estimated from the person (`vision.uncalibrated`).
     """
     from physhmr_kit.vision.presence import spans_to_place
 
@@ -154,26 +150,16 @@ def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: K
         camera = known[first : first + len(shot)] if known is not None and known.batch_shape else known
         track = replace(find_track(args, encoder, camera, shot), first=first)
         tracks += [track[a:b] for a, b in spans]
-    return _seen(tracks, keypoints)
-
-
-def _seen(tracks: list[VisualTrack], keypoints: KeypointTrack) -> list[VisualTrack]:
-    """The tracks; a KitError where there are none."""
-    from physhmr_kit.vision.presence import SHORTEST_SPAN
-
-    if not tracks:
-        raise KitError(
-            f"{keypoints.name}: the person is nowhere seen for {SHORTEST_SPAN / 30:.2f} s on end; nothing can be reconstructed"
-        )
     return tracks
 
 
 def gvhmr_tracks(args, encoder: VisionEncoder, weights: Weights) -> tuple[list[VisualTrack], KeypointTrack]:
-    """The person's track in each span that shows them, with GVHMR's pose, contact and camera in GVHMR's gravity view, and the
-    keypoints it saw. Where the body is along its rays, the refinement settles as it does for the kit's own encoder.
+    """The person's track in each span that shows them, with pose, contact and camera of GVHMR, and its keypoints.
+
+    The depth of the body along its rays is determined by the refinement, as with the kit's own encoder.
 
     Args:
-        encoder: the kit's; it makes the feature, because the student was taught on it.
+        encoder: of the kit; it computes the feature, which the student was trained on.
     """
     from data_prep.gvhmr_run import run_gvhmr
     from data_prep.worlds import make_track, to_simulation
@@ -182,11 +168,11 @@ def gvhmr_tracks(args, encoder: VisionEncoder, weights: Weights) -> tuple[list[V
 
     print("gvhmr: for education, research and non-profit use only (licence of Zhejiang University)", file=sys.stderr)
     body = to_simulation(run_gvhmr(args.video, weights, args.focal, args.moving_camera, args.scale))
-    seen = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name)
+    keypoints = KeypointTrack(body.keypoints, body.fps, body.camera.image_size, body.name)
     if not args.moving_camera:
-        check_stillness(args.video, seen, None, "--moving-camera")
+        check_stillness(args.video, keypoints, None, "--moving-camera")
     track = make_track(body, encoder)
-    return _seen([track[a:b] for a, b in spans_to_place(seen)], seen), seen
+    return [track[a:b] for a, b in spans_to_place(keypoints)], keypoints
 
 
 def find_track(args, encoder: VisionEncoder, known: Camera | None, shot: KeypointTrack) -> VisualTrack:
@@ -205,14 +191,13 @@ def find_track(args, encoder: VisionEncoder, known: Camera | None, shot: Keypoin
 
 
 def adapted(args, policy: Policy, track: VisualTrack, substeps: int, share: float) -> Policy:
-    """The policy after training on this track for a share of the time asked for, with a bar that shows how much of it is followed
-    and how long it may take."""
+    """Adapt the policy to a track for this share of the time limit, with a progress bar."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
     from physhmr_kit.stages.adaptation import ADAPTATION_CONFIG, adapt
 
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no hints, no hardware list
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no device summary
     config = replace(ADAPTATION_CONFIG, sim=replace(ADAPTATION_CONFIG.sim, simulator=args.simulator, substeps=substeps))
     columns = (*Progress.get_default_columns()[:2], TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -234,7 +219,7 @@ def _how_well(followed: float, off_mm: float) -> str:
 
 
 def simulate(args, tracks: list[VisualTrack], found: tuple | None) -> list[Reconstruction]:
-    """Each track followed by a policy (of `evaluate.find_follower`) in simulation, or the refined estimate alone."""
+    """Reconstruct each track with the policy of `evaluate.find_follower` in simulation, or by the refined estimate alone."""
     from physhmr_kit.reconstruction import kinematic_estimate, simulate_track
 
     if found is None:
@@ -250,81 +235,60 @@ def simulate(args, tracks: list[VisualTrack], found: tuple | None) -> list[Recon
     return done
 
 
-# The command
+# Command
 
 
 def _parser():
     parser = cli.make_parser("reconstruct", __doc__)
     add = parser.add_argument
-    add("video", nargs="?", type=Path, metavar="VIDEO", help="any video that PyAV reads, with one or more people")
+    add("video", nargs="?", type=Path, metavar="VIDEO", help="video of one or more people, in any format of PyAV")
     add(
         "--keypoints",
         type=Path,
         metavar="PATH",
-        help="keypoints found before: a file of the kit (.npz), or a file or folder of OpenPose, AlphaPose, COCO, MMPose, MediaPipe, "
-        "Sports2D, ViTPose or DeepLabCut; found by a detector when omitted",
+        help="detected keypoints: a file of the kit (.npz), or a file or folder of OpenPose, AlphaPose, COCO, MMPose, MediaPipe, "
+        "Sports2D, ViTPose or DeepLabCut; by default a detector is run",
     )
-    add("--fps", type=float, help="frames per second of --keypoints, where neither they nor a VIDEO tell")
-    add("--image-size", type=int, nargs=2, metavar=("W", "H"), help="picture of --keypoints, pixels, likewise")
+    add("--fps", type=float, help="frame rate of --keypoints, if neither the file nor a VIDEO has it")
+    add("--image-size", type=int, nargs=2, metavar=("W", "H"), help="image size of --keypoints in pixels, likewise")
     add("--camera", type=Path, help="calibrated camera, .json or .npz; z-up world, floor at z = 0")
-    add(
-        "--lens",
-        type=Path,
-        help="camera whose intrinsics (and path, if it moves) are known, but not its tilt and height",
-    )
-    add(
-        "--focal", type=float, help="focal length in pixels when there is no camera file; the image diagonal by default"
-    )
+    add("--lens", type=Path, help="camera with known intrinsics (and path, if it moves), but unknown tilt and height")
+    add("--focal", type=float, help="focal length in pixels, without a camera file; the image diagonal by default")
     add("--out", type=Path, help="output folder; out/VIDEO by default")
-    add(
-        "--method",
-        choices=METHODS,
-        default="physics",
-        help="physics: a student follows the video; two_stage: an expert follows the refined estimate; kinematic: that estimate itself",
-    )
-    add(
-        "--adapt",
-        type=float,
-        metavar="MINUTES",
-        help="first train the policy on this video for at most this long; Ctrl-C takes the best so far",
-    )
+    methods = "physics: a student on the video; two_stage: an expert on the refined estimate; kinematic: that estimate"
+    add("--method", choices=METHODS, default="physics", help=methods)
+    adapt = "first train the policy on this video, for at most this long; Ctrl-C continues with the best so far"
+    add("--adapt", type=float, metavar="MINUTES", help=adapt)
     add("--detector", choices=("mediapipe", "rtmlib", "vitpose"), default="mediapipe", help="keypoint detector")
     add("--detector-weights", type=Path, help="local weights, required by rtmlib and vitpose")
     add(
         "--person",
         default="largest",
-        help="which of several: largest, centre or a number (0: the largest). Detector mediapipe sees one person at a time; point at another with --box",
+        help="person among several: largest, centre or a number (0: the largest). The detector mediapipe finds one person at a time; "
+        "select another one with --box",
     )
-    add("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="where the person is at second --at, pixels")
-    add("--at", type=float, default=0.0, metavar="SECONDS", help="when the person is in --box")
+    add("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help="box around the person at time --at, pixels")
+    add("--at", type=float, default=0.0, metavar="SECONDS", help="time of --box")
     add(
         "--stage",
         choices=("distill", "finetune"),
-        help="stage of the student; that of --weights or, without them, finetune",
+        help="stage of the student; by default that of --weights, or finetune",
     )
     add("--weights", type=Path, help="policy weights (.safetensors) or a run folder; the bundled policy by default")
     add(
         "--encoder",
         type=str,
         metavar="PATH|gvhmr",
-        help="encoder weights (.safetensors), the bundled encoder by default; or gvhmr: GVHMR, in an environment of its own, finds "
-        "person, keypoints, motion and camera (its licence: education, research and non-profit use only)",
+        help="encoder weights (.safetensors), the bundled encoder by default; or gvhmr: GVHMR, in its own environment, finds person, "
+        "keypoints, motion and camera (its licence: education, research and non-profit use only)",
     )
-    add(
-        "--encoder-weights",
-        type=Path,
-        metavar="FOLDER",
-        help="of --encoder gvhmr: its authors' checkpoints, with SMPL-X in body_models/smplx",
-    )
-    add(
-        "--moving-camera",
-        action="store_true",
-        help="with --encoder gvhmr: the camera moves and GVHMR follows its turning; a fixed one by default",
-    )
+    checkpoints = "for --encoder gvhmr: the checkpoints of its authors, with SMPL-X in body_models/smplx"
+    add("--encoder-weights", type=Path, metavar="FOLDER", help=checkpoints)
+    add("--moving-camera", action="store_true", help="for --encoder gvhmr: estimate the rotation of a moving camera")
     add("--scale", type=float, help="size of the person relative to the mean shape; estimated by default")
     add("--no-overlay", action="store_true", help="do not draw the body over the video")
     add("--simulator", choices=SIMULATORS, default="auto", help="simulator")
-    add("--device", help="device of the simulator and the policy; chosen by the simulator by default")
+    add("--device", help="device of the simulator and the policy; the simulator's choice by default")
     return parser
 
 
@@ -351,7 +315,7 @@ def _parse(argv: list[str] | None):
 
 
 def _check_encoder(args) -> None:
-    """Make --encoder a path unless it is GVHMR; a KitError where options do not go with it."""
+    """Make --encoder a path unless it is GVHMR; raise a KitError for options that do not apply to it."""
     if args.encoder != GVHMR:
         args.encoder = args.encoder and Path(args.encoder)
         if args.encoder_weights or args.moving_camera:
@@ -362,7 +326,7 @@ def _check_encoder(args) -> None:
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) != defaults.get(name)]
     if given:
         raise KitError(
-            f"--encoder gvhmr wants a VIDEO and finds person, keypoints and camera itself; leave out {', '.join(given)}"
+            f"--encoder gvhmr needs a VIDEO and finds person, keypoints and camera itself; leave out {', '.join(given)}"
         )
 
 
@@ -372,7 +336,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     from physhmr_kit.vision.pretrained import load_encoder
 
-    # weights first: detection takes minutes
+    # weights first, because detection takes minutes
     policy = find_follower(args.method, args.stage, args.weights)
     if args.encoder == GVHMR:
         from data_prep.gvhmr_run import Weights
@@ -390,6 +354,13 @@ def main(argv: list[str] | None = None) -> int:
             tracks = find_tracks(args, encoder, known, keypoints)
     from physhmr_kit.reconstruction import film_errors, summary
     from physhmr_kit.reconstruction.files import write_files
+    from physhmr_kit.vision.presence import SHORTEST_SPAN
+
+    if not tracks:
+        seconds = SHORTEST_SPAN / 30
+        raise KitError(
+            f"{keypoints.name}: the person is nowhere seen for {seconds:.2f} s in a row; nothing to reconstruct"
+        )
 
     with step("placement" if policy is None else "simulation"):
         results = simulate(args, tracks, policy)

@@ -1,10 +1,10 @@
-"""`python -m physhmr_kit.view X`: view a clip, a rollout, a run or a recording.
+"""`python -m physhmr_kit.view X`: show a clip, a rollout, a run or a recording.
 
     python -m physhmr_kit.view demo:walk_forward             a demo motion, in Rerun's window
     python -m physhmr_kit.view runs/distill/mine             the rollout of a run
     python -m physhmr_kit.view walk.bvh --save walk.rrd      write the recording and exit
     python -m physhmr_kit.view rollout.npz --picture p.png   a film strip, no Rerun needed
-    python -m physhmr_kit.view out/walk --picture walk.webp --video walk.mp4    a moving picture: film, body over it, simulation
+    python -m physhmr_kit.view out/walk --picture walk.webp --video walk.mp4    an animation: video, body over it, simulation
     python -m physhmr_kit.view rollout.rrd --web             a page on 127.0.0.1, for a machine without a display
     python -m physhmr_kit.view out/kinematic out/physics     side by side in one recording
 
@@ -36,23 +36,20 @@ NO_DISPLAY = "there is no display here for Rerun's window; add --web, --save out
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = cli.make_parser("view", __doc__)
-    parser.add_argument("what", help="clip, rollout, recording, folder of a run or a reconstruction, or demo:<name>")
-    parser.add_argument("others", nargs="*", help="rollouts or folders of the same motion, to compare with the first")
-    parser.add_argument("--save", type=Path, help="write the recording to this file (.rrd) and exit")
-    parser.add_argument(
-        "--picture",
-        type=Path,
-        help="write a film strip (.png, .svg or .pdf) or a moving picture (.webp or .gif) to this file and exit",
-    )
-    parser.add_argument("--video", type=Path, help="the film to draw beneath a moving picture of its reconstruction")
-    parser.add_argument("--web", action="store_true", help="serve a page on 127.0.0.1 instead of opening a window")
+    add = parser.add_argument
+    add("what", help="clip, rollout, recording, folder of a run or a reconstruction, or demo:<name>")
+    add("others", nargs="*", help="rollouts or folders of the same motion, to compare with the first")
+    add("--save", type=Path, help="write the recording to this file (.rrd) and exit")
+    add("--picture", type=Path, help="write a film strip (.png, .svg, .pdf) or an animation (.webp, .gif) and exit")
+    add("--video", type=Path, help="video of a reconstruction, drawn behind its animation")
+    add("--web", action="store_true", help="serve a page on 127.0.0.1 instead of opening a window")
     options = parser.parse_args(argv)
     if options.save is not None and options.save.suffix != ".rrd":
         raise KitError(f"{options.save}: a recording ends in .rrd")
 
     if options.others:
         if options.picture is not None:
-            raise KitError("a picture is drawn of one motion; a comparison is recorded (--save out.rrd)")
+            raise KitError("a picture is drawn of one motion; record a comparison with --save out.rrd")
         motion = find_comparison([options.what, *options.others])
     else:
         motion = find_motion(options.what, want_npz=options.picture is not None)
@@ -68,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _draw(motion, options) -> None:
-    """Write the picture that was asked for."""
+    """Write the requested picture."""
     from physhmr_kit.viewer.animation import KINDS, animate
     from physhmr_kit.viewer.picture import filmstrip
 
@@ -77,16 +74,14 @@ def _draw(motion, options) -> None:
     if options.picture.suffix in KINDS:
         track = track_beside(options.what)
         if options.video is not None and track is None:
-            raise KitError(
-                f"{options.what}: no track.npz, so where the film's camera stood is unknown; leave --video out"
-            )
+            raise KitError(f"{options.what}: no track.npz, so the camera of the video is unknown; omit --video")
         animate(options.picture, motion, track, options.video)
     else:
         filmstrip(motion, options.picture)
 
 
 def track_beside(what: str) -> VisualTrack | None:
-    """What the rollout of a folder followed, if the folder holds it."""
+    """The visual track in a folder, if there is one."""
     from physhmr_kit.vision.track import VisualTrack
 
     file = Path(what) / "track.npz"
@@ -94,11 +89,11 @@ def track_beside(what: str) -> VisualTrack | None:
 
 
 def find_motion(what: str, want_npz: bool = False):
-    """The motion that the user named: a `Clip`, a `Rollout`, or the path of an .rrd.
+    """Load a motion by name: a `Clip`, a `Rollout`, or the path of an .rrd.
 
     Args:
         what: see the module's docstring.
-        want_npz: of a folder, take the rollout.npz rather than the recording.
+        want_npz: prefer the arrays in a folder to its recording.
     """
     path = Path(what)
     if path.is_dir():
@@ -111,7 +106,7 @@ def find_motion(what: str, want_npz: bool = False):
         return load_motion(path)
     from data_prep.sources import load_clips
 
-    clips = load_clips([what], check=False)  # clips that training refuses can be viewed
+    clips = load_clips([what], check=False)  # clips that training refuses can still be shown
     if len(clips) > 1:
         raise KitError(f"{what}: {len(clips)} clips; choose one, e.g. {what}:{clips[0].name}")
     return clips[0]
@@ -119,14 +114,14 @@ def find_motion(what: str, want_npz: bool = False):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rollouts of one motion, by label, and what they followed."""
+    """Rollouts of one motion, by label, and its visual track."""
 
     rollouts: dict[str, Rollout]
     track: VisualTrack | None
 
 
 def find_comparison(names: list[str]) -> Comparison:
-    """The rollouts that the user named, labelled by the names of their folders or files."""
+    """Load rollouts by name, labelled by the names of their folders or files."""
     from physhmr_kit.env.rollout import Rollout
 
     rollouts: dict[str, Rollout] = {}
@@ -134,7 +129,7 @@ def find_comparison(names: list[str]) -> Comparison:
         found, path = find_motion(name, want_npz=True), Path(name)
         if not isinstance(found, Rollout):
             raise KitError(
-                f"{name}: only rollouts are compared: a rollout.npz, or the folder of a run or a reconstruction"
+                f"{name}: only rollouts are compared: rollout.npz, or the folder of a run or a reconstruction"
             )
         label = re.sub(r"[^\w-]", "_", path.resolve().name if path.is_dir() else path.stem)
         rollouts[label if label not in rollouts else f"{label}_{len(rollouts) + 1}"] = found
@@ -144,17 +139,14 @@ def find_comparison(names: list[str]) -> Comparison:
 def _of_folder(folder: Path, want_npz: bool):
     from physhmr_kit.viewer.files import load_motion
 
-    recordings = ["rollout.rrd", "reconstruction.rrd"]
-    arrays = ["rollout.npz", "reconstruction.npz"]
+    recordings, arrays = ["rollout.rrd", "reconstruction.rrd"], ["rollout.npz", "reconstruction.npz"]
     for name in arrays + recordings if want_npz else recordings + arrays:
         if (folder / name).is_file():
             return load_motion(folder / name)
     segments = sorted(folder.glob("reconstruction_*.rrd"))
     if segments:
         raise KitError(f"{folder}: {len(segments)} segments; choose one, e.g. {segments[0]}")
-    raise KitError(
-        f"{folder}: no rollout.rrd or reconstruction.rrd in this folder; a finished run or reconstruction has one"
-    )
+    raise KitError(f"{folder}: no rollout.rrd or reconstruction.rrd in this folder; only finished runs have one")
 
 
 def _record(motion, path: Path) -> None:
@@ -183,11 +175,9 @@ def _look(motion, web: bool) -> int:
         if not web:
             return serve.open_window(path)
         with serve.stopped_by_signals(), serve.serve(path) as page:
-            first, second = page.ports
+            tunnels = " ".join(f"-L {port}:127.0.0.1:{port}" for port in page.ports)
             print(f"open {page.url}")
-            print(
-                f"from another machine, first: ssh -L {first}:127.0.0.1:{first} -L {second}:127.0.0.1:{second} <this machine>"
-            )
+            print(f"from another machine, first run: ssh {tunnels} <this machine>")
             print("Ctrl+C stops it", flush=True)
             page.process.wait()
     return 0

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # for torch here, in commands that are called in this process, and in others
 
 import pytest
-import torch
-
-torch.set_num_threads(1)
 
 SLOW = (
     "commands/test_fit.py", "commands/test_fit_simulators.py", "commands/test_reconstruct.py", "simulation/test_isaac_gym.py",
@@ -16,7 +16,7 @@ SLOW = (
     "commands/test_killed.py", "viewer/test_browser.py", "stages/test_learning.py", "runs/test_callbacks.py",
     "simulation/test_mujoco_gpu.py", "stages/test_resume.py", "stages/test_adaptation.py",
 )  # fmt: skip
-"""The slowest files, which are begun first: then processes that share the files out end together (`make test`)."""
+"""The slowest files, which run first, so that parallel workers finish at about the same time (`make test`)."""
 
 
 def pytest_collection_modifyitems(items):
@@ -26,18 +26,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_the_tests(tmp_path_factory):
-    """What tests import is kept, but not where the user keeps what he imports."""
-    before = os.environ.get("PHYSHMR_CACHE")
-    os.environ.pop("PHYSHMR_BODY_MODELS", None)  # what a test gives has no other body than the test says
-    os.environ["PHYSHMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    os.environ.pop("PHYSHMR_CACHE")
-    if before is not None:
-        os.environ["PHYSHMR_CACHE"] = before
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """A command that was called in this process takes all cores; the next test does not."""
-    yield
-    torch.set_num_threads(1)
+    """Imported motions are cached in a temporary folder, and no body models of the user are found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PHYSHMR_BODY_MODELS", raising=False)
+        patch.setenv("PHYSHMR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

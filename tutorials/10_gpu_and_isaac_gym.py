@@ -46,7 +46,8 @@ torch.set_num_threads(2)
 # `python -m physhmr_kit.doctor` checks the whole installation. Here are its three simulator checks, and the simulator that `--simulator auto` chooses:
 
 # %%
-FOUND = [doctor.check_cuda(), doctor.check_mujoco_gpu(), doctor.check_isaac_gym()]
+CHECKS = {"cuda": doctor.check_cuda, "mujoco_gpu": doctor.check_mujoco_gpu, "isaac_gym": doctor.check_isaac_gym}
+FOUND = [doctor.find(name, check) for name, check in CHECKS.items()]
 for finding in FOUND:
     print(finding.line())
 choice = choose_simulator("auto")

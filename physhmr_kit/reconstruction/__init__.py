@@ -1,15 +1,10 @@
-"""The motion of a person in a video, in simulation: following the visual track, figures and files.
+"""Reconstructs the motion of a person in a video in simulation: rollout on the visual track, error measures, files.
 
-`python -m physhmr_kit.reconstruct` is the command.
+The command is `python -m physhmr_kit.reconstruct`.
 """
 
 from physhmr_kit.reconstruction.report import errors_over_time, film_errors, summary
-from physhmr_kit.reconstruction.simulate import (
-    MIN_RESTART_GAP,
-    Reconstruction,
-    kinematic_estimate,
-    simulate_track,
-)
+from physhmr_kit.reconstruction.simulate import MIN_RESTART_GAP, Reconstruction, kinematic_estimate, simulate_track
 
 __all__ = [
     "MIN_RESTART_GAP",

@@ -1,4 +1,4 @@
-"""The files of a reconstruction, written all together or not at all."""
+"""Writes the files of a reconstruction, all or none of them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def write_files(
     video: Path | None,
     overlay: bool = True,
 ) -> list[Path]:
-    """Write everything into a folder; the files appear together, when all of them are whole.
+    """Write all files into a folder; they appear together, once all of them are complete.
 
     Args:
-        results: of each span in which the person is seen, in order of time. errors: of `film_errors`.
+        results: of each span that shows the person, in order of time. errors: from `film_errors`.
         video: for the recording and the overlay. overlay: draw body and keypoints over the video.
 
     Returns:
-        reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is not one (`whole_parts`), rollout.npz, track.npz (what
-        the policy observed, with the camera) and reconstruction.rrd, which end in the segment's number where there are several
-        (reconstruction_2.npz); and for the whole film errors.csv, and overlay.mp4 where there is a video.
+        reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is interrupted (`whole_parts`), rollout.npz, track.npz
+        (observations of the policy, with the camera) and reconstruction.rrd, each with the segment's number if there are several
+        (reconstruction_2.npz); errors.csv, and overlay.mp4 if there is a video, for the whole film.
 
     Raises:
         KitError: the folder cannot be written.
@@ -53,7 +53,7 @@ def write_files(
             out.mkdir(parents=True, exist_ok=True)
             files = sorted(Path(draft).iterdir())
             for old in out.iterdir():
-                if _OURS.fullmatch(old.name):  # of a reconstruction in other segments or parts
+                if _OURS.fullmatch(old.name):  # of an earlier reconstruction with other segments or parts
                     old.unlink()
             for file in files:
                 os.replace(file, out / file.name)
@@ -73,13 +73,7 @@ def _write_all(
         writer.writerows(zip(*(_numbers(values) for values in errors.values()), strict=True))
     if video and overlay:
         parts = [
-            Drawn(
-                r.rollout.simulated,
-                r.track.camera,
-                r.track.first,
-                [frame for frame, _ in r.restarts],
-                r.track.keypoints,
-            )
+            Drawn(r.rollout.simulated, r.track.camera, r.track.first, r.restart_frames, r.track.keypoints)
             for r in results
         ]
         write_overlay(video, folder / "overlay.mp4", parts, results[0].track.fps)
@@ -88,7 +82,7 @@ def _write_all(
 def _write_segment(result: Reconstruction, folder: Path, mark: str, video: Path | None) -> None:
     body, track = result.rollout.simulated, result.track
     clip = Clip.from_joints(body.root_pos, local_rotations(body.body_rot), track.fps, track.name + mark)
-    for name, part in whole_parts(clip, [frame for frame, _ in result.restarts], f"reconstruction{mark}"):
+    for name, part in whole_parts(clip, result.restart_frames, f"reconstruction{mark}"):
         part.save(folder / f"{name}.npz")
         write_bvh(part, folder / f"{name}.bvh")
     result.rollout.save(folder / f"rollout{mark}.npz")
@@ -98,13 +92,12 @@ def _write_segment(result: Reconstruction, folder: Path, mark: str, video: Path 
 
 
 def whole_parts(clip: Clip, restarts: list[int], stem: str = "reconstruction") -> list[tuple[str, Clip]]:
-    """A reconstruction as motions that a reader takes: name and clip, cut where the body was put back or leaps.
+    """Cut a reconstruction where the body was reset or jumps, into (name, clip) that pass the checks on imported motion.
 
-    The estimate may leap as well. What lies between two leaps and is shorter than `MIN_FRAMES` is left out; a reconstruction
-    of nothing else is written as it is.
+    Parts shorter than `MIN_FRAMES` are left out; if there are no others, the whole reconstruction is returned.
     """
-    leaps = {frame + 1 for frame in teleports(clip.root_pos, clip.joint_rot, clip.fps)[0]}
-    borders = [0, *sorted(leaps | set(restarts)), len(clip)]
+    jumps = {frame + 1 for frame in teleports(clip.root_pos, clip.joint_rot, clip.fps)[0]}
+    borders = [0, *sorted(jumps | set(restarts)), len(clip)]
     parts = [clip.cut(start, stop) for start, stop in pairwise(borders) if stop - start >= MIN_FRAMES]
     if len(parts) < 2:
         return [(stem, parts[0] if parts else clip)]

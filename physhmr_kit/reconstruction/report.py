@@ -1,4 +1,4 @@
-"""The quality of a reconstruction: figures frame by frame, and a summary in a few lines."""
+"""Quality of a reconstruction: errors of each frame, and a summary in a few lines."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from physhmr_kit.vision.presence import UNSEEN, visibility
 
 
 def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
-    """One row for each frame: how far the body is from the detected keypoints and from the estimate.
+    """Distances of the body from the detected keypoints and from the estimate, for each frame.
 
     Returns:
-        frame and seconds of the film, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN where there
-        is none), estimate_ray_distance_mm and estimate_reprojection_px (the same of the estimate), from_estimate_mm (mean over
+        frame and seconds of the film, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN without
+        any), estimate_ray_distance_mm and estimate_reprojection_px (the same for the estimate), from_estimate_mm (mean over
         24 bodies), upright and restart (0 or 1; a frame in which the body was reset is not upright). All (T,).
     """
     track, body, estimate = result.track, result.rollout.simulated, result.rollout.reference
@@ -34,17 +34,17 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
         columns[f"{name}reprojection_px"] = pixels.nanmean(1)
     columns["from_estimate_mm"] = 1000 * (body.body_pos - estimate.body_pos).norm(dim=-1).mean(-1)
     restarted = torch.zeros(count, dtype=torch.bool)
-    restarted[[frame for frame, _ in result.restarts]] = True
+    restarted[result.restart_frames] = True
     columns |= {"upright": (is_upright(body.body_pos) & ~restarted).long(), "restart": restarted.long()}
     return {name: values.numpy() for name, values in columns.items()}
 
 
 def film_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.ndarray]:
-    """The rows of `errors_over_time` of all segments on the frames of the film, at their rate.
+    """`errors_over_time` of all segments, on the frames of the film at 30 fps.
 
     Returns:
-        the same columns, each (frames,), and segment: 1 for the first, 0 where the person is not seen and nothing is placed.
-        There, errors are NaN, and upright and restart 0.
+        the same columns, each (frames,), and segment: 1 for the first, 0 in frames that do not show the person, where errors
+        are NaN, and upright and restart 0.
     """
     tables = [errors_over_time(result) for result in results]
     frames = max(frames, 1 + int(tables[-1]["frame"][-1]))  # rounding, where a cut lies between two frames
@@ -62,7 +62,7 @@ def film_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.
 
 
 def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) -> list[str]:
-    """What to know before trusting the result, line by line; `errors` of `film_errors`."""
+    """The printed summary of a reconstruction, line by line; `errors` from `film_errors`."""
     track, count = results[0].track, len(errors["frame"])
     width, height = track.image_size
     scales = " and ".join(dict.fromkeys(f"{result.track.scale:.2f}" for result in results))
@@ -79,7 +79,7 @@ def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) ->
             f"{width}x{height} image; distance from the rays, median: {median['ray_distance_mm']:.0f} mm",
         ]
     resets = [f"{why} at {result.seconds(frame):.2f} s" for result in results for frame, why in result.restarts]
-    longest = max(b - a for r in results for a, b in pairwise([0, *(frame for frame, _ in r.restarts), len(r.track)]))
+    longest = max(b - a for r in results for a, b in pairwise([0, *r.restart_frames, len(r.track)]))
     return [
         *first_lines,
         f"reprojection error, median: {median['reprojection_px']:.0f} px of a {width}x{height} image "
@@ -100,12 +100,10 @@ _SHOWN = {
 
 
 def _plausible(results: Sequence[Reconstruction]) -> list[str]:
-    """The estimate before physics and the body after it, without a truth (`metrics.plausibility`)."""
+    """Plausibility of the estimate and of the simulated body, which needs no ground truth (`metrics.plausibility`)."""
     lines = []
-    for label, side in (
-        ("before, the estimate without physics", "reference"),
-        ("after, the simulated body", "simulated"),
-    ):
+    sides = {"before, the estimate without physics": "reference", "after, the simulated body": "simulated"}
+    for label, side in sides.items():
         values = [plausibility(getattr(result.rollout, side)) for result in results]
         means = {name: torch.cat([v[name] for v in values]).mean() for name in _SHOWN}
         shown = {name: "-" if mean.isnan() else f"{mean:.1f}" for name, mean in means.items()}
@@ -114,7 +112,7 @@ def _plausible(results: Sequence[Reconstruction]) -> list[str]:
 
 
 def _seen(results: Sequence[Reconstruction], count: int) -> list[str]:
-    """How much of the film shows the person, and from when to when; nothing where all of it does, in one shot."""
+    """The share of the film that shows the person, and the spans; empty if one shot shows the person all the time."""
     tracks = [result.track for result in results]
     seen = sum(int((visibility(track.keypoints) > UNSEEN).sum()) for track in tracks)
     if seen == count and len(results) == 1:

@@ -1,7 +1,4 @@
-"""A policy follows a visual track in simulation, from its first frame to its last.
-
-A body that falls, loses the person or diverges is reset to the estimate of that frame.
-"""
+"""Rolls out a policy on a visual track in simulation, from the first frame to the last."""
 
 from __future__ import annotations
 
@@ -24,22 +21,22 @@ from physhmr_kit.vision.track import VisualTrack
 
 DIVERGED = "diverged"
 LOST_MM = 500.0
-"""Mean distance of the joints from their rays, mm, beyond which the body has lost the person."""
+"""Mean distance of the joints from their rays, mm, above which the body has lost the person."""
 
 MIN_RESTART_GAP = 15
-"""Frames after a restart in which a body is not reset again. One reset in every frame would be the refined estimate, not physics."""
+"""Frames after a restart in which a body is not reset again; a reset in every frame would be the estimate, not physics."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The motion of a person in a video, or in a span of it in which the person is seen, in simulation.
+    """The simulated motion of a person in a video, or in a span of it that shows the person.
 
     Attributes:
-        track: what the policy observed. Frames here count from its first one; `seconds` are the film's.
+        track: observations of the policy. Frames are counted from its first one, `seconds` from the start of the film.
         rollout: simulated body; its reference is the estimate refined over time (`vision/refinement`), not ground truth.
-        restarts: (frame, reason) for each time the body was reset to the estimate.
+        restarts: (frame, reason) of each reset of the body to the estimate.
         method: 'physics', or 'kinematic' for the estimate itself.
-        assist: largest assistive force at the pelvis, N; 0 unless asked for in the episode.
+        assist: limit of the assistive force at the pelvis, N.
     """
 
     track: VisualTrack
@@ -49,8 +46,13 @@ class Reconstruction:
     assist: float = 0.0
 
     def seconds(self, frame: int) -> float:
-        """When a frame of the track is, s from the beginning of the film."""
+        """Time of a frame of the track, s from the start of the film."""
         return (self.track.first + frame) / self.track.fps
+
+    @property
+    def restart_frames(self) -> list[int]:
+        """Frames of the track in which the body was reset."""
+        return [frame for frame, _ in self.restarts]
 
 
 @torch.no_grad()
@@ -63,21 +65,20 @@ def simulate_track(
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
-    """Let a policy follow a visual track, from the estimate's first state to the end.
+    """Roll out a policy on a visual track, from the estimate's first state to the end.
 
     A body that falls, loses the person or diverges is reset to the estimate of that frame, but (unless it diverged)
-    not within `MIN_RESTART_GAP` frames of the reset before.
+    not within `MIN_RESTART_GAP` frames of the previous reset.
 
     Args:
         policy: maps observation groups to actions.
-        config: the observation and control the policy was trained with.
+        config: observations and control that the policy was trained with.
         progress: called every 15 frames with (frames done, all frames).
     """
     library = MotionLibrary([refined_clip(track)])
     visual = VisualLibrary([[track]], library.lengths)
-    config = replace(
-        config, termination="none", start="first", episode_length=None
-    )  # one episode, as long as the video
+    # one episode, as long as the video
+    config = replace(config, termination="none", start="first", episode_length=None)
     estimate = library.clip(0)
     with make_simulator(simulator, num_envs=1, device=device, substeps=substeps) as physics:
         env = TrackingEnv(library, physics, config, visual)
@@ -91,7 +92,7 @@ def simulate_track(
         obs = env.observe(config.groups)
         for frame in range(1, len(track)):
             obs, *_ = env.step(policy(obs))
-            assert env.last_state is not None  # there has been a step
+            assert env.last_state is not None
             state = env.last_state.to("cpu")
             terms.append(env.reward_terms)
             fault = _fault(state, estimate[frame : frame + 1], track[frame : frame + 1])
@@ -108,7 +109,7 @@ def simulate_track(
 
 
 def kinematic_estimate(track: VisualTrack) -> Reconstruction:
-    """The estimate refined over time (`refinement.refined_clip`), no physics."""
+    """The estimate refined over time (`refinement.refined_clip`), without physics."""
     estimate = MotionLibrary([refined_clip(track)]).clip(0)
     count = len(track)
     forces = torch.zeros(count, len(JOINT_NAMES), 3), torch.zeros(count, NUM_DOFS)
@@ -117,7 +118,7 @@ def kinematic_estimate(track: VisualTrack) -> Reconstruction:
 
 
 def _fault(state: SimState, estimate: BodyState, track: VisualTrack) -> str | None:
-    """Why the body of one frame must be reset, if it must. Where the encoder's body is no better, a reset would not help."""
+    """Why the body must be reset in a frame, or None; a body that lost the person is only reset to a better estimate."""
     if bool(state.diverged):
         return DIVERGED
     if bool(has_fallen(state.body_pos, estimate.body_pos)):

@@ -1,4 +1,4 @@
-"""Is a visual track fit for training or tracking? Figures that reveal a wrong camera, frame rate or person, and what to do."""
+"""Checks a visual track for a wrong camera, frame rate or person."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ MAX_FLOOR_GAP = 0.25
 
 @dataclass(frozen=True, eq=False)
 class TrackCheck:
-    """What was found.
+    """Result of `check_track`.
 
     Attributes:
-        body: (T) the encoder's bodies on rays and floor.
+        body: (T,) the encoder's bodies on rays and floor.
         figures: name -> value with unit, in the order to print.
-        warnings: what looks wrong and what to do, a line each.
+        warnings: one line for each fault, with a remedy.
     """
 
     body: BodyState
@@ -40,7 +40,7 @@ class TrackCheck:
 
 
 def check_track(track: VisualTrack) -> TrackCheck:
-    """Check a track of two frames or more; it stays as it is."""
+    """Check a track of two frames or more; it is not changed."""
     body = MotionLibrary([encoder_clip(track)]).clip(0)
     off = reprojection_error(body.body_pos, body.body_rot, track.keypoints, track.camera).nanmedian()
     confident = track.keypoints[..., 2] >= MIN_CONFIDENCE
@@ -53,6 +53,7 @@ def check_track(track: VisualTrack) -> TrackCheck:
     flips = int((torch.atan2(turn.sin(), turn.cos()).abs() > math.radians(120)).sum())
     share = float(confident[:, list(RAY_COCO)].float().mean())
     scale = track.scale
+    soles = f"{100 * scale * floor:+.0f} cm from the floor, placed by the rays alone"
     figures = {
         "frames": f"{len(track)} at {track.fps:g} fps, image {track.image_size[0]}x{track.image_size[1]}",
         "confident keypoints": f"{100 * share:.0f} % of the limbs'",
@@ -60,30 +61,21 @@ def check_track(track: VisualTrack) -> TrackCheck:
         "camera": f"{scale * height:.2f} m above the floor, looking {pitch:.0f} degrees down, rolled {roll:.0f} degrees",
         "person": f"{scale * away:.2f} m away, {scale:.2f} times the mean shape",
         "fastest": f"{scale * speed:.1f} m/s (pelvis)",
-        "soles in contact": "none"
-        if math.isnan(floor)
-        else f"{100 * scale * floor:+.0f} cm from the floor, placed by the rays alone",
+        "soles in contact": "none" if math.isnan(floor) else soles,
     }
-    faults = {
-        "the camera is below the floor: is its world z-up, in metres, with the floor at z = 0?": height < 0,
-        "the camera looks more than 60 degrees up or down: is R world-to-camera, and OpenCV's (y down)?": abs(pitch)
-        > 60,
-        "the camera is rolled by more than 45 degrees: was the video turned after it was calibrated?": abs(roll) > 45,
-        "the encoder's body is far from the keypoints: check K, the image size and the person": not off
-        <= MAX_REPROJECTION * box,
-        f"soles in contact miss the floor by {100 * scale * abs(floor):.0f} cm: check the camera's height and focal length": abs(
-            floor
-        )
-        > MAX_FLOOR_GAP,
-        f"the person turns round within a frame, {flips} time(s): left and right swapped, or two people?": flips > 0,
-        "the pelvis moves faster than anybody runs: check the frame rate, and that it is one person": speed * scale
-        > MAX_SPEED,
-        "the person's size is at the end of what is allowed: check the focal length and the camera's height": not 0.81
-        < scale
-        < 1.24,
-        "fewer than half of the limbs' keypoints are confident: expect a poor result": share < 0.5,
-    }
-    return TrackCheck(body, figures, tuple(words for words, wrong in faults.items() if wrong))
+    far, gap = not off <= MAX_REPROJECTION * box, abs(floor) > MAX_FLOOR_GAP  # `off` may be NaN
+    checks = (
+        (height < 0, "the camera is below the floor: is its world z-up, in metres, with the floor at z = 0?"),
+        (abs(pitch) > 60, "the camera looks more than 60 degrees up or down: is R world-to-camera, and OpenCV's (y down)?"),
+        (abs(roll) > 45, "the camera is rolled by more than 45 degrees: was the video rotated after calibration?"),
+        (far, "the encoder's body is far from the keypoints: check K, the image size and the person"),
+        (gap, f"soles in contact miss the floor by {100 * scale * abs(floor):.0f} cm: check the camera's height and focal length"),
+        (flips > 0, f"the person turns round within a frame, {flips} time(s): left and right swapped, or two people?"),
+        (speed * scale > MAX_SPEED, "the pelvis moves faster than anybody runs: check the frame rate, and that it is one person"),
+        (not 0.81 < scale < 1.24, "the person's size is at the end of what is allowed: check focal length and camera height"),
+        (share < 0.5, "fewer than half of the limbs' keypoints are confident: expect a poor result"),
+    )  # fmt: skip
+    return TrackCheck(body, figures, tuple(warning for wrong, warning in checks if wrong))
 
 
 def _floor_gap(track: VisualTrack) -> float:

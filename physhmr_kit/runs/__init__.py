@@ -1,4 +1,4 @@
-"""What surrounds a training run: callbacks, its history, its report, its settings on disk, reference curves.
+"""Support for training runs: callbacks, history, final report, settings on disk, reference curves.
 
-Nothing in here learns; the stages are complete without it.
+The stages also train without it.
 """

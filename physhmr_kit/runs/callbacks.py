@@ -1,7 +1,8 @@
-"""Lightning callbacks of a run: the checkpoint to resume from, evaluations of all clips, a guard against NaN, the progress bar."""
+"""Lightning callbacks of a run: checkpoints, evaluation of all clips, a guard against NaN, progress bars."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,21 +21,25 @@ from physhmr_kit.utils.errors import KitError
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint to resume from: after every so many iterations, and after the last one.
+    """Keeps one checkpoint to resume from, written every so many iterations and after the last one.
 
-    It replaces the one before in one step, so that a run killed at any moment finds a whole one.
+    The file is replaced atomically, so a run killed at any moment leaves a complete checkpoint.
 
     Args:
         path: of the checkpoint.
-        every: iterations between two of them.
+        every: iterations between two checkpoints.
     """
 
     def __init__(self, path: str | os.PathLike, every: int):
         self.path, self.every = Path(path), every
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether to write the checkpoint after this iteration."""
         done = trainer.current_epoch + 1
-        if done % self.every and done != trainer.max_epochs and not trainer.should_stop:
+        return done % self.every == 0 or done == trainer.max_epochs or trainer.should_stop
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.is_due(trainer):
             return
         part = self.path.with_name("part.ckpt")  # every process must name the same file
         trainer.save_checkpoint(part, weights_only=False)
@@ -42,14 +47,48 @@ class LastCheckpoint(Checkpoint):
             os.replace(part, self.path)
 
 
+class BestCheckpoint(LastCheckpoint):
+    """Keeps the checkpoint of the best validation; place it before the `LastCheckpoint`, whose file stores its score.
+
+    Lightning's `ModelCheckpoint` does not replace its file atomically, and warns when its folder holds another checkpoint.
+
+    Args:
+        path: of the checkpoint.
+        monitor: name of the logged validation metric.
+        mode: 'max' or 'min', which values of the metric are better.
+        every: iterations between two validations.
+    """
+
+    def __init__(self, path: str | os.PathLike, monitor: str, mode: str, every: int):
+        super().__init__(path, every)
+        self.monitor, self.sign = monitor, {"max": 1, "min": -1}[mode]
+        self.best = -math.inf
+
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        if (trainer.current_epoch + 1) % self.every:
+            return False
+        score = self.sign * float(trainer.callback_metrics[self.monitor])
+        if not score > self.best:
+            return False
+        self.best = score
+        return True
+
+    def state_dict(self) -> dict:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict) -> None:
+        if self.path.is_file():  # not in a new run that starts from a checkpoint of another one
+            self.best = state["best"]
+
+
 class ClipEvaluation(pl.Callback):
     """Records every validation of a policy stage and stops a run that has collapsed.
 
-    A line on the terminal, rows in `evaluations.csv`, and new versions of `clips.md`, `curves.png` and `worst.rrd`.
+    Prints a line, appends to `evaluations.csv`, and rewrites `clips.md`, `curves.png` and `worst.rrd`.
 
     Args:
-        folder: the run's.
-        patience: bad evaluations in a row that count as a collapse (see `history.collapsed`); 0 never stops.
+        folder: the run folder.
+        patience: bad evaluations in a row that count as a collapse (see `history.collapsed`); 0 never stops the run.
     """
 
     def __init__(self, folder: str | os.PathLike, patience: int = 0):
@@ -57,14 +96,14 @@ class ClipEvaluation(pl.Callback):
         self.milestones: list[Milestone] = []
         self.scores: list[ClipScore] = []
         self.stopped: str | None = None
-        """Why the run was stopped, if it was."""
+        """Why the run was stopped early, if it was."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             cut_evaluations(self.folder / "evaluations.csv", trainer.current_epoch)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:  # Trainer.validate
+        if trainer.state.fn != TrainerFn.FITTING:  # called by Trainer.validate
             return
         assert isinstance(pl_module, PolicyStage)
         reward = float(pl_module.collector.batch.reward.mean())
@@ -94,10 +133,10 @@ class ClipEvaluation(pl.Callback):
 
 
 class NanGuard(pl.Callback):
-    """Ends a run in one line when a loss, a weight or a normaliser is no longer a finite number.
+    """Stops a run with a one-line error when a loss, a weight or a normaliser is no longer finite.
 
     Args:
-        checkpoint: the last one before it happened, if there is one.
+        checkpoint: the last one, if it exists.
         resume: the command that resumes the run.
     """
 
@@ -110,34 +149,35 @@ class NanGuard(pl.Callback):
         bad += [] if bad else _not_finite(pl_module)
         if not bad:
             return
-        remedy = "there is no checkpoint yet; start again with a smaller --max_grad_norm or --learning_rate"
+        remedy = "there is no checkpoint yet; restart with a smaller --max_grad_norm or --learning_rate"
         if self.checkpoint.is_file():
-            remedy = f"last checkpoint: {self.checkpoint}; resume from it in smaller steps: {self.resume} --max_grad_norm 0.1"
-        raise KitError(f"{bad[0]} is not a finite number at iteration {trainer.current_epoch + 1}; {remedy}")
+            remedy = f"last checkpoint: {self.checkpoint}; resume from it with smaller steps: {self.resume} --max_grad_norm 0.1"
+        raise KitError(f"{bad[0]} is not finite at iteration {trainer.current_epoch + 1}; {remedy}")
 
 
 def progress_bar(name: str) -> list[pl.Callback]:
-    """Lightning's 'rich' or 'tqdm' progress bar without its version number, or 'none'."""
+    """Lightning's 'rich' or 'tqdm' progress bar without the version number, or none for 'none'."""
     bars: dict[str, list[pl.Callback]] = {"rich": [_RichBar()], "tqdm": [_TqdmBar()], "none": []}
     return bars[name]
 
 
-class _RichBar(RichProgressBar):
+class _NoVersion:
+    """Leaves Lightning's version number out of a progress bar."""
+
     def get_metrics(self, trainer, pl_module):
-        return _without_version(super().get_metrics(trainer, pl_module))
+        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}  # type: ignore[misc]
 
 
-class _TqdmBar(TQDMProgressBar):
-    def get_metrics(self, trainer, pl_module):
-        return _without_version(super().get_metrics(trainer, pl_module))
+class _RichBar(_NoVersion, RichProgressBar):
+    pass
 
 
-def _without_version(items: dict) -> dict:
-    return {key: value for key, value in items.items() if key != "v_num"}
+class _TqdmBar(_NoVersion, TQDMProgressBar):
+    pass
 
 
 def _not_finite(module: pl.LightningModule) -> list[str]:
-    """The first weight or floating-point buffer that holds NaN or infinity; one synchronisation when there is none."""
+    """The first weight or floating-point buffer that holds NaN or infinity; one device synchronisation if there is none."""
     named = [*module.named_parameters(), *((n, b) for n, b in module.named_buffers() if b.is_floating_point())]
     if torch.stack([t.detach().sum().double() for _, t in named]).isfinite().all():
         return []

@@ -1,4 +1,4 @@
-"""What an evaluation during training leaves to look at: `clips.md`, `curves.png` and `worst.rrd`."""
+"""Files written by an evaluation during training: `clips.md`, `curves.png` and `worst.rrd`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from physhmr_kit.utils.files import write_text
 from physhmr_kit.utils.markdown import markdown_table
 
 _NOTES = (
-    "Worst first: lost clips before the others, the earlier (as a share of the clip) the sooner, then by error. "
+    "Worst first: lost clips, those lost earliest (as a share of the clip) at the top, then the others by error. "
     "`worst.rrd` shows the first one.",
-    "tracking: E_g-mpjpe, world, 24 bodies, no alignment, over the frames until the body was lost (as `evaluate` has it).",
+    "tracking: E_g-mpjpe, world, 24 bodies, no alignment, over the frames until the body was lost (as in `evaluate`).",
 )
 
 
@@ -26,11 +26,11 @@ def write_clip_report(
     before: Sequence[ClipScore],
     worst: Rollout | None,
 ) -> None:
-    """Write the three files over those of the last evaluation.
+    """Write the three files, replacing those of the last evaluation.
 
     Args:
         milestones: every evaluation of the run so far.
-        scores, before: of this evaluation and of the one before it (may be empty).
+        scores, before: clip scores of this evaluation and of the previous one (may be empty).
         worst: the rollout to record.
     """
     from physhmr_kit.viewer import record_rollout
@@ -43,7 +43,7 @@ def write_clip_report(
 
 
 def clip_table(milestones: Sequence[Milestone], scores: Sequence[ClipScore], before: Sequence[ClipScore]) -> str:
-    """The last evaluation clip by clip, as Markdown, with what changed since the one before it (`before`, may be empty)."""
+    """The last evaluation clip by clip, as Markdown, with the change since the previous one (`before`, may be empty)."""
     now, best, was = milestones[-1], best_of(milestones), {s.clip: s for s in before}
     since = f"since iteration {milestones[-2].iteration}" if len(milestones) > 1 else "change"
     lines = [
@@ -63,7 +63,7 @@ def clip_table(milestones: Sequence[Milestone], scores: Sequence[ClipScore], bef
 
 
 def _change(now: ClipScore, was: ClipScore | None) -> str:
-    """What happened to a clip between two evaluations."""
+    """How the result of a clip changed between two evaluations."""
     if was is None:
         return "-"
     if now.success != was.success:

@@ -1,4 +1,4 @@
-"""The history of a run: its evaluations, the rule that tells a collapse from noise, `evaluations.csv` and logged metrics."""
+"""History of a run: its evaluations, detection of a collapse, `evaluations.csv` and logged metrics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from physhmr_kit.metrics.followed import ClipScore, Totals
 from physhmr_kit.utils.files import write_text
 
 POINTS = 0.10
-"""A fall in success or in frames followed that is more than noise, as a share."""
+"""Smallest drop in success or in frames followed, as a share, that is more than noise."""
 CLIPS = 3
-"""Clips that a fall in success must be at least: among a dozen clips one or two come and go by chance."""
+"""Smallest drop in successful clips that is more than noise: of a dozen clips, one or two vary by chance."""
 
 COLUMNS = ("iteration", "samples", "minutes", "clip", "success", "followed", "tracking_mm")
-"""Of evaluations.csv: success is 0 or 1, followed the share of the clip's frames, tracking_mm E_g-mpjpe over them."""
+"""Columns of evaluations.csv: success is 0 or 1, followed the share of the clip's frames, tracking_mm E_g-mpjpe over them."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Milestone:
     """One evaluation of a run.
 
     Attributes:
-        iteration, samples: of training so far. minutes: on the wall clock, evaluations and earlier sessions included.
+        iteration, samples: of training so far. minutes: wall clock, evaluations and earlier sessions included.
         reward: mean over the iteration's training rollout.
-        totals: how all clips were followed.
+        totals: scores over all clips.
     """
 
     iteration: int
@@ -38,33 +38,33 @@ class Milestone:
     totals: Totals
 
     def to_dict(self) -> dict:
-        """Numbers only, for a checkpoint."""
+        """Plain numbers, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> Milestone:
-        """From a `to_dict`."""
+        """Inverse of `to_dict`."""
         return cls(**{**values, "totals": Totals(**values["totals"])})
 
 
 def best_of(milestones: Sequence[Milestone]) -> Milestone:
-    """The best of one or more evaluations; of equals the first."""
+    """The best of one or more evaluations; the first of equals."""
     return max(milestones, key=lambda m: m.totals.score)
 
 
 def collapsed(milestones: Sequence[Milestone], patience: int) -> bool:
     """Whether a run has lost what it had learned and is not recovering.
 
-    It has when the last `patience` evaluations are all far below the best one and the last of them is no better than the
-    first, so that a run that dips and climbs again goes on. Far below is one of
+    True when the last `patience` evaluations are all far below the best one and the last of them is no better than the
+    first, so that a run that recovers from a dip continues. Far below means one of
 
-    - success more than 10 points lower, and at least 3 clips fewer: success over 78 clips moves by some 4 points from one
+    - success more than 10 points lower, and at least 3 clips fewer: success over 78 clips varies by about 4 points from one
       evaluation to the next, over a dozen clips by 8 or 16;
     - more than 10 points fewer frames followed, a smoother measure, which also works for few clips;
-    - success lower, and the reward of training less than half of what it was at the best evaluation, or not a number.
+    - success lower, and the training reward less than half of that at the best evaluation, or not a number.
 
     Args:
-        patience: evaluations in a row; 0 never calls it a collapse.
+        patience: evaluations in a row; 0 always returns False.
     """
     if patience <= 0 or len(milestones) < patience:
         return False
@@ -81,14 +81,14 @@ def _far_below(now: Milestone, best: Milestone) -> bool:
 
 
 def append_evaluation(path: Path, milestone: Milestone, scores: Sequence[ClipScore]) -> None:
-    """Add an evaluation to evaluations.csv, a row for each clip; the file is replaced in one step."""
+    """Add an evaluation to evaluations.csv, one row for each clip; the file is replaced atomically."""
     head = [milestone.iteration, milestone.samples, f"{milestone.minutes:.3f}"]
     rows = [[*head, s.clip, int(s.success), f"{s.share:.4f}", _cell(s.tracking_mm)] for s in scores]
     _write(path, [*_read(path), *rows])
 
 
 def cut_evaluations(path: Path, iteration: int) -> None:
-    """Drop what an interrupted session evaluated after the checkpoint of `iteration`: the resumed one does it again."""
+    """Drop evaluations after `iteration`, the checkpoint of an interrupted session: the resumed one repeats them."""
     if path.is_file():
         _write(path, [row for row in _read(path) if int(row[0]) <= iteration])
 
@@ -111,10 +111,10 @@ def _cell(value: float) -> str:
 
 
 def read_metrics(run: str | Path) -> list[dict[str, float]]:
-    """The logged figures of a run, one dict for each iteration, in order.
+    """The logged metrics of a run, one dict for each iteration, in order.
 
-    Every session of a run writes a file of its own (`metrics/version_0/metrics.csv`, then `version_1`, ...); where a resumed
-    session repeats iterations of a killed one, its own count.
+    Every session of a run writes its own file (`metrics/version_0/metrics.csv`, then `version_1`, ...); where a resumed
+    session repeats iterations of a killed one, the later file counts.
 
     Args:
         run: the run folder.

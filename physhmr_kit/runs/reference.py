@@ -1,4 +1,4 @@
-"""Reference curves: success, error and reward of a recorded run after some minutes, to compare one's own run with.
+"""Reference curves: success, error and reward of recorded runs over time, to compare a run with.
 
 `reference_runs.json` holds the records. To add one, train with `--validate_every` and copy the rows and the clip set from
 the section "Beside a reference run" of that run's table.md.
@@ -17,15 +17,15 @@ from physhmr_kit.runs.history import Milestone
 from physhmr_kit.utils.markdown import markdown_table
 
 MINUTES = (1, 5, 20, 60, 180)
-"""On the wall clock of training, evaluations included."""
+"""Rows of the comparison: wall-clock minutes of training, evaluations included."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the last evaluation before a moment gave.
+    """Result of the last evaluation before a point in time.
 
     Attributes:
-        minutes: the moment. samples: at that evaluation.
+        minutes: the point in time. samples: at that evaluation.
         success, covered: shares of clips and of frames, 0..1. error_mm: E_g-mpjpe over the frames followed.
         reward: of training, mean over an iteration.
     """
@@ -40,11 +40,11 @@ class Expected:
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """A run on record.
+    """A recorded run.
 
     Attributes:
-        clip_set: as `clip_set` names it. clips: the same in words.
-        command: that trained it. machine: on which. rows: in order of time. simulator: whose speed the minutes are of.
+        clip_set: name of its clips by `clip_set`. clips: description of its clips.
+        command, machine, simulator: with which it was trained. rows: in order of time.
     """
 
     clip_set: str
@@ -56,8 +56,7 @@ class ReferenceRun:
 
 
 def reference_runs(stage: str = "expert") -> tuple[ReferenceRun, ...]:
-    """The recorded runs of a stage; a run is compared with the first one of its own clips on its own simulator, or else of one of
-    the two, or else with the first."""
+    """The recorded runs of a stage."""
     text = Path(__file__).with_name("reference_runs.json").read_text(encoding="utf-8")
     return tuple(
         ReferenceRun(**{**run, "rows": tuple(Expected(**row) for row in run["rows"])})
@@ -66,12 +65,12 @@ def reference_runs(stage: str = "expert") -> tuple[ReferenceRun, ...]:
 
 
 def clip_set(names: Sequence[str]) -> str:
-    """A short name of a set of clips: how many, and a checksum of their names whatever the order."""
+    """A short name of a set of clips: their number and a checksum of their names, in any order."""
     return f"{len(names)}-{zlib.crc32(chr(10).join(sorted(names)).encode()):08x}"
 
 
 def reached(milestones: Sequence[Milestone], minutes: float) -> Expected | None:
-    """What a run had reached by a moment: its last evaluation before it, or None where there was none."""
+    """Result of a run's last evaluation in its first `minutes`, or None if there was none."""
     past = [m for m in milestones if m.minutes <= minutes]
     if not past:
         return None
@@ -86,11 +85,14 @@ def reference_section(
     references: Sequence[ReferenceRun] | None = None,
     simulator: str = "mujoco_cpu",
 ) -> str:
-    """The section of table.md that lets a reader judge a run, as Markdown.
+    """The section of table.md that compares a run with a recorded one, as Markdown.
+
+    The reference is the first recorded run with the same clips and simulator, else with the same clips, else with the same
+    simulator, else the first one.
 
     Args:
-        milestones: the run's evaluations. names: of its clips. minutes: how long it trained.
-        references: runs on record. simulator: that the run trained on.
+        milestones: the run's evaluations. names: of its clips. minutes: its training time.
+        references: recorded runs; those of `reference_runs` by default. simulator: of the run.
     """
     references, own_set = reference_runs() if references is None else references, clip_set(names)
     nearest = lambda r: (r.clip_set == own_set, r.simulator == simulator)  # noqa: E731
@@ -108,18 +110,18 @@ def reference_section(
     lines = ["## Beside a reference run", "", *_about(reference, same), "", markdown_table(head, rows, "rlr")]
     notes = [
         "Each row is the last evaluation before that minute of training; error: E_g-mpjpe over the frames followed. "
-        "Minutes depend on the machine and on what else it does: if they differ, compare by samples.",
+        "Minutes depend on the machine and its load: on another machine, compare by samples.",
         f"clip set of this run: {own_set}",
     ]
     if not milestones:
-        notes.insert(0, "this run was not evaluated on the way; train with --validate_every N to fill its rows")
+        notes.insert(0, "this run was not evaluated during training; train with --validate_every N to fill its rows")
     return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
 
 
 def _about(reference: ReferenceRun | None, same: bool) -> list[str]:
     if reference is None:
-        return ["No reference run is on record yet; these are this run's own figures."]
-    other = "" if same else " **These are other clips than this run's: expect the same course, not the same figures.**"
+        return ["There is no reference run; these are the figures of this run only."]
+    other = "" if same else " **It has other clips than this run: expect similar curves, not the same figures.**"
     return [f"Reference run: {reference.clips}, {reference.machine}, `{reference.command}`.{other}"]
 
 

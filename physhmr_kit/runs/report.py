@@ -1,9 +1,10 @@
-"""How a run ends: the weights it keeps, before against after, and the files it leaves behind."""
+"""The end of a run: the weights to keep, the table of before and after, the files of the run folder."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -30,21 +31,26 @@ _KEYS = ("tracking_mm", "mpjpe_mm", "pa_mpjpe_mm", "foot_sliding_mm_per_frame")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All clips of a run followed once by one policy."""
+    """One rollout of every clip of a run with one policy."""
 
     policy: Policy
     rollouts: list[Rollout]
     samples: int
-    """Samples that the policy has learned from."""
+    """Training samples of the policy."""
 
     @property
     def score(self) -> tuple[float, float, float]:
-        """By which evaluations are compared, see `metrics.followed.Totals`."""
+        """Key to compare evaluations by, see `metrics.followed.Totals`."""
         return total(score_clips(self.rollouts)).score
+
+    @cached_property
+    def summary(self) -> list[dict]:
+        """Closing rows of the table: all clips, and the successful ones."""
+        return summarise(self.rollouts)
 
     def row(self, title: str) -> list[str]:
         """One row of the closing table."""
-        whole = summarise(self.rollouts)[0]
+        whole = self.summary[0]
         success = sum(r.success for r in self.rollouts)
         share = whole["scored"] / whole["frames"]
         return [title, f"{success}/{len(self.rollouts)}", f"{share:.0%}", *(f"{whole[k]:.1f}" for k in _KEYS)]
@@ -53,7 +59,7 @@ class Evaluation:
 def evaluate_stage(
     stage: PolicyStage, data: MotionDataModule, policy: Policy | None = None, samples: int = 0
 ) -> Evaluation:
-    """Follow every clip with the stage's policy (or another one); a student sees the validation views."""
+    """Evaluate the stage's policy, or another one, on every clip; a student sees the validation views."""
     policy, sim = policy or stage.policy, stage.config.sim
     rollouts = track_clips(
         policy, data.library, stage.tracking, data.validation_visual, sim.simulator, sim.substeps, device=stage.root_device
@@ -62,10 +68,10 @@ def evaluate_stage(
 
 
 def evaluate_before(stage: Stage, data: pl.LightningDataModule, folder: Path, resumed: bool) -> list[str] | None:
-    """The row "before" of the closing table: evaluated now, or, in a resumed run, in its first session.
+    """The row "before" of the closing table: evaluated now, or read back in a resumed run.
 
     Returns:
-        None for the encoder, and for a resumed run whose first session kept no such row.
+        None for the encoder, and for a resumed run whose first session wrote no such row.
     """
     file = folder / "before.json"
     if not isinstance(stage, PolicyStage):
@@ -82,11 +88,11 @@ def close_run(
     stage: Stage, data: pl.LightningDataModule, folder: Path, before: list[str] | None, command: str,
     evaluations: ClipEvaluation | None = None,
 ) -> None:  # fmt: skip
-    """Write weights, rollout, recording and table of a finished run, and print what it reached and what it cost.
+    """Write weights, rollout, recording and table of a finished run, and print its results and its cost.
 
     Args:
         before: the row of `evaluate_before`.
-        evaluations: the callback that recorded the validations of this run, if there were any.
+        evaluations: the callback that recorded the validations, for a policy stage.
     """
     if isinstance(stage, EncoderModule):
         _close_encoder(stage, folder, command)
@@ -95,7 +101,7 @@ def close_run(
     from physhmr_kit.viewer import filmstrip, record_rollout
 
     cost, minutes = _cost(stage), stage.seconds / 60
-    _save(stage, folder, Evaluation(stage.policy, [], stage.samples), command)  # safe before anything else
+    _save(stage, folder, Evaluation(stage.policy, [], stage.samples), command)  # first, in case a later step fails
     after, rows = evaluate_stage(stage, data), [before] if before else []
     origin = f"the last, after {stage.samples:,} samples"
     best = _best(stage, data, folder)
@@ -105,15 +111,15 @@ def close_run(
         _save(stage, folder, after, command)
     rows.append(after.row("after"))
     shown = max(range(len(after.rollouts)), key=lambda i: len(after.rollouts[i]))
-    rollout, tracks = after.rollouts[shown], getattr(data, "tracks", None)
+    rollout = after.rollouts[shown]
     rollout.save(folder / "rollout.npz")
-    record_rollout(folder / "rollout.rrd", rollout, tracks[shown] if tracks else None)
+    record_rollout(folder / "rollout.rrd", rollout, data.tracks[shown] if data.tracks else None)
     filmstrip(rollout, folder / "rollout.png")
 
     notes = [f"weights: {origin}"]
     if evaluations is not None and evaluations.stopped:
         notes.append(f"stopped early: {evaluations.stopped}")
-    table = to_markdown(score_rollouts(after.rollouts), summarise(after.rollouts), f"Stage {stage.name}")
+    table = to_markdown(score_rollouts(after.rollouts), after.summary, f"Stage {stage.name}")
     closing = [f"## Before and after\n\n{markdown_table(_HEADS, rows)}", *(f"- {note}" for note in notes), "", cost, ""]
     if stage.name == "expert":
         milestones = evaluations.milestones if evaluations else []
@@ -129,7 +135,7 @@ def _save(stage: PolicyStage, folder: Path, made: Evaluation, command: str) -> N
 
 
 def _best(stage: PolicyStage, data: MotionDataModule, folder: Path) -> Evaluation | None:
-    """The best weights of the validations and how they follow the clips, unless they are the last ones or there are none."""
+    """Evaluation of the weights with the best validation; None if there are none, or if they are the last ones."""
     path = folder / "checkpoints" / "best.ckpt"
     if not path.is_file():
         return None
@@ -138,9 +144,8 @@ def _best(stage: PolicyStage, data: MotionDataModule, folder: Path) -> Evaluatio
     if samples == stage.samples:
         return None
     policy = Policy(**checkpoint["hyper_parameters"]["policy"])
-    prefix = "policy."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    policy.load_state_dict(state)
+    weights = checkpoint["state_dict"].items()
+    policy.load_state_dict({k.removeprefix("policy."): v for k, v in weights if k.startswith("policy.")})
     return evaluate_stage(stage, data, policy, samples)
 
 
@@ -150,17 +155,10 @@ def _print(title: str, rows: list[list[str]], notes: list[str], cost: str, folde
         table.add_column(head, justify="left" if i == 0 else "right")
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    console.print(table)
-    console.print("Errors cover the frames until a clip is lost; each clip is in table.md.", highlight=False)
-    console.print(
-        "A body that just stands passes for success on motions done on the spot: read the errors too.", highlight=False
-    )
-    for note in notes:
-        console.print(note, highlight=False, soft_wrap=True)
-    console.print(cost, highlight=False)
-    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    console.print(f"look at '{name}': python -m physhmr_kit.view {folder}", highlight=False, soft_wrap=True)
+    Console().print(table)
+    print("Errors cover the frames until a clip is lost; table.md has a row for each clip.")
+    print("A body that just stands passes for success on motions done on the spot: read the errors too.")
+    print(*notes, cost, f"run folder: {folder}", f"look at '{name}': python -m physhmr_kit.view {folder}", sep="\n")
 
 
 def _close_encoder(stage: EncoderModule, folder: Path, command: str) -> None:
@@ -176,6 +174,6 @@ def _close_encoder(stage: EncoderModule, folder: Path, command: str) -> None:
 
 
 def _cost(stage: Stage) -> str:
-    """What a run cost: a sample is a control step of one body, or a frame given to the encoder."""
+    """Cost of a run in words. A sample is a control step of one body, or a frame given to the encoder."""
     rate = stage.samples / max(stage.seconds, 1e-9)
     return f"{stage.samples:,} samples in {stage.seconds:.0f} s of training, {rate:,.0f} samples/s"

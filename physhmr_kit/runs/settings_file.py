@@ -1,4 +1,4 @@
-"""Settings on the command line and in `config.yaml`: short names, lists of words, names of older versions, provenance."""
+"""Settings on the command line and in `config.yaml`: short names, lists, names of older versions, provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from physhmr_kit.stages.settings import to_plain
 from physhmr_kit.utils.errors import KitError
 
 PROVENANCE = ("stage", "command", "commit", "versions")
-"""Keys of config.yaml that tell where a run comes from; they are not settings."""
+"""Keys of config.yaml that are not settings."""
 
 _PACKAGES = ("torch", "pytorch-lightning", "mujoco", "gymnasium", "numpy")
 
@@ -45,21 +45,21 @@ _RENAMED = {
     "validation_windows": "data.validation_windows", "width": "network.width",
     "layers": "network.layers", "heads": "network.heads", "weight_decay": "optim.weight_decay",
 }  # fmt: skip
-"""Settings of config files of older versions, most of them without groups -> what they are called now."""
+"""Names of settings in older versions, most of them without groups -> current names."""
 
 _REMOVED = {
     "curriculum": "episodes end at env.termination_distance from the first iteration on",
     "termination_start": "episodes end at env.termination_distance from the first iteration on",
     "kind": "choose clips by data.clips and data.leave_out", "kinds": "choose clips by data.clips and data.leave_out",
     "mirror": "only the encoder is trained on mirrored motion: data.augmentation.mirror", "symmetry": "",
-    "persistence": "policy.std is all there is to action noise", "retry_share": "env.pre_failure_prob comes nearest",
-    "env.assist": "only the adaptation to one video has an assistive force, and sets it itself",
+    "persistence": "policy.std is the only setting of the action noise", "retry_share": "env.pre_failure_prob is the closest",
+    "env.assist": "only the adaptation to one video has an assistive force, with a schedule of its own",
 }  # fmt: skip
-"""Settings of older versions that are gone -> what to use in their place."""
+"""Settings that were removed -> what to use instead."""
 
 
 def leaves(kind: type, prefix: str = "") -> dict[str, Any]:
-    """Dotted name -> type of every setting of a dataclass and of those inside it."""
+    """Dotted name -> type of every setting of a dataclass, nested ones included."""
     found: dict[str, Any] = {}
     hints = get_type_hints(kind)
     for f in fields(kind):
@@ -69,21 +69,21 @@ def leaves(kind: type, prefix: str = "") -> dict[str, Any]:
 
 
 def full_names(names: Sequence[str]) -> dict[str, str]:
-    """Every way to write a setting -> its dotted name: in full, or by any ending that no other setting shares."""
+    """Every accepted spelling of a setting -> its dotted name: in full, or any unique ending."""
     endings = [(".".join(name.split(".")[i:]), name) for name in names for i in range(name.count(".") + 1)]
     shared = Counter(ending for ending, _ in endings)
     return {ending: name for ending, name in endings if shared[ending] == 1 or ending == name}
 
 
 def expand(argv: Sequence[str], settings: dict[str, Any], options: Sequence[str]) -> list[str]:
-    """The command line as the parser takes it: full names, underscores, and each list in one word.
+    """The command line as the parser expects it: full names, underscores, and each list as one word.
 
     `--clip-range .1 --clips demo walk.bvh` becomes `--ppo.clip_range .1 --data.clips=["demo", "walk.bvh"]`.
 
     Args:
         argv: what was typed.
         settings: dotted name -> type, from `leaves`.
-        options: options that are not settings; their names win.
+        options: options that are not settings; they take precedence.
     """
     names, result, rest = full_names(list(settings)), [], list(argv)
     while rest:
@@ -109,15 +109,15 @@ def expand(argv: Sequence[str], settings: dict[str, Any], options: Sequence[str]
         elif values:
             result.append(f"--{name}={json.dumps(values) if 'str' in hint else '[' + ', '.join(values) + ']'}")
         else:
-            result.append(f"--{name}")  # the parser says what is missing
+            result.append(f"--{name}")  # the parser reports the missing value
     return result
 
 
 def words_of_file(path: Path, settings: dict[str, Any], options: Sequence[str]) -> list[str]:
-    """The settings in a YAML file as words of a command line.
+    """The settings in a YAML file as command-line arguments.
 
     Raises:
-        KitError: no such file, not YAML, or a setting that does not exist; of one that is renamed or gone it says so.
+        KitError: no such file, not YAML, or an unknown setting; the message names the successor of an old one.
     """
     if not path.is_file():
         raise KitError(f"{path}: no such config file")
@@ -138,33 +138,33 @@ def words_of_file(path: Path, settings: dict[str, Any], options: Sequence[str]) 
             name = names[key]
         else:
             raise KitError(f"{path}: there is no setting '{key}'")
-        words.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
+        words.append(_word(name, value))
     return words
 
 
 def words_of(settings: Any, defaults: Any) -> list[str]:
-    """The settings of a dataclass that differ from these defaults, as words of a command line."""
-    former = _flat(to_plain(defaults))
-    return [
-        f"--{k}={v if isinstance(v, str) else json.dumps(v)}"
-        for k, v in _flat(to_plain(settings)).items()
-        if v != former[k]
-    ]
+    """The settings of a dataclass that differ from these defaults, as command-line arguments."""
+    unchanged = _flat(to_plain(defaults))
+    return [_word(name, value) for name, value in _flat(to_plain(settings)).items() if value != unchanged[name]]
+
+
+def _word(name: str, value: Any) -> str:
+    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _former(key: str) -> str | None:
-    """What became of a setting of an older version, or of the group that it is in; None for any other name."""
+    """How to replace a setting of an older version, or its group; None for any other name."""
     parts = key.split(".")
     for name in (".".join(parts[:n]) for n in range(len(parts), 0, -1)):
         if name in _RENAMED:
             return f"'{name}' is now '{_RENAMED[name]}'"
         if name in _REMOVED:
-            return f"'{name}' is gone; remove the line" + (f" ({_REMOVED[name]})" if _REMOVED[name] else "")
+            return f"'{name}' was removed; delete the line" + (f" ({_REMOVED[name]})" if _REMOVED[name] else "")
     return None
 
 
 def _flat(content: dict, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
+    """Nested settings by dotted name."""
     result: dict[str, Any] = {}
     for key, value in content.items():
         result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -172,16 +172,10 @@ def _flat(content: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def provenance(stage: str, command: str) -> dict[str, Any]:
-    """Where a run comes from: stage, command, commit of the kit (None outside a checkout), versions."""
+    """Origin of a run: stage, command, commit of the kit (None outside a checkout), package versions."""
     try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
-        commit = asked.stdout.strip() or None
+        git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=5).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         commit = None
     versions = {"physhmr_kit": __version__} | {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -1,4 +1,4 @@
-"""One LightningModule for each stage of learning; each file holds a loop, top to bottom; `settings.py` all settings.
+"""The LightningModule, data module and settings of each training stage: encoder -> expert -> distill -> finetune.
 
-encoder -> expert -> distill -> finetune. `base.py` makes runs resumable, `build.py` turns settings into a module.
+`base.py` makes runs resumable, `build.py` builds a module from settings, `settings.py` holds all settings.
 """

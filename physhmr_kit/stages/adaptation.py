@@ -1,8 +1,8 @@
-"""Stage `finetune` on one video, where no ground truth exists: a policy is adapted to the visual track of one person.
+"""Stage `finetune` on one video without ground truth: a policy is adapted to the visual track of one person.
 
 Rewards come from the rays and from the refined estimate: its pose relative to the root, velocities and contacts. Episodes end by the
-`relative` distance, so that a body in another place than the estimate does not fail. An assistive force at the pelvis is annealed to
-zero over the first half of the run (in the manner of PTM, arXiv 2412.17377). Validation follows the video from its first frame without it.
+`relative` distance, so that a body at another place than the estimate does not fail. An assistive force at the pelvis is annealed to
+zero over the first half of the run (as in PTM, arXiv 2412.17377). Validation follows the video from its first frame without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from physhmr_kit.learning.networks import Policy
 from physhmr_kit.metrics.reprojection import ray_distance
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.simulation.registry import accelerator_of
-from physhmr_kit.stages.data import Batches, MotionDataModule
+from physhmr_kit.stages.data import MotionDataModule
 from physhmr_kit.stages.finetune import FinetuneModule
 from physhmr_kit.stages.settings import ADAPTATION_CONFIG, FinetuneConfig
 from physhmr_kit.utils.errors import KitError
@@ -33,16 +33,16 @@ from physhmr_kit.vision.refinement import refined_clip
 from physhmr_kit.vision.track import VisualTrack
 
 ASSIST = 300.0
-"""Largest assistive force at the beginning, N; less than half of the body's weight."""
+"""Limit of the assistive force at the start, N; less than half of the body's weight."""
 
 GOOD_MM = 50.0
-"""Mean distance of the joints from their rays, mm, below which a video that is followed to its end needs no more training."""
+"""Mean distance of the joints from their rays, mm, below which training stops once the whole video is followed."""
 
-_ASSISTED = 0.5  # share of a run over which the assistive force falls to zero
+_ASSISTED = 0.5  # share of a run over which the assistive force falls to 0
 
 
 class VideoDataModule(MotionDataModule):
-    """One person in one video. The clip to follow is the refined estimate.
+    """One person in one video; the clip to imitate is the refined estimate.
 
     Args:
         track: the person's visual track.
@@ -55,27 +55,24 @@ class VideoDataModule(MotionDataModule):
 
     @classmethod
     def read(cls, config: FinetuneConfig) -> VideoDataModule:
-        """Keypoints and camera of `config.video` and `config.camera`, as `reconstruct` reads them; the person's size is estimated.
+        """Read the keypoints of `config.video` and the camera of `config.camera`; the person's size is estimated.
 
         Raises:
             KitError: files that cannot be read or do not belong together, or no camera.
         """
         if config.video is None or config.camera is None:
-            raise KitError("a video to adapt to needs --video KEYPOINTS.npz and --camera CAMERA.json")
+            raise KitError("adapting to a video needs --video KEYPOINTS.npz and --camera CAMERA.json")
         keypoints, camera = KeypointTrack.load(config.video), Camera.load(Path(config.camera))
         return cls(track_from_keypoints(keypoints, camera, load_encoder(config.cameras.encoder), None))
-
-    def val_dataloader(self) -> Batches:
-        return Batches([[0]])
 
 
 class AdaptationModule(FinetuneModule):
     """PPO on one video.
 
     Args:
-        config: the settings; nothing is imitated.
-        policy: the student to begin with.
-        minutes: length of the run, where it is limited by time instead of by iterations.
+        config: the settings; `ppo.imitation_coef` must be 0.
+        policy: the initial student.
+        minutes: length of the run, if it is limited by time instead of iterations.
     """
 
     def __init__(
@@ -89,12 +86,12 @@ class AdaptationModule(FinetuneModule):
 
     @property
     def share_done(self) -> float:
-        """Share of the run that is over, 0 to 1."""
+        """Completed share of the run, 0 to 1."""
         return self.seconds / 60 / self.minutes if self.minutes else self.current_epoch / self.config.iterations
 
     @property
     def assist(self) -> float:
-        """Largest assistive force now, N."""
+        """Current limit of the assistive force, N."""
         return ASSIST * max(0.0, 1 - self.share_done / _ASSISTED)
 
     def on_train_epoch_start(self) -> None:
@@ -106,13 +103,12 @@ class AdaptationModule(FinetuneModule):
     def validation_step(self, clips: list[int], batch_idx: int) -> None:
         """Follow the video from its first frame until the body is lost."""
         super().validation_step(clips, batch_idx)
-        rollout = self.worst  # the only one
+        rollout = self.worst  # there is only one
         assert rollout is not None
         seen = self.datamodule.track[: len(rollout)]
         off = ray_distance(rollout.simulated.body_pos, seen.centre, seen.ray_point, seen.ray_confidence)
         self.followed, self.off_mm = len(rollout) / len(self.datamodule.track), float(off.nanmean())
-        self.whole = rollout.success
-        self.good = self.whole and self.off_mm < GOOD_MM
+        self.good = rollout.success and self.off_mm < GOOD_MM
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -128,8 +124,7 @@ class Adaptation:
         policy: the best of all validations.
         followed: share of the video that it follows before it is lost, 0 to 1.
         off_mm: mean distance of its joints from their rays until then, mm.
-        samples: control steps of training.
-        minutes: of training.
+        samples, minutes: control steps and time of training.
     """
 
     policy: Policy
@@ -140,7 +135,7 @@ class Adaptation:
 
 
 class _Best(pl.Callback):
-    """Keeps the best policy of all validations and reports how much of the video it follows, and how closely."""
+    """Keeps the best policy of all validations and reports its progress."""
 
     def __init__(self, report: Callable[[float, float, float], None] | None):
         self.report, self.score, self.followed, self.off_mm = report, float("-inf"), 0.0, float("nan")
@@ -174,14 +169,14 @@ def adapt(
     """Train a policy on a video until it follows all of it closely (`GOOD_MM`), time is up, or Ctrl-C is pressed.
 
     Args:
-        policy: to begin with; it is left as it is.
-        track: of the person.
-        minutes: longest time of training.
+        policy: initial policy; it is not changed.
+        track: the person's visual track.
+        minutes: time limit of training.
         config: settings; `iterations` is not used.
-        device: where simulator and networks live; where the simulator computes by default.
-        progress: called with (share of the time used, share of the video that is followed, mean distance from the rays in mm).
+        device: of simulator and networks; the simulator's by default.
+        progress: called with (used share of the time, followed share of the video, mean distance from the rays in mm).
     """
-    if policy.control == "absolute":  # an action of 1 is much more than half a radian
+    if policy.control == "absolute":  # an action of 1 is much more than the half radian of other controls
         config = replace(config, policy=replace(config.policy, std=0.02))
     data, best = VideoDataModule(track), _Best(progress)
     module = AdaptationModule(replace(config, iterations=10**6), copy.deepcopy(policy), minutes)
@@ -201,7 +196,7 @@ def adapt(
         trainer.fit(module, datamodule=data)
         trainer.validate(module, datamodule=data, verbose=False)
     except SystemExit as stop:
-        if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C is exit(1)
+        if not isinstance(stop.__context__, KeyboardInterrupt):  # Lightning exits with 1 on Ctrl-C
             raise
     finally:
         module.teardown("fit")

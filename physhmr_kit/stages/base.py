@@ -1,7 +1,7 @@
-"""What every stage shares under Lightning: one epoch is one iteration, clips are the validation set, runs resume bit-exactly.
+"""Base classes of the stages: one epoch is one iteration, clips are the validation set, runs resume bit-exactly.
 
-An iteration is a rollout and its updates. `minibatches` collects the rollout and yields what each optimiser step learns
-from, so `trainer.current_epoch` counts iterations and `trainer.global_step` counts updates.
+An iteration is a rollout and its updates. `minibatches` collects the rollout and yields the minibatch of each optimiser
+step, so `trainer.current_epoch` counts iterations and `trainer.global_step` counts updates.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _SEED_STRIDE = 1_000_003  # between the seeds of two processes
 class Stage(pl.LightningModule):
     """A LightningModule whose run can be killed after any checkpoint and resumed to the same weights.
 
-    Lightning's checkpoints hold weights, optimisers and loop counters. Added here: the generator of the stage, its sample
-    count, and whatever `extra_state` returns, for every process of the run.
+    Lightning's checkpoints hold weights, optimisers and loop counters. Added here: the sample count, and for every process
+    the random generator of the stage and its `extra_state`.
 
     Args:
-        config: settings of the stage, or the same as plain data.
+        config: settings of the stage.
     """
 
     name: str
-    """Of the stage: 'encoder', 'expert', 'distill' or 'finetune'."""
+    """Name of the stage: 'encoder', 'expert', 'distill' or 'finetune'."""
 
     def __init__(self, config: Any):
         super().__init__()
@@ -52,7 +52,7 @@ class Stage(pl.LightningModule):
         self.generator = torch.Generator().manual_seed(config.seed)
         self._resume: dict | None = None
 
-    # ---- for a stage to fill in
+    # ---- implemented by each stage
 
     @property
     @abstractmethod
@@ -61,10 +61,10 @@ class Stage(pl.LightningModule):
 
     @abstractmethod
     def minibatches(self) -> Iterator[Any]:
-        """Collect the data of one iteration and yield the `num_minibatches` that it learns from."""
+        """Collect the data of one iteration and yield its `num_minibatches` minibatches."""
 
     def extra_state(self) -> dict:
-        """State to keep beside the weights: tensors, numbers, strings, and dicts and lists of them."""
+        """Further state to save in a checkpoint: tensors, numbers, strings, and dicts and lists of them."""
         return {}
 
     def load_extra_state(self, state: dict) -> None:
@@ -87,17 +87,16 @@ class Stage(pl.LightningModule):
         if "processes" not in saved:
             raise KitError("the checkpoint was written by another version of the kit; start a new run from its weights")
         self.samples = saved["samples"]
-        if self._trainer is None:  # load_from_checkpoint: only the weights are wanted
+        if self._trainer is None:  # load_from_checkpoint needs only the weights
             return
-        if len(saved["processes"]) != self.trainer.world_size:
-            raise KitError(
-                f"the run was trained by {len(saved['processes'])} processes; resume it with as many, not {self.trainer.world_size}"
-            )
+        before, now = len(saved["processes"]), self.trainer.world_size
+        if before != now:
+            raise KitError(f"the run was trained by {before} processes; resume it with {before}, not {now}")
         self._resume = saved["processes"][self.global_rank]
 
     @property
     def root_device(self) -> torch.device:
-        """Where this process of the Trainer computes."""
+        """Device of this process of the Trainer."""
         return self.trainer.strategy.root_device
 
     @property
@@ -107,13 +106,13 @@ class Stage(pl.LightningModule):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, earlier sessions included: what the Trainer's `Timer` says, 0 without one."""
+        """Seconds of training so far, earlier sessions included, by the Trainer's `Timer`; 0 without one."""
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined] # set by the Trainer, declared nowhere
         timer = next((c for c in callbacks if isinstance(c, Timer)), None)
         return 0.0 if timer is None else timer.time_elapsed("train")
 
     def log_iteration(self, values: dict[str, float], progress_bar: tuple[str, ...] = ()) -> None:
-        """Log the figures of an iteration, averaged over all processes."""
+        """Log metrics of an iteration, averaged over all processes."""
         shared = self.trainer.world_size > 1
         for key, value in values.items():
             self.log(key, value, prog_bar=key in progress_bar, sync_dist=shared)
@@ -121,18 +120,18 @@ class Stage(pl.LightningModule):
 
 
 class PolicyStage(Stage):
-    """What the expert, the student and its fine-tuning share: environments, labels, evaluation of all clips.
+    """A stage that trains a policy: environments, rollouts, evaluation of all clips.
 
-    Clips (and, for a student, their views) come from the Trainer's datamodule. The training environment is built when the
-    fit begins, on the Trainer's device; the evaluation environment at the first validation. Both are closed in `teardown`.
+    Clips (and, for a student, their views) come from the Trainer's datamodule. The training environment is built at the
+    start of a fit, on the Trainer's device; the evaluation environment at the first validation. Both are closed in `teardown`.
 
     Args:
         config: settings with `sim` and `env` groups.
-        policy: the network that is trained.
+        policy: the network to train.
     """
 
     collector: Collector
-    """What steps the training environment; built in `open`."""
+    """Steps the training environment; built in `open`."""
 
     def __init__(self, config: Any, policy: Policy):
         super().__init__(config)
@@ -141,22 +140,22 @@ class PolicyStage(Stage):
         self._env: TrackingEnv | None = None
         self.evaluation: TrackingEnv | None = None
         self.scores: list[ClipScore] = []
-        """How each clip was followed in the last validation."""
+        """Score of each clip in the last validation."""
         self.worst: Rollout | None = None
-        """The rollout of the last validation that was lost first, or followed worst."""
+        """The worst rollout of the last validation: the one lost first, else the one with the largest error."""
 
     # ---- environments
 
     @property
     def env(self) -> TrackingEnv:
-        """The training environment, from `open` to `teardown`."""
+        """The training environment, available between `open` and `teardown`."""
         if self._env is None:
-            raise RuntimeError("the training environment is not open; a Trainer opens it, or `PolicyStage.open`")
+            raise RuntimeError("there is no training environment; a Trainer builds it, or `PolicyStage.open`")
         return self._env
 
     @property
     def tracking(self) -> TrackingConfig:
-        """The episode as this stage's policy observes it and acts in it."""
+        """Episode settings with the observation groups and the control of the policy."""
         return TrackingConfig.of(self.config.env, self.policy.groups, self.policy.control)
 
     def setup(self, stage: str) -> None:
@@ -164,12 +163,12 @@ class PolicyStage(Stage):
             self.open(self.datamodule, self.root_device, self.global_rank)
 
     def open(self, data: MotionDataModule, device: torch.device | str = "cpu", rank: int = 0) -> None:
-        """Build the training environment and what steps it. A Trainer does this in `setup`; call it to look at the parts.
+        """Build the training environment and its collector. A Trainer does this in `setup`; call it to use a stage without one.
 
         Args:
             data: clips and views.
-            device: where simulator and networks live.
-            rank: of this process; each draws its own random numbers.
+            device: of simulator and networks.
+            rank: of this process; each has its own random numbers.
         """
         sim, seed = self.config.sim, self.config.seed + _SEED_STRIDE * rank
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -180,9 +179,14 @@ class PolicyStage(Stage):
         self.make_collector()
 
     @property
+    def training_groups(self) -> tuple[str, ...]:
+        """Observation groups of the training environment: those of the policy, of a critic and of a teacher."""
+        return self.policy.groups
+
+    @property
     def training_episode(self) -> TrackingConfig:
-        """The episode to train in; it observes more than the policy where a teacher or a critic reads more."""
-        return self.tracking
+        """Episode settings of the training environment."""
+        return TrackingConfig.of(self.config.env, tuple(dict.fromkeys(self.training_groups)), self.policy.control)
 
     @abstractmethod
     def make_collector(self) -> None:
@@ -221,7 +225,7 @@ class PolicyStage(Stage):
         self.log_iteration(values, progress_bar=("reward", "failed"))
 
     def iteration_values(self) -> dict[str, float]:
-        """Figures of the stage itself to log after an iteration."""
+        """Further metrics of a stage to log after an iteration."""
         return {}
 
     def extra_state(self) -> dict:
@@ -230,7 +234,7 @@ class PolicyStage(Stage):
     def load_extra_state(self, state: dict) -> None:
         self.collector.obs = self.env.load_state_dict(state["env"])
 
-    # ---- validation: every clip is followed once from its first frame
+    # ---- validation: one rollout of every clip from its first frame
 
     def on_validation_epoch_start(self) -> None:
         self.scores, self.worst = [], None
@@ -257,11 +261,11 @@ class PolicyStage(Stage):
 
 
 class LabelledStage(PolicyStage):
-    """A policy stage whose student is labelled by an expert with the reference in view."""
+    """A policy stage whose student gets labels from an expert that observes the reference."""
 
     def teach(self, teacher: Policy | None) -> None:
-        """Set the expert, and freeze it; None where no labels are needed, e.g. when a checkpoint is loaded for evaluation."""
-        # in a tuple, so that it is not a submodule: it is not trained, averaged or saved
+        """Set the expert and freeze it; None if no labels are needed, e.g. when a checkpoint is loaded for evaluation."""
+        # in a tuple, so that it is not a submodule, which would be averaged and saved
         self._teacher = (None if teacher is None else teacher.requires_grad_(False),)
 
     @property
@@ -276,22 +280,17 @@ class LabelledStage(PolicyStage):
             self.teacher.to(device)
         super().open(data, device, rank)
 
-    def labelled_episode(self, groups: tuple[str, ...] = ()) -> TrackingConfig:
-        """The episode to train in, which observes what student and expert read, and these groups."""
-        read = dict.fromkeys((*self.policy.groups, *groups, *self.teacher.groups))
-        return TrackingConfig.of(self.config.env, tuple(read), self.policy.control)
-
     def label(self, obs: Observation) -> torch.Tensor:
-        """The student's action that asks for the target the expert would set: (N, 69)."""
+        """The student action (N, 69) that results in the PD targets of the expert."""
         return self.env.label(self.teacher(obs), self.teacher.control)
 
 
 def _quality(rollout: Rollout) -> tuple:
-    """Orders rollouts from the worst to the best: lost ones first, by the share that was followed, then by error."""
+    """Sort key of rollouts, worst first: lost ones by the share that was followed, then the others by error."""
     (score,) = score_clips([rollout])
     return (score.success, score.share, -score.tracking_mm)
 
 
 def as_policy(policy: Policy | dict | None) -> Policy | None:
-    """A policy, or a fresh one with the `Policy.spec` that a checkpoint holds."""
+    """A policy as it is; a new one for the `Policy.spec` in a checkpoint."""
     return Policy(**policy) if isinstance(policy, dict) else policy

@@ -1,4 +1,4 @@
-"""From the settings of a stage to a module and its data, ready for a Lightning Trainer."""
+"""Builds the LightningModule and the data module of a stage from its settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from physhmr_kit.utils.errors import KitError
 
 
 def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
-    """The module and the data module of a stage's settings; weights are read before clips are loaded and filmed.
+    """The module and the data module of a stage; weights are read first, since loading and filming clips takes longer.
 
     Raises:
         KitError: clips or weights that cannot be read.
@@ -36,7 +36,7 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
     teacher = read_policy("expert", config.expert)
     if isinstance(config, FinetuneConfig):
         if config.video and config.ppo.imitation_coef:
-            raise KitError("a video has no ground truth that an expert could be shown; leave --imitation_coef at 0")
+            raise KitError("an expert cannot label a video, which has no ground truth; leave --imitation_coef at 0")
         student = fresh_student(config.policy, teacher) if config.policy.student == "estimate" and not init else None
         student = student or read_policy("distill", init)
         if config.video:
@@ -49,19 +49,19 @@ def build_stage(config) -> tuple[Stage, pl.LightningDataModule]:
 
 
 def read_policy(stage: str, given: str | Path | None) -> Policy:
-    """A policy that reads and acts as those of a stage do: an expert, or ('distill', perhaps fine-tuned) a student.
+    """Load a policy with the observations and control of a stage: 'expert', or 'distill' for any student.
 
     Args:
         given: a weights file or run folder; the bundled weights of the stage when None.
 
     Raises:
-        KitError: no such weights, or those of another kind of policy.
+        KitError: no such weights, or weights of another kind of policy.
     """
     path = find_weights(stage, given)
     policy = load_policy(path)
     of_estimate = {estimate: true for true, estimate in ESTIMATES.items()}
     if stage == "expert":
-        policy = policy.reading([of_estimate.get(g, g) for g in policy.groups])  # one that was trained on noise
+        policy = policy.reading([of_estimate.get(g, g) for g in policy.groups])  # an expert trained on noisy references
     if policy.control == "absolute":
         fits = stage != "expert" and reads_as_paper(policy.groups)
     elif stage == "expert":
@@ -71,16 +71,16 @@ def read_policy(stage: str, given: str | Path | None) -> Policy:
     if not fits:
         reads = ", ".join(policy.groups)
         raise KitError(
-            f"{path}: not weights of stage '{stage}'; this policy reads {reads} and its control is {policy.control}"
+            f"{path}: not weights of stage '{stage}'; the policy reads {reads}, its control is {policy.control}"
         )
     return policy
 
 
 def find_weights(stage: str, given: str | Path | None = None) -> Path:
-    """A weights file: the one given, the `weights.safetensors` of a given run folder, or the bundled one of the stage.
+    """Path of the weights: the given file, `weights.safetensors` in the given run folder, or the bundled file of the stage.
 
     Raises:
-        KitError: nothing there.
+        KitError: no such file.
     """
     path = Path(given) if given else BUNDLED / f"{stage}.safetensors"
     if path.is_dir():

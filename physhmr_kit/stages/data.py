@@ -1,4 +1,4 @@
-"""Data modules: the clips a stage learns from and is validated on, and, for a student, the cameras that filmed them."""
+"""Data modules: the clips of a stage for training and validation, and for a student the camera views of them."""
 
 from __future__ import annotations
 
@@ -19,40 +19,28 @@ from physhmr_kit.stages.settings import CameraData, EncoderData, MotionData
 from physhmr_kit.stages.views import film_library
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.pretrained import load_encoder
+from physhmr_kit.vision.track import VisualTrack
 
-_MOST_ENVS = 256  # clips that one process validates side by side
+_MAX_ENVS = 256  # clips in a validation batch
 VALIDATION_SEED = 10_007
-"""Added to the seed of a run: validation cameras are not among those trained on."""
+"""Added to the seed of a run, so that validation cameras differ from the training cameras."""
 
 
 class Iterations(IterableDataset):
-    """The minibatches of one iteration of a stage, made anew each time they are iterated over: one epoch of the Trainer."""
+    """One epoch of the Trainer: `batches()` is called each time an epoch starts, and yields `length` batches."""
 
-    def __init__(self, minibatches: Callable[[], Iterator], length: int):
-        self.minibatches, self.length = minibatches, length
+    def __init__(self, batches: Callable[[], Iterator], length: int):
+        self.batches, self.length = batches, length
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator:
-        return self.minibatches()
-
-
-class Batches(IterableDataset):
-    """Given batches, one after the other."""
-
-    def __init__(self, batches: list):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator:
-        return iter(self.batches)
+        return self.batches()
 
 
 class IterationDataModule(pl.LightningDataModule):
-    """The training data of every stage: what the stage itself collects in an iteration."""
+    """Base class: the training data of a stage is what the stage collects itself in each iteration."""
 
     def train_dataloader(self) -> Iterations:
         stage = self.trainer and self.trainer.lightning_module
@@ -61,20 +49,22 @@ class IterationDataModule(pl.LightningDataModule):
 
 
 class MotionDataModule(IterationDataModule):
-    """The clips to imitate. Validation follows each of them once, in every process an equal share.
+    """The clips to imitate. Validation is one rollout of each, shared out among the processes.
 
     Args:
         library: the clips.
     """
 
     monitor = ("val/score", "max")
-    """The figure that tells the best weights, and whether it should be large."""
+    """The metric by which the best weights are chosen, and its mode."""
     visual: VisualLibrary | None = None
-    """The views of the training cameras."""
+    """Training views of the clips."""
     estimates: Estimates | None = None
-    """Noisy versions of the clips, which a policy observes in training instead of the clips; validation is exact."""
+    """Noisy versions of the clips, which a policy observes in training instead of the clips; validation has no noise."""
     validation_visual: VisualLibrary | None = None
     """One other view of each clip, for validation."""
+    tracks: list[VisualTrack] | None = None
+    """The validation view of each clip, for the viewer."""
 
     def __init__(self, library: MotionLibrary, estimates: Estimates | None = None):
         super().__init__()
@@ -82,62 +72,65 @@ class MotionDataModule(IterationDataModule):
 
     @classmethod
     def load(cls, data: MotionData, noise: MotionNoise | None = None, seed: int = 0) -> MotionDataModule:
-        """Read the clips that are not held out, and make noisy versions of them where `noise` asks for any.
+        """Load the clips that are not held out, and make `noise.versions` noisy versions of them.
 
         Raises:
-            KitError: a clip that cannot be read, or nothing left to train on.
+            KitError: a clip that cannot be read, or no clip left to train on.
         """
         library = load_library(data)
         if noise is None or noise.versions == 1:
             return cls(library)
         return cls(library, Estimates(noisy_library(library, noise, seed), noise.versions, library.lengths))
 
-    def val_dataloader(self) -> Batches:
-        """Batches of clip ids for this process, long clips together."""
+    def val_dataloader(self) -> Iterations:
+        """Batches of clip ids for this process, sorted by length."""
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         order = self.library.lengths.argsort(descending=True).tolist()
-        ids = order[rank::world] or order[:1]  # a process without clips follows one again: all must validate
-        size = min(len(ids), _MOST_ENVS)
-        return Batches([ids[i : i + size] for i in range(0, len(ids), size)])
+        ids = order[rank::world] or order[:1]  # a process without clips repeats one: all must validate
+        size = min(len(ids), _MAX_ENVS)
+        batches = [ids[i : i + size] for i in range(0, len(ids), size)]
+        return Iterations(batches.__iter__, len(batches))
 
 
 class FilmedMotionDataModule(MotionDataModule):
-    """Clips and the synthetic cameras through which a student sees them.
+    """Clips and the synthetic views of them that a student observes.
 
     Args:
         library: the clips.
-        visual: the views to train on.
-        validation_visual: one other view of each clip, to validate on.
+        visual: training views.
+        validation_visual: one other view of each clip; the training views when omitted.
+        tracks: the same validation views, for the viewer.
     """
 
-    def __init__(self, library: MotionLibrary, visual: VisualLibrary, validation_visual: VisualLibrary | None = None):
+    def __init__(
+        self,
+        library: MotionLibrary,
+        visual: VisualLibrary,
+        validation_visual: VisualLibrary | None = None,
+        tracks: list[VisualTrack] | None = None,
+    ):
         super().__init__(library)
-        self.visual, self.validation_visual = visual, validation_visual or visual
-        self.tracks: list | None = None
-        """The validation view of each clip, for the viewer."""
+        self.visual, self.validation_visual, self.tracks = visual, validation_visual or visual, tracks
 
     @classmethod
     def film(cls, data: MotionData, cameras: CameraData, seed: int) -> FilmedMotionDataModule:
-        """Read the clips and film them.
+        """Load the clips and film them.
 
         Raises:
             KitError: clips or encoder weights that cannot be read.
         """
         library, encoder = load_library(data), load_encoder(cameras.encoder)
         visual, _ = film_library(library, encoder, cameras.views, seed, cameras.filming)
-        validation_visual, tracks = film_library(library, encoder, 1, seed + VALIDATION_SEED)
-        module = cls(library, visual, validation_visual)
-        module.tracks = tracks
-        return module
+        return cls(library, visual, *film_library(library, encoder, 1, seed + VALIDATION_SEED))
 
 
 class EncoderDataModule(IterationDataModule):
-    """The clips that are filmed to train the encoder; the stage draws windows, cameras and noise itself.
+    """The clips for training the encoder; the stage itself draws windows, cameras and noise.
 
     Args:
         library: the clips.
-        data: which of them are held out, and how many windows are validated.
+        data: settings: which clips are held out, and the number of validation windows.
 
     Raises:
         KitError: every clip is held out.
@@ -160,29 +153,30 @@ class EncoderDataModule(IterationDataModule):
 
     @property
     def monitor(self) -> tuple[str, str]:
-        """The figure that tells the best weights, and whether it should be large."""
+        """The metric by which the best weights are chosen, and its mode."""
         return f"{self.validation_name}/mpjpe_mm", "min"
 
     @classmethod
     def load(cls, data: EncoderData) -> EncoderDataModule:
-        """Read the clips.
+        """Load the clips.
 
         Raises:
             KitError: a clip that cannot be read, or every clip is held out.
         """
         return cls(sources.load_library(list(data.clips)), data)
 
-    def val_dataloader(self) -> Batches:
+    def val_dataloader(self) -> Iterations:
         """Numbers of windows, e.g. 24, 24, 24, 24: validation draws its windows from fixed seeds."""
         count = self.data.validation_windows
-        return Batches([min(self.batch, count - i) for i in range(0, count, self.batch)])
+        batches = [min(self.batch, count - i) for i in range(0, count, self.batch)]
+        return Iterations(batches.__iter__, len(batches))
 
 
 def load_library(data: MotionData) -> MotionLibrary:
-    """The clips of these settings that are not held out.
+    """Load the clips of these settings that are not held out.
 
     Raises:
-        KitError: a clip that cannot be read, or nothing left to train on.
+        KitError: a clip that cannot be read, or no clip left to train on.
     """
     library = sources.load_library(list(data.clips), data.strict, data.skip_unsupported)
     wanted = [

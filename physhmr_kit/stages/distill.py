@@ -1,7 +1,7 @@
 """Stage `distill`: the student learns the expert's skill from vision alone, on the states the student visits.
 
-An iteration, in the order in which it happens: the student acts, the expert labels each state it reaches, and the student
-is regressed onto the labels of this rollout and of the last few (DAgger, Ross et al. 2011).
+An iteration, in order: the student acts, the expert labels each visited state, and the student is regressed onto the labels
+of this rollout and the last few (DAgger, Ross et al. 2011).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import torch
 
 from physhmr_kit.body.skeleton import NUM_DOFS
-from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.learning.buffer import RingBuffer
 from physhmr_kit.learning.collect import Collector
 from physhmr_kit.learning.networks import Policy
@@ -25,8 +24,8 @@ class DistillModule(LabelledStage):
 
     Args:
         config: the settings.
-        teacher: the expert that labels; it reads the reference.
-        policy: student to start from; fresh when omitted.
+        teacher: the expert that labels; it observes the reference.
+        policy: initial student; a new one when omitted.
     """
 
     name = "distill"
@@ -54,8 +53,8 @@ class DistillModule(LabelledStage):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": falling, "interval": "epoch"}}
 
     @property
-    def training_episode(self) -> TrackingConfig:
-        return self.labelled_episode()
+    def training_groups(self) -> tuple[str, ...]:
+        return (*self.policy.groups, *self.teacher.groups)
 
     def make_collector(self) -> None:
         settings = self.config.optim
@@ -68,7 +67,7 @@ class DistillModule(LabelledStage):
         return self.config.optim.updates
 
     def minibatches(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Roll out, label, and yield samples of the buffer."""
+        """Roll out, label, and yield minibatches sampled from the buffer."""
         batch = self.collect(teacher=self.label)
         self.buffer.add(obs=batch.flat("policy_in"), label=batch.flat("label"))
         self.policy.norm.update(batch.policy_in)
@@ -76,7 +75,7 @@ class DistillModule(LabelledStage):
             yield self.buffer.sample(self.config.optim.minibatch_size, self.generator)
 
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """L_BC of the paper: mean squared error of the student's mean action over the 69."""
+        """L_BC of the paper: mean squared error of the student's mean action over the 69 DoF."""
         loss = (self.policy.mean(batch["obs"]) - batch["label"]).square().mean()
         self.log("loss/imitation", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch["label"]))
         return loss

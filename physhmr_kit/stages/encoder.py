@@ -1,7 +1,7 @@
-"""Stage `encoder`: synthetic cameras film motion capture, a synthetic detector errs, and the encoder learns to estimate the pose.
+"""Stage `encoder`: learns to estimate pose from keypoints, on motion filmed by synthetic cameras and a noisy synthetic detector.
 
 An iteration: draw windows of clips, augment them (speed, left-right, limb lengths), film them, add noise, encode, compare.
-Every number drawn in iteration k comes from one generator seeded with (seed, k), so a resumed run draws what the killed one would have.
+Every random number of iteration k comes from a generator seeded with (seed, k), so a resumed run draws the same ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOSS_WEIGHTS = {
     "joints": 1.0,  # the same over the 23 joints
     "position": 10.0,  # L1 of root-relative joint positions, m
     "joint_velocity": 0.5,  # L1 of their change, m/s
-    "contact": 0.2,  # cross entropy
+    "contact": 0.2,  # binary cross entropy
     "up": 5.0,  # squared distance of unit vectors, over windows whose camera is miscalibrated
     "uncertainty": 2.0,  # L1 between stated and actual distance of the joints, m; its minimum is the median
 }
@@ -47,18 +47,14 @@ def losses(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor
         "position": (position - batch.position).abs().mean(),
         "joint_velocity": moved.abs().mean(),
         "contact": F.binary_cross_entropy_with_logits(out["contact"], batch.contact),
-        "up": _over(batch.guessed, (out["up"] - batch.up).square().sum(-1)),
+        # a mean over all windows, so that few guessed ones have a small weight
+        "up": ((out["up"] - batch.up).square().sum(-1) * batch.guessed.unsqueeze(-1)).mean(),
         "uncertainty": (out["uncertainty"] - distance).abs().mean(),
     }
 
 
-def _over(rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Sum over the marked windows (B,) of values (B, T), divided by the number of all, so that few marked ones weigh little."""
-    return (values * rows.unsqueeze(-1)).mean()
-
-
 def errors(out: dict[str, torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
-    """Figures of every frame: root orientation in degrees, joints in mm relative to the root, with and without alignment."""
+    """Errors of every frame: root orientation in degrees, joints in mm relative to the root, with and without alignment."""
     angle = roma.rotmat_geodesic_distance(out["rotmat"][..., 0, :, :], batch.rotmat[..., 0, :, :])
     position, truth = joint_positions(out["rotmat"]).flatten(0, 1), batch.position.flatten(0, 1)
     mpjpe = (position - truth).norm(dim=-1).mean(-1)
@@ -114,7 +110,7 @@ class EncoderModule(Stage):
         return 1
 
     def minibatches(self) -> Iterator[Batch]:
-        """Draw windows and film them."""
+        """Draw a batch of windows and film them."""
         data, rank = self.config.data, self.global_rank
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step + 500_009 * rank)
         frames = data.windows[int(torch.randint(len(data.windows), (), generator=generator))]
@@ -138,12 +134,12 @@ class EncoderModule(Stage):
         self.log_iteration({})
 
     def _draw(self, allowed: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Clips by the square root of their length: long ones hold more, but not everything."""
+        """Draw clip ids with probability proportional to the square root of their length."""
         return torch.multinomial(
             self.library.lengths.float().sqrt() * allowed, count, replacement=True, generator=generator
         )
 
-    # ---- validation: the same windows, cameras and noise every time; motions as they are
+    # ---- validation: the same windows, cameras and noise every time; no augmentation
 
     def validation_step(self, count: int, batch_idx: int) -> None:
         generator = torch.Generator().manual_seed(7_919 * (batch_idx + 1))

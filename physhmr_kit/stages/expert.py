@@ -1,7 +1,6 @@
-"""Stage `expert`: one policy learns to track every clip by PPO, with the reference in view.
+"""Stage `expert`: one policy learns to track every clip by PPO, observing the reference.
 
-An iteration is that of `ppo_stage.PPOStage`. With `noise.versions` the policy is shown noisy versions of the reference, while
-rewards and the critic know the clip itself.
+With `noise.versions` the policy observes noisy versions of the reference, while rewards and critic use the clip itself.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class ExpertModule(PPOStage):
 
     Args:
         config: the settings.
-        policy: to start from; fresh when omitted.
+        policy: initial policy; a new one when omitted.
     """
 
     name = "expert"
@@ -40,11 +39,11 @@ class ExpertModule(PPOStage):
             critic = Critic((*policy.groups, "reference"), hidden)
         else:
             critic = Critic(policy.groups, hidden)
-            critic.norm = policy.norm  # both read the same numbers
+            critic.norm = policy.norm  # both have the same observations
         super().__init__(settings, policy, critic)
 
     def update_normalisers(self, batch: Batch) -> None:
-        """Merge what a rollout observed into the normalisers of actor and critic."""
+        """Update the normalisers of actor and critic with the observations of a rollout."""
         self.policy.norm.update(batch.policy_in)
         if self.critic.norm is not self.policy.norm:
             super().update_normalisers(batch)
@@ -53,7 +52,7 @@ class ExpertModule(PPOStage):
 class StyledExpertModule(ExpertModule):
     """The expert with an adversarial motion prior beside the tracking reward (AMP, Peng et al. 2021).
 
-    The discriminator has an optimiser of its own and learns once an iteration, after the policy.
+    The discriminator has its own optimiser and is updated once per iteration, after the policy.
     """
 
     def __init__(self, config: ExpertConfig | dict | None = None, policy: Policy | dict | None = None):
@@ -64,7 +63,7 @@ class StyledExpertModule(ExpertModule):
     def make_collector(self) -> None:
         prior = self.config.prior
         history = StyleHistory(self.env, prior.window, self.config.ppo.horizon)
-        self._env = cast(TrackingEnv, history)  # it hands on whatever it does not do itself
+        self._env = cast(TrackingEnv, history)  # it delegates everything else to the environment
         self.prior = StylePrior(history, self.discriminator, prior.weight, prior.discriminator_learning_rate)
         super().make_collector()
 
@@ -84,12 +83,12 @@ class StyledExpertModule(ExpertModule):
 
 
 def expert_module(config: ExpertConfig, policy: Policy | None = None) -> ExpertModule:
-    """The expert of these settings, with a motion prior where they give it weight."""
+    """The expert of these settings, with a motion prior if its weight is not 0."""
     return (StyledExpertModule if config.prior.weight else ExpertModule)(config, policy)
 
 
 def _initial_policy(config: ExpertConfig, policy: Policy | None) -> Policy:
-    """The given policy or a fresh one, with the spread and the control of the settings."""
+    """The given policy or a new one, with the standard deviation and the control of the settings."""
     settings = config.policy
     if policy is None:
         torch.manual_seed(config.seed)

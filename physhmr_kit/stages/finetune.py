@@ -1,14 +1,13 @@
-"""Stage `finetune`: the student improves on its teacher by RL with physical rewards, held near it by imitation.
+"""Stage `finetune`: RL fine-tuning of the student with physical rewards and an imitation loss, L_PPO + lambda L_BC.
 
-An iteration is that of `ppo_stage.PPOStage`, with an expert that labels every state visited: L_PPO + lambda L_BC, once the critic,
-which also reads the reference, is warmed up.
+An iteration is that of `ppo_stage.PPOStage`, with an expert that labels every visited state. The critic also observes the
+reference, and is trained alone in the first iterations.
 """
 
 from __future__ import annotations
 
 import torch
 
-from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.learning.collect import Batch
 from physhmr_kit.learning.networks import Critic, Policy
 from physhmr_kit.stages.base import LabelledStage, as_policy
@@ -17,12 +16,12 @@ from physhmr_kit.stages.settings import FinetuneConfig, from_plain
 
 
 class FinetuneModule(LabelledStage, PPOStage):
-    """PPO with a privileged critic, which is warmed up first, and an imitation term. The student's normaliser came with it and stays.
+    """PPO with a privileged critic and an imitation loss. The student's normaliser is kept as it is.
 
     Args:
         config: the settings.
-        teacher: the expert that labels for the imitation term; needed unless `ppo.imitation_coef` is 0.
-        policy: the distilled student; its spread is replaced by that of the settings.
+        teacher: the expert that labels for the imitation loss; needed unless `ppo.imitation_coef` is 0.
+        policy: the distilled student; its standard deviation is replaced by that of the settings.
     """
 
     name = "finetune"
@@ -46,8 +45,9 @@ class FinetuneModule(LabelledStage, PPOStage):
         self.teach(teacher)
 
     @property
-    def training_episode(self) -> TrackingConfig:
-        return self.labelled_episode(self.critic.groups) if self.imitation_coef else super().training_episode
+    def training_groups(self) -> tuple[str, ...]:
+        groups = super().training_groups
+        return (*groups, *self.teacher.groups) if self.imitation_coef else groups
 
     def rollout(self) -> Batch:
         return self.collect(teacher=self.label if self.imitation_coef else None)

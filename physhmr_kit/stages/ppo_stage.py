@@ -1,7 +1,7 @@
-"""What the expert and the fine-tuning of a student share: proximal policy optimisation, with a critic that may know more than the policy.
+"""Proximal policy optimisation (PPO), the base of expert and fine-tuning, with a critic that may observe more than the policy.
 
-An iteration, in the order in which it happens: roll out (and label, where an expert is imitated as well), estimate advantages, update
-actor and critic in minibatches, adapt the learning rate to the KL divergence, update the normalisers and the moving average, log.
+An iteration, in order: roll out (and label, if an expert is imitated as well), estimate advantages, update actor and critic
+in minibatches, adapt the learning rate to the KL divergence, update the normalisers and the moving average, log.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_avg_fn
 
-from physhmr_kit.env.settings import TrackingConfig
 from physhmr_kit.learning import ppo
 from physhmr_kit.learning.collect import Batch, Collector
 from physhmr_kit.learning.distributed import mean_over_processes, normalised
@@ -21,12 +20,12 @@ from physhmr_kit.learning.networks import Critic, Policy
 from physhmr_kit.learning.precision import matmul_precision
 from physhmr_kit.stages.base import PolicyStage
 
-_CONSTANT_KL = 0.4  # share of a run before the wanted KL divergence begins to fall
-_LEARNING_RATES = (1e-5, 2e-3)  # between which the KL divergence moves the actor's
+_CONSTANT_KL = 0.4  # share of a run before the desired KL divergence starts to fall
+_LEARNING_RATES = (1e-5, 2e-3)  # limits of the actor's learning rate
 
 
 class Minibatch(NamedTuple):
-    """What one gradient step learns from, B samples."""
+    """The data of one gradient step, B samples."""
 
     obs: torch.Tensor
     """(B, width) normalised observations of the actor."""
@@ -47,7 +46,7 @@ class Minibatch(NamedTuple):
 
 
 class IterationAverage(WeightAveraging):
-    """An exponential moving average of the weights and buffers, updated once an iteration."""
+    """Exponential moving average of weights and buffers, updated once per iteration."""
 
     def __init__(self, decay: float):
         super().__init__(avg_fn=get_ema_avg_fn(decay))
@@ -59,16 +58,16 @@ class IterationAverage(WeightAveraging):
 class PPOStage(PolicyStage):
     """PPO on the clips of a `MotionDataModule`.
 
-    During validation and after training the weights are their moving average.
+    Validation uses the moving average of the weights, and so does the module after training.
 
     Args:
         config: settings with a `ppo` group.
-        policy: the network that is trained.
+        policy: the network to train.
         critic: its value function.
     """
 
     imitation_coef = 0.0
-    """Weight of the mean squared distance from the expert's action beside the PPO loss."""
+    """Weight of the imitation loss, the mean squared distance from the expert's action."""
 
     def __init__(self, config, policy: Policy, critic: Critic):
         super().__init__(config, policy)
@@ -86,9 +85,8 @@ class PPOStage(PolicyStage):
         return torch.optim.Adam(groups, fused=True)
 
     @property
-    def training_episode(self) -> TrackingConfig:
-        groups = dict.fromkeys((*self.policy.groups, *self.critic.groups))
-        return TrackingConfig.of(self.config.env, tuple(groups), self.policy.control)
+    def training_groups(self) -> tuple[str, ...]:
+        return (*self.policy.groups, *self.critic.groups)
 
     def make_collector(self) -> None:
         settings = self.config.ppo
@@ -104,7 +102,7 @@ class PPOStage(PolicyStage):
 
     @property
     def minibatches_in_a_pass(self) -> int:
-        """Gradient steps in one pass over a rollout."""
+        """Gradient steps per pass over a rollout."""
         return -(-self.batch_size // self.config.ppo.minibatch_size)
 
     @property
@@ -123,10 +121,10 @@ class PPOStage(PolicyStage):
     def minibatches(self) -> Iterator[Minibatch]:
         """Roll out, estimate advantages, and yield shuffled minibatches, `ppo.epochs` times."""
         settings = self.config.ppo
-        if self.samples == 0:  # look at one rollout before learning from any
+        if self.samples == 0:  # look at one rollout to initialise the normalisers
             self.update_normalisers(self.collector.collect())
         batch = self.rollout()
-        # rewards are scaled by 1 - gamma, so that values lie in 0..1 whatever the discount
+        # rewards are scaled by 1 - gamma, so that values lie in 0..1 for any discount
         advantage = ppo.advantages(
             self.reward(batch) * (1 - settings.gamma), batch.value, batch.next_value, batch.done,
             settings.gamma, settings.gae_lambda,
@@ -165,12 +163,12 @@ class PPOStage(PolicyStage):
         return sum(losses.values(), torch.zeros((), device=self.device))
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
-        """Each network by itself, so that a critic's large gradient does not shrink the actor's."""
+        """Clip each network separately, so that a large gradient of the critic does not shrink the actor's."""
         for network in (self.policy, self.critic):
             torch.nn.utils.clip_grad_norm_(network.parameters(), self.config.ppo.max_grad_norm)
 
     def optimizer_step(self, *args, **kwargs) -> None:
-        """Forward, backward and update run inside, under the precision of the settings."""
+        """Run forward, backward and update with the matmul precision of the settings."""
         with matmul_precision(self.config.ppo.matmul_precision):
             super().optimizer_step(*args, **kwargs)
 
@@ -181,7 +179,7 @@ class PPOStage(PolicyStage):
             self.update_normalisers(self.collector.batch)
 
     def adapt_learning_rate(self, kl: float) -> None:
-        """Change the actor's learning rate by the size of the last update (Schulman et al. 2017, as in RSL-RL)."""
+        """Adapt the actor's learning rate to the KL divergence of the last update (Schulman et al. 2017, as in RSL-RL)."""
         wanted, actor = self.desired_kl, self.trainer.optimizers[0].param_groups[0]
         if wanted is None or self.warming_up:
             return
@@ -192,7 +190,7 @@ class PPOStage(PolicyStage):
 
     @property
     def desired_kl(self) -> float | None:
-        """KL divergence that an update of this iteration should have; None where the learning rate stays."""
+        """Desired KL divergence of an update in this iteration; None for a constant learning rate."""
         settings = self.config.ppo
         if settings.desired_kl is None or settings.final_desired_kl is None:
             return settings.desired_kl
@@ -201,7 +199,7 @@ class PPOStage(PolicyStage):
         return settings.desired_kl + (settings.final_desired_kl - settings.desired_kl) * falling
 
     def update_normalisers(self, batch: Batch) -> None:
-        """Merge what a rollout observed into the critic's normaliser."""
+        """Update the critic's normaliser with the observations of a rollout."""
         self.critic.norm.update(batch.critic_in)
 
     def iteration_values(self) -> dict[str, float]:

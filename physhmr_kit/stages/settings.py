@@ -1,4 +1,4 @@
-"""Settings of the four stages, composed of small groups. Free of torch, so that `fit --stage expert --help` answers at once.
+"""Settings of the four stages, composed of small groups. It does not import torch, which keeps `fit --help` fast.
 
 Every field is an option of `python -m physhmr_kit.fit`: `--ppo.clip_range 0.1`, or `--clip_range 0.1` where only one
 group has a field of that name.
@@ -46,19 +46,19 @@ def check_share(settings, *keys: str) -> None:
             raise KitError(f"{key} is {getattr(settings, key)}; it must be between 0 and 1")
 
 
-# ---- what several stages share
+# ---- shared by several stages
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What every stage has."""
+    """Settings of every stage."""
 
     iterations: int = 100
-    """Iterations of the run; one is a rollout and its updates, or an optimiser step of the encoder."""
+    """Length of the run; an iteration is a rollout and its updates, or an optimiser step of the encoder."""
     seed: int = 0
-    """Seed of every random number."""
+    """Seed of all random numbers."""
     validate_every: int | None = None
-    """Iterations between two validations, which also choose the best weights; null for none. A policy follows every clip."""
+    """Iterations between two validations, by which the best weights are chosen; null for none. A policy is run on every clip."""
     checkpoint_every: int = 10
     """Iterations between two checkpoints."""
 
@@ -73,15 +73,15 @@ class MotionData:
     clips: tuple[str, ...] = ("demo",)
     """Motions: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
     held_out: int = 0
-    """Keep one clip in this many out of training, chosen by the SHA-256 of its name; 0 trains on all. `evaluate` has the same option."""
+    """Exclude one in this many clips from training, chosen by the SHA-256 of the name; 0 trains on all. `evaluate` has the same option."""
     fold: int = 0
-    """Which of the `held_out` parts is kept out, 0 to held_out - 1."""
+    """Which of the `held_out` parts is excluded, 0 to held_out - 1."""
     leave_out: tuple[str, ...] = ()
-    """Clips to keep out of training by the beginnings of their names: '08_ 10_' leaves out all of CMU's subjects 08 and 10."""
+    """Name prefixes of clips to exclude from training: '08_ 10_' excludes CMU's subjects 08 and 10."""
     skip_unsupported: bool = False
-    """Leave out and list the clips that sit, climb or hang on what is not there (data_prep/support.py)."""
+    """Exclude and list the clips that sit, climb or hang on objects, which are not simulated (data_prep/support.py)."""
     strict: bool = False
-    """Stop at a folder's first file that is refused; it is skipped and listed otherwise."""
+    """Stop at the first file of a folder that is refused; by default it is skipped and listed."""
 
     def __post_init__(self):
         check_range(self, held_out=0, fold=0)
@@ -89,10 +89,10 @@ class MotionData:
 
 @dataclass(frozen=True)
 class CameraData:
-    """The synthetic cameras through which a student sees the motions."""
+    """The synthetic camera views of the motions that a student observes."""
 
     views: int = 16
-    """Cameras for each clip."""
+    """Camera views of each clip."""
     encoder: str | None = None
     """Weights of the encoder; the bundled ones by default."""
     filming: Filming = field(default_factory=Filming)
@@ -107,11 +107,11 @@ class Simulation:
     """The physics."""
 
     simulator: str = "auto"
-    """'mujoco_cpu', 'mujoco_gpu' or 'isaac_gym'; 'auto' takes the fastest that is available."""
+    """'mujoco_cpu', 'mujoco_gpu' or 'isaac_gym'; 'auto' chooses the fastest one available."""
     num_envs: int = 256
-    """Environments stepped side by side, in each process."""
+    """Parallel environments, in each process."""
     substeps: int = 4
-    """Physics steps in a control step; 4 is 120 Hz."""
+    """Physics steps per control step; 4 is 120 Hz."""
 
     def __post_init__(self):
         check_range(self, num_envs=1, substeps=1)
@@ -122,16 +122,16 @@ class ExpertPolicy:
     """The expert's network."""
 
     init: str | None = None
-    """Weights to start from; fresh ones by default."""
+    """Initial weights; random ones by default."""
     hidden: tuple[int, ...] = (512, 256)
-    """Widths of the hidden layers of fresh networks."""
+    """Widths of the hidden layers of a new network."""
     std: float = 0.05
-    """Standard deviation of the actions, also of a policy to start from; 1 is half a radian."""
+    """Standard deviation of the actions, also with initial weights; 1 is half a radian."""
     control: Literal["residual", "balanced"] | None = None
-    """What actions are added to: 'residual' to the targets of the reference, 'balanced' also to a virtual model that keeps the body
-    over its feet (env/virtual_model.py). By default that of the weights to start from, 'balanced' for fresh ones."""
+    """PD targets without action: 'residual' those of the reference, 'balanced' corrected by a virtual model that keeps the body
+    over its feet (env/virtual_model.py). By default that of the initial weights, 'balanced' without any."""
     preview: bool = True
-    """Whether a fresh expert reads the reference 0.1, 0.23 and 0.5 s ahead, beside the next step."""
+    """Whether a new expert observes the reference 0.1, 0.23 and 0.5 s ahead, in addition to the next step."""
 
     def __post_init__(self):
         check_positive(self, "std")
@@ -142,14 +142,14 @@ class StudentPolicy:
     """The student's network."""
 
     student: Literal["paper", "estimate"] = "paper"
-    """A fresh student: 'paper' reads what PhysHMR's does and sets absolute targets; 'estimate' begins as the expert, is shown
-    the refined estimate in place of the reference, and reads rays and features beside it."""
+    """Kind of a new student: 'paper' has PhysHMR's observations and absolute targets; 'estimate' starts as the expert, observes
+    the refined estimate in place of the reference, and rays and features as well."""
     init: str | None = None
-    """Weights to start from, a student's of either kind."""
+    """Initial weights, of a student of either kind."""
     groups: tuple[str, ...] = ()
-    """Observation groups of a fresh 'paper' student, for ablations; empty: PhysHMR's."""
+    """Observation groups of a new 'paper' student, for ablations; PhysHMR's by default."""
     hidden: tuple[int, ...] = (512, 512)
-    """Widths of the hidden layers of a fresh network."""
+    """Widths of the hidden layers of a new network."""
     std: float = 0.01
     """Standard deviation of the student's actions while it collects data; 1 is 1.2 times a joint's range."""
 
@@ -158,14 +158,12 @@ class StudentPolicy:
         if not self.groups:
             return
         if self.student != "paper":
-            raise KitError(f"groups are those of a 'paper' student; leave them out with --student {self.student}")
+            raise KitError(f"groups are for a 'paper' student; omit them with --student {self.student}")
         unknown = [group for group in self.groups if group not in PAPER_GROUPS]
         if unknown:
             raise KitError(f"a 'paper' student cannot read '{unknown[0]}'; choose from: {', '.join(PAPER_GROUPS)}")
         if not reads_as_paper(self.groups):
-            raise KitError(
-                f"a student that reads {', '.join(self.groups)}: give proprioception and another group, each once"
-            )
+            raise KitError(f"groups {', '.join(self.groups)}: give proprioception and another group, each once")
 
 
 # ---- encoder
@@ -173,22 +171,22 @@ class StudentPolicy:
 
 @dataclass(frozen=True)
 class EncoderData:
-    """What is filmed to train the encoder."""
+    """The training data of the encoder."""
 
     clips: tuple[str, ...] = ("demo",)
     """Motions: 'demo', 'demo:NAME', files (.npz, .bvh, .amc) or folders."""
     held_out: int = 5
-    """One clip in this many is kept for validation, chosen by the SHA-256 of its name; 0 keeps none."""
+    """Reserve one in this many clips for validation, chosen by the SHA-256 of the name; 0 for none."""
     leave_out: tuple[str, ...] = ()
-    """Clips kept for validation by the beginnings of their names: '08_ 10_' keeps all of CMU's subjects 08 and 10."""
+    """Name prefixes of clips to reserve for validation: '08_ 10_' for CMU's subjects 08 and 10."""
     frames_per_step: int = 2304
-    """Frames in a batch: 24 windows of 96, 36 of 64 or 72 of 32."""
+    """Frames per batch: 24 windows of 96, 36 of 64 or 72 of 32."""
     windows: tuple[int, ...] = (96, 96, 64, 32)
-    """Window lengths to draw from; short ones keep short videos readable."""
+    """Window lengths to draw from; short ones prepare for short videos."""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """How motions are augmented, and the noise of the synthetic detector."""
+    """Augmentation of the motions, and noise of the synthetic detector."""
     validation_windows: int = 96
-    """Windows of 96 frames to validate on, the same in every validation."""
+    """Validation windows of 96 frames, the same in every validation."""
 
     def __post_init__(self):
         check_range(self, held_out=0, frames_per_step=1, validation_windows=1)
@@ -199,7 +197,7 @@ class EncoderNetwork:
     """The encoder's transformer."""
 
     init: str | None = None
-    """An encoder's .safetensors to start from; width, layers and heads are then its own."""
+    """Initial weights, .safetensors of an encoder; width, layers and heads are then those of the file."""
     width: int = 192
     """Width of the transformer; with 4 layers 1.4 M parameters."""
     layers: int = 4
@@ -216,7 +214,7 @@ class EncoderOptimisation:
     """AdamW with warm-up and a cosine schedule."""
 
     learning_rate: float = 1e-3
-    """Learning rate at its peak, after `warmup_iterations`; it then follows a cosine down to a hundredth."""
+    """Peak learning rate, after `warmup_iterations`; it then falls to a hundredth along a cosine."""
     warmup_iterations: int = 200
     """Iterations over which the learning rate rises."""
     weight_decay: float = 0.01
@@ -249,13 +247,13 @@ class PPO:
     """Proximal policy optimisation (Schulman et al. 2017)."""
 
     horizon: int = 32
-    """Control steps of each environment in a rollout; an iteration is num_envs x horizon samples."""
+    """Control steps of each environment per rollout; an iteration has num_envs x horizon samples."""
     epochs: int = 4
     """Passes over each rollout."""
     minibatch_size: int = 2048
-    """Samples in a gradient step, in each process."""
+    """Samples per gradient step, in each process."""
     learning_rate: float = 1e-4
-    """Learning rate of the actor, at first."""
+    """Initial learning rate of the actor."""
     critic_learning_rate: float = 1e-3
     """Learning rate of the critic."""
     gamma: float = 0.97
@@ -269,18 +267,18 @@ class PPO:
     critic_hidden: tuple[int, ...] | None = None
     """Widths of the critic's hidden layers; those of the policy by default."""
     critic_warmup: int = 0
-    """Iterations in which only the critic learns; a trained actor's first advantages would be noise."""
+    """Iterations at the start that train only the critic; without it the first advantages of a trained actor are noise."""
     desired_kl: float | None = 0.1
-    """Wanted KL divergence of an update: the actor's learning rate falls above twice this and rises below half of it. null keeps the rate."""
+    """Desired KL divergence of an update: the actor's learning rate is lowered above twice this and raised below half of it; null: constant."""
     final_desired_kl: float | None = None
-    """Wanted KL divergence at the end of the run, to which it falls linearly over the last 60 % of the iterations; null keeps `desired_kl`."""
+    """Desired KL divergence at the end of the run, reached linearly over the last 60 % of the iterations; null: constant `desired_kl`."""
     bounds_coef: float = 0.01
     """Weight of the loss on mean actions beyond +-2."""
     ema_decay: float = 0.96
-    """Decay of the exponential moving average of the weights, which is what is evaluated and kept: single updates are mostly noise."""
+    """Decay of the exponential moving average of the weights, which is evaluated and saved: single updates are mostly noise."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    """Precision of the networks' matrix products (torch.set_float32_matmul_precision). On a CPU with bfloat16 units 'medium'
-    updates 2.5 times as fast, and learned as well here (docs/performance.md)."""
+    """Precision of matrix products (torch.set_float32_matmul_precision). On a CPU with bfloat16 units 'medium' makes updates 2.5
+    times as fast, and learned equally well here (docs/performance.md)."""
 
     def __post_init__(self):
         check_range(self, horizon=1, epochs=1, minibatch_size=1, critic_warmup=0)
@@ -292,12 +290,12 @@ class PPO:
 
 @dataclass(frozen=True)
 class MotionPrior:
-    """The adversarial motion prior (AMP, Peng et al. 2021) beside the tracking reward."""
+    """The adversarial motion prior (AMP, Peng et al. 2021), in addition to the tracking reward."""
 
     weight: float = 0.0
-    """Share of the reward that the discriminator gives, PhysHMR's is 0.5; 0 trains without one."""
+    """Share of the discriminator in the reward; 0.5 in PhysHMR, 0 trains without a prior."""
     window: int = 4
-    """Control steps that the discriminator sees at once; PHC's sees 10."""
+    """Control steps in the discriminator's input; 10 in PHC."""
     discriminator_hidden: tuple[int, ...] = (512, 256)
     """Widths of the discriminator's hidden layers."""
     discriminator_learning_rate: float = 1e-4
@@ -333,13 +331,13 @@ class Distillation:
     """On-policy distillation (DAgger, Ross et al. 2011)."""
 
     horizon: int = 16
-    """Control steps of each environment in a rollout; an iteration is num_envs x horizon samples."""
+    """Control steps of each environment per rollout; an iteration has num_envs x horizon samples."""
     buffer_rollouts: int = 24
-    """Rollouts whose labelled states are kept to learn from."""
+    """Number of the last rollouts in the replay buffer."""
     updates: int = 12
     """Gradient steps after each rollout."""
     minibatch_size: int = 1024
-    """Samples in a gradient step, in each process."""
+    """Samples per gradient step, in each process."""
     learning_rate: float = 5e-4
     """Initial learning rate; it falls linearly to a tenth over the run."""
     max_grad_norm: float = 1.0
@@ -360,7 +358,7 @@ class DistillConfig(RunSettings):
     cameras: CameraData = field(default_factory=CameraData)
     sim: Simulation = field(default_factory=lambda: Simulation(num_envs=128))
     env: EpisodeConfig = field(
-        # wider than the expert's, so that recoveries are seen; the reward is only logged
+        # wider termination than the expert's, to include recoveries; the reward is only logged
         default_factory=lambda: EpisodeConfig(termination="mean", termination_distance=0.4)
     )
     policy: StudentPolicy = field(default_factory=StudentPolicy)
@@ -372,7 +370,7 @@ class DistillConfig(RunSettings):
 
 @dataclass(frozen=True)
 class FinetunePPO(PPO):
-    """PPO of the student, with an imitation loss that keeps it near the expert."""
+    """PPO of the student, with an imitation loss that keeps it close to the expert."""
 
     epochs: int = 3
     learning_rate: float = 5e-5
@@ -380,7 +378,7 @@ class FinetunePPO(PPO):
     critic_hidden: tuple[int, ...] | None = (512, 256)
     critic_warmup: int = 10
     imitation_coef: float = 10.0
-    """Lambda: weight of the imitation loss beside the PPO loss."""
+    """Lambda, the weight of the imitation loss relative to the PPO loss."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -403,7 +401,7 @@ class FinetuneConfig(RunSettings):
     policy: StudentPolicy = field(default_factory=lambda: StudentPolicy(std=0.02))
     ppo: FinetunePPO = field(default_factory=FinetunePPO)
     video: str | None = None
-    """Keypoints (.npz) of one person's video to adapt to, in place of clips; defaults are then those of `reconstruct --adapt`."""
+    """Keypoints (.npz) of a video to adapt to, instead of clips; the defaults are then those of `reconstruct --adapt`."""
     camera: str | None = None
     """Calibrated camera (.json or .npz) of that video."""
 
@@ -426,18 +424,18 @@ ADAPTATION_CONFIG = FinetuneConfig(
 
 
 CONFIGS = {"encoder": EncoderConfig, "expert": ExpertConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
-"""Settings of each stage, in the order in which they are trained."""
+"""Settings of each stage, in training order."""
 
 
 def to_plain(settings: Any) -> Any:
-    """Settings as dicts, lists, numbers and words, for YAML and checkpoints."""
+    """Settings as dicts, lists, numbers and strings, for YAML and checkpoints."""
     if is_dataclass(settings):
         return {f.name: to_plain(getattr(settings, f.name)) for f in fields(settings)}
     return [to_plain(value) for value in settings] if isinstance(settings, (tuple, list)) else settings
 
 
 def from_plain(kind: type[T], values: T | dict[str, Any]) -> T:
-    """The settings that `to_plain` made plain; an object of `kind` is returned as it is."""
+    """Inverse of `to_plain`; an object of `kind` is returned unchanged."""
     if isinstance(values, kind):
         return values
     assert isinstance(values, dict)

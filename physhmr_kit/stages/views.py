@@ -1,4 +1,4 @@
-"""The synthetic cameras of the student: each clip seen from several sides, the same ones for the same seed."""
+"""Films clips with synthetic cameras for a student; the same seed gives the same views."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from physhmr_kit.vision.track import VisualTrack
 def film_library(
     library: MotionLibrary, encoder: VisionEncoder, views: int, seed: int, filming: Filming | None = None
 ) -> tuple[VisualLibrary, list[VisualTrack]]:
-    """Film every clip of a library from `views` random cameras with a noisy detector and run the encoder on it.
+    """Film every clip of a library with random cameras and a noisy synthetic detector, and run the encoder on the keypoints.
 
-    A clip's views depend on its name and the seed alone, not on which other clips there are.
+    A clip's views depend only on its name and the seed, not on the other clips.
 
     Args:
         views: cameras for each clip.
         seed: of cameras and noise.
-        filming: bodies, cameras and noise; the mean shape, fixed cameras and the default noise when omitted.
+        filming: body proportions, camera motion and noise; mean shape, fixed cameras and default noise when omitted.
 
     Returns:
-        the packed views, and view 0 of each clip as a track for the viewer.
+        the packed views, and the first view of each clip as a track for the viewer.
     """
     filming = filming or Filming()
     tracks = []
@@ -49,7 +49,7 @@ def film_library(
 def _view(
     state: BodyState, camera: Camera, encoder: VisionEncoder, filming: Filming, generator: torch.Generator
 ) -> VisualTrack:
-    """One clip through one camera, as a body of its own."""
+    """One clip through one camera, with body proportions of its own."""
     if filming.limbs > 0:
         pose = local_rotations(state.body_rot)
         pos, rot = forward_kinematics(state.root_pos, pose, other_proportions(filming.limbs, generator))
@@ -61,7 +61,7 @@ def _view(
 
 
 def other_proportions(spread: float, generator: torch.Generator) -> torch.Tensor:
-    """Limb lengths of another body (24, 3) m with legs as long as the mean shape's, so that its feet stay on the floor."""
+    """Random joint offsets (24, 3), m, with legs as long as those of the mean shape, so that feet stay on the floor."""
     legs = [JOINT_NAMES.index(name) for name in ("left_knee", "left_ankle")]
     mean, other = mean_offsets(), varied_offsets(spread, generator)
     return other * (mean[legs].norm(dim=-1).sum() / other[legs].norm(dim=-1).sum())

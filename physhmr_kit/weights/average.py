@@ -1,6 +1,6 @@
-"""`python -m physhmr_kit.weights.average --weights A B --out FILE`: the mean of the weights of two policies, one trained on from the other.
+"""`python -m physhmr_kit.weights.average --weights A B --out FILE`: averages the weights of two experts, one fine-tuned from the other.
 
-Weights of two runs that lie near one another often work better averaged than either does (Wortsman et al. 2022, "Model soups").
+The average of two such policies often works better than either of them (Wortsman et al. 2022, "Model soups").
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from physhmr_kit.utils.errors import KitError
 
 
 def averaged_policy(a: Policy, b: Policy) -> Policy:
-    """The mean of two policies' weights, and of what their inputs are normalised by.
+    """The mean of two policies' weights and normalisers.
 
     Raises:
-        KitError: they read, act or are built differently.
+        KitError: their observations, control or layer sizes differ.
     """
     if (a.groups, a.hidden, a.control) != (b.groups, b.hidden, b.control):
         raise KitError("policies of different inputs, sizes or control have no mean")
@@ -33,10 +33,8 @@ def averaged_policy(a: Policy, b: Policy) -> Policy:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = cli.make_parser("weights.average", __doc__)
-    parser.add_argument(
-        "--weights", nargs=2, type=Path, required=True, help="two experts: weights files or run folders"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="where to write the mean (.safetensors)")
+    parser.add_argument("--weights", nargs=2, type=Path, required=True, help="two experts: files or run folders")
+    parser.add_argument("--out", type=Path, required=True, help="output file (.safetensors)")
     args = parser.parse_args(argv)
     mean = averaged_policy(*(read_policy("expert", path) for path in args.weights))
     commands = [read_weights(find_weights("expert", path))[1].get("command", str(path)) for path in args.weights]

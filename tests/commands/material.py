@@ -1,4 +1,4 @@
-"""What the command tests are fed: small clips, untrained weights, a person filmed from behind. Made here, in no time."""
+"""Input of the command tests: untrained weights, and keypoints, camera and video of a person filmed from behind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from motions import rest_clip
 
 from physhmr_kit import cli
-from physhmr_kit.body.skeleton import STANDING, standing_height
 from physhmr_kit.learning.networks import Policy
 from physhmr_kit.learning.storage import save_policy
-from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.encoder import VisionEncoder
@@ -23,16 +22,6 @@ from physhmr_kit.vision.pretrained import save_encoder
 EXPERT_GROUPS = ("proprioception", "reference")
 STUDENT_GROUPS = ("proprioception", "rays", "ray_confidence", "feature", "root_orientation")
 IMAGE = (320, 240)
-
-
-def rest_clip(frames: int = 30, name: str = "rest", lift_off: float = 0.0, fps: float = 30.0) -> Clip:
-    """Standing in the rest pose, facing +x; `lift_off` m/s takes it into the air, where no policy can follow."""
-    rot = torch.zeros(frames, 24, 4)
-    rot[..., 3] = 1
-    rot[:, 0] = torch.tensor(STANDING)
-    root = torch.zeros(frames, 3)
-    root[:, 2] = standing_height() + lift_off * torch.arange(frames) / fps
-    return Clip.from_joints(root, rot, fps, name)
 
 
 def weights(folder: Path) -> dict[str, Path]:
@@ -49,14 +38,14 @@ def weights(folder: Path) -> dict[str, Path]:
 
 
 def rest_encoder() -> VisionEncoder:
-    """An encoder that, whatever it sees, says what it starts from: the rest pose, facing away from the camera."""
+    """An encoder that always returns its initial output: the rest pose, facing away from the camera."""
     encoder = VisionEncoder(width=24, layers=1, heads=2).eval()
     torch.nn.init.zeros_(encoder.heads.weight)
     return encoder
 
 
 def filmed(folder: Path, frames: int = 40, fps: float = 60.0) -> dict[str, Path]:
-    """Keypoints, camera and video of the standing body, seen from behind: what `rest_encoder` gets right."""
+    """Keypoints, camera and video of the standing body, seen from behind, for which `rest_encoder` is correct."""
     camera = Camera.look_at((-4.0, 0.0, 1.0), (0.0, 0.0, 0.95), focal=300.0, image_size=IMAGE)
     body = MotionLibrary([rest_clip(frames)]).clip(0)
     points = coco_from_bodies(body.body_pos, body.body_rot)

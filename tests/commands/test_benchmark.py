@@ -5,8 +5,9 @@ import json
 import benchmark_layouts as layouts
 import pytest
 from full_size_model import write_models
-from material import rest_clip, weights
 from material import run as command
+from material import weights
+from motions import rest_clip
 
 from data_prep import emdb, human36m
 from data_prep.own_shape import FOLDER
@@ -45,16 +46,8 @@ def test_physhmr_protocol(given, tmp_path, capsys):
 def test_human36m_is_scored_on_joints_only(given, tmp_path, capsys):
     scene = layouts.scene(50.0, moving=False, frames=40, size=(1000, 1002))
     human36m.SET.prepare(layouts.write_human36m(tmp_path / "raw", scene), tmp_path / "set", "test", limit=1)
-    argv = [
-        "--benchmark",
-        "human36m",
-        "--data",
-        tmp_path / "set",
-        "--encoder",
-        given["encoder"],
-        "--out",
-        tmp_path / "out",
-    ]
+    argv = ["--benchmark", "human36m", "--data", tmp_path / "set", "--encoder", given["encoder"]]
+    argv += ["--out", tmp_path / "out"]
     assert command(evaluate.main, *argv, "--method", "kinematic", "--protocol", "phc") == 2
     assert "use --protocol wham" in capsys.readouterr().err
     assert command(evaluate.main, *argv, "--method", "kinematic") == 0
@@ -68,7 +61,7 @@ def test_set_prepared_with_other_keypoints_is_refused(given, tmp_path, capsys):
     assert "prepare it again" in capsys.readouterr().err
 
 
-def test_wrong_options_are_errors(given, tmp_path, capsys):
+def test_wrong_options_are_refused_with_one_line(given, tmp_path, capsys):
     assert command(evaluate.main, "--benchmark", "emdb1") == 2
     assert "--data" in capsys.readouterr().err
     argv = ["--benchmark", "3dpw", "--data", given["emdb"], "--method", "kinematic", "--out", tmp_path]

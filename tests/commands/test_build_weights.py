@@ -35,7 +35,7 @@ def test_every_command_is_one_that_fit_understands(build, tmp_path):
         assert settings.iterations > 100 and str(tmp_path / "data" / "cmu") in " ".join(settings.data.clips)
 
 
-def test_what_is_finished_is_left_as_it_is_and_what_was_cut_is_resumed(build, tmp_path, monkeypatch):
+def test_finished_runs_are_kept_and_interrupted_ones_resumed(build, tmp_path, monkeypatch):
     asked, made = [], build.RUNS[1]
     folder = tmp_path / made.stage / made.name
 

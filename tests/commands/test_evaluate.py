@@ -2,8 +2,8 @@ import csv
 
 import pytest
 import torch
-from material import STUDENT_GROUPS, rest_clip, run, weights
-from motions import sitting_clip
+from material import STUDENT_GROUPS, run, weights
+from motions import rest_clip, sitting_clip
 
 from physhmr_kit import evaluate
 from physhmr_kit.env import Rollout
@@ -23,18 +23,10 @@ def given(tmp_path_factory):
     return {"clips": folder / "clips", **weights(folder)}
 
 
-def test_the_table_says_who_was_tracked_and_who_was_lost_and_when(given, capsys, tmp_path):
-    argv = [
-        "--stage",
-        "expert",
-        "--weights",
-        given["expert"],
-        "--clips",
-        given["clips"],
-        "--csv",
-        tmp_path / "new" / "t.csv",
-    ]
-    assert run(evaluate.main, *argv, "--markdown", tmp_path / "t.md", "--save", tmp_path / "rolls") == 0
+def test_the_table_shows_which_clips_were_tracked_and_when_others_were_lost(given, capsys, tmp_path):
+    files = ["--csv", tmp_path / "new" / "t.csv", "--markdown", tmp_path / "t.md", "--save", tmp_path / "rolls"]
+    argv = ["--stage", "expert", "--weights", given["expert"], "--clips", given["clips"]]
+    assert run(evaluate.main, *argv, *files) == 0
     out = capsys.readouterr().out
     assert "| rest | 30 | tracked |" in out and "| rocket | 60 | lost at" in out
     assert "1/2 success" in out and "not tracked to the end: rocket lost at" in out
@@ -44,7 +36,7 @@ def test_the_table_says_who_was_tracked_and_who_was_lost_and_when(given, capsys,
     assert set(rows) == {"rest", "rocket", "all clips", "successful clips"}
     assert 0 < float(rows["rest"]["tracking_mm"]) < 60
     scored = int(rows["rocket"]["scored"])
-    # it leaves the ground at 2 m/s and falls behind: half a metre is lost within the first second
+    # the reference leaves the ground at 2 m/s: a distance of half a metre is reached within the first second
     assert 5 < scored < 30 and float(rows["rocket"]["tracking_mm"]) > 100
 
     rocket = Rollout.load(tmp_path / "rolls" / "rocket.npz")
@@ -52,18 +44,10 @@ def test_the_table_says_who_was_tracked_and_who_was_lost_and_when(given, capsys,
     assert not list(tmp_path.rglob("*.part*"))
 
 
-def test_a_policy_that_sees_is_shown_the_clips_through_a_camera_that_the_seed_decides(given, capsys, tmp_path):
+def test_a_student_observes_the_clips_through_a_camera_drawn_with_the_seed(given, capsys, tmp_path):
     def table(seed):
-        argv = [
-            "--stage",
-            "distill",
-            "--weights",
-            given["distill"],
-            "--encoder",
-            given["encoder"],
-            "--clips",
-            given["clips"] / "rest.npz",
-        ]
+        argv = ["--stage", "distill", "--weights", given["distill"], "--encoder", given["encoder"]]
+        argv += ["--clips", given["clips"] / "rest.npz"]
         assert run(evaluate.main, *argv, "--seed", seed, "--save", tmp_path / str(seed)) == 0
         return capsys.readouterr().out
 
@@ -74,12 +58,12 @@ def test_a_policy_that_sees_is_shown_the_clips_through_a_camera_that_the_seed_de
     assert (centres[0] - centres[1]).norm() > 0.1
 
 
-def test_a_clips_view_does_not_hang_on_its_company():
+def test_the_view_of_a_clip_does_not_depend_on_other_clips():
     encoder = VisionEncoder(width=24, layers=1, heads=2)
     alone = film_library(MotionLibrary([rest_clip(name="b")]), encoder, 1, 3)[1]
     in_company = film_library(MotionLibrary([rest_clip(50, "a"), rest_clip(name="b")]), encoder, 1, 3)[1]
     torch.testing.assert_close(alone[0].keypoints, in_company[1].keypoints)
-    assert (in_company[0].centre[0] - in_company[1].centre[0]).norm() > 0.1  # but every clip has a view of its own
+    assert (in_company[0].centre[0] - in_company[1].centre[0]).norm() > 0.1  # but every clip has its own view
 
 
 def test_the_weights_of_a_run_are_found_in_its_folder(given, capsys, tmp_path):
@@ -96,8 +80,8 @@ def test_the_episode_is_that_of_the_policy(given):
     assert settings["stage"] == "distill"
 
 
-def test_the_push_test_says_how_often_each_clip_was_taken_up_again(given, capsys, tmp_path):
-    """A seeing policy, so that every rollout must be given the view of its own clip."""
+def test_the_push_test_reports_how_often_each_clip_recovered(given, capsys, tmp_path):
+    """With a student, so that every rollout needs the view of its own clip."""
     chosen = ["--stage", "distill", "--weights", given["distill"], "--encoder", given["encoder"]]
     chosen += ["--clips", given["clips"], "--push", 150, "--pushes", 2, "--push_seconds", 0.2]
     files = ["--csv", tmp_path / "t.csv", "--markdown", tmp_path / "t.md", "--save", tmp_path / "rolls"]
@@ -113,7 +97,7 @@ def test_the_push_test_says_how_often_each_clip_was_taken_up_again(given, capsys
     assert len(VisualTrack.load(tmp_path / "rolls" / "rocket_push1_track.npz").centre) == 60
 
 
-def test_clips_without_support_are_left_out_when_asked_for(given, capsys, tmp_path):
+def test_clips_without_support_can_be_excluded(given, capsys, tmp_path):
     rest_clip(name="rest").save(tmp_path / "clips" / "rest.npz")
     sitting_clip().save(tmp_path / "clips" / "sits.npz")
     argv = ["--stage", "expert", "--weights", given["expert"], "--clips", tmp_path / "clips", "--skip-unsupported"]
@@ -127,7 +111,7 @@ def test_a_push_test_without_pushes_is_refused(given, capsys):
     assert "at least 1 is needed" in capsys.readouterr().err
 
 
-def test_only_the_clips_kept_out_of_training_are_followed_when_asked_for(given, capsys):
+def test_only_the_held_out_clips_can_be_evaluated(given, capsys):
     from physhmr_kit.motion.split import is_held_out
 
     argv = ["--stage", "expert", "--weights", given["expert"], "--clips", given["clips"], "--held_out", 3, "--fold"]

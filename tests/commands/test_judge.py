@@ -18,7 +18,7 @@ def raised(clip: Clip, height: float) -> Clip:
     return Clip.from_joints(clip.root_pos + torch.tensor([0.0, 0.0, height]), clip.joint_rot, clip.fps, clip.name)
 
 
-def test_a_folder_of_any_motions_gives_a_row_each_and_names_what_it_cannot_read(tmp_path, capsys):
+def test_a_folder_gives_a_row_for_each_motion_and_lists_unreadable_files(tmp_path, capsys):
     rest_clip(30).save(tmp_path / "set" / "stands.npz")
     raised(rest_clip(30), 0.2).save(tmp_path / "set" / "hangs.npz")
     write_bvh(rest_clip(30), tmp_path / "set" / "stands_too.bvh")
@@ -41,7 +41,7 @@ def test_a_folder_of_any_motions_gives_a_row_each_and_names_what_it_cannot_read(
     assert float(rows["hangs"]["floating"]) < 1 and "floor found" in capsys.readouterr().out
 
 
-def test_a_motion_is_not_mended_before_it_is_judged(tmp_path):
+def test_a_motion_is_scored_without_corrections(tmp_path):
     way = torch.zeros(30, 3)
     way[:, 0] = 0.3 * torch.arange(30) / 30
     clip = rest_clip(30)
@@ -51,7 +51,7 @@ def test_a_motion_is_not_mended_before_it_is_judged(tmp_path):
     assert np.array_equal(found.clip.trans, slid.trans) and found.floor == pytest.approx(-0.03, abs=1e-3)
 
 
-def test_where_nothing_can_be_read_the_reason_is_told(tmp_path, capsys):
+def test_the_error_says_why_nothing_could_be_read(tmp_path, capsys):
     assert command(evaluate.main, "--plausibility", tmp_path) == 2
     assert "no motion files" in capsys.readouterr().err
     (tmp_path / "damaged.npz").write_bytes(b"PK\x03\x04 nothing")

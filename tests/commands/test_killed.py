@@ -1,4 +1,4 @@
-"""A training that is killed and resumed ends with the weights of one that nobody disturbed (benchmarks/resume.py, in short)."""
+"""A run that is killed and resumed ends with the weights of an undisturbed one (benchmarks/resume.py, shortened)."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ BENCHMARKS = ROOT / "benchmarks"
 
 
 def test_a_run_killed_twice_and_resumed_ends_with_the_same_weights():
-    command = [sys.executable, Path(__file__).with_name("sessions.py"), "--kills", "2"]
+    command = [sys.executable, Path(__file__).with_name("sessions.py"), "--kills", "2", "--longest_delay", "0.1"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from material import STUDENT_GROUPS, filmed, rest_clip, rest_encoder, run, weights
+from material import STUDENT_GROUPS, filmed, rest_encoder, run, weights
+from motions import rest_clip
 
 from data_prep.sources import load_clips
 from physhmr_kit import reconstruct
@@ -28,6 +29,7 @@ from physhmr_kit.reconstruction import (
     summary,
 )
 from physhmr_kit.reconstruction.files import write_files
+from physhmr_kit.stages.settings import ADAPTATION_CONFIG, Simulation
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.build_track import track_from_keypoints
 from physhmr_kit.vision.camera import Camera
@@ -63,7 +65,7 @@ def standing(given, tmp_path_factory):
     return out, said.getvalue()
 
 
-def test_a_person_standing_in_the_rest_pose_is_found_again(standing):
+def test_a_person_standing_in_the_rest_pose_is_reconstructed(standing):
     out, said = standing
     assert "20 frames at 30 fps" in said and "upright in 100 %" in said and "0 time(s)" in said
 
@@ -74,11 +76,8 @@ def test_a_person_standing_in_the_rest_pose_is_found_again(standing):
     clip, truth = Clip.load(out / "reconstruction.npz"), rest_clip(20)
     assert len(clip) == 20 and clip.fps == 30
     assert (clip.root_pos - truth.root_pos).norm(dim=-1).max() < 0.03  # m; camera, placement and physics agree
-    errors = {
-        k: np.array([float(r[k]) for r in rows])
-        for rows in [list(csv.DictReader((out / "errors.csv").open()))]
-        for k in rows[0]
-    }
+    rows = list(csv.DictReader((out / "errors.csv").open()))
+    errors = {k: np.array([float(r[k]) for r in rows]) for k in rows[0]}
     assert len(errors["frame"]) == 20 and all(np.isfinite(v).all() for v in errors.values())
     assert errors["reprojection_px"][0] < 0.5 and errors["reprojection_px"].max() < 2
     assert errors["estimate_reprojection_px"].max() < 0.5
@@ -97,14 +96,8 @@ def test_the_video_beside_the_keypoints_is_used_and_goes_into_the_recording(give
     lonely["keypoints"].write_bytes(given["keypoints"].read_bytes())
     assert reconstruct.find_video(lonely["keypoints"]) is None
     assert run(reconstruct.main, *arguments(lonely, tmp_path / "without")) == 0
-    shown = {
-        "world/camera/keypoints",
-        "world/rays",
-        "world/simulated/Pelvis",
-        "world/reference/Pelvis",
-        "errors/body",
-        "errors/rays",
-    }
+    bodies = {"world/simulated/Pelvis", "world/reference/Pelvis"}
+    shown = {"world/camera/keypoints", "world/rays", *bodies, "errors/body", "errors/rays"}
     with_video, without = (entities(folder / "reconstruction.rrd") for folder in (standing[0], tmp_path / "without"))
     assert shown <= with_video and shown <= without
     assert with_video - without == {"world/camera/image"}
@@ -130,7 +123,7 @@ def test_a_video_alone_goes_through_the_detector_and_an_estimated_camera(given, 
     assert float(track.centre[0, 2]) == pytest.approx(1.0, abs=0.1)  # where `filmed` put it
 
 
-def test_a_lens_of_unknown_tilt_is_straightened(given, capsys, tmp_path):
+def test_the_unknown_tilt_of_a_lens_is_estimated(given, capsys, tmp_path):
     import roma
 
     camera = Camera.load(given["camera"]).in_world(
@@ -151,7 +144,7 @@ def test_the_kinematic_method_writes_the_estimate_itself(given, capsys, tmp_path
     assert (Clip.load(tmp_path / "out" / "reconstruction.npz").root_pos - rest_clip(20).root_pos).abs().max() < 0.01
 
 
-def test_nothing_is_placed_where_nobody_is_seen(given, capsys, tmp_path):
+def test_only_spans_that_show_the_person_are_reconstructed(given, capsys, tmp_path):
     """A start and an end without the person are cut off, a short gap is bridged, a long one parts the film."""
     keypoints = KeypointTrack.load(filmed(tmp_path, 150, 30.0)["keypoints"])
     hidden = keypoints.keypoints.clone()
@@ -160,7 +153,7 @@ def test_nothing_is_placed_where_nobody_is_seen(given, capsys, tmp_path):
         hidden[a:b, :, :2] = 0
     path = KeypointTrack(hidden, 30.0, keypoints.image_size).save(tmp_path / "man_keypoints.npz")
     out = tmp_path / "out"
-    assert run(reconstruct.main, *arguments({**given, "keypoints": path}, out)) == 0
+    assert run(reconstruct.main, *arguments({**given, "keypoints": path}, out), "--method", "kinematic") == 0
     said = capsys.readouterr().out
     assert "150 frames at 30 fps, 5.0 s" in said
     assert "seen in 39 % of the film, from 0.4 to 2.0 s, 4.0 to 4.7 s; the files of a segment" in said
@@ -176,7 +169,7 @@ def test_nothing_is_placed_where_nobody_is_seen(given, capsys, tmp_path):
             assert abs(len(clip) - frames) <= 1 and (clip.root_pos[:, :2]).norm(dim=-1).max() < 0.1
 
 
-def test_every_shot_has_a_camera_and_files_of_its_own(given, capsys, tmp_path):
+def test_every_shot_has_its_own_camera_and_files(given, capsys, tmp_path):
     """The second shot is filmed from twice as near."""
     keypoints = KeypointTrack.load(given["keypoints"])
     near = keypoints.keypoints * torch.tensor([2.0, 2.0, 1.0]) - torch.tensor([160.0, 120.0, 0.0])
@@ -204,35 +197,30 @@ def test_every_shot_has_a_camera_and_files_of_its_own(given, capsys, tmp_path):
     assert [r["segment"] for r in rows] == ["1"] * 20 + ["2"] * 20
 
 
-def test_keypoints_of_another_tool_and_of_every_second_picture_go_with_their_video(given, tmp_path):
-    keypoints = KeypointTrack.load(given["keypoints"])
+def test_keypoints_of_another_tool_and_of_every_second_frame_match_their_video(given, tmp_path):
+    keypoints, coco = KeypointTrack.load(given["keypoints"]), tmp_path / "coco.json"
     half = KeypointTrack(keypoints.keypoints[::2], 30.0, keypoints.image_size).save(tmp_path / "half.npz")
-    named = {"keypoints": "keypoints", "camera": "camera", "weights": "distill", "encoder": "encoder"}
-    words = [w for option, key in named.items() if option != "keypoints" for w in (f"--{option}", given[key])]
-    words += ["--method", "kinematic", "--no-overlay"]
-    assert run(reconstruct.main, given["video"], "--keypoints", half, *words, "--out", tmp_path / "a") == 0
-    rows = [
-        {"image_id": n, "keypoints": body.reshape(-1).tolist()} for n, body in enumerate(keypoints.keypoints.numpy())
-    ]
-    (tmp_path / "coco.json").write_text(json.dumps(rows))
-    assert (
-        run(reconstruct.main, given["video"], "--keypoints", tmp_path / "coco.json", *words, "--out", tmp_path / "b")
-        == 0
-    )
-    a, b = (VisualTrack.load(tmp_path / folder / "track.npz") for folder in "ab")
-    torch.testing.assert_close(a.keypoints, b.keypoints)
+    bodies = enumerate(keypoints.keypoints.numpy())
+    coco.write_text(json.dumps([{"image_id": n, "keypoints": body.reshape(-1).tolist()} for n, body in bodies]))
+    read = []
+    for file in (half, coco):
+        args = reconstruct._parse([str(given["video"]), "--keypoints", str(file)])
+        found, video = reconstruct.keypoints_and_video(args)
+        assert video == given["video"]
+        read.append(found.resample(30.0).keypoints)
+    torch.testing.assert_close(*read)
 
 
-def test_someone_seen_for_a_moment_only_is_no_motion(given, capsys, tmp_path):
+def test_a_person_seen_only_for_a_moment_is_refused(given, capsys, tmp_path):
     keypoints = KeypointTrack.load(given["keypoints"])
     hidden = keypoints.keypoints.clone()
     hidden[8:, :, 2] = 0
     path = KeypointTrack(hidden, 60.0, keypoints.image_size).save(tmp_path / "moment.npz")
     assert run(reconstruct.main, *arguments({**given, "keypoints": path}, tmp_path / "out")) == 2
-    assert "nowhere seen for 0.27 s on end" in capsys.readouterr().err
+    assert "nowhere seen for 0.27 s in a row" in capsys.readouterr().err
 
 
-def test_keypoints_of_a_video_of_variable_rate_are_compared_by_how_long_they_last(given, tmp_path):
+def test_keypoints_of_a_video_of_variable_rate_are_compared_by_duration(given, tmp_path):
     from fractions import Fraction
 
     import av
@@ -253,20 +241,20 @@ def test_keypoints_of_a_video_of_variable_rate_are_compared_by_how_long_they_las
         reconstruct.check_video(KeypointTrack(torch.ones(40, 17, 3), 30.0, (320, 240), "k"), path)
 
 
-def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
+def test_a_body_that_falls_is_reset_and_every_reset_is_marked(track):
     def throw(obs):
         return torch.randn(1, 69, generator=generator)
 
     generator = torch.Generator().manual_seed(0)
-    long = simulate_track(throw, _longer(track, 6), CONFIG)
+    long = simulate_track(throw, _longer(track, 3), CONFIG)
     assert long.restarts and not long.rollout.success
-    frames = [frame for frame, _ in long.restarts]
+    frames = long.restart_frames
     assert long.rollout.fail_frame == frames[0]
     assert all(b - a >= MIN_RESTART_GAP for a, b in pairwise(frames))
     errors = errors_over_time(long)
     assert np.flatnonzero(errors["restart"]).tolist() == frames
     assert np.isfinite(errors["ray_distance_mm"]).all()
-    for frame in frames:  # the body stands near the estimate again, which had been far away
+    for frame in frames:  # the body is near the estimate again, after it was far away
         assert errors["from_estimate_mm"][frame] < 100 < 200 < errors["from_estimate_mm"][frame - 1]
         assert not errors["upright"][frame]
     assert errors["upright"][frames[0] + 1]
@@ -274,7 +262,7 @@ def test_a_body_that_falls_is_put_back_and_every_time_is_marked(track):
         assert line in "\n".join(summary([long], film_errors([long], len(long.track))))
 
 
-def test_actions_that_are_not_numbers_do_not_reach_the_output(track):
+def test_actions_of_nan_do_not_reach_the_output(track):
     def broken(obs):
         return torch.full((1, 69), float("nan"))
 
@@ -283,18 +271,19 @@ def test_actions_that_are_not_numbers_do_not_reach_the_output(track):
     assert torch.isfinite(result.rollout.simulated.body_pos).all()
 
 
-def test_a_failure_while_writing_is_told_and_leaves_nothing_behind(given, capsys, tmp_path, monkeypatch):
+def test_a_failure_while_writing_is_reported_and_leaves_no_files(given, capsys, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
     monkeypatch.setattr("physhmr_kit.viewer.recording.record_rollout", fail)
-    assert run(reconstruct.main, *arguments(given, tmp_path / "out")) == 2
+    assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--method", "kinematic") == 2
     assert f"{tmp_path / 'out'}: cannot be written (disk full)" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_motion_that_was_put_back_is_written_in_parts_that_are_read_again(track, tmp_path):
-    """The person leaves the picture: the body is put back at frame 40, and the estimate leaps on the way to frame 61."""
+def test_a_motion_with_resets_is_written_in_parts_that_can_be_read(track, tmp_path, monkeypatch):
+    """The person leaves the picture: the body is reset at frame 40, and the estimate jumps before frames 61 and 63."""
+    monkeypatch.setattr("physhmr_kit.viewer.recording.record_rollout", lambda *_: None)
     still = kinematic_estimate(_longer(track, 6))
     body = still.rollout.simulated
     pos = body.body_pos.clone()
@@ -328,7 +317,7 @@ def test_the_body_starts_where_and_as_fast_as_the_estimate_says(track):
     assert float(start.body_lin_vel[0, 0, 0]) == pytest.approx(0.6, abs=0.1)
 
 
-def test_upright_knows_standing_from_lying_and_kneeling():
+def test_upright_is_standing_and_not_lying_or_kneeling():
     body = MotionLibrary([rest_clip(3)]).clip(0)
     assert is_upright(body.body_pos).all()
     lying = body.body_pos[..., [2, 1, 0]]
@@ -363,36 +352,30 @@ def _longer(track: VisualTrack, times: int) -> VisualTrack:
     return replace(track, **{k: torch.cat([getattr(track, k)] * times) for k in keys})
 
 
-def _at(body, body_pos):
-    return replace(body, body_pos=body_pos)
-
-
 def test_the_stage_of_a_student_is_that_of_its_weights(given):
     assert student_stage(None) == "finetune", "the bundled one"
     assert student_stage(given["distill"]) == "distill"
-    assert student_stage(given["expert"]) == "finetune", "refused by name when it is loaded"
+    assert student_stage(given["expert"]) == "finetune", "it is refused when it is loaded"
 
 
-def test_two_stages_are_an_expert_that_follows_the_estimate(given, capsys, tmp_path):
+def test_two_stages_are_an_expert_that_tracks_the_estimate(given, capsys, tmp_path):
     words = [given["expert"] if w == given["distill"] else w for w in arguments(given, tmp_path / "out")]
-    assert run(reconstruct.main, *words, "--method", "two_stage") == 0
+    assert run(reconstruct.main, *words, "--method", "two_stage", "--no-overlay") == 0
     assert "upright in 100 %" in capsys.readouterr().out
     assert run(reconstruct.main, *arguments(given, tmp_path / "no"), "--method", "two_stage") == 2
     assert "of stage 'distill', not of 'expert'" in capsys.readouterr().err
 
 
-def test_a_policy_is_adapted_to_the_video_and_no_force_assists_what_is_written(given, capsys, tmp_path):
-    assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--adapt", 0.03) == 0
+def test_a_policy_is_adapted_to_the_video_and_no_force_assists_the_result(given, capsys, tmp_path, monkeypatch):
+    small = replace(ADAPTATION_CONFIG, sim=Simulation(num_envs=4), ppo=replace(ADAPTATION_CONFIG.ppo, horizon=4))
+    monkeypatch.setattr("physhmr_kit.stages.adaptation.ADAPTATION_CONFIG", small)
+    assert run(reconstruct.main, *arguments(given, tmp_path / "out"), "--adapt", 0.01, "--no-overlay") == 0
     said = capsys.readouterr().out
-    assert (
-        "adapted in 0." in said
-        and "% of the video, " in said
-        and "mm from the rays" in said
-        and "largest assistive force: 0 N" in said
-    )
+    for words in ("adapted in 0.", "% of the video, ", "mm from the rays", "largest assistive force: 0 N"):
+        assert words in said
 
 
 @pytest.mark.parametrize("words", [["--adapt", "0"], ["--adapt", "5", "--method", "kinematic"]])
-def test_an_adaptation_that_cannot_be_is_refused(given, capsys, tmp_path, words):
+def test_an_impossible_adaptation_is_refused(given, capsys, tmp_path, words):
     assert run(reconstruct.main, *arguments(given, tmp_path / "out"), *words) == 2
     assert "a positive number of minutes" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_the_folder_of_a_reconstruction_opens_its_recording(tmp_path):
     assert view.find_motion(str(tmp_path), want_npz=True).name == "rollout"
 
 
-def test_of_several_segments_one_is_to_be_chosen(tmp_path):
+def test_a_folder_of_several_segments_asks_for_one(tmp_path):
     for number in (1, 2):
         (tmp_path / f"reconstruction_{number}.rrd").write_bytes(b"RRF2")
     with pytest.raises(KitError, match=r"2 segments; choose one, e.g. .*reconstruction_1\.rrd"):
@@ -84,7 +84,7 @@ def test_rollouts_are_compared_in_one_recording(tmp_path, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without telling it")
-def test_a_page_that_is_told_to_end_leaves_no_server_behind(tmp_path):
+def test_a_page_that_is_terminated_stops_its_server(tmp_path):
     assert view.main(["demo:stand", "--save", str(tmp_path / "s.rrd")]) == 0
     command = [sys.executable, "-m", "physhmr_kit.view", str(tmp_path / "s.rrd"), "--web"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -102,7 +102,7 @@ def test_a_recording_can_be_copied_out_of_a_run(tmp_path):
     assert (tmp_path / "copy.rrd").read_bytes() == b"RRF2 and more"
 
 
-def test_rollouts_and_clips_are_told_apart_by_what_they_hold(tmp_path):
+def test_rollouts_and_clips_are_distinguished_by_their_content(tmp_path):
     rollout, clip = standing(), demo_clip("stand").cut(0, 4)
     found = view.find_motion(str(rollout.save(tmp_path / "rollout.npz")))
     assert isinstance(found, Rollout) and found.name == "standing" and len(found) == 4
@@ -138,7 +138,7 @@ def test_bad_input_gives_one_line_and_exit_code_2(tmp_path, capsys, arguments, w
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_without_a_display_the_user_hears_what_to_do(monkeypatch, capsys):
+def test_without_a_display_the_error_names_the_alternatives(monkeypatch, capsys):
     from physhmr_kit.viewer import serve
 
     monkeypatch.setattr(serve, "has_display", lambda: False)
@@ -154,25 +154,3 @@ def test_with_a_display_the_window_gets_the_recording(monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "has_display", lambda: True)
     monkeypatch.setattr(serve, "open_window", lambda path: opened.append(path.read_bytes()[:4]) or 0)
     assert view.main(["demo:stand"]) == 0 and opened == [b"RRF2"]
-
-
-def test_an_interrupted_command_leaves_with_130(capsys):
-    def main():
-        raise KeyboardInterrupt
-
-    assert run(main) == 130 and one_line(capsys) == "interrupted"
-
-
-def test_a_fault_of_several_lines_is_told_in_one(capsys):
-    def main():
-        raise KitError("file.npz: broken\n  in several\nlines")
-
-    assert run(main) == 2 and one_line(capsys) == "error: file.npz: broken in several lines"
-
-
-def test_a_fault_of_the_kit_keeps_its_traceback():
-    def main():
-        raise RuntimeError("ours")
-
-    with pytest.raises(RuntimeError, match="ours"):
-        run(main)

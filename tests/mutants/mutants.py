@@ -679,7 +679,7 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         (".diff(dim=1) * CONTROL_FPS", ".diff(dim=1)"),
         (".diff(dim=1) * CONTROL_FPS", " * CONTROL_FPS"),
         ('(out["uncertainty"] - distance)', '(out["uncertainty"] + distance)'),
-        ('_over(batch.guessed, (out["up"]', '_over(~batch.guessed, (out["up"]'),
+        ("* batch.guessed.unsqueeze(-1)", "* ~batch.guessed.unsqueeze(-1)"),
         ('"contact": 0.2', '"contact": -0.2'),
         ("LOSS_WEIGHTS[name] * value", "value"),
         ('self.clip_gradients(optimizer, self.config.optim.max_grad_norm, "norm")', "pass"),
@@ -688,6 +688,17 @@ MUTANTS: dict[tuple[str, str], list[tuple[str, str]]] = {
         ('"interval": "step"', '"interval": "epoch"'),
         ("self._windows * self._frames * self", "self._windows * self"),
     ],
+    ("viewer/blueprint.py", "viewer/test_recording.py"): [
+        ("return -room / (1 - room), 1.03", "return 0.0, 1.03"),
+        ("max(chart.largest, 1e-3) / (1 - room)", "max(chart.largest, 1e-3)"),
+    ],
+    ("viewer/overlay.py", "viewer/test_overlay.py"): [
+        ("if seen[k] and shown:", "if shown:"),
+        ("lines / min(width, full)", "lines / full"),
+    ],
+    ("viewer/comparison.py", "viewer/test_recording.py"): [("np.nanmax(errors[label]) > 1.0", "True")],
+    ("viewer/animation.py", "viewer/test_animation.py"): [("K[..., 0, 2] -= box[0]", "pass")],
+    ("view.py", "commands/test_view.py"): [("else recordings + arrays", "else arrays + recordings")],
 }  # fmt: skip
 
 SABOTAGES = [
@@ -718,16 +729,5 @@ REASONS: dict[tuple[str, str, str], str] = {
         "(seconds * CONTROL_FPS).clamp(min=0)",
         "(seconds * CONTROL_FPS)",
     ): "equivalent: frames before the first one are held there anyway",
-    ("viewer/blueprint.py", "viewer/test_recording.py"): [
-        ("return -room / (1 - room), 1.03", "return 0.0, 1.03"),
-        ("max(chart.largest, 1e-3) / (1 - room)", "max(chart.largest, 1e-3)"),
-    ],
-    ("viewer/overlay.py", "viewer/test_overlay.py"): [
-        ("if seen[k] and shown:", "if shown:"),
-        ("lines / min(width, full)", "lines / full"),
-    ],
-    ("viewer/comparison.py", "viewer/test_recording.py"): [("np.nanmax(errors[label]) > 1.0", "True")],
-    ("viewer/animation.py", "viewer/test_animation.py"): [("K[..., 0, 2] -= box[0]", "pass")],
-    ("view.py", "commands/test_view.py"): [("else recordings + arrays", "else arrays + recordings")],
 }
 """(file, fragment, what it becomes) -> why it may survive."""

@@ -1,4 +1,4 @@
-"""Callbacks of a run: it can be watched, is not disturbed by it, keeps what it needs to resume, and stops when it should."""
+"""Callbacks of a run: validations are recorded without disturbing it, checkpoints are kept, and it stops when it should."""
 
 import csv
 import math
@@ -8,7 +8,8 @@ import pytorch_lightning as pl
 import torch
 
 from physhmr_kit.metrics.followed import Totals
-from physhmr_kit.runs.callbacks import ClipEvaluation, LastCheckpoint, NanGuard, progress_bar
+from physhmr_kit.runs import callbacks
+from physhmr_kit.runs.callbacks import BestCheckpoint, ClipEvaluation, LastCheckpoint, NanGuard, progress_bar
 from physhmr_kit.runs.history import Milestone, collapsed, read_metrics
 from physhmr_kit.runs.reference import Expected, ReferenceRun, clip_set, reference_runs, reference_section
 from physhmr_kit.utils.errors import KitError
@@ -26,11 +27,11 @@ def milestone(iteration: int, tracked: int, covered: float = 0.8, reward: float 
     return Milestone(iteration, 1000 * iteration, iteration / 10, reward, Totals(clips, tracked, covered, 30.0, 40.0))
 
 
-# What an evaluation leaves behind
+# Files of an evaluation
 
 
 @pytest.mark.parametrize("stage", ["expert", "distill"])
-def test_a_validation_follows_all_clips_and_leaves_its_files(stage, build, train, tmp_path, capsys):
+def test_a_validation_evaluates_all_clips_and_writes_its_files(stage, build, train, tmp_path, capsys):
     module, evaluations = build(stage), ClipEvaluation(tmp_path)
     trainer = train(module, 4, callbacks=[evaluations], **EVERY_OTHER)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("iteration")]
@@ -56,7 +57,7 @@ def test_one_evaluation_environment_serves_every_validation(build, train, monkey
     assert len(built) == 1 and module.evaluation is None, "and it is closed at the end"
 
 
-def test_a_clip_in_validation_is_followed_as_by_evaluate(build, train):
+def test_validation_gives_the_scores_of_evaluate(build, train):
     from physhmr_kit.env import track_clips
     from physhmr_kit.metrics.followed import score_clips
 
@@ -72,7 +73,10 @@ def test_a_clip_in_validation_is_followed_as_by_evaluate(build, train):
     assert not all(s.success for s in again), "the spoiled policy loses a clip"
 
 
-def test_a_watched_run_that_was_killed_resumes_as_the_uncut_one(build, train, weights_of, equal_weights, tmp_path):
+def test_a_validated_run_that_was_killed_resumes_as_the_uncut_one(
+    build, train, weights_of, equal_weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(callbacks, "write_clip_report", lambda *_: None)
     cut, uncut = tmp_path / "cut", tmp_path / "uncut"
     whole, watch = build("expert"), ClipEvaluation(uncut)
     train(whole, 4, callbacks=[watch], **EVERY_OTHER)
@@ -94,7 +98,7 @@ def test_a_watched_run_that_was_killed_resumes_as_the_uncut_one(build, train, we
 # The checkpoint to resume from
 
 
-def test_the_last_checkpoint_is_written_every_so_often_and_at_the_end(build, train, tmp_path, monkeypatch):
+def test_the_last_checkpoint_is_written_periodically_and_at_the_end(build, train, tmp_path, monkeypatch):
     saved, save = [], pl.Trainer.save_checkpoint
     monkeypatch.setattr(
         pl.Trainer, "save_checkpoint", lambda self, *a, **k: (saved.append(self.current_epoch + 1), save(self, *a, **k))
@@ -117,6 +121,30 @@ def test_the_progress_bar_shows_figures_and_no_version_number(build, train):
     assert progress_bar("none") == []
 
 
+@pytest.mark.parametrize("mode, kept", [("max", ["1", "3"]), ("min", ["1", "2"])])
+def test_the_checkpoint_of_the_best_validation_is_kept_over_sessions(mode, kept, build, train, tmp_path):
+    """Scores of the four validations: 1, 0.5, 2 and 0.5 again; the run is resumed after the third."""
+    path, seen = tmp_path / "best.ckpt", []
+
+    class Score(pl.Callback):
+        def on_validation_end(self, trainer, module):
+            trainer.callback_metrics["score"] = torch.tensor((1.0, 0.5, 2.0, 0.5)[trainer.current_epoch])
+
+    class Look(BestCheckpoint):
+        def on_train_epoch_end(self, trainer, module):
+            super().on_train_epoch_end(trainer, module)
+            seen.append(str(torch.load(path, weights_only=True)["epoch"] + 1))
+
+    watch = lambda: [Score(), Look(path, "score", mode, 1)]  # noqa: E731
+    train(build("expert"), 3, checkpoint=tmp_path / "last.ckpt", callbacks=watch(), **EACH)
+    resumed = {"resume": tmp_path / "last.ckpt", "checkpoint": tmp_path / "end.ckpt"}
+    train(build("expert"), 4, callbacks=watch(), **resumed, **EACH)
+    assert list(dict.fromkeys(seen)) == kept and len(seen) == 4
+    other = BestCheckpoint(tmp_path / "new" / "best.ckpt", "score", mode, 1)
+    other.load_state_dict({"best": 5.0})
+    assert other.best == -math.inf, "a run that starts from a checkpoint of another one has no best validation yet"
+
+
 # Collapse
 
 
@@ -131,12 +159,12 @@ def test_the_progress_bar_shows_figures_and_no_version_number(build, train):
         ((0, 0, 0, 0), False),  # nothing was lost
     ],
 )
-def test_a_collapse_is_told_from_noise(tracked, yes):
+def test_a_collapse_is_distinguished_from_noise(tracked, yes):
     assert collapsed([milestone(i, t) for i, t in enumerate(tracked)], 3) is yes
     assert not collapsed([milestone(i, t) for i, t in enumerate(tracked)], 0)
 
 
-def test_among_few_clips_two_may_come_and_go():
+def test_of_few_clips_two_may_vary():
     assert not collapsed([milestone(i, t, clips=12) for i, t in enumerate((12, 10, 10, 10))], 3)
     assert collapsed([milestone(i, t, clips=12) for i, t in enumerate((12, 9, 9, 9))], 3)
 
@@ -149,8 +177,7 @@ def test_frames_and_reward_show_a_collapse_too():
 
 
 def test_a_run_that_collapses_stops_and_keeps_a_checkpoint(build, train, tmp_path, monkeypatch, capsys):
-    from physhmr_kit.runs import callbacks
-
+    monkeypatch.setattr(callbacks, "write_clip_report", lambda *_: None)
     course = iter([61, 60, 20, 20, 20, 20, 20])
     monkeypatch.setattr(callbacks, "total", lambda scores: milestone(0, next(course)).totals)
     watch = ClipEvaluation(tmp_path, patience=2)
@@ -160,11 +187,11 @@ def test_a_run_that_collapses_stops_and_keeps_a_checkpoint(build, train, tmp_pat
     assert trainer.current_epoch == 4 and (tmp_path / "last.ckpt").is_file()
 
 
-# Numbers that are none
+# Numbers that are not finite
 
 
 @pytest.mark.parametrize("where", ["weight", "normaliser", "loss"])
-def test_a_run_whose_numbers_are_no_longer_finite_says_so_at_once(where, build, train, tmp_path):
+def test_a_run_with_numbers_that_are_not_finite_stops_at_once(where, build, train, tmp_path):
     module = build("expert")
     step = module.training_step
 
@@ -204,7 +231,7 @@ def test_metrics_of_several_sessions_are_read_as_one_run(tmp_path):
 
 def test_without_a_reference_a_run_is_shown_alone():
     text = reference_section([milestone(5, 10), milestone(20, 30)], ["a", "b"], minutes=3.0, references=())
-    assert "No reference run is on record" in text and clip_set(["b", "a"]) in text
+    assert "There is no reference run" in text and clip_set(["b", "a"]) in text
     assert "| 1 | this run (at 0.5) | 0.01 M | 13 % |" in text
     assert "| 5 | this run | - |" in text, "it did not train that long"
     assert "at 2.0" in text
@@ -218,7 +245,7 @@ def test_a_run_is_shown_beside_the_reference_run_of_its_clips():
     text = reference_section([milestone(5, 10)], ["b", "a"], 2.0, (others, own))
     assert "two clips" in text and "other clips" not in text
     assert "| 1 | reference | 0.10 M | 50 % | 70 % | 50 | 0.40 |" in text
-    assert "other clips than this run's" in reference_section([milestone(5, 10)], ["c"], 2.0, (others, own))
+    assert "other clips than this run" in reference_section([milestone(5, 10)], ["c"], 2.0, (others, own))
     card = ReferenceRun(clip_set(["a", "b"]), "two clips", "fit", "a GPU", (row,), "mujoco_gpu")
     told = [
         reference_section([], ["a", "b"], 2.0, (own, card), simulator=s)

@@ -1,4 +1,4 @@
-"""Adaptation to one video: rewards and resets without a ground truth, an assistive force that ends, the best policy kept."""
+"""Adaptation to one video: rewards without ground truth, an assistive force that ends, the best policy is kept."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def test_the_assistive_force_falls_to_zero_over_half_of_a_run(track, student, tr
     assert module.evaluation is None, "closed"
 
 
-def test_a_film_is_rewarded_by_rays_and_pose_and_not_by_the_place_of_the_root(track, student):
+def test_a_video_is_rewarded_by_rays_and_pose_and_not_by_root_position(track, student):
     module = AdaptationModule(SMALL, student)
     module.open(VideoDataModule(track))
     module.env.reset(seed=0)
@@ -58,16 +58,16 @@ def test_a_film_is_rewarded_by_rays_and_pose_and_not_by_the_place_of_the_root(tr
     module.teardown("fit")
 
 
-def test_adaptation_leaves_the_policy_as_it_is_and_gives_back_the_best(track, student):
+def test_adaptation_returns_the_best_policy_and_leaves_the_given_one_unchanged(track, student):
     before, told = {k: v.clone() for k, v in student.state_dict().items()}, []
-    made = adapt(student, track, minutes=0.05, config=SMALL, progress=lambda *x: told.append(x))
+    made = adapt(student, track, minutes=0.01, config=SMALL, progress=lambda *x: told.append(x))
     assert all(torch.equal(before[k], v) for k, v in student.state_dict().items())
     assert 0 < made.followed <= 1 and made.policy.groups == student.groups
     assert told and told[0][0] == 0 and all(0 <= followed <= 1 and off > 0 for _, followed, off in told)
     assert not any(p.requires_grad for p in made.policy.parameters())
 
 
-def test_ctrl_c_gives_back_the_best_so_far(track, student):
+def test_ctrl_c_returns_the_best_so_far(track, student):
     def interrupt(share, followed, off_mm):
         if share > 0:
             raise KeyboardInterrupt
@@ -97,7 +97,7 @@ def test_a_video_is_a_clip_to_fine_tune_on(track, tmp_path, train):
     assert float(figures["val/rays_mm"]) == pytest.approx(module.off_mm) and float(figures["assist"]) < 300
 
 
-def test_a_video_needs_its_camera_and_nobody_to_imitate(tmp_path):
+def test_a_video_needs_its_camera_and_cannot_be_labelled(tmp_path):
     with pytest.raises(KitError, match="needs --video"):
         build_stage(replace(SMALL, video="walk_keypoints.npz"))
     with pytest.raises(KitError, match="no ground truth"):

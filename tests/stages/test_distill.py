@@ -7,7 +7,7 @@ from physhmr_kit.stages.distill import DistillModule
 from physhmr_kit.utils.errors import KitError
 
 
-def test_labels_ask_for_the_targets_the_expert_would_have_set(opened):
+def test_labels_result_in_the_targets_of_the_expert(opened):
     """An expert's action moves the target by half a radian; a label moves it by the student's scale."""
     module = opened("distill")
     env = module.env
@@ -32,28 +32,12 @@ def test_the_student_does_not_read_the_reference(opened):
     assert not torch.equal(module.teacher(obs), module.teacher(blind))
 
 
-def test_the_student_comes_closer_to_the_labels(build, train):
-    early = float(train(build("distill", updates=40, learning_rate=3e-3), 1).callback_metrics["loss/imitation"])
-    late = float(train(build("distill", updates=40, learning_rate=3e-3), 6).callback_metrics["loss/imitation"])
-    assert late < 0.6 * early
-
-
-def test_the_expert_and_its_normaliser_stay_as_they_are(build, train, weights_of, equal_weights):
+def test_the_expert_and_its_normaliser_do_not_change(build, train, weights_of, equal_weights):
     module = build("distill")
     before = weights_of(module.teacher)
     train(module, 2)
     assert equal_weights(weights_of(module.teacher), before)
     assert not any("teacher" in name for name in module.state_dict()), "it is not saved with the student"
-
-
-def test_only_the_last_rollouts_are_kept(opened):
-    module = opened("distill", buffer_rollouts=2)
-    for _ in range(3):
-        list(module.minibatches())
-    assert len(module.buffer) == 2 * 16 and module.buffer.written == 3 * 16
-    batch = module.collector.batch
-    held = {tuple(row.tolist()) for row in module.buffer.rows["obs"][:, :3]}
-    assert {tuple(row.tolist()) for row in batch.flat("policy_in")[:, :3]} <= held
 
 
 def test_a_run_with_another_buffer_is_refused(opened):
@@ -63,13 +47,6 @@ def test_a_run_with_another_buffer_is_refused(opened):
     opened("distill", buffer_rollouts=2).load_extra_state(saved)
     with pytest.raises(KitError, match="another size"):
         opened("distill", buffer_rollouts=1, horizon=2).load_extra_state(saved)
-
-
-def test_the_learning_rate_falls_to_a_tenth(build, train):
-    trainer = train(build("distill", iterations=4, learning_rate=1e-3), 4)
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
-    trainer = train(build("distill", iterations=4, learning_rate=1e-3), 2)
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(5.5e-4)
 
 
 def test_a_student_can_be_loaded_from_a_checkpoint_without_its_teacher(

@@ -1,4 +1,4 @@
-"""The encoder stage: it learns, repeats itself, and takes up a cut run where it was."""
+"""The encoder stage: it learns, is reproducible, and resumes an interrupted run."""
 
 from dataclasses import replace
 
@@ -6,9 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import roma
 import torch
+from motions import waving_clip
 
-from physhmr_kit.body.skeleton import STANDING, standing_height
-from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.motion.split import is_held_out
 from physhmr_kit.runs.callbacks import LastCheckpoint
@@ -16,21 +15,13 @@ from physhmr_kit.stages.data import EncoderDataModule
 from physhmr_kit.stages.encoder import EncoderModule, errors, losses
 from physhmr_kit.stages.settings import EncoderConfig, EncoderData, EncoderNetwork, EncoderOptimisation
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.vision.filming import Batch
+from physhmr_kit.vision.filming import Batch, joint_positions
 from physhmr_kit.vision.pretrained import load_encoder
-
-
-def waving(name: str, frames=60) -> Clip:
-    t = torch.arange(frames) / 30
-    rot = torch.tensor([0.0, 0.0, 0.0, 1.0]).repeat(frames, 24, 1)
-    rot[:, 0] = torch.tensor(STANDING)
-    rot[:, 16] = roma.rotvec_to_unitquat(torch.stack([0 * t, 0 * t, (4 * t).sin()], dim=-1))
-    return Clip.from_joints(torch.tensor([0.0, 0.0, standing_height()]).expand(frames, 3), rot, 30.0, name)
 
 
 @pytest.fixture(scope="module")
 def library() -> MotionLibrary:
-    return MotionLibrary([waving(f"clip_{i}") for i in range(8)])
+    return MotionLibrary([waving_clip(name=f"clip_{i}") for i in range(8)])
 
 
 SMALL = EncoderConfig(
@@ -124,15 +115,13 @@ def test_which_clips_are_held_out_depends_on_the_name_alone():
 
 
 def test_whole_subjects_are_left_out_by_the_beginnings_of_their_names():
-    library = MotionLibrary([waving(n) for n in ("08_01", "08_02", "10_01")])
+    library = MotionLibrary([waving_clip(name=n) for n in ("08_01", "08_02", "10_01")])
     data = EncoderDataModule(library, EncoderData(held_out=0, leave_out=("08_",)))
     assert data.held_out == [True, True, False]
 
 
 def test_the_uncertainty_is_learnt_as_the_distance_and_does_not_move_the_pose():
     rotmat = roma.random_rotmat((1, 4, 24)).float()
-    from physhmr_kit.vision.filming import joint_positions
-
     position = joint_positions(rotmat)
     wrong = position.clone()
     wrong[..., 5, 0] += 0.1
@@ -145,19 +134,17 @@ def test_the_uncertainty_is_learnt_as_the_distance_and_does_not_move_the_pose():
     loss = losses(out, batch)["uncertainty"]
     assert float(loss) == pytest.approx(0.1 / 24, rel=1e-3)
     (slope,) = torch.autograd.grad(loss, stated, retain_graph=True)
-    assert (slope[..., 5] < 0).all()  # it wants to state more
+    assert (slope[..., 5] < 0).all()  # a larger uncertainty lowers the loss
     assert torch.autograd.grad(loss, pose, allow_unused=True)[0] is None
 
 
 def test_holding_out_everything_is_refused():
     with pytest.raises(KitError, match="held out"):
-        EncoderDataModule(MotionLibrary([waving("02_05")]), EncoderData(held_out=5))
+        EncoderDataModule(MotionLibrary([waving_clip(name="02_05")]), EncoderData(held_out=5))
 
 
-def test_truth_has_no_loss_and_no_error():
+def test_ground_truth_has_no_loss_and_no_error():
     rotmat = roma.random_rotmat((2, 5, 24)).float()
-    from physhmr_kit.vision.filming import joint_positions
-
     batch = Batch(
         torch.zeros(2, 5, 61), rotmat, joint_positions(rotmat), torch.ones(2, 5, 4),
         torch.tensor([0.0, 0.0, 1.0]).expand(2, 5, 3), torch.tensor([True, False]),
@@ -167,7 +154,7 @@ def test_truth_has_no_loss_and_no_error():
     }  # fmt: skip
     assert all(float(v) < 1e-5 for v in losses(out, batch).values())
     assert all(float(v.abs().max()) < 0.1 for v in errors(out, batch).values())
-    out["up"][1] = torch.tensor([1.0, 0.0, 0.0])  # where the camera is known, nobody asks
+    out["up"][1] = torch.tensor([1.0, 0.0, 0.0])  # not counted where the camera is known
     assert float(losses(out, batch)["up"]) == 0.0
     out["up"][0] = torch.tensor([1.0, 0.0, 0.0])
     assert float(losses(out, batch)["up"]) == pytest.approx(1.0)

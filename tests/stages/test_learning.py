@@ -1,4 +1,4 @@
-"""That the loops learn: the real stages on an environment of one step, whose right action is known, and on batches made by hand."""
+"""The stages learn: in an environment of one step with a known optimal action, and on hand-made batches."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ ROLLOUT = ENVS * STEPS
 
 
 class OneStep:
-    """64 environments in which every episode fails after one step. Only the first of the 69 numbers of an action counts.
+    """64 environments in which every episode fails after one step. The reward depends only on the first action dimension.
 
     Observations have mean 100 and standard deviation 10, but for the first of `ray_confidence`, the control step counted from 0,
     and most of the reference, which stays at 100.
@@ -77,7 +77,7 @@ class OneStep:
 
 
 class Recorder(pl.Callback):
-    """What happened: minibatches, weights after each iteration, norms of the gradients that an optimiser step used."""
+    """Records minibatches, weights after each iteration, and gradient norms of each optimiser step."""
 
     def __init__(self, module):
         self.minibatches, self.weights, self.norms = [], [], []
@@ -116,7 +116,7 @@ class Recorder(pl.Callback):
 
 @pytest.fixture
 def fit(monkeypatch, tmp_path):
-    """Trains a stage in `OneStep`, on a batch made by hand if one is given: fit(module, iterations) -> Recorder."""
+    """Trains a stage in `OneStep`, or on a given batch: fit(module, iterations) -> Recorder."""
     monkeypatch.setattr(base, "make_simulator", lambda *_: None)
     monkeypatch.setattr(base, "TrackingEnv", lambda *_, **__: OneStep())
     nowhere = IterationDataModule()
@@ -148,7 +148,7 @@ RATES = {"learning_rate": 1e-2, "critic_learning_rate": 1e-2, "gamma": 0.0}
 def expert(policy: Policy | None = None, **settings) -> ExpertModule:
     quick = dict(horizon=STEPS, epochs=3, minibatch_size=256, desired_kl=None, ema_decay=0.5, **RATES)
     config = ExpertConfig(policy=ExpertPolicy(std=0.1), ppo=PPO(**(quick | settings)))
-    return ExpertModule(config, policy or small_policy(std=0.3))  # the settings' spread takes the place of the policy's
+    return ExpertModule(config, policy or small_policy(std=0.3))  # std is replaced by that of the settings
 
 
 def finetune(**settings) -> FinetuneModule:
@@ -159,10 +159,8 @@ def finetune(**settings) -> FinetuneModule:
         policy=StudentPolicy(std=0.1), ppo=FinetunePPO(**(quick | {"imitation_coef": 0.0} | settings))
     )
     student = small_policy(std=0.3, control="absolute")
-    (
-        student.norm.mean.fill_(100),
-        student.norm.var.fill_(100),
-    )  # a normaliser that has seen enough, as a distilled student's has
+    student.norm.mean.fill_(100)  # the normaliser of a distilled student
+    student.norm.var.fill_(100)
     return FinetuneModule(config, small_policy(("root_orientation",)), student)
 
 
@@ -175,18 +173,17 @@ def distill(iterations=3, **settings) -> DistillModule:
 
 
 def mean_action(module) -> float:
-    """What the stage ships does in new states."""
+    """Mean first action of the trained policy in new states."""
+    obs = OneStep()._observation() | {"ray_confidence": 100 + 10 * torch.randn(500, 12)}
     with torch.no_grad():
-        return float(
-            module.policy(OneStep()._observation() | {"ray_confidence": 100 + 10 * torch.randn(500, 12)})[:, 0].mean()
-        )
+        return float(module.policy(obs)[:, 0].mean())
 
 
 # ---- one update
 
 
 def hand_made(size: float = 1.0):
-    """512 samples for each stage: half of the actions were good, half were bad."""
+    """512 samples for each stage: half of the actions have a positive advantage, half a negative one."""
     draw = torch.Generator().manual_seed(1)
     obs, action = torch.randn(512, 12, generator=draw), 0.1 * torch.randn(512, 69, generator=draw)
     policy = small_policy()
@@ -208,7 +205,7 @@ ONE_STEP = {"epochs": 1, "minibatch_size": ROLLOUT, "learning_rate": 1e-4, "crit
 
 
 @pytest.mark.parametrize("stage, make", [("expert", expert), ("finetune", finetune)])
-def test_an_update_makes_good_actions_likelier_and_bad_ones_less(stage, make, fit):
+def test_an_update_makes_good_actions_more_likely_and_bad_ones_less_likely(stage, make, fit):
     module, batch = make(**ONE_STEP), hand_made()[stage]
     fit(module, 1, batch)
     with torch.no_grad():
@@ -217,7 +214,7 @@ def test_an_update_makes_good_actions_likelier_and_bad_ones_less(stage, make, fi
 
 
 @pytest.mark.parametrize("stage, make", [("expert", expert), ("finetune", finetune)])
-def test_an_update_brings_the_critic_nearer_to_the_returns(stage, make, fit):
+def test_an_update_brings_the_critic_closer_to_the_returns(stage, make, fit):
     module, batch = make(**ONE_STEP), hand_made()[stage]
     far = lambda: float((module.critic.net(batch.critic_obs).squeeze(-1) - batch.returns).detach().square().mean())  # noqa: E731
     before = far()
@@ -226,8 +223,8 @@ def test_an_update_brings_the_critic_nearer_to_the_returns(stage, make, fit):
 
 
 @pytest.mark.parametrize("stage, make", [("expert", expert), ("finetune", finetune)])
-def test_actions_that_have_become_much_likelier_are_not_pursued_further(stage, make, fit):
-    """Were all old densities lower by one, every good action would be beyond the clip, and no gradient would be left."""
+def test_the_probability_ratio_is_clipped(stage, make, fit):
+    """With all old log probabilities lower by one, every good action is beyond the clip, and there is no gradient."""
     module, batch = make(**ONE_STEP), hand_made()[stage]
     good = batch._replace(log_prob=batch.log_prob - 1, advantage=torch.ones(512))
     assert fit(module, 1, good).norms[0][0] < 1e-6
@@ -250,7 +247,7 @@ def test_a_student_s_gradients_are_clipped(fit):
     assert fit(module, 1, batch).norms == [[pytest.approx(0.5, rel=1e-3)]]
 
 
-def test_mean_actions_beyond_two_are_drawn_back(fit):
+def test_mean_actions_beyond_two_are_penalised(fit):
     module, batch = expert(**ONE_STEP, bounds_coef=100.0), hand_made()["expert"]
     with torch.no_grad():
         module.policy.net[-1].bias += 3.0
@@ -294,14 +291,14 @@ def test_returns_are_rewards_times_one_minus_gamma(make, fit):
 
 @pytest.mark.parametrize("make", [expert, finetune])
 def test_of_two_actions_the_better_one_has_the_larger_advantage(make, fit):
-    batches = fit(make(), 6).minibatches[-1]  # by then the critic knows its business
+    batches = fit(make(), 6).minibatches[-1]  # by then the critic is accurate
     reward = torch.cat([OneStep.earns(b.action) for b in batches])
     advantage = torch.cat([b.advantage for b in batches])
     assert float(torch.corrcoef(torch.stack([reward, advantage]))[0, 1]) > 0.5
 
 
 def test_the_expert_learns_from_normalised_observations(fit):
-    """Of a rollout that looked at the environment before: every later one is near the same statistics."""
+    """The normaliser has been initialised by one rollout, whose statistics are close to those of later ones."""
     module = expert(epochs=1)
     seen = fit(module, 2)
     obs = seen.column("obs")[:, 1:]
@@ -310,7 +307,7 @@ def test_the_expert_learns_from_normalised_observations(fit):
     assert seen.looked_at == 3 * ROLLOUT and module.critic.norm is module.policy.norm
 
 
-def test_densities_are_those_of_the_policy_that_acted(fit):
+def test_log_probabilities_are_those_of_the_policy_that_acted(fit):
     module = expert(epochs=1)
     seen = fit(module, 1)
     policy = small_policy()
@@ -320,10 +317,10 @@ def test_densities_are_those_of_the_policy_that_acted(fit):
     torch.testing.assert_close(seen.column("log_prob"), log_prob, atol=1e-3, rtol=1e-4)
 
 
-# ---- what is shipped
+# ---- the moving average
 
 
-def test_what_is_shipped_is_the_moving_average_of_the_weights(fit):
+def test_the_trained_weights_are_their_moving_average(fit):
     module = expert(ema_decay=0.75)
     first = module.policy.net[-1].weight.detach().clone()
     seen = fit(module, 3)
@@ -338,7 +335,7 @@ def test_what_is_shipped_is_the_moving_average_of_the_weights(fit):
     assert ((shipped >= low - 1e-6) & (shipped <= high + 1e-6)).all()
 
 
-def test_the_average_is_taken_once_an_iteration(fit):
+def test_the_average_is_updated_once_per_iteration(fit):
     module = expert()
     (averaging,) = module.configure_callbacks()
     assert isinstance(averaging, WeightAveraging)
@@ -365,7 +362,7 @@ def test_labels_stay_with_the_states_they_are_of(fit, monkeypatch):
         assert torch.equal(batch["label"][:, 0], batch["obs"][:, 0])
 
 
-def test_labels_are_the_teacher_s_answer_to_what_it_sees_in_terms_of_its_control(fit, monkeypatch):
+def test_labels_are_computed_from_the_teacher_s_observations_and_control(fit, monkeypatch):
     module, asked = distill(1), []
 
     def label(env, actions, control):
@@ -378,7 +375,7 @@ def test_labels_are_the_teacher_s_answer_to_what_it_sees_in_terms_of_its_control
     assert asked == ["balanced"] * STEPS and not any(p.requires_grad for p in module.teacher.parameters())
 
 
-def test_a_student_s_normaliser_sees_every_rollout_and_its_learning_rate_falls_to_a_tenth(fit):
+def test_a_student_s_normaliser_is_updated_by_every_rollout_and_its_learning_rate_falls_to_a_tenth(fit):
     module = distill(4)
     fit(module, 4)
     assert float(module.policy.norm.count) == 4 * ROLLOUT
@@ -388,7 +385,7 @@ def test_a_student_s_normaliser_sees_every_rollout_and_its_learning_rate_falls_t
 # ---- fine-tuning
 
 
-def test_the_critic_of_fine_tuning_sees_normalised_inputs_and_keeps_its_normaliser_up_to_date(fit):
+def test_the_critic_of_fine_tuning_gets_normalised_inputs_and_updates_its_normaliser(fit):
     module, inputs = finetune(), []
     module.critic.net.register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach()[:, 1:]))
     fit(module, 3)
@@ -402,13 +399,13 @@ def test_the_critic_of_fine_tuning_sees_normalised_inputs_and_keeps_its_normalis
     torch.testing.assert_close(module.critic.norm.mean[1:], torch.full((587,), 100.0), atol=3.0, rtol=0)
 
 
-def test_the_student_s_own_normaliser_stays(fit):
+def test_fine_tuning_does_not_change_the_student_s_normaliser(fit):
     module = finetune()
     fit(module, 2)
     assert (module.policy.norm.mean == 100).all() and (module.policy.norm.var == 100).all()
 
 
-def test_while_the_critic_warms_up_the_actor_stays(fit):
+def test_the_actor_does_not_change_while_the_critic_warms_up(fit):
     module = finetune(critic_warmup=2)
     first, critic = (n.net[-1].weight.detach().clone() for n in (module.policy, module.critic))
     seen = fit(module, 3)
@@ -420,7 +417,7 @@ def test_while_the_critic_warms_up_the_actor_stays(fit):
 
 
 def truth() -> tuple[dict[str, torch.Tensor], Batch]:
-    """Two windows of five frames, and what a perfect encoder says of them. The camera of the first is guessed."""
+    """Two windows of five frames, and the output of a perfect encoder. The camera of the first is guessed."""
     torch.manual_seed(0)
     rotmat = roma.random_rotmat((2, 5, 24)).float()
     contact = (torch.rand(2, 5, 4) > 0.5).float()
@@ -457,7 +454,7 @@ def test_each_loss_falls_with_its_own_error(name):
     assert values[0] > values[1] > values[2] and values[2] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_encoder_s_losses_have_the_values_worked_out_by_hand():
+def test_the_encoder_s_losses_have_hand_computed_values():
     out, batch = truth()
     size = 0.4
     frobenius = 8 * torch.tensor(size / 2).sin().square()  # |R - 1|^2 of a turn
@@ -476,11 +473,11 @@ def test_the_encoder_s_losses_have_the_values_worked_out_by_hand():
     assert float(told["joint_velocity"]) == pytest.approx(30 * float(error.diff(dim=1).abs().mean()), rel=1e-4)
     known = out["up"].clone()
     known[1] += size
-    assert float(losses(out | {"up": known}, batch)["up"]) == 0, "where the camera is known nobody asks"
+    assert float(losses(out | {"up": known}, batch)["up"]) == 0, "not counted where the camera is known"
     assert float(losses(out | {"contact": torch.zeros(2, 5, 4)}, batch)["contact"]) == pytest.approx(0.6931, abs=1e-4)
 
 
-def test_every_loss_of_the_encoder_counts_and_none_is_rewarded(monkeypatch):
+def test_every_loss_of_the_encoder_has_a_positive_weight(monkeypatch):
     assert all(weight > 0 for weight in LOSS_WEIGHTS.values())
     module = EncoderModule(EncoderConfig(network=EncoderNetwork(width=24, layers=1, heads=2)))
     out, batch = truth()
@@ -517,24 +514,24 @@ def test_the_encoder_s_learning_rate_rises_and_then_falls_to_a_hundredth():
     assert optimisation["lr_scheduler"]["interval"] == "step"
 
 
-# ---- a known right action is found
+# ---- a known optimal action is found
 
 
 @pytest.mark.parametrize("make", [expert, finetune])
-def test_reinforcement_finds_the_action_that_is_rewarded_in_twenty_iterations(make, fit):
+def test_ppo_finds_the_rewarded_action_in_twenty_iterations(make, fit):
     module = make()
     first = mean_action(module)
     fit(module, 20)
     assert abs(first - RIGHT) > 0.2 and abs(mean_action(module) - RIGHT) < 0.05
 
 
-def test_a_student_finds_the_labels(fit):
+def test_distillation_finds_the_labels(fit):
     module = distill(20)
     fit(module, 20)
     assert abs(mean_action(module) - RIGHT) < 0.05
 
 
-def test_imitation_alone_draws_a_fine_tuned_student_to_the_labels(fit, monkeypatch):
+def test_the_imitation_loss_alone_finds_the_labels(fit, monkeypatch):
     monkeypatch.setattr(OneStep, "earns", staticmethod(lambda action: torch.zeros(ENVS)))
     module = finetune(imitation_coef=1e5)
     fit(module, 15)

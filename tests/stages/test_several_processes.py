@@ -18,9 +18,9 @@ GRADIENT = {"job": "gradient", "environments": 8}
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """What two processes make of all that is asked below, and after them one: distributed_worker.py takes seconds to start."""
+    """Results of all jobs of two processes, and then of one, in a single start of distributed_worker.py, which takes seconds."""
     folder = tmp_path_factory.mktemp("runs")
-    runs = {(stage, name): sessions for stage in STAGES for name, sessions in (("whole", [4]), ("cut", [2, 4]))}
+    runs = {(stage, name): sessions for stage in STAGES for name, sessions in (("whole", [2]), ("cut", [1, 2]))}
     tasks = [
         {"job": "run", "stage": stage, "folder": str(folder / stage / name), "sessions": sessions}
         for (stage, name), sessions in runs.items()
@@ -29,7 +29,7 @@ def told(tmp_path_factory):
     launches = json.dumps([[2, [GRADIENT, *tasks]], [1, [GRADIENT, refused]]])
 
     port = 29_500 + os.getpid() % 1000
-    env = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     env |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}
     env |= {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     command = [sys.executable, str(TESTS / "stages" / "distributed_worker.py"), launches]
@@ -69,10 +69,10 @@ def test_two_processes_reach_the_gradient_of_one_with_all_environments(of_one, o
 def test_a_run_of_two_processes_that_was_killed_ends_with_the_weights_of_an_uncut_one(stage, of_two):
     whole, cut = ([each[stage, name] for each in of_two] for name in ("whole", "cut"))
     assert whole[0]["weights"] == whole[1]["weights"] == cut[0]["weights"] == cut[1]["weights"]
-    assert whole[0]["samples"] == 4 * 2 * 16, "of both processes"
-    assert whole[0]["frames"] != whole[1]["frames"], "each draws episodes of its own"
-    assert [w["frames"] for w in whole] == [c["frames"] for c in cut], "each goes on where it was"
-    assert whole[0]["clips"] == whole[1]["clips"] == ["rest", "waving"], "validation is shared out and gathered"
+    assert whole[0]["samples"] == 2 * 2 * 16, "of both processes"
+    assert whole[0]["frames"] != whole[1]["frames"], "each draws its own episodes"
+    assert [w["frames"] for w in whole] == [c["frames"] for c in cut], "each continues its own episodes"
+    assert whole[0]["clips"] == whole[1]["clips"] == ["rest", "waving"], "clips are distributed, scores gathered"
 
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(of_one):
