@@ -1,4 +1,5 @@
-"""Other people's data in, the kit's `Clip` out: one module per source, each with one reading function.
+"""Importers: motion files, videos, results of other tools and benchmarks become the kit's `Clip`, `KeypointTrack` or `VisualTrack`.
 
-Readers build a `SourceMotion`; `retarget.py` carries it to SMPL's 24 joints; `python -m data_prep.report` says how well.
+One module per source. `retargeting/` moves captured motion onto SMPL's 24 joints, `keypoints/` reads keypoint files and tracks one
+person in them, `detectors/` holds scripts that run in environments of their own.
 """

@@ -16,8 +16,8 @@ import numpy as np
 from data_prep.gvhmr import read_gvhmr
 from data_prep.motion_file import read_file
 from data_prep.named import find_motion_files
-from data_prep.retarget import retarget
-from data_prep.source import SourceMotion
+from data_prep.retargeting.retarget import retarget
+from data_prep.retargeting.source import SourceMotion
 from data_prep.tram import read_tram
 from data_prep.wham import read_wham
 from data_prep.worlds import SeenBody

@@ -12,9 +12,9 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.axes import find_up, upright_turn
-from data_prep.own_shape import own_offsets, own_shape
 from data_prep.resampling import Blend
+from data_prep.retargeting.axes import find_up, upright_turn
+from data_prep.retargeting.own_shape import own_offsets, own_shape
 from physhmr_kit.body.skeleton import FEET, PELVIS_AT_REST, SOLE_DEPTH, mean_offsets
 from physhmr_kit.motion.check import floor_height
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip

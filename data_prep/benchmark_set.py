@@ -185,7 +185,7 @@ def with_keypoints(sequence: BenchmarkSequence, folder: Path) -> BenchmarkSequen
     Raises:
         KitError: no file for it, or one of another video.
     """
-    from data_prep.keypoint_files import read_keypoints
+    from data_prep.keypoints.files import read_keypoints
 
     name, own = sequence.name, sequence.keypoints
     found = sorted([*folder.glob(f"{name}.*"), *(p for p in [folder / name] if p.is_dir())])

@@ -1,6 +1,6 @@
 """Reads BVH files of any human skeleton.
 
-`data_prep.roles` finds which joint is which, `data_prep.axes` which way is up, `data_prep.rest_pose` makes the rest pose upright.
+`data_prep.retargeting.roles` finds which joint is which, `data_prep.retargeting.axes` which way is up, `data_prep.retargeting.rest_pose` makes the rest pose upright.
 The unit of length does not matter, since `retarget` scales every skeleton to the humanoid's legs. A first frame that only
 shows the rest pose is dropped.
 """
@@ -13,15 +13,15 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.axes import LEG, find_up, leg_length, path_unit, upright_turn
 from data_prep.bvh_file import BvhMotion, forward, parse_bvh, rest_positions, with_ancestors
-from data_prep.joint_positions import rotations_of
-from data_prep.lean import stand_over_feet
-from data_prep.rest_pose import Rows, common_turn, nearest_axis, turned_rest, turns_of_bones
-from data_prep.retarget import refuse_teleport, retarget
-from data_prep.roles import find_roles, is_animal
-from data_prep.source import JOINT, SourceMotion, since_rest, unit, z_up
-from data_prep.trunk import facing_ahead, straighten
+from data_prep.retargeting.axes import LEG, find_up, leg_length, path_unit, upright_turn
+from data_prep.retargeting.joint_positions import rotations_of
+from data_prep.retargeting.lean import stand_over_feet
+from data_prep.retargeting.rest_pose import Rows, common_turn, nearest_axis, turned_rest, turns_of_bones
+from data_prep.retargeting.retarget import refuse_teleport, retarget
+from data_prep.retargeting.roles import find_roles, is_animal
+from data_prep.retargeting.source import JOINT, SourceMotion, since_rest, unit, z_up
+from data_prep.retargeting.trunk import facing_ahead, straighten
 from physhmr_kit.body.skeleton import JOINT_NAMES, STANDING, mean_offsets
 from physhmr_kit.motion.clip import Clip, slerp
 from physhmr_kit.motion.grounding import ground

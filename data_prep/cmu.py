@@ -15,9 +15,9 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.lean import stand_over_feet
-from data_prep.retarget import refuse_teleport, retarget
-from data_prep.source import SourceMotion
+from data_prep.retargeting.lean import stand_over_feet
+from data_prep.retargeting.retarget import refuse_teleport, retarget
+from data_prep.retargeting.source import SourceMotion
 from physhmr_kit.body.skeleton import JOINT_NAMES
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.grounding import ground

@@ -17,7 +17,7 @@ import torch
 
 from data_prep.importing import finish, make_parser
 from data_prep.resampling import Blend
-from data_prep.rest_shape import find_shape
+from data_prep.retargeting.rest_shape import find_shape
 from data_prep.saved_arrays import read_torch, take
 from data_prep.worlds import SeenBody, camera_between, rotated, to_z_up
 from physhmr_kit.cli import run

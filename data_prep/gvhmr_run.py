@@ -18,8 +18,8 @@ import torch
 from data_prep.cache import cache_folder
 from data_prep.detect import GVHMR, content_key, draft_folder, run_script, script_bar
 from data_prep.gvhmr import read_gvhmr
-from data_prep.own_shape import FOLDER, model_at_hand
-from data_prep.rest_shape import read_rest_shape
+from data_prep.retargeting.own_shape import FOLDER, model_at_hand
+from data_prep.retargeting.rest_shape import read_rest_shape
 from data_prep.video import VideoInfo, read_video_info
 from data_prep.worlds import SeenBody
 from physhmr_kit.motion.clip import CONTROL_FPS

@@ -20,7 +20,7 @@ import torch
 
 from data_prep.benchmark_sequence import BenchmarkSequence
 from data_prep.benchmark_set import BenchmarkSet
-from data_prep.keypoint_names import as_coco
+from data_prep.keypoints.names import as_coco
 from data_prep.saved_arrays import read_npz, take
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from data_prep.cache import keep_clips, kept_path, load_kept_clips
 from data_prep.motion_file import read_file, to_clip
-from data_prep.own_shape import models_at_hand
-from data_prep.parts import cut
-from data_prep.retarget import refuse_teleport
-from data_prep.source import SourceMotion
-from data_prep.support import is_doubted, unsupported_share
+from data_prep.retargeting.own_shape import models_at_hand
+from data_prep.retargeting.parts import cut
+from data_prep.retargeting.retarget import refuse_teleport
+from data_prep.retargeting.source import SourceMotion
+from data_prep.retargeting.support import is_doubted, unsupported_share
 from physhmr_kit.motion.check import Teleport, check_clip
 from physhmr_kit.motion.clip import CONTROL_FPS, Clip
 from physhmr_kit.utils.errors import KitError
@@ -28,7 +28,7 @@ class Imported:
         notes: what was assumed, repaired or is doubtful, a line each, without the file's name.
         refusal: why there is no clip, without the file's name.
         kept: whether this comes from the cache.
-        unsupported: each clip's share of frames without support (`data_prep.support`); empty if clips were not checked.
+        unsupported: each clip's share of frames without support (`data_prep.retargeting.support`); empty if clips were not checked.
     """
 
     path: Path

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from data_prep import bvh, cmu
-from data_prep.compare import compare
-from data_prep.joint_positions import source_of_positions
-from data_prep.lean import stand_over_feet
 from data_prep.named import refuse_other_start
-from data_prep.retarget import retarget
+from data_prep.retargeting.compare import compare
+from data_prep.retargeting.joint_positions import source_of_positions
+from data_prep.retargeting.lean import stand_over_feet
+from data_prep.retargeting.retarget import retarget
+from data_prep.retargeting.source import SourceMotion
 from data_prep.saved_arrays import read_joblib, read_npz, read_object_array
 from data_prep.smpl_layouts import clips_of
-from data_prep.source import SourceMotion
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.grounding import ground
 from physhmr_kit.utils.errors import KitError

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from data_prep import bvh, cmu
-from data_prep.compare import differences, limb_direction_error
 from data_prep.imported import without_teleports
 from data_prep.importing import Parser
-from data_prep.lean import stand_over_feet
 from data_prep.named import find_motion_files
-from data_prep.retarget import beyond_limits, leg_length, retarget
-from data_prep.source import SourceMotion, mend_elbows, z_up
+from data_prep.retargeting.compare import differences, limb_direction_error
+from data_prep.retargeting.lean import stand_over_feet
+from data_prep.retargeting.retarget import beyond_limits, leg_length, retarget
+from data_prep.retargeting.source import SourceMotion, mend_elbows, z_up
 from data_prep.sources import with_progress
 from physhmr_kit.body.skeleton import mean_offsets, rest_joints
 from physhmr_kit.cli import run
@@ -69,7 +69,7 @@ def describe_clip(source: SourceMotion) -> tuple[dict, dict[str, torch.Tensor]]:
 
     Penetration is the depth of the deepest sole corner, mean over all frames; sliding the mean speed of the contact in
     stance; roll and pitch the median tilt of the soles in stance, `before` meaning before feet were settled; limb error
-    the median over frames and limbs; head-up, heading and path as in `data_prep.compare`; limits the share of (frame, hinge)
+    the median over frames and limbs; head-up, heading and path as in `data_prep.retargeting.compare`; limits the share of (frame, hinge)
     pairs beyond `dof_limits`; ankles apart the median distance along the hips while walking, in the source (scaled by leg
     length) and on the humanoid; overlap the share of frames at 30 Hz in which shapes of the body overlap by more than 1 cm;
     off balance the share of frames with a foot down in which the zero-moment point is more than 5 cm beyond the soles

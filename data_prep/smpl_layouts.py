@@ -14,8 +14,8 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.axes import find_up, path_unit, upright_turn
-from data_prep.own_shape import on_mean_legs, own_shape
+from data_prep.retargeting.axes import find_up, path_unit, upright_turn
+from data_prep.retargeting.own_shape import on_mean_legs, own_shape
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, mean_offsets
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics

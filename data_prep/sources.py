@@ -11,7 +11,7 @@ from typing import TypeVar
 from data_prep.imported import Imported, import_file, left_out
 from data_prep.made import made_clips
 from data_prep.named import find_motion_files, is_made
-from data_prep.support import is_doubted
+from data_prep.retargeting.support import is_doubted
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.library import MotionLibrary, unique_names
 from physhmr_kit.motion.library_files import is_library, read_index
@@ -76,7 +76,7 @@ def load_clips(
             without it motions are returned as they were read, for viewing.
         strict: stop at a folder's first motion that is refused.
         cached: use the cache of imported motions in the user's cache folder (`data_prep.cache`).
-        skip_unsupported: leave out clips that lack support (`data_prep.support`), and list them on stderr.
+        skip_unsupported: leave out clips that lack support (`data_prep.retargeting.support`), and list them on stderr.
 
     Returns:
         the clips in the order given; a second clip of the same name is called <name>_2, and so on.

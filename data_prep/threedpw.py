@@ -18,7 +18,7 @@ import torch
 
 from data_prep.benchmark_sequence import BenchmarkSequence, parse_gender, smpl_clip
 from data_prep.benchmark_set import BenchmarkSet
-from data_prep.keypoint_names import LAYOUTS, as_coco
+from data_prep.keypoints.names import LAYOUTS, as_coco
 from data_prep.saved_arrays import take
 from physhmr_kit.body.safe_pickle import load_pickle
 from physhmr_kit.body.skeleton import PELVIS_AT_REST

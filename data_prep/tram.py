@@ -16,7 +16,7 @@ import torch
 
 from data_prep.importing import finish, make_parser
 from data_prep.resampling import Blend, check_frames
-from data_prep.rest_shape import find_shape
+from data_prep.retargeting.rest_shape import find_shape
 from data_prep.saved_arrays import read_object_array, take
 from data_prep.worlds import SeenBody, add_keypoints, to_z_up, upright
 from physhmr_kit.cli import run

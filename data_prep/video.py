@@ -1,7 +1,7 @@
 """Extracts one person's 2-D keypoints from a video: `python -m data_prep.video VIDEO --out K.npz`.
 
 A 2-D detector runs on every frame, in its own environment that is built on first use (see `data_prep.detect`); one of the
-detected people is tracked (see `data_prep.people`); and the track is resampled to a constant rate. Detections are cached in
+detected people is tracked (see `data_prep.keypoints.people`); and the track is resampled to a constant rate. Detections are cached in
 the user's cache folder (PHYSHMR_CACHE), so choosing another --person is fast.
 """
 
@@ -121,9 +121,9 @@ def keypoints_of(
     """
     import torch
 
-    from data_prep.cuts import find_cuts
     from data_prep.detect import Span, detect, find_detector
-    from data_prep.people import follow
+    from data_prep.keypoints.cuts import find_cuts
+    from data_prep.keypoints.people import follow
     from physhmr_kit.vision.keypoints import KeypointTrack
 
     chosen = find_detector(detector, weights)
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.out is None and out.exists():
         raise KitError(f"{out}: already exists; name it with --out to overwrite it")
     from data_prep.detect import Place
-    from data_prep.people import SURE
+    from data_prep.keypoints.people import SURE
 
     track = keypoints_of(
         options.video,

@@ -81,7 +81,7 @@ def step(name: str):
 def keypoints_and_video(args) -> tuple[KeypointTrack, Path | None]:
     """Keypoints, from a file or from a detector, and their video."""
     from data_prep.detect import Place
-    from data_prep.keypoint_files import read_keypoints
+    from data_prep.keypoints.files import read_keypoints
     from physhmr_kit.metrics.reprojection import MIN_CONFIDENCE
     from physhmr_kit.vision.keypoints import RAY_COCO
 
@@ -111,7 +111,7 @@ def check_stillness(
     video: Path | None, keypoints: KeypointTrack, camera: Camera | None, remedy: str = MOVING_CAMERA
 ) -> None:
     """Warn on stderr if the camera moves but is assumed fixed. Videos with cuts are not checked."""
-    from data_prep.moving_camera import MOVES, background_path, drift
+    from data_prep.keypoints.moving_camera import MOVES, background_path, drift
 
     if video is None or keypoints.cuts or (camera is not None and camera.batch_shape):
         return

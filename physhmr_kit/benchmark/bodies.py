@@ -14,7 +14,7 @@ import roma
 import torch
 
 from data_prep.benchmark_sequence import JOINT_SETS, BenchmarkSequence
-from data_prep.own_shape import FOLDER, model_at_hand
+from data_prep.retargeting.own_shape import FOLDER, model_at_hand
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.body.smpl import load_body_model
 from physhmr_kit.metrics.protocols import Points

@@ -31,7 +31,7 @@ class ClipEntry:
     Attributes:
         name: unique in the library. source: the file it came from. licence: as given to the packer.
         frames: at 30 fps. betas, gender: the SMPL shape of its body; no betas for the mean shape.
-        unsupported: share of its frames without support (`data_prep.support`); None in older libraries.
+        unsupported: share of its frames without support (`data_prep.retargeting.support`); None in older libraries.
     """
 
     name: str

@@ -79,7 +79,7 @@ class MotionData:
     leave_out: tuple[str, ...] = ()
     """Name prefixes of clips to exclude from training: '08_ 10_' excludes CMU's subjects 08 and 10."""
     skip_unsupported: bool = False
-    """Exclude and list the clips that sit, climb or hang on objects, which are not simulated (data_prep/support.py)."""
+    """Exclude and list the clips that sit, climb or hang on objects, which are not simulated (data_prep/retargeting/support.py)."""
     strict: bool = False
     """Stop at the first file of a folder that is refused; by default it is skipped and listed."""
 

@@ -7,7 +7,7 @@ from full_size_model import VERTICES, write_models
 from motions import waving_clip
 
 from data_prep.benchmark_sequence import BenchmarkSequence
-from data_prep.own_shape import FOLDER
+from data_prep.retargeting.own_shape import FOLDER
 from physhmr_kit.benchmark.bodies import FOOT_VERTICES, LSP_14, REGRESSOR, KitBody, SmplBody, find_bodies
 from physhmr_kit.body.skeleton import mean_offsets
 from physhmr_kit.motion.clip import Clip

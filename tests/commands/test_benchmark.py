@@ -10,7 +10,7 @@ from material import weights
 from motions import rest_clip
 
 from data_prep import emdb, human36m
-from data_prep.own_shape import FOLDER
+from data_prep.retargeting.own_shape import FOLDER
 from physhmr_kit import evaluate
 from physhmr_kit.metrics.protocols import PHYSHMR
 

@@ -6,8 +6,8 @@ import pytest
 import roma
 import torch
 
-from data_prep.arms import RACING, glide
-from data_prep.source import JOINT
+from data_prep.retargeting.arms import RACING, glide
+from data_prep.retargeting.source import JOINT
 from physhmr_kit.body import Humanoid, dof_limits, rotation_to_dof
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics

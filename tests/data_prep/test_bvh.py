@@ -10,7 +10,7 @@ from dialects import edit_rows
 
 from data_prep.bvh import read_bvh, read_source
 from data_prep.bvh_file import forward, parse_bvh
-from data_prep.source import JOINT
+from data_prep.retargeting.source import JOINT
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.export import write_bvh
 from physhmr_kit.utils.errors import KitError

@@ -8,8 +8,8 @@ import torch
 
 from data_prep.bvh import read_bvh
 from data_prep.cmu import read_amc, read_asf, read_source
-from data_prep.retarget import retarget
-from data_prep.source import JOINT
+from data_prep.retargeting.retarget import retarget
+from data_prep.retargeting.source import JOINT
 from data_prep.sources import load_clips
 from physhmr_kit.body import Humanoid, rotation_to_dof
 from physhmr_kit.motion.check import check_clip

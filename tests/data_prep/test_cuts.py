@@ -7,8 +7,8 @@ import pytest
 from films import film, grey
 from test_people import body, feet, seen
 
-from data_prep.cuts import find_cuts, picture_changes
-from data_prep.people import LOW, follow
+from data_prep.keypoints.cuts import find_cuts, picture_changes
+from data_prep.keypoints.people import LOW, follow
 
 
 def filmed(jump: float, change: float, usual: float = 3.0, frames: int = 40):

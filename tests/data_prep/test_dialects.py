@@ -9,10 +9,10 @@ import torch
 from dialects import BACKWARDS, DIALECTS, Z_UP, Dialect, edit_rows, write
 
 from data_prep.bvh import read_source
-from data_prep.compare import compare, differences
 from data_prep.imported import import_file
 from data_prep.motion_file import read_file, to_clip
-from data_prep.source import JOINT
+from data_prep.retargeting.compare import compare, differences
+from data_prep.retargeting.source import JOINT
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.motion.demo import demo_clip
 from physhmr_kit.motion.kinematics import forward_kinematics

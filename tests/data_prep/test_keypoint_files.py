@@ -8,8 +8,8 @@ import pytest
 import torch
 from films import film, grey
 
-from data_prep.keypoint_files import read_keypoints
-from data_prep.keypoint_names import LAYOUTS, coco_name
+from data_prep.keypoints.files import read_keypoints
+from data_prep.keypoints.names import LAYOUTS, coco_name
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.vision.keypoints import COCO_NAMES, KeypointTrack
 

@@ -7,9 +7,9 @@ import pytest
 import roma
 import torch
 
-from data_prep.lean import stand_over_feet
-from data_prep.retarget import retarget
-from data_prep.source import JOINT, relative, twist
+from data_prep.retargeting.lean import stand_over_feet
+from data_prep.retargeting.retarget import retarget
+from data_prep.retargeting.source import JOINT, relative, twist
 from physhmr_kit.body import Humanoid
 from physhmr_kit.metrics.feasible import beyond_support
 from physhmr_kit.motion.clip import Clip

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.moving_camera import MOVES, background_path, drift, phase_shift
+from data_prep.keypoints.moving_camera import MOVES, background_path, drift, phase_shift
 from physhmr_kit.reconstruct import check_stillness
 from physhmr_kit.vision.camera import Camera
 from physhmr_kit.vision.keypoints import KeypointTrack

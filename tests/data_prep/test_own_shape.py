@@ -6,7 +6,7 @@ import torch
 
 from data_prep.imported import import_file
 from data_prep.motion_file import read_file
-from data_prep.own_shape import leg_scale, own_offsets, own_shape
+from data_prep.retargeting.own_shape import leg_scale, own_offsets, own_shape
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import PELVIS_AT_REST, SOLE_DEPTH, rest_joints
 from physhmr_kit.motion.clip import Clip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from motions import waving_clip
 
-from data_prep.parts import cut, whole_parts
+from data_prep.retargeting.parts import cut, whole_parts
 from physhmr_kit.motion.check import Teleport, check_clip
 from physhmr_kit.motion.clip import Clip
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.detect import Detections, Place
-from data_prep.people import LOW, SURE, follow
+from data_prep.keypoints.people import LOW, SURE, follow
 from physhmr_kit.utils.errors import KitError
 
 FPS = 30

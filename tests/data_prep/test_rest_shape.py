@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.rest_shape import mean_shape, read_rest_shape
+from data_prep.retargeting.rest_shape import mean_shape, read_rest_shape
 from physhmr_kit.utils.errors import KitError
 
 

@@ -9,9 +9,9 @@ import roma
 import torch
 
 from data_prep.bvh import read_source
-from data_prep.compare import limb_direction_error
-from data_prep.retarget import beyond_limits, retarget, within_limits
-from data_prep.source import JOINT, SourceMotion, low_pass, mend_elbows, twist, unit
+from data_prep.retargeting.compare import limb_direction_error
+from data_prep.retargeting.retarget import beyond_limits, retarget, within_limits
+from data_prep.retargeting.source import JOINT, SourceMotion, low_pass, mend_elbows, twist, unit
 from physhmr_kit.body import Humanoid, dof_limits, dof_to_rotation
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.demo import demo_clip

@@ -10,9 +10,9 @@ import pytest
 import roma
 import torch
 
-from data_prep.compare import differences
 from data_prep.imported import import_file
 from data_prep.motion_file import read_file, to_clip
+from data_prep.retargeting.compare import differences
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.demo import demo_clip

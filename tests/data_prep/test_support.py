@@ -10,8 +10,8 @@ from motions import rest_clip, sitting_clip
 
 from data_prep.imported import import_file
 from data_prep.packing import pack
+from data_prep.retargeting.support import is_doubted, unsupported, unsupported_share
 from data_prep.sources import load_clips, load_library
-from data_prep.support import is_doubted, unsupported, unsupported_share
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING
 from physhmr_kit.motion.clip import Clip

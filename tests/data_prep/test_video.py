@@ -7,7 +7,7 @@ import pytest
 from films import fake_detector, film, grey, lay_down, use_fake_uv
 
 from data_prep.detect import DETECTORS, Place
-from data_prep.people import LOW
+from data_prep.keypoints.people import LOW
 from data_prep.video import every_nth, keypoints_of, main, on_constant_rate, rate_of, read_video_info
 from physhmr_kit.cli import run
 from physhmr_kit.utils.errors import KitError

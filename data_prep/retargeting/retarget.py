@@ -19,8 +19,19 @@ import roma
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from data_prep.arms import glide
-from data_prep.source import JOINT, SourceMotion, bending, frame, low_pass, mend_elbows, relative, twist, unit, z_up
+from data_prep.retargeting.arms import glide
+from data_prep.retargeting.source import (
+    JOINT,
+    SourceMotion,
+    bending,
+    frame,
+    low_pass,
+    mend_elbows,
+    relative,
+    twist,
+    unit,
+    z_up,
+)
 from physhmr_kit.body.hinges import dof_limits, dof_to_rotation, rotation_to_dof
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.body.skeleton import STANDING, mean_offsets, rest_joints
@@ -40,7 +51,7 @@ def retarget(source: SourceMotion, offsets: torch.Tensor | None = None, keep_lim
     Args:
         source: the captured motion.
         offsets: (24, 3) m rest offsets of the body; the mean shape when omitted.
-        keep_limits: bring joints within `dof_limits`, which the simulator enforces, and smooth arms (`data_prep.arms`).
+        keep_limits: bring joints within `dof_limits`, which the simulator enforces, and smooth arms (`data_prep.retargeting.arms`).
     """
     source, _ = mend_elbows(low_pass(source))
     offsets = (Humanoid.mean().offsets if offsets is None else offsets).to(source.pos)

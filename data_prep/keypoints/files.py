@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.cuts import find_cuts, picture_changes
 from data_prep.detect import Detections, Place
-from data_prep.keypoint_names import LAYOUTS, as_coco
-from data_prep.keypoint_tables import KeypointData, read_table
-from data_prep.people import follow
+from data_prep.keypoints.cuts import find_cuts, picture_changes
+from data_prep.keypoints.names import LAYOUTS, as_coco
+from data_prep.keypoints.people import follow
+from data_prep.keypoints.tables import KeypointData, read_table
 from data_prep.saved_arrays import read_npz, read_object_array, read_torch
 from data_prep.video import VideoInfo, read_video_info
 from physhmr_kit.utils.errors import KitError

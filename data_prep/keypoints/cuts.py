@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 from data_prep.detect import Detections
-from data_prep.people import SHORT, bodies_of, similarity
+from data_prep.keypoints.people import SHORT, bodies_of, similarity
 
 LEAST_CHANGE = 15.0
 """Minimum mean difference of a frame from the previous one, 0..255, at a cut."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TypeVar
 
-from data_prep.source import SourceMotion
+from data_prep.retargeting.source import SourceMotion
 from physhmr_kit.motion.check import Teleport
 from physhmr_kit.motion.clip import Clip
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import roma
 import torch
 
-from data_prep.rest_pose import Rows
-from data_prep.source import angle_between, mean_twist, relative, unit
+from data_prep.retargeting.rest_pose import Rows
+from data_prep.retargeting.source import angle_between, mean_twist, relative, unit
 
 _LOOSE = 0.03  # of the hips' distance from the root: tolerance within which the pelvis counts as rigid
 _ROLLED = 30.0  # degrees between root and hips: more is not intended by any rig

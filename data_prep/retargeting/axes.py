@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from data_prep.source import JOINT, unit
+from data_prep.retargeting.source import JOINT, unit
 from physhmr_kit.motion.kinematics import linear_velocity
 from physhmr_kit.utils.errors import KitError
 

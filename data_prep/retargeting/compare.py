@@ -9,7 +9,7 @@ from __future__ import annotations
 import roma
 import torch
 
-from data_prep.source import JOINT, SourceMotion, angle_between, low_pass, mend_elbows, unit, z_up
+from data_prep.retargeting.source import JOINT, SourceMotion, angle_between, low_pass, mend_elbows, unit, z_up
 from physhmr_kit.body.humanoid import Humanoid
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.kinematics import forward_kinematics

@@ -15,7 +15,7 @@ import roma
 import torch
 from scipy.spatial.transform import Rotation
 
-from data_prep.source import angle_between, frame, mean_twist, relative, since_rest, smallest_turn, unit
+from data_prep.retargeting.source import angle_between, frame, mean_twist, relative, since_rest, smallest_turn, unit
 from physhmr_kit.body.skeleton import JOINT_NAMES, PARENTS, mean_offsets
 
 Rows = dict[str, tuple[torch.Tensor, torch.Tensor]]

@@ -10,8 +10,8 @@ import roma
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from data_prep.axes import find_up, upright_turn
-from data_prep.source import JOINT, SourceMotion, frame, smallest_turn, unit
+from data_prep.retargeting.axes import find_up, upright_turn
+from data_prep.retargeting.source import JOINT, SourceMotion, frame, smallest_turn, unit
 from physhmr_kit.body.skeleton import NUM_JOINTS, PARENTS, rest_joints
 from physhmr_kit.utils.errors import KitError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.keypoint_names import LAYOUTS, as_coco
+from data_prep.keypoints.names import LAYOUTS, as_coco
 from data_prep.video import rate_of
 from physhmr_kit.utils.errors import KitError
 

@@ -16,8 +16,8 @@ import numpy as np
 import roma
 import torch
 
-from data_prep.rest_shape import RestShape, read_rest_shape
-from data_prep.retarget import leg_length
+from data_prep.retargeting.rest_shape import RestShape, read_rest_shape
+from data_prep.retargeting.retarget import leg_length
 from physhmr_kit.body.skeleton import PARENTS, SOLE_DEPTH, mean_offsets, rest_joints
 from physhmr_kit.motion.clip import Clip
 from physhmr_kit.motion.grounding import stand_at
