@@ -38,7 +38,7 @@ test: $(VENV)/.installed-dev ## run the tests
 mutants: $(VENV)/.installed-dev ## break the kit one line at a time: do the tests notice?
 	$(BIN)/python tests/mutants/run.py $(MUTANTS_ARGS)
 
-lint: $(VENV)/.installed-dev ## style (ruff), import order of the rooms (import-linter) and types (mypy)
+lint: $(VENV)/.installed-dev ## style (ruff), import layers (import-linter) and types (mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports

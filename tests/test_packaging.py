@@ -104,8 +104,8 @@ def test_every_room_has_its_place_in_the_one_import_contract_and_none_is_excused
     (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     listed = set(re.findall(r"[\w.]+", " ".join(contract["layers"])))
     modules = (p for p in (ROOT / "physhmr_kit").iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file())
-    rooms = {f"physhmr_kit.{p.stem}" for p in modules if p.stem[0] != "_"} | {"data_prep"}
-    assert rooms <= listed and "ignore_imports" not in contract
+    packages = {f"physhmr_kit.{p.stem}" for p in modules if p.stem[0] != "_"} | {"data_prep"}
+    assert packages <= listed and "ignore_imports" not in contract
 
 
 @pytest.mark.parametrize(

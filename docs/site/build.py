@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from lessons import lesson_pages
 from markup import with_diagrams, with_formulas, with_links
-from reference import commands_page, room_pages, settings_page
+from reference import commands_page, package_pages, settings_page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -61,13 +61,13 @@ def gather(pages: Path, execute: bool) -> list:
         shutil.copyfile(ROOT / path, copy)
     shutil.copyfile(HERE / "extra.css", pages / "extra.css")
     (pages / "api").mkdir()
-    rooms = room_pages(ROOT / "physhmr_kit")
-    for room, text in rooms.items():
-        (pages / "api" / f"{room}.md").write_text(text, encoding="utf-8")
-    return navigation({Path(path).stem for path in texts}, lessons, list(rooms))
+    packages = package_pages(ROOT / "physhmr_kit")
+    for folder, text in packages.items():
+        (pages / "api" / f"{folder}.md").write_text(text, encoding="utf-8")
+    return navigation({Path(path).stem for path in texts}, lessons, list(packages))
 
 
-def navigation(stems: set[str], lessons: dict[str, str], rooms: list[str]) -> list:
+def navigation(stems: set[str], lessons: dict[str, str], packages: list[str]) -> list:
     """The navigation for MkDocs, of the pages that exist."""
     listed = {stem for _, section in NAV for stem in section}
     nav: list = []
@@ -80,7 +80,7 @@ def navigation(stems: set[str], lessons: dict[str, str], rooms: list[str]) -> li
             elif stem in stems:
                 entries.append(f"{stem}.md")
         nav.append({title: entries})
-    nav[-1]["Reference"].insert(2, {"Functions": [{room: f"api/{room}.md"} for room in rooms]})
+    nav[-1]["Reference"].insert(2, {"Functions": [{folder: f"api/{folder}.md"} for folder in packages]})
     return nav
 
 

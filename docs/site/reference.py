@@ -78,15 +78,15 @@ def _plain(value) -> str:
     return "null" if value is None else " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
-def room_pages(package: Path) -> dict[str, str]:
+def package_pages(package: Path) -> dict[str, str]:
     """Package -> page with the public classes and functions of its modules, read without importing them."""
     pages = {}
-    for room in sorted(p for p in package.iterdir() if (p / "__init__.py").is_file()):
-        files = sorted(p for p in room.rglob("*.py") if p.name != "__init__.py" and p.stem[0] != "_")
-        name = f"{package.name}.{room.name}"
-        parts = [f"# {name}", ast.get_docstring(_tree(room / "__init__.py")) or ""]
+    for folder in sorted(p for p in package.iterdir() if (p / "__init__.py").is_file()):
+        files = sorted(p for p in folder.rglob("*.py") if p.name != "__init__.py" and p.stem[0] != "_")
+        name = f"{package.name}.{folder.name}"
+        parts = [f"# {name}", ast.get_docstring(_tree(folder / "__init__.py")) or ""]
         parts += [part for file in files for part in _module(file, package.parent)]
-        pages[room.name] = "\n\n".join(parts) + "\n"
+        pages[folder.name] = "\n\n".join(parts) + "\n"
     return pages
 
 

@@ -277,8 +277,8 @@ class PPO:
     ema_decay: float = 0.96
     """Decay of the exponential moving average of the weights, which is evaluated and saved: single updates are mostly noise."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    """Precision of matrix products (torch.set_float32_matmul_precision). On a CPU with bfloat16 units 'medium' makes updates 2.5
-    times as fast, and learned equally well here (docs/performance.md)."""
+    """Precision of matrix products (torch.set_float32_matmul_precision). On a CPU with bfloat16 units 'medium' makes updates
+    faster, and learned equally well in one run (docs/performance.md)."""
 
     def __post_init__(self):
         check_range(self, horizon=1, epochs=1, minibatch_size=1, critic_warmup=0)
