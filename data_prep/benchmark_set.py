@@ -75,6 +75,8 @@ class BenchmarkSet:
         """
         if not folder.is_dir():
             raise self.missing(folder, "such folder")
+        if limit is not None and limit < 1:
+            raise KitError(f"--limit {limit}: must be at least 1")
         entries = []
         for sequence in islice(self.read(folder, split), limit):
             if keypoints is not None:

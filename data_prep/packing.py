@@ -191,7 +191,8 @@ def _workers(count: int, files: int) -> Iterator[Callable[[Callable, list], Iter
 
 
 def _begin_worker(environment: dict[str, str]) -> None:
-    os.environ.update(environment)  # which may have changed since the server was started
+    os.environ.clear()  # as it was when the server was started
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the main process, which lets workers finish
     torch.set_num_threads(1)
 

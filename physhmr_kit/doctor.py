@@ -66,9 +66,9 @@ class Finding:
 
 
 class Missing(Exception):
-    """Raised by a check of something that does not work, with a note and the command that fixes it."""
+    """Raised by a check of something that does not work, with a note and, unless it is the usual one, the command that fixes it."""
 
-    def __init__(self, note: str, remedy: str = ""):
+    def __init__(self, note: str, remedy: str | None = None):
         super().__init__(note)
         self.note, self.remedy = note, remedy
 
@@ -78,7 +78,7 @@ def find(name: str, check: Callable[[], str], remedy: str = "", essential: bool 
     try:
         return Finding(name, True, check(), remedy, essential)
     except Missing as fault:
-        return Finding(name, False, fault.note, fault.remedy or remedy, essential)
+        return Finding(name, False, fault.note, remedy if fault.remedy is None else fault.remedy, essential)
     except Exception as fault:
         why = " ".join(f"{type(fault).__name__}: {fault}".split())
         return Finding(name, False, why[:160], remedy, essential)
@@ -122,7 +122,7 @@ def check_mujoco_gpu() -> str:
     """mujoco_warp, and a CUDA device that both torch and Warp find."""
     for module in ("warp", "mujoco_warp"):
         if importlib.util.find_spec(module) is None:
-            raise Missing(f"{module} is not installed", INSTALL_EXTRA.format("gpu"))
+            raise Missing(f"{module} is not installed")
     cuda = importlib.import_module("torch").cuda  # first, because Warp prints complaints without a driver
     if not cuda.is_available():
         raise Missing("mujoco_warp is installed, but torch finds no CUDA device")
@@ -212,7 +212,7 @@ def examine() -> dict[str, list[Finding]]:
         ],
         "simulators": [
             find("mujoco_cpu", check_mujoco_cpu, INSTALL, True),
-            find("mujoco_gpu", check_mujoco_gpu),
+            find("mujoco_gpu", check_mujoco_gpu, INSTALL_EXTRA.format("gpu")),
             find("isaac_gym", check_isaac_gym),
         ],
         "weights": [

@@ -190,7 +190,7 @@ def report_pushes(recoveries: list[Recovery], test: PushTest, title: str, notes:
         f"{100 * share:.0f} % recover. Each push: {test.force:g} N for {test.steps / 30:.2f} s at the chest (spine3), random "
         f"horizontal direction, between 0.5 s and 1 s before the end; seed {test.seed}.",
         "stayed up: mean distance of 20 bodies never above 0.5 m (PHC). recovered: also below "
-        f"{BACK_DISTANCE:g} m on average over the last 0.5 s. unpushed: the clip is tracked, adrift or lost by these rules without a push.",
+        f"{BACK_DISTANCE:g} m on average over the last 0.5 s. unpushed: whether the clip is tracked, adrift or lost by these rules without a push.",
         f"back within: seconds from the end of a push until that distance stays below {CLOSE_DISTANCE:g} m, mean and slowest of "
         "those that recovered. largest: the largest such distance after a push, mean and maximum of the same.",
         *notes,
@@ -250,12 +250,8 @@ def _parser():
     add("--benchmark", choices=NAMES, help="evaluate on a video data set with ground truth instead of --clips")
     add("--data", type=Path, help="for --benchmark: the data set as downloaded, or as written by its data_prep command")
     add("--method", choices=METHODS, default="physics", help="for --benchmark; its baselines are evaluated as well")
-    add(
-        "--protocol",
-        choices=PROTOCOL_NAMES,
-        help="for --benchmark: protocol, by default the usual ones of the data set",
-    )
-    add("--keypoints", type=Path, help="for --benchmark: NAME.npz of a detector for each, instead of those of the set")
+    add("--protocol", choices=PROTOCOL_NAMES, help="for --benchmark: the data set's usual protocol by default")
+    add("--keypoints", type=Path, help="for --benchmark: folder with a detector's NAME.npz for each sequence")
     add("--pictures", action="store_true", help="for --benchmark: also draw a picture of each sequence")
     out = "for --benchmark: folder of results and tables, where a stopped run continues; out/NAME by default"
     add("--out", type=Path, help=out)

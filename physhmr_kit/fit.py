@@ -257,7 +257,8 @@ def main(argv: list[str] | None = None) -> int:
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # no tips, no device summary
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # Lightning with torch 2.13
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", usable_cores())))
+    if "OMP_NUM_THREADS" not in os.environ:  # which torch has read
+        torch.set_num_threads(usable_cores())
     pl.seed_everything(settings.seed, verbose=False)
     # processes that the Trainer starts write to the folder of the first one
     name = os.environ.setdefault("PHYSHMR_RUN_NAME", options.name or time.strftime("%Y-%m-%d_%H-%M-%S"))

@@ -133,7 +133,7 @@ def load_camera(path: Path | None, keypoints: KeypointTrack) -> Camera | None:
 
 
 def find_tracks(args, encoder: VisionEncoder, known: Camera | None, keypoints: KeypointTrack) -> list[VisualTrack]:
-    """The person's track in each span of the film that shows the person (`vision.presence`).
+    """The person's track in each span of the video that shows the person (`vision.presence`).
 
     The camera of each shot is the calibrated one, or is estimated from the person (`vision.uncalibrated`).
     """
@@ -352,7 +352,7 @@ def main(argv: list[str] | None = None) -> int:
             check_stillness(video, keypoints, known)
         with step("camera, encoder and rays"):
             tracks = find_tracks(args, encoder, known, keypoints)
-    from physhmr_kit.reconstruction import film_errors, summary
+    from physhmr_kit.reconstruction import summary, video_errors
     from physhmr_kit.reconstruction.files import write_files
     from physhmr_kit.vision.presence import SHORTEST_SPAN
 
@@ -365,7 +365,7 @@ def main(argv: list[str] | None = None) -> int:
     with step("placement" if policy is None else "simulation"):
         results = simulate(args, tracks, policy)
     with step("writing"):
-        errors = film_errors(results, len(keypoints.resample(30.0)))
+        errors = video_errors(results, len(keypoints.resample(30.0)))
         files = write_files(results, errors, args.out, video, not args.no_overlay)
     print("\n".join(summary(results, errors)))
     print(f"wrote {', '.join(f.name for f in files)} to {args.out} in {time.monotonic() - started:.1f} s")

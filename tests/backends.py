@@ -45,10 +45,10 @@ def _script(path: Path, lines: str) -> Path:
 @functools.cache
 def _fork_server() -> str:
     """Start the process that forks, once per test session; returns the name of its (abstract, Linux only) socket."""
-    name = f"physhmr-quick-python-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"\0{name}")
+        listening.bind("")  # Linux chooses a free name
         listening.listen()
+        name = listening.getsockname()[1:].decode()
         server = subprocess.Popen(
             [sys.executable, "-su", STANDIN / "quick_python.py", "serve", str(listening.fileno())],
             stdin=subprocess.PIPE,  # closed when this process dies, which ends the server

@@ -3,10 +3,8 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # for torch here, in commands that are called in this process, and in others
+# for torch in this process and in those that tests start
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 import pytest
 

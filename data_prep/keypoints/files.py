@@ -2,7 +2,7 @@
 
 The format is detected from the content. Read here: folders with one JSON per frame (OpenPose, Sports2D, Pose2Sim, AlphaPose),
 one JSON per video (AlphaPose, COCO, MMPose, MediaPipe), .npy and .pt arrays (ViTPose). CSV and .trc are read in
-`keypoint_tables`. Keypoints are identified by name, or by the layout's size where a tool writes no names (`keypoint_names`).
+`tables`. Keypoints are identified by name, or by the layout's size where a tool writes no names (`names`).
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Rollout:
         """
         arrays = read_arrays(path, "rollout")
         try:
-            tensors = {k: torch.from_numpy(v) for k, v in arrays.items() if k != "name"}
+            tensors = {k: torch.from_numpy(v) for k, v in arrays.items() if v.dtype.kind in "fiub"}
             states = {
                 side: BodyState(**{f.name: tensors[f"{side}/{f.name}"] for f in fields(BodyState)})
                 for side in ("reference", "simulated")

@@ -22,7 +22,7 @@ from physhmr_kit.motion.state import BodyState
 from physhmr_kit.simulation.contract import SimState
 
 STIFFNESS = 15.0
-"""Of the centre of mass per kg, 1/s^2, critically damped; an upright body tips over with 11 / s^2."""
+"""Stiffness of the centre of mass per kg, 1/s^2, critically damped; gravity tips an upright body over at 11 / s^2."""
 TURN = (400.0, 40.0)
 """Stiffness and damping of the pelvis's orientation, N m / rad and N m s / rad."""
 FOOT_REACH = (0.12, 0.05, 0.05)

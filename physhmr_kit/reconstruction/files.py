@@ -35,13 +35,13 @@ def write_files(
     """Write all files into a folder; they appear together, once all of them are complete.
 
     Args:
-        results: of each span that shows the person, in order of time. errors: from `film_errors`.
+        results: of each span that shows the person, in order of time. errors: from `video_errors`.
         video: for the recording and the overlay. overlay: draw body and keypoints over the video.
 
     Returns:
         reconstruction.npz (AMASS convention) and .bvh, in parts where the motion is interrupted (`whole_parts`), rollout.npz, track.npz
         (observations of the policy, with the camera) and reconstruction.rrd, each with the segment's number if there are several
-        (reconstruction_2.npz); errors.csv, and overlay.mp4 if there is a video, for the whole film.
+        (reconstruction_2.npz); errors.csv, and overlay.mp4 if there is a video, over its whole length.
 
     Raises:
         KitError: the folder cannot be written.

@@ -19,7 +19,7 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     """Distances of the body from the detected keypoints and from the estimate, for each frame.
 
     Returns:
-        frame and seconds of the film, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN without
+        frame and seconds of the video, ray_distance_mm and reprojection_px (means over the confident keypoints; NaN without
         any), estimate_ray_distance_mm and estimate_reprojection_px (the same for the estimate), from_estimate_mm (mean over
         24 bodies), upright and restart (0 or 1; a frame in which the body was reset is not upright). All (T,).
     """
@@ -39,8 +39,8 @@ def errors_over_time(result: Reconstruction) -> dict[str, np.ndarray]:
     return {name: values.numpy() for name, values in columns.items()}
 
 
-def film_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.ndarray]:
-    """`errors_over_time` of all segments, on the frames of the film at 30 fps.
+def video_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.ndarray]:
+    """`errors_over_time` of all segments, on the frames of the video at 30 fps.
 
     Returns:
         the same columns, each (frames,), and segment: 1 for the first, 0 in frames that do not show the person, where errors
@@ -49,20 +49,20 @@ def film_errors(results: Sequence[Reconstruction], frames: int) -> dict[str, np.
     tables = [errors_over_time(result) for result in results]
     frames = max(frames, 1 + int(tables[-1]["frame"][-1]))  # rounding, where a cut lies between two frames
     fps = results[0].track.fps
-    film = {"frame": np.arange(frames), "seconds": np.arange(frames) / fps, "segment": np.zeros(frames, int)}
+    merged = {"frame": np.arange(frames), "seconds": np.arange(frames) / fps, "segment": np.zeros(frames, int)}
     for name, values in tables[0].items():
-        if name not in film:
-            film[name] = np.full(frames, np.nan) if values.dtype.kind == "f" else np.zeros(frames, values.dtype)
+        if name not in merged:
+            merged[name] = np.full(frames, np.nan) if values.dtype.kind == "f" else np.zeros(frames, values.dtype)
     for number, table in enumerate(tables, 1):
         rows = table["frame"]
-        film["segment"][rows] = number
+        merged["segment"][rows] = number
         for name in set(table) - {"frame", "seconds"}:
-            film[name][rows] = table[name]
-    return film
+            merged[name][rows] = table[name]
+    return merged
 
 
 def summary(results: Sequence[Reconstruction], errors: dict[str, np.ndarray]) -> list[str]:
-    """The printed summary of a reconstruction, line by line; `errors` from `film_errors`."""
+    """The printed summary of a reconstruction, line by line; `errors` from `video_errors`."""
     track, count = results[0].track, len(errors["frame"])
     width, height = track.image_size
     scales = " and ".join(dict.fromkeys(f"{result.track.scale:.2f}" for result in results))
@@ -112,13 +112,13 @@ def _plausible(results: Sequence[Reconstruction]) -> list[str]:
 
 
 def _seen(results: Sequence[Reconstruction], count: int) -> list[str]:
-    """The share of the film that shows the person, and the spans; empty if one shot shows the person all the time."""
+    """The share of the video that shows the person, and the spans; empty if one shot shows the person all the time."""
     tracks = [result.track for result in results]
     seen = sum(int((visibility(track.keypoints) > UNSEEN).sum()) for track in tracks)
     if seen == count and len(results) == 1:
         return []
     spans = [f"{r.seconds(0):.1f} to {r.seconds(len(r.track)):.1f} s" for r in results]
-    line = f"seen in {100 * seen / count:.0f} % of the film, from {', '.join(spans)}"
+    line = f"seen in {100 * seen / count:.0f} % of the video, from {', '.join(spans)}"
     if len(spans) > 1:
         line += "; the files of a segment end in its number"
     return [line]

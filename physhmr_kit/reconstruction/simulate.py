@@ -32,7 +32,7 @@ class Reconstruction:
     """The simulated motion of a person in a video, or in a span of it that shows the person.
 
     Attributes:
-        track: observations of the policy. Frames are counted from its first one, `seconds` from the start of the film.
+        track: observations of the policy. Frames are counted from its first one, `seconds` from the start of the video.
         rollout: simulated body; its reference is the estimate refined over time (`vision/refinement`), not ground truth.
         restarts: (frame, reason) of each reset of the body to the estimate.
         method: 'physics', or 'kinematic' for the estimate itself.
@@ -46,7 +46,7 @@ class Reconstruction:
     assist: float = 0.0
 
     def seconds(self, frame: int) -> float:
-        """Time of a frame of the track, s from the start of the film."""
+        """Time of a frame of the track, s from the start of the video."""
         return (self.track.first + frame) / self.track.fps
 
     @property

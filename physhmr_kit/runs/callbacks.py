@@ -68,10 +68,10 @@ class BestCheckpoint(LastCheckpoint):
         if (trainer.current_epoch + 1) % self.every:
             return False
         score = self.sign * float(trainer.callback_metrics[self.monitor])
-        if not score > self.best:
-            return False
-        self.best = score
-        return True
+        better = trainer.strategy.reduce_boolean_decision(score > self.best)  # processes must agree on whether to save
+        if better:
+            self.best = score
+        return better
 
     def state_dict(self) -> dict:
         return {"best": self.best}

@@ -333,7 +333,7 @@ class Distillation:
     horizon: int = 16
     """Control steps of each environment per rollout; an iteration has num_envs x horizon samples."""
     buffer_rollouts: int = 24
-    """Number of the last rollouts in the replay buffer."""
+    """Number of recent rollouts kept in the replay buffer."""
     updates: int = 12
     """Gradient steps after each rollout."""
     minibatch_size: int = 1024

@@ -42,16 +42,17 @@ def video_frames(path: str | os.PathLike, fps: float = 10.0) -> Iterator[tuple[f
 def frames_at(path: str | os.PathLike, seconds: Iterable[float], fps: float) -> Iterator[np.ndarray | None]:
     """The frame of a video at each of some increasing times: the latest that starts by then, within half a frame of `fps`.
 
-    Before the first frame it is None. Errors as in `video_frames`.
+    None before the first frame and from a frame after the last one. Errors as in `video_frames`.
     """
     frames = video_frames(path, fps)
     shown: np.ndarray | None = None
+    end = -np.inf
     start, image = next(frames, (np.inf, None))
     for when in seconds:
         while start <= when + 0.5 / fps:
-            shown = image
+            shown, end = image, start + 1.5 / fps
             start, image = next(frames, (np.inf, None))
-        yield shown
+        yield shown if start < np.inf or when < end else None
 
 
 def decode_frames(

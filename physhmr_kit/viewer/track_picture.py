@@ -42,7 +42,7 @@ def track_picture(
         KitError: a video that cannot be read.
     """
     at = np.unique(np.linspace(0, len(track) - 1, frames).round().astype(int))
-    pictures = frames_at(video, at / track.fps, track.fps) if video else [None] * len(at)
+    pictures = frames_at(video, (track.first + at) / track.fps, track.fps) if video else [None] * len(at)
     width, height = track.image_size
     figure = Figure(figsize=(3.2 * len(at) * min(1.6, width / height) + 0.2, 3.6), layout="constrained")
     for axes, frame, picture in zip(figure.subplots(1, len(at), squeeze=False)[0], at, pictures, strict=True):

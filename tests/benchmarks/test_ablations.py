@@ -171,7 +171,7 @@ def test_full_uses_motion_capture_where_it_is_available(ablations, tmp_path, mon
     assert ablations.budget("quick") == ablations.QUICK
 
 
-def test_every_variant_is_trained_and_evaluated_beside_the_baselines(small, tmp_path, capsys, monkeypatch):
+def test_variants_are_trained_and_evaluated_beside_the_baselines(small, tmp_path, capsys, monkeypatch):
     inputs = {name: small.PARTS["inputs"][name] for name in ("feature", "root_position", "all")}
     monkeypatch.setitem(small.PARTS, "inputs", inputs)  # the others read some of the same groups
     trained = {name for part in small.PARTS.values() for name in part}

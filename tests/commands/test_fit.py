@@ -411,7 +411,11 @@ def test_weights_that_are_not_finite_end_the_run_with_one_line(given, tmp_path, 
 
 @pytest.mark.parametrize("name, kind", [("csv", "CSVLogger"), ("tensorboard", "TensorBoardLogger")])
 def test_a_logger_can_be_chosen(name, kind, tmp_path):
-    (logger,) = fit._loggers(tmp_path, SimpleNamespace(logger=[name]))
+    options, _, _ = fit._settings(["--stage", "expert", "--logger", name])
+    (logger,) = fit._loggers(tmp_path, options)
+    logger.log_metrics({"reward": 0.5}, step=1)
+    logger.save()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]
     assert type(logger).__name__ == kind and str(logger.save_dir).startswith(str(tmp_path))
 
 

@@ -23,10 +23,10 @@ from physhmr_kit.motion.library import MotionLibrary
 from physhmr_kit.reconstruction import (
     MIN_RESTART_GAP,
     errors_over_time,
-    film_errors,
     kinematic_estimate,
     simulate_track,
     summary,
+    video_errors,
 )
 from physhmr_kit.reconstruction.files import write_files
 from physhmr_kit.stages.settings import ADAPTATION_CONFIG, Simulation
@@ -156,7 +156,7 @@ def test_only_spans_that_show_the_person_are_reconstructed(given, capsys, tmp_pa
     assert run(reconstruct.main, *arguments({**given, "keypoints": path}, out), "--method", "kinematic") == 0
     said = capsys.readouterr().out
     assert "150 frames at 30 fps, 5.0 s" in said
-    assert "seen in 39 % of the film, from 0.4 to 2.0 s, 4.0 to 4.7 s; the files of a segment" in said
+    assert "seen in 39 % of the video, from 0.4 to 2.0 s, 4.0 to 4.7 s; the files of a segment" in said
     rows = list(csv.DictReader((out / "errors.csv").open()))
     assert [r["segment"] for r in rows] == [str(1 if 12 <= k < 60 else 2 if 120 <= k < 140 else 0) for k in range(150)]
     assert all((r["from_estimate_mm"] == "") == (r["segment"] == "0") for r in rows)
@@ -189,7 +189,7 @@ def test_every_shot_has_its_own_camera_and_files(given, capsys, tmp_path):
     said = capsys.readouterr().out
     assert said.count("estimated camera: ") == 2 and "shot from 0.67 to 1.33 s" in said
     assert (
-        "seen in 100 % of the film, from 0.0 to 0.7 s, 0.7 to 1.3 s; the files of a segment end in its number" in said
+        "seen in 100 % of the video, from 0.0 to 0.7 s, 0.7 to 1.3 s; the files of a segment end in its number" in said
     )
     first, second = (VisualTrack.load(tmp_path / "out" / f"track_{n}.npz") for n in (1, 2))
     assert [(t.first, len(t)) for t in (first, second)] == [(0, 20), (20, 20)]
@@ -259,7 +259,7 @@ def test_a_body_that_falls_is_reset_and_every_reset_is_marked(track):
         assert not errors["upright"][frame]
     assert errors["upright"][frames[0] + 1]
     for line in (f"{why} at {frame / 30:.2f} s" for frame, why in long.restarts):
-        assert line in "\n".join(summary([long], film_errors([long], len(long.track))))
+        assert line in "\n".join(summary([long], video_errors([long], len(long.track))))
 
 
 def test_actions_of_nan_do_not_reach_the_output(track):

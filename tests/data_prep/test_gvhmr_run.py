@@ -172,7 +172,7 @@ def test_moving_camera_assumed_fixed_gives_a_warning(standin, fetched, tmp_path,
         .repeat(16, 1)
     )
     panned = film(tmp_path / "pan.mp4", [wall[:, 16 * n : 16 * n + SIZE[0]] for n in range(FRAMES)])
-    assert command(panned, fetched, tmp_path / "out", "--method", "kinematic") == 0
+    assert command(panned, fetched, tmp_path / "out", "--method", "two_stage") == 0
     assert "the camera moves" in (said := capsys.readouterr().err) and said.count("one; give --moving-camera") == 1
 
 

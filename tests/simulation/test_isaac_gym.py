@@ -280,28 +280,31 @@ def test_a_deleted_simulator_stops_its_worker(build):
     assert gone(pid)
 
 
-def simulate_until_killed(idle_python, hanging_python, pids):
+def simulate_until_killed(pids):
     """Make one simulator in a helper thread, which ends, and hang in a step of another."""
     made = []
 
-    def make(python):
-        os.environ["PHYSHMR_ISAACGYM_PYTHON"] = str(python)
+    def make():
         made.append(make_simulator("isaac_gym"))
         pids.send(made[-1]._worker.pid)
 
-    helper = threading.Thread(target=make, args=[idle_python])
+    helper = threading.Thread(target=make)
     helper.start()
     helper.join()
-    make(hanging_python)
+    make()
     made[1].step(torch.zeros(1, 69))
 
 
 def test_workers_die_with_their_parent(monkeypatch, tmp_path):
     """An idle one sees the closed socket, even if a helper thread started it; for one whose engine hangs, Linux sends SIGKILL."""
     monkeypatch.setenv("ISAACGYM_STANDIN", "deaf")
+    monkeypatch.setenv(
+        "PHYSHMR_ISAACGYM_PYTHON", str(standin_python(tmp_path))
+    )  # whose parent is the process that is killed
     fork, (ours, theirs) = multiprocessing.get_context("fork"), multiprocessing.Pipe()
-    parent = fork.Process(target=simulate_until_killed, args=(quick_python(tmp_path), standin_python(tmp_path), theirs))
+    parent = fork.Process(target=simulate_until_killed, args=(theirs,))
     parent.start()
+    theirs.close()  # so that `recv` raises an error if the parent fails
     try:
         idle, hanging = ours.recv(), ours.recv()
         time.sleep(0.5)  # into the step, and past the end of the thread

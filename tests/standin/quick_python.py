@@ -4,6 +4,7 @@ quick_python.py serve FD               forks for each connection to the listenin
 quick_python.py NAME worker.py FD      has the worker run in a fork: with the output, life and exit code of this process
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -12,6 +13,7 @@ import socket
 import socketserver
 import sys
 import threading
+import traceback
 
 
 class Start(socketserver.BaseRequestHandler):
@@ -24,16 +26,24 @@ class Start(socketserver.BaseRequestHandler):
         if self.pid == 0:
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
-            runpy.run_path(worker)["main"](channel)
-            os._exit(0)
+            code = 0
+            try:
+                runpy.run_path(worker)["main"](channel)
+            except BaseException:
+                traceback.print_exc()
+                code = 1
+            os._exit(code)
         for descriptor in (stdout, stderr, channel):
             os.close(descriptor)
         threading.Thread(target=self.kill_with_client, daemon=True).start()
-        self.request.send(bytes([os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) % 256]))
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) % 256
+        with contextlib.suppress(OSError):  # the other side may have been killed
+            self.request.send(bytes([code]))
 
     def kill_with_client(self):
         self.request.recv(1)  # nothing is ever sent: returns when the other side is gone
-        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
 
 class ForkServer(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
@@ -56,7 +66,7 @@ def run(name: str, worker: str, channel: int) -> None:
         request = json.dumps([worker, os.environ.get("ISAACGYM_STANDIN", "")]).encode()
         socket.send_fds(connection, [request], [1, 2, channel])
         os.close(channel)
-        sys.exit(connection.recv(1)[0])
+        sys.exit((connection.recv(1) or b"\1")[0])
 
 
 if __name__ == "__main__":

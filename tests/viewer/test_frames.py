@@ -32,12 +32,12 @@ def test_a_slow_video_gives_all_its_frames(video):
     assert len(list(video_frames(video, fps=100.0))) == 60
 
 
-def test_frames_at_given_times_are_the_nearest_ones(tmp_path):
+def test_frames_at_given_times_are_the_nearest_ones_and_none_after_the_end(tmp_path):
     shots = [np.full((48, 64, 3), 40 * n, np.uint8) for n in range(5)]
     video = film(tmp_path / "v.mp4", shots, times=(0.0, 0.1, 0.2, 0.4, 0.5))
     found = frames_at(video, (-0.2, 0.0, 0.11, 0.16, 0.3, 0.5, 2.0), 10.0)
     levels = [None if frame is None else round(frame.mean() / 40) for frame in found]
-    assert levels == [None, 0, 1, 2, 2, 4, 4]
+    assert levels == [None, 0, 1, 2, 2, 4, None]
 
 
 def test_phone_videos_are_rotated_upright(tmp_path):
