@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING
 
 from physhmr_kit.env.settings import RewardWeights, TrackingConfig
+from physhmr_kit.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from physhmr_kit.env.rollout import Rollout, track_clips
@@ -14,13 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RewardWeights", "Rollout", "TrackingConfig", "TrackingEnv", "VisualLibrary", "track_clips"]
 
-_HOMES = {"Rollout": "rollout", "TrackingEnv": "tracking", "VisualLibrary": "visual", "track_clips": "rollout"}
-
-
-def __getattr__(name: str):
-    # torch and MuJoCo take seconds to import; a `--help` that only asks for settings should not wait for them
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"physhmr_kit.env.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__, {"rollout": ("Rollout", "track_clips"), "tracking": ("TrackingEnv",), "visual": ("VisualLibrary",)}
+)

@@ -5,6 +5,7 @@ Start with `rays.py`, the geometry of the observation; `track.py` holds everythi
 
 from typing import TYPE_CHECKING
 
+from physhmr_kit.utils.lazy import lazy_exports
 from physhmr_kit.vision.settings import KeypointNoise
 
 if TYPE_CHECKING:
@@ -24,24 +25,17 @@ __all__ = [
     "ray_residual", "refined_clip", "sample_cameras", "synthesize_track", "track_from_keypoints",
 ]  # fmt: skip
 
-_NAMES = {
-    "build_track": ("synthesize_track", "track_from_keypoints"),
-    "camera": ("Camera", "sample_cameras"),
-    "encoder": ("FEATURE_DIM", "VisionEncoder"),
-    "keypoints": ("COCO_NAMES", "RAY_COCO", "RAY_JOINTS", "KeypointTrack", "coco_from_bodies"),
-    "placement": ("estimate_scale",),
-    "rays": ("lift", "ray_confidence", "ray_residual"),
-    "refinement": ("refined_clip",),
-    "synthetic": ("detect",),
-    "track": ("VisualTrack",),
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str):
-    # torch takes seconds to import; a `--help` that only needs the settings should not wait for it
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"physhmr_kit.vision.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "build_track": ("synthesize_track", "track_from_keypoints"),
+        "camera": ("Camera", "sample_cameras"),
+        "encoder": ("FEATURE_DIM", "VisionEncoder"),
+        "keypoints": ("COCO_NAMES", "RAY_COCO", "RAY_JOINTS", "KeypointTrack", "coco_from_bodies"),
+        "placement": ("estimate_scale",),
+        "rays": ("lift", "ray_confidence", "ray_residual"),
+        "refinement": ("refined_clip",),
+        "synthetic": ("detect",),
+        "track": ("VisualTrack",),
+    },
+)
