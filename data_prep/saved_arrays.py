@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from physhmr_kit.body.safe_pickle import _ALLOWED
+from physhmr_kit.body.safe_pickle import ARRAY_CLASSES
 from physhmr_kit.utils.errors import KitError
 from physhmr_kit.utils.file_kinds import refuse_other_kind
 
@@ -142,7 +142,7 @@ class _Reader(pickle._Unpickler):
         self.file = file
 
     def find_class(self, module, name):
-        if (module, name) in _ALLOWED:
+        if (module, name) in ARRAY_CLASSES:
             return getattr(import_module(module.replace("numpy.core", "numpy._core")), name)
         if (module, name) in _BUILDERS:
             return _BUILDERS[module, name]

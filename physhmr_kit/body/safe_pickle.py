@@ -15,12 +15,13 @@ import numpy as np
 
 from physhmr_kit.utils.errors import KitError
 
-_ALLOWED = {
+ARRAY_CLASSES = {
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"), ("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"),
     ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"), ("builtins", "bytearray"),
     ("builtins", "set"), ("builtins", "frozenset"), ("builtins", "complex"), ("_codecs", "encode"),
 }  # fmt: skip
+"""(module, name) of everything that pickled arrays and containers need."""
 
 
 class _Chumpy:
@@ -52,7 +53,7 @@ class _Sparse:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        if (module, name) in _ALLOWED:
+        if (module, name) in ARRAY_CLASSES:
             module = module.replace("numpy.core", "numpy._core")
             return super().find_class(module, name)
         if module.split(".")[0] == "chumpy":
