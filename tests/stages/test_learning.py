@@ -471,6 +471,8 @@ def test_the_encoder_s_losses_have_hand_computed_values():
     told = losses(moved, batch)
     assert float(told["position"]) == pytest.approx(float(error.abs().mean()), rel=1e-4)
     assert float(told["joint_velocity"]) == pytest.approx(30 * float(error.diff(dim=1).abs().mean()), rel=1e-4)
+    stated = losses(moved | {"uncertainty": error.norm(dim=-1) + 0.01}, batch)["uncertainty"]
+    assert float(stated) == pytest.approx(0.01, rel=1e-3), "the distance from the actual error"
     known = out["up"].clone()
     known[1] += size
     assert float(losses(out | {"up": known}, batch)["up"]) == 0, "not counted where the camera is known"

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from physhmr_kit.utils.errors import KitError
-from physhmr_kit.viewer.animation import animate, person_box
+from physhmr_kit.viewer.animation import _crop, animate, person_box
 from physhmr_kit.viewer.palette import CONTACT, DETECTED, SIMULATED
 
 sys.path.append(str(Path(__file__).parents[1] / "data_prep"))
@@ -63,6 +64,14 @@ def test_the_video_is_behind_the_keypoints(tmp_path, short):
     with pytest.raises(KitError, match="of another size"):
         animate(tmp_path / "b.webp", rollout, track, small, height=120)
     assert not (tmp_path / "b.webp").exists()
+
+
+def test_the_camera_of_a_cropped_image_projects_relative_to_its_corner(track):
+    camera = _crop(track.camera.at(0), (100, 50, 500, 650))
+    points = torch.tensor([[0.1, -0.3, 1.2], [0.0, 0.4, 0.2]])
+    pixels = track.camera.at(0).project(points) - torch.tensor([100.0, 50.0])
+    torch.testing.assert_close(camera.project(points), pixels)
+    assert camera.image_size == (400, 600)
 
 
 def test_a_clip_has_one_panel_and_can_be_a_gif(tmp_path, clip):
