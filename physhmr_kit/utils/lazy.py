@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 
-def lazy_exports(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
+def lazy_exports(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
     """The `__getattr__` of a package (PEP 562) that imports a module when one of its names is first used.
 
     torch, MuJoCo and Rerun take seconds to import; a `--help` that only needs the settings does not wait for them.
@@ -15,7 +16,7 @@ def lazy_exports(package: str, names: Mapping[str, Sequence[str]]) -> Callable[[
     """
     module_of = {name: module for module, defined in names.items() for name in defined}
 
-    def get(name: str) -> object:
+    def get(name: str) -> Any:
         if name in module_of:
             return getattr(import_module(f"{package}.{module_of[name]}"), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
